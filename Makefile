@@ -1,0 +1,56 @@
+# `make` lists what there is. Everything needs only Python 3.11 or newer and access to PyPI.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test lint check bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.runtime ## Make .venv with the loyalpro command in it
+
+setup-dev: $(VENV)/.dev ## The same, with everything that the tests and checks need
+
+run: setup ## Start a demo on SQLite: a server, a shop, and a receiver that verifies
+	@$(BIN)/loyalpro demo
+
+test: setup-dev ## Run every test
+	$(BIN)/python -m pytest
+
+lint: setup-dev ## Style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+check: lint test ## Everything that must be true before a commit
+
+bench: setup-dev ## Measure, beside a bare libcurl loop; writes bench/RESULTS.md
+	$(BIN)/python -m bench
+
+lock: setup-dev ## Choose the newest versions again and write their hashes
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+
+clean: ## Remove what the build made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(VENV)/.uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LoyalPro needs Python 3.11 or newer, and this is %s. Name another: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+# The package itself is linked by a .pth file: there is nothing to build, so nothing unpinned is fetched to build it.
+$(VENV)/.runtime: $(VENV)/.uv requirements/runtime.txt
+	@$(SYNC) -r requirements/runtime.txt
+	@$(BIN)/python scripts/link.py
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@$(SYNC) -r requirements/dev.txt
+	@touch $@

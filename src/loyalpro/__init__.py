@@ -1,0 +1,3 @@
+"""LoyalPro: a loyalty platform with real-time webhooks at its centre."""
+
+__version__ = "0.1.0"

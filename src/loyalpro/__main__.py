@@ -1,0 +1,5 @@
+"""`python -m loyalpro` is `loyalpro`."""
+
+from loyalpro.cli.main import app
+
+app()

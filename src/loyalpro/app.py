@@ -1,0 +1,139 @@
+"""The composition root: the one place that knows every part and wires them together."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+
+from loyalpro import bootstrap
+from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.kernel.clock import Clock, SystemClock
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.settings import Settings
+from loyalpro.storage.database import Database
+from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.open import open_database
+from loyalpro.storage.unit_of_work import Tools, Transactions
+from loyalpro.storage.vault import Vault
+from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.endpoint_url import system_resolver
+from loyalpro.transport.request import sign_attempt
+from loyalpro.transport.sender import CurlSender
+from loyalpro.web import http
+from loyalpro.web.services import Health, Services
+from loyalpro.web.telemetry import Telemetry
+
+DRAIN_S = 10.0
+_KEY_FILE = "secret.key"
+
+
+class Application:
+    """One running LoyalPro: the API and the delivery engine over one database."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None, chance: random.Random | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.chance = chance or random.SystemRandom()
+        self.ids = IdFactory(self.clock, self.chance)
+        self.policy = AddressPolicy(settings.egress_allow)
+        self.telemetry = Telemetry()
+        self.database: Database = open_database(settings.url, self.clock)
+        self.vault = Vault(_secret_keys(settings), self.chance.randbytes)
+        self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
+        self.engine = self._engine()
+        self.transactions = Transactions(
+            self.database, Tools(self.clock, self.ids, self.vault), on_owed=self.engine.wake
+        )
+        self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
+
+    def _engine(self) -> Engine:
+        return Engine(
+            store=DatabaseDeliveryStore(self.database, self.vault, self.clock),
+            sender=self.sender,
+            sign=sign_attempt,
+            clock=self.clock,
+            chance=self.chance,
+            new_worker_id=lambda: self.ids.new("wrk"),
+            meter=self.telemetry,
+            settings=EngineSettings(
+                timeout_s=self.settings.delivery_timeout, schedule=RetrySchedule(self.settings.retry_schedule)
+            ),
+        )
+
+    def _services(self) -> Services:
+        return Services(
+            transactions=self.transactions,
+            clock=self.clock,
+            random_bytes=self.chance.randbytes,
+            policy=self.policy,
+            resolve=system_resolver(),
+            health=Health(
+                accepts=lambda: self.database.available,
+                delivers=lambda: self.engine.ready and self.sender.alive and self.database.available,
+            ),
+            wake=self.engine.wake,
+            metrics=self.telemetry.render,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Start from the bottom up; stop from the top down, letting what is under way finish."""
+        await self.database.start()
+        try:
+            await bootstrap.first_account(self.transactions, self.settings)
+            await self.sender.start()
+            delivering = asyncio.create_task(self.engine.run(), name="engine")
+            try:
+                yield
+            finally:
+                await self.engine.drain(DRAIN_S)
+                delivering.cancel()
+                await asyncio.gather(delivering, return_exceptions=True)
+                await self.sender.stop()
+        finally:
+            await self.database.stop()
+
+
+def configure_logs(settings: Settings) -> None:
+    """Structured lines on stderr: JSON for machines, columns for people at a terminal."""
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _secret_keys(settings: Settings) -> list[str]:
+    """The keys of the environment; on SQLite, otherwise, one that is made once and kept in the data folder."""
+    if settings.secret_keys:
+        return settings.secret_keys
+    return [_kept_key(settings.sqlite_path.parent / _KEY_FILE)]
+
+
+def _kept_key(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(random.SystemRandom().randbytes(32).hex())
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)  # whole or not at all, and never over one that is there
+        fresh.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,1 @@
+"""`loyalpro demo`: a server, a shop that sells, and a receiver that verifies, on one machine."""

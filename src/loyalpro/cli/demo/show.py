@@ -1,0 +1,159 @@
+"""The demo itself: start everything, say what there is, sell until Ctrl-C."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from loyalpro.cli.api_client import ApiClient
+from loyalpro.cli.demo import traffic
+from loyalpro.cli.demo.certificates import issue
+from loyalpro.cli.demo.receiver import Received, Receiver
+from loyalpro.kernel.clock import SystemClock
+from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.settings import Settings, load
+
+_START_S = 30.0
+_PAUSE_S = 1.0
+_EMAIL = "owner@example.com"
+
+
+class Demo:
+    """A server in a process of its own, a receiver in a thread, and a shop in this one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._console = Console(highlight=False)
+        self._stop = threading.Event()
+        self._chance = random.SystemRandom()
+        self._folder = settings.data_dir / "demo"
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.address = f"http://127.0.0.1:{settings.port}"
+        self.api_key = self._kept("api-key", "lp_demo_")
+        self._password = self._kept("password", "")
+        self._certificates = issue(self._folder, SystemClock())
+        self._receiver = Receiver(self._certificates, self._print)
+
+    def run(self) -> None:
+        """Until Ctrl-C, SIGTERM, or the server's end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._stop.set())
+        self._receiver.start()
+        server = self._serve()
+        try:
+            self._wait_until_ready(server)
+            self._sell(server)
+        finally:
+            server.terminate()
+            server.wait(30)
+            self._receiver.stop()
+
+    def _serve(self) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "LOYALPRO_DATABASE_URL": f"sqlite:///{self._folder / 'loyalpro.db'}",
+            "LOYALPRO_HOST": "127.0.0.1",
+            "LOYALPRO_PORT": str(self._settings.port),
+            "LOYALPRO_BOOTSTRAP_API_KEY": self.api_key,
+            "LOYALPRO_BOOTSTRAP_EMAIL": _EMAIL,
+            "LOYALPRO_BOOTSTRAP_PASSWORD": self._password,
+            "LOYALPRO_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
+            "LOYALPRO_EGRESS_CA_FILE": str(self._certificates.ca_file),
+        }
+        self._log = self._folder / "server.log"
+        with self._log.open("ab") as log:
+            return subprocess.Popen([sys.executable, "-m", "loyalpro", "serve"], env=environment, stderr=log)
+
+    def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
+        clock = SystemClock()
+        deadline_s = clock.monotonic_s() + _START_S
+        while not self._stop.is_set():
+            try:
+                with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - our own
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                pass
+            if server.poll() is not None or clock.monotonic_s() > deadline_s:
+                lines = self._log.read_text(errors="replace").splitlines()[-5:]
+                raise ConfigurationError("The server did not start:\n  " + "\n  ".join(lines))
+            self._stop.wait(0.1)
+
+    def _sell(self, server: subprocess.Popen[bytes]) -> None:
+        client = ApiClient(self.address, self.api_key)
+        for endpoint in client.call("GET", "/v1/webhook_endpoints?limit=100")["data"]:
+            if endpoint["description"] == "demo receiver":  # an earlier run's: its port is gone
+                client.call("DELETE", f"/v1/webhook_endpoints/{endpoint['id']}")
+        endpoint = client.call(
+            "POST",
+            "/v1/webhook_endpoints",
+            {"url": self._receiver.url, "events": ["*"], "description": "demo receiver"},
+        )
+        self._receiver.secret = endpoint["secret"]
+        self._introduce()
+        regulars = traffic.enrol(client, self._chance)
+        for purchase in traffic.purchases(self._chance, regulars):
+            if self._stop.wait(_PAUSE_S) or server.poll() is not None:
+                break
+            client.call("POST", "/v1/transactions", purchase)
+        client.close()
+
+    def _introduce(self) -> None:
+        body = '{"customer_external_id": "demo-ada", "amount": 5600, "currency": "EUR"}'
+        self._console.print(f"\n  [bold]LoyalPro is running[/] at {self.address}\n")
+        self._console.print(f"  dashboard  {self.address}\n  e-mail     {_EMAIL}\n  password   {self._password}")
+        self._console.print(
+            f"  API key    {self.api_key}\n  receiver   {self._receiver.url}\n  server log {self._log}\n"
+        )
+        self._console.print("  Record a purchase of your own, and see its webhooks arrive below:\n")
+        command = (
+            f"  curl {self.address}/v1/transactions -H 'Authorization: Bearer {self.api_key}' \\\n"
+            f"    -H 'Content-Type: application/json' -d '{body}'"
+        )
+        print(command, flush=True)
+        self._console.print("\n  Ctrl-C stops everything.\n", style="dim")
+
+    def _print(self, received: Received) -> None:
+        body = received.body
+        mark = "[green]verified[/]" if received.verified else "[red]NOT VERIFIED[/]"
+        self._console.print(f"  {body['created_at'][11:23]}  {mark}  [bold]{body['type']:<22}[/]{escape(_gist(body))}")
+
+    def _kept(self, name: str, prefix: str) -> str:
+        """A secret of the demo, made once and kept in its folder."""
+        path = self._folder / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(prefix + self._chance.randbytes(16).hex())
+        return path.read_text()
+
+
+def _gist(body: dict[str, Any]) -> str:
+    """The one thing of an event that fits on its line."""
+    data = body["data"]
+    match body["type"]:
+        case "customer.created":
+            return str(data["customer"]["name"])
+        case "transaction.completed":
+            cents = int(str(data["transaction"]["amount"]))
+            return f"{cents // 100}.{cents % 100:02d} {data['transaction']['currency']}"
+        case "points.earned":
+            return f"+{data['points']} points, {data['balance']['after']} in all"
+    return str(body["id"])
+
+
+def run(port: int | None) -> None:
+    """Run the demo with the data folder and port of the environment."""
+    settings = load()
+    if port is not None:
+        settings = settings.model_copy(update={"port": port})
+    if shutil.disk_usage(".").free < 100 * 1024 * 1024:
+        raise ConfigurationError("Less than 100 MB are free on this disk; the demo wants that much.")
+    Demo(settings).run()

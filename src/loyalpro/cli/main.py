@@ -1,0 +1,75 @@
+"""`loyalpro`: every command, each with its examples. Heavy imports wait until a command needs them."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from loyalpro import __version__
+from loyalpro.kernel.errors import LoyalProError
+
+app = typer.Typer(
+    name="loyalpro",
+    help="A loyalty platform with real-time webhooks. The environment is described in docs/reference/environment.md.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Port = Annotated[int | None, typer.Option(help="Listen here instead of LOYALPRO_PORT.")]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - the framework's signature for a flag
+    if wanted:
+        print(f"loyalpro {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,  # noqa: FBT002
+) -> None:
+    """Run, look after and talk to a LoyalPro server."""
+
+
+@app.command(epilog="Examples: `loyalpro serve` · `LOYALPRO_DATABASE_URL=postgresql://... loyalpro serve --port 9000`")
+def serve(port: Port = None) -> None:
+    """Serve the API and deliver webhooks: on SQLite, this one process does everything.
+
+    An empty database is set up at the first start. One of an older version is refused: run `loyalpro migrate`.
+    """
+    from loyalpro.cli import server
+
+    try:
+        server.serve(port)
+    except LoyalProError as error:
+        _fail(error)
+
+
+@app.command(epilog="Example: `loyalpro migrate`")
+def migrate() -> None:
+    """Bring the database to the version of this program. Safe to repeat, and on several hosts at once."""
+    from loyalpro.cli import server
+
+    try:
+        applied = server.migrate()
+    except LoyalProError as error:
+        _fail(error)
+    print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the database is up to date")
+
+
+@app.command(epilog="Example: `loyalpro demo` (what `make run` does)")
+def demo(port: Port = None) -> None:
+    """Start a server on SQLite with demo traffic and a local HTTPS receiver that verifies every delivery."""
+    from loyalpro.cli.demo import show
+
+    try:
+        show.run(port)
+    except LoyalProError as error:
+        _fail(error)
+
+
+def _fail(error: LoyalProError) -> NoReturn:
+    print(f"loyalpro: {error.detail}", file=sys.stderr)
+    raise typer.Exit(1) from None

@@ -1,0 +1,66 @@
+"""Writes what became of deliveries: everything that ended while the last write was under way goes into the next."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from loyalpro.delivery.ports import DeliveryStore, Settlement, WorkerId
+from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.errors import StoreError
+
+_LARGEST_BATCH = 256
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    worker: WorkerId
+    settlement: Settlement
+    done: asyncio.Future[bool]
+
+
+class Settler:
+    """One task that owns the settle writes of an engine."""
+
+    def __init__(self, store: DeliveryStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiting: list[_Waiting] = []
+        self._arrived = asyncio.Event()
+        self._never = asyncio.Event()
+
+    async def settle(self, worker: WorkerId, settlement: Settlement) -> bool:
+        """Durable when this returns. False: the lease was no longer ours, and nothing was changed."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(worker, settlement, done))
+        self._arrived.set()
+        return await done
+
+    async def run(self) -> None:
+        """Write batches until cancelled."""
+        while True:
+            await self._arrived.wait()
+            batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
+            if not self._waiting:
+                self._arrived.clear()
+            for worker in {each.worker for each in batch}:
+                await self._write(worker, [each for each in batch if each.worker == worker])
+
+    async def _write(self, worker: WorkerId, batch: list[_Waiting]) -> None:
+        held = await self._settled(worker, [each.settlement for each in batch])
+        for each in batch:
+            if not each.done.done():
+                each.done.set_result(each.settlement.delivery_id in held)
+
+    async def _settled(self, worker: WorkerId, settlements: list[Settlement]) -> frozenset[str]:
+        """Try until the database takes it. Writing twice is harmless: the second time the lease is gone."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._store.settle(worker, settlements, self._clock.now_ms())
+            except StoreError as error:
+                structlog.get_logger().warning("settle_failed", code=error.code, deliveries=len(settlements))
+                await self._clock.wait(self._never, pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

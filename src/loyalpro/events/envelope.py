@@ -1,0 +1,38 @@
+"""Freezes an event into the bytes that every receiver gets, on every attempt, for ever."""
+
+from dataclasses import dataclass
+
+from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES
+from loyalpro.events.new_event import NewEvent
+from loyalpro.events.stable_json import freeze
+from loyalpro.kernel.clock import UnixMs, rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it is stored. `body` never changes."""
+
+    id: str
+    account_id: str
+    type: str
+    customer_id: str | None
+    sequence: int | None
+    created_at: UnixMs
+    body: bytes
+
+
+def seal(new: NewEvent, *, event_id: str, now: UnixMs) -> Event:
+    """Check the data against its published model and freeze the body."""
+    EVENT_TYPES[new.type].check(new.data)
+    body = freeze(
+        {
+            "id": event_id,
+            "type": new.type,
+            "created_at": rfc3339(now),
+            "api_version": API_VERSION,
+            "account_id": new.account_id,
+            "sequence": new.sequence,
+            "data": new.data,
+        }
+    )
+    return Event(event_id, new.account_id, new.type, new.customer_id, new.sequence, now, body)

@@ -1,0 +1,15 @@
+"""An event as the programme states it, before it has an id and bytes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What happened. `sequence` counts a customer's events: 1, 2, 3 ...; None where there is no customer."""
+
+    account_id: str
+    type: str
+    customer_id: str | None
+    sequence: int | None
+    data: dict[str, Any]

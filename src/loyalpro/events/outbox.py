@@ -1,0 +1,95 @@
+"""Writes a transaction's events, and what is owed to whom, inside that same transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from loyalpro.events.envelope import Event, seal
+from loyalpro.events.new_event import NewEvent
+from loyalpro.kernel.clock import Clock, UnixMs
+from loyalpro.kernel.ids import IdFactory
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One endpoint and the event types that it asked for; `*` is all of them."""
+
+    endpoint_id: str
+    types: frozenset[str]
+    ordered: bool
+
+    def wants(self, event_type: str) -> bool:
+        """Whether an event of this type is owed to the endpoint."""
+        return "*" in self.types or event_type in self.types
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One delivery that an event causes: the row is written with the event."""
+
+    delivery_id: str
+    endpoint_id: str
+    event: Event
+    ordered: bool
+
+
+class EventStore(Protocol):
+    """What the outbox writes and reads, in the transaction it is part of."""
+
+    def subscriptions(self, account_id: str) -> Sequence[Subscription]:
+        """Every endpoint of the account that is not deleted, whatever its status."""
+        ...
+
+    def append(self, events: Sequence[tuple[Event, int]]) -> None:
+        """Store events with the number of deliveries that each is owed."""
+        ...
+
+    def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
+        """Store deliveries, due now."""
+        ...
+
+
+class Outbox:
+    """Collects the events of one transaction; `flush` is the last thing that transaction does."""
+
+    def __init__(self, store: EventStore, clock: Clock, ids: IdFactory) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._new: list[NewEvent] = []
+
+    def emit(self, event: NewEvent) -> None:
+        """Note an event; `flush` freezes and writes it."""
+        self._new.append(event)
+
+    def mark(self) -> int:
+        """Where the outbox stands, to come back to."""
+        return len(self._new)
+
+    def rewind(self, mark: int) -> None:
+        """Forget what was emitted since `mark`: the change behind it has been rolled back."""
+        del self._new[mark:]
+
+    def flush(self) -> frozenset[str]:
+        """Write every event and its deliveries; the ids of the endpoints that are owed something."""
+        if not self._new:
+            return frozenset()
+        now = self._clock.now_ms()
+        subscriptions = {account_id: self._store.subscriptions(account_id) for account_id in self._accounts()}
+        counted: list[tuple[Event, int]] = []
+        owed: list[Owed] = []
+        for new in self._new:
+            event = seal(new, event_id=self._ids.new("evt"), now=now)
+            due = [self._owe(event, each) for each in subscriptions[new.account_id] if each.wants(new.type)]
+            counted.append((event, len(due)))
+            owed.extend(due)
+        self._store.append(counted)
+        self._store.owe(owed, now)
+        self._new.clear()
+        return frozenset(each.endpoint_id for each in owed)
+
+    def _accounts(self) -> frozenset[str]:
+        return frozenset(new.account_id for new in self._new)
+
+    def _owe(self, event: Event, subscription: Subscription) -> Owed:
+        return Owed(self._ids.new("dlv"), subscription.endpoint_id, event, subscription.ordered)

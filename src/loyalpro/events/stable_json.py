@@ -1,0 +1,205 @@
+"""JSON that survives JavaScript: `JSON.stringify(JSON.parse(b)) === b`, for every `b` that leaves here.
+
+Many receivers sign the object they parsed, not the bytes they got. V8 changes a document in a few known ways: it moves
+integer-like keys to the front, respells numbers, misreads keys with escapes, and replaces what is not Unicode. What it
+would change is written the way it would write it, or refused.
+"""
+
+import json.encoder
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from loyalpro.kernel.errors import InvalidInput
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_DEPTH: Final = 32
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+
+_UNSTABLE_KEY: Final = re.compile(
+    r"0|[1-9][0-9]*"  # V8 moves integer-like keys to the front
+    r"|__proto__|constructor|prototype"  # parsers that guard against prototype pollution refuse these
+    r'|.*["\\\x00-\x1f].*',  # V8 12 to 13 (Node 24) can read a key with an escape as another key that it saw before
+    re.DOTALL,
+)
+_quote: Final[Callable[[str], str]] = (
+    getattr(json.encoder, "c_encode_basestring", None) or json.encoder.encode_basestring
+)
+
+Path = tuple[str | int, ...]
+
+
+class Unstable(InvalidInput):
+    """A value that JSON for JavaScript cannot carry unchanged."""
+
+    code = "unstable_json"
+
+
+def encode(value: object) -> bytes:
+    """The one spelling of `value`: compact, in insertion order, UTF-8, nothing escaped that need not be."""
+    parts: list[str] = []
+    _write(value, parts, MAX_DEPTH, ())
+    try:
+        return "".join(parts).encode()
+    except UnicodeEncodeError:
+        raise _at(_path_of_surrogate(value, ()), "has half of a surrogate pair, which is not a character") from None
+
+
+def freeze(value: object) -> bytes:
+    """`encode`, for a body that goes out: at most 64 KiB."""
+    body = encode(value)
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidInput(
+            f"The event would have {len(body)} bytes, {MAX_BODY_BYTES} is the most; send shorter metadata or fewer items.",
+            code="event_too_large",
+            param="metadata",
+        )
+    return body
+
+
+def require_stable(value: object, *, param: str, max_depth: int, max_bytes: int) -> None:
+    """Refuse, naming the field, what could not be frozen later."""
+    parts: list[str] = []
+    _write(value, parts, max_depth, (param,))
+    try:
+        size = len("".join(parts).encode())
+    except UnicodeEncodeError:
+        raise _at(
+            _path_of_surrogate(value, (param,)), "has half of a surrogate pair, which is not a character"
+        ) from None
+    if size > max_bytes:
+        raise InvalidInput(f"{param} has {size} bytes as JSON; {max_bytes} is the most.", code="too_large", param=param)
+
+
+def path_text(path: Path) -> str:
+    """`("a", "b", 0)` -> `a.b[0]`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text.encode("utf-8", "replace").decode()[:256]
+
+
+def es_number(number: float) -> str:
+    """A finite double as ECMAScript's Number::toString writes it.
+
+    Python's `repr` finds the same shortest digits; only the point and the exponent stand elsewhere.
+    """
+    if number == 0:
+        return "0"  # JSON.stringify(-0) is "0"
+    sign = "-" if number < 0 else ""
+    mantissa, _, exponent = repr(abs(number)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    digits = (whole + fraction).lstrip("0")
+    point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(digits))
+    digits = digits.rstrip("0")
+    return sign + _place(digits, point)
+
+
+def _place(digits: str, point: int) -> str:
+    """`digits` with the decimal point before position `point`: ECMA-262, Number::toString, steps 6 to 12."""
+    count = len(digits)
+    if count <= point <= 21:
+        return digits + "0" * (point - count)
+    if 0 < point <= 21:
+        return f"{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"0.{'0' * -point}{digits}"
+    exponent = point - 1
+    mantissa = digits if count == 1 else f"{digits[0]}.{digits[1:]}"
+    return f"{mantissa}e{'+' if exponent > 0 else '-'}{abs(exponent)}"
+
+
+def _write(value: Any, parts: list[str], depth: int, path: Path) -> None:  # noqa: C901 - one case a type
+    kind = type(value)
+    if kind is str:
+        parts.append(_quote(value))
+    elif value is None:
+        parts.append("null")
+    elif value is True:
+        parts.append("true")
+    elif value is False:
+        parts.append("false")
+    elif kind is int:
+        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            raise _at(path, "is an integer that JavaScript cannot hold (more than 2^53-1); send it as a string")
+        parts.append(str(value))
+    elif kind is float:
+        if value - value != 0:
+            raise _at(path, "is not a finite number")
+        parts.append(es_number(value))
+    elif kind is dict:
+        _write_object(value, parts, depth, path)
+    elif kind is list or kind is tuple:
+        _write_array(value, parts, depth, path)
+    else:
+        raise _at(path, f"is a {kind.__name__}, which JSON does not have")
+
+
+def _write_object(value: dict[object, object], parts: list[str], depth: int, path: Path) -> None:
+    if depth == 0:
+        raise _too_deep(path)
+    if not value:
+        parts.append("{}")
+        return
+    lead = "{"
+    for key, item in value.items():
+        if type(key) is not str:
+            raise _at(path, "has a key that is not a string")
+        if _UNSTABLE_KEY.fullmatch(key):
+            raise _at((*path, key), "is a key that JavaScript does not keep as it is; choose another")
+        parts.append(lead)
+        parts.append(_quote(key))
+        parts.append(":")
+        _write(item, parts, depth - 1, (*path, key))
+        lead = ","
+    parts.append("}")
+
+
+def _write_array(value: list[object] | tuple[object, ...], parts: list[str], depth: int, path: Path) -> None:
+    if depth == 0:
+        raise _too_deep(path)
+    if not value:
+        parts.append("[]")
+        return
+    lead = "["
+    for index, item in enumerate(value):
+        parts.append(lead)
+        _write(item, parts, depth - 1, (*path, index))
+        lead = ","
+    parts.append("]")
+
+
+def _too_deep(path: Path) -> InvalidInput:
+    return InvalidInput(
+        f"{path_text(path) or 'The document'} is nested too deeply; flatten it.",
+        code="too_deep",
+        param=path_text(path[:1]),
+    )
+
+
+def _at(path: Path, reason: str) -> Unstable:
+    name = path_text(path)
+    return Unstable(f"{name or 'The document'} {reason}.", param=name or None)
+
+
+def _path_of_surrogate(value: object, path: Path) -> Path:
+    """Where the half pair is, that made encoding fail; only walked when it did."""
+    match value:
+        case str():
+            return path if _has_surrogate(value) else ()
+        case dict():
+            for key, item in value.items():
+                if _has_surrogate(key):
+                    return (*path, key)
+                if found := _path_of_surrogate(item, (*path, key)):
+                    return found
+        case list() | tuple():
+            for index, item in enumerate(value):
+                if found := _path_of_surrogate(item, (*path, index)):
+                    return found
+    return ()
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,137 @@
+"""Reads JSON from strangers: everything that the standard library lets pass and we do not want is refused, by name."""
+
+import json
+import math
+from typing import Any, Final, NoReturn
+
+from loyalpro.kernel.errors import InvalidInput, LoyalProError, MalformedRequest
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+_MOST_DIGITS: Final = 16
+"""2^53-1 has 16 digits: what has more is out of range without being converted."""
+
+
+class _Duplicate:
+    """Stands where an object had the same key twice, until the walk can say where that was."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+class _NotANumber:
+    """Stands for NaN and the infinities, which JSON does not have."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+_OUT_OF_RANGE: Final = object()
+
+
+def parse(body: bytes, *, max_depth: int = 64) -> Any:
+    """What `body` says. Every refusal is a `MalformedRequest` or an `InvalidInput` that names the field."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _malformed(f"Byte {error.start} is not UTF-8; send the body as UTF-8.") from None
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise _malformed(f"{error.msg} at line {error.lineno}, column {error.colno}; send JSON.") from None
+    except RecursionError:
+        raise _too_deep(max_depth) from None
+    _walk(value, "", max_depth, max_depth)
+    return value
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> object:
+    """An object, unless a key stands in it twice."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    return _Duplicate(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+
+
+def _integer(digits: str) -> object:
+    if len(digits) > _MOST_DIGITS + 1:
+        return _OUT_OF_RANGE
+    number = int(digits)
+    return number if -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER else _OUT_OF_RANGE
+
+
+def _double(text: str) -> object:
+    number = float(text)
+    return number if math.isfinite(number) else _OUT_OF_RANGE
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_int=_integer, parse_float=_double, parse_constant=_NotANumber
+)
+
+
+def _walk(value: Any, path: str, depth: int, max_depth: int) -> None:
+    """Find what the scanner let through, and say where it stands."""
+    kind = type(value)
+    if kind is str:
+        _check_text(value, path)
+    elif kind is dict:
+        if depth == 0:
+            raise _too_deep(max_depth, path)
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else key
+            _check_text(key, here)
+            _walk(item, here, depth - 1, max_depth)
+    elif kind is list:
+        if depth == 0:
+            raise _too_deep(max_depth, path)
+        for index, item in enumerate(value):
+            _walk(item, f"{path}[{index}]", depth - 1, max_depth)
+    elif kind is _Duplicate or kind is _NotANumber or value is _OUT_OF_RANGE:
+        _refuse(value, path)
+
+
+def _check_text(text: str, path: str) -> None:
+    """A half of a surrogate pair can only come from an escape, and cannot be stored or sent."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _invalid(
+            "invalid_string", path, "has half of a surrogate pair (such as \\ud800), which is not a character"
+        ) from None
+
+
+def _refuse(value: object, path: str) -> NoReturn:
+    match value:
+        case _Duplicate(key=key):
+            here = f"{path}.{key}" if path else key
+            raise _invalid("duplicate_key", here, "stands twice in the same object; send it once")
+        case _NotANumber(text=text):
+            raise MalformedRequest(
+                f"{_shown(path) or 'The body'} is {text}, which JSON does not have; send a number or null.",
+                code="invalid_json",
+                param=_shown(path) or None,
+            )
+    raise _invalid("number_out_of_range", path, "is larger than a double can hold exactly; send it as a string")
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", "replace").decode()[:256]
+
+
+def _invalid(code: str, path: str, reason: str) -> LoyalProError:
+    return InvalidInput(f"{_shown(path) or 'The body'} {reason}.", code=code, param=_shown(path) or None)
+
+
+def _malformed(detail: str) -> LoyalProError:
+    return MalformedRequest(detail, code="invalid_json")
+
+
+def _too_deep(max_depth: int, path: str = "") -> LoyalProError:
+    return InvalidInput(
+        f"The body is nested more than {max_depth} levels deep; flatten it.",
+        code="too_deep",
+        param=_shown(path.partition(".")[0].partition("[")[0]) or None,
+    )

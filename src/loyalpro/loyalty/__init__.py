@@ -1,0 +1,1 @@
+"""The programme: customers, purchases, and the ledger of their points. It knows nothing of webhooks."""

@@ -1,0 +1,55 @@
+"""What the programme needs of the database, inside one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from loyalpro.loyalty.customers import Customer
+    from loyalpro.loyalty.ledger import Entry, Lot
+    from loyalpro.loyalty.program import Program
+    from loyalpro.loyalty.transactions import Transaction
+
+
+class LoyaltyStore(Protocol):
+    """Whoever changes a customer's points holds the customer's lock until the transaction ends."""
+
+    def program(self, account_id: str) -> Program:
+        """The rules in force."""
+        ...
+
+    def insert_customer(self, customer: Customer) -> bool:
+        """False when another customer of the account has this external id."""
+        ...
+
+    def lock_customer(self, account_id: str, customer_id: str) -> Customer | None:
+        """The customer as it is now; nobody else changes it until this transaction ends."""
+        ...
+
+    def lock_customer_by_external_id(self, account_id: str, external_id: str) -> Customer | None:
+        """The same, by the merchant's own id."""
+        ...
+
+    def update_customer(self, customer: Customer) -> bool:
+        """Store details and event sequence. False when another customer of the account has this external id."""
+        ...
+
+    def update_balance(self, customer: Customer) -> None:
+        """Store points and sequences."""
+        ...
+
+    def transaction_by_external_id(self, account_id: str, external_id: str) -> Transaction | None:
+        """The purchase that has this number already."""
+        ...
+
+    def insert_transaction(self, transaction: Transaction) -> None:
+        """Store a purchase."""
+        ...
+
+    def insert_entry(self, entry: Entry) -> None:
+        """Append to the ledger."""
+        ...
+
+    def insert_lot(self, lot: Lot, *, absorbed_by_debt: int) -> None:
+        """Store a credit's lot, and what of it repaid debt at once."""
+        ...

@@ -1,0 +1,1 @@
+"""The database: one set of tables, on SQLite or PostgreSQL."""

@@ -1,0 +1,60 @@
+"""What the tables need of a database: a few verbs that SQLite and PostgreSQL both have.
+
+SQL above this line is written once, in the subset both take: `?` placeholders, `RETURNING`, `ON CONFLICT`, integers for
+instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB/BYTEA for frozen bytes.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+Row = tuple[Any, ...]
+Dialect = Literal["sqlite", "postgres"]
+
+
+class Connection(Protocol):
+    """One connection, inside one transaction. Used by one thread at a time."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which database this is, for the few statements that differ."""
+        ...
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        """Run one statement and return its rows (empty when it returns none)."""
+        ...
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement once for each row of parameters."""
+        ...
+
+    def change(self, sql: str, params: Sequence[object] = ()) -> int:
+        """Run one statement and return how many rows it changed."""
+        ...
+
+    def run_script(self, sql: str) -> None:
+        """Run the statements of a migration."""
+        ...
+
+
+class DriverConnection(Connection, Protocol):
+    """A connection together with its transactions: what a writer and a reader hold."""
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        ...
+
+    def commit(self) -> None:
+        """Durable when this returns. `CommitUnknown` when the answer was lost on the way."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo the transaction; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back to the system; never raises."""
+        ...
+
+
+class RetryTransaction(Exception):
+    """The database undid the transaction to untangle it from another (a deadlock, say). Running it again is safe."""

@@ -1,0 +1,40 @@
+"""The database as the rest of the program holds it: functions of a connection go in, results come out."""
+
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeVar
+
+from loyalpro.storage.connection import Connection, Dialect
+
+T = TypeVar("T")
+Lane = Literal["ingest", "delivery"]
+"""Who is writing. On PostgreSQL each has a connection, so that deliveries are settled while purchases pour in."""
+
+
+class Database(Protocol):
+    """One of the two stores, opened."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which one it is."""
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether writes can be taken now."""
+        ...
+
+    async def start(self) -> None:
+        """Connect, refuse what is not safe, and check the version of the schema; an empty database is set up."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish what is queued and disconnect."""
+        ...
+
+    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+        """Run `work` in a transaction; its result once that is durable. What it raises undoes it."""
+        ...
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on a connection that cannot write."""
+        ...

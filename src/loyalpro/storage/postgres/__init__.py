@@ -1,0 +1,1 @@
+"""PostgreSQL: any number of processes, on any number of hosts."""

@@ -1,0 +1,138 @@
+"""PostgreSQL through psycopg 3, synchronous: each connection belongs to one thread."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import psycopg
+from psycopg import errors, pq
+
+from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, StoreUnavailable
+from loyalpro.storage.connection import Dialect, RetryTransaction, Row
+
+_OLDEST_VERSION = 130_000
+_STATEMENT_TIMEOUT_MS = 60_000
+_QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?|%")
+_NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
+
+
+class PostgresConnection:
+    """Satisfies `DriverConnection`."""
+
+    dialect: Dialect = "postgres"
+
+    def __init__(self, dsn: str, *, read_only: bool) -> None:
+        try:
+            self._session = psycopg.connect(
+                dsn,
+                autocommit=True,  # transactions are begun and ended by name
+                prepare_threshold=3,
+                connect_timeout=5,
+                application_name="loyalpro",
+                keepalives_idle=5,
+                keepalives_interval=3,
+                keepalives_count=3,
+                tcp_user_timeout=20_000,
+                options=f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
+                + (" -c default_transaction_read_only=on" if read_only else ""),
+            )
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"PostgreSQL cannot be reached ({_reason(error)}).") from None
+        self._refuse_unsafe()
+
+    def _refuse_unsafe(self) -> None:
+        """A commit that is acknowledged must survive a power cut."""
+        if self._session.info.server_version < _OLDEST_VERSION:
+            raise ConfigurationError("PostgreSQL 13 or newer is needed.")
+        for setting in ("synchronous_commit", "fsync", "full_page_writes"):
+            [(value,)] = self.execute(f"SHOW {setting}")
+            if value == "off":
+                raise ConfigurationError(
+                    f"PostgreSQL runs with {setting}=off, so it can lose what it has acknowledged. Set {setting}=on."
+                )
+
+    def begin(self) -> None:
+        """Open a transaction; each statement in it sees what is committed by then."""
+        self.execute("BEGIN")
+
+    def commit(self) -> None:
+        """Durable when this returns; when the answer is lost, nobody knows."""
+        try:
+            self._session.execute("COMMIT")
+        except (errors.SerializationFailure, errors.DeadlockDetected) as error:
+            raise RetryTransaction from error
+        except psycopg.OperationalError:
+            raise CommitUnknown(
+                "The connection broke while the change was being committed: it may or may not be there. Repeat it with "
+                "the same Idempotency-Key; it takes effect once."
+            ) from None
+
+    def rollback(self) -> None:
+        """Undo; a broken connection undoes by itself."""
+        if self._session.info.transaction_status != pq.TransactionStatus.IDLE:
+            with contextlib.suppress(psycopg.Error):
+                self._session.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Hang up."""
+        with contextlib.suppress(psycopg.Error):
+            self._session.close()
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        """Run one statement."""
+        cursor = self._run(sql, params)
+        return cursor.fetchall() if cursor.description else []
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for each row, in one round trip."""
+        if rows:
+            with _translated(), self._session.cursor() as cursor:
+                cursor.executemany(cast("Any", percent(sql)), rows)
+
+    def change(self, sql: str, params: Sequence[object] = ()) -> int:
+        """Run one statement; the rows it changed."""
+        return self._run(sql, params).rowcount
+
+    def run_script(self, sql: str) -> None:
+        """Run a migration."""
+        with _translated():
+            self._session.execute(cast("Any", sql), prepare=False)  # no parameters: several statements are allowed
+
+    def _run(self, sql: str, params: Sequence[object]) -> psycopg.Cursor[Row]:
+        with _translated():
+            return self._session.execute(cast("Any", percent(sql)), params)
+
+
+@lru_cache(maxsize=1_000)
+def percent(sql: str) -> str:
+    """`?` becomes `%s`, `%` becomes `%%`; what stands in quotes keeps its question marks."""
+
+    def mark(found: re.Match[str]) -> str:
+        text = found.group()
+        return "%s" if text == "?" else text.replace("%", "%%")
+
+    return _QUOTED_OR_MARK.sub(mark, sql)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """PostgreSQL's errors that are about the machine become ours; those about our SQL stay what they are: mistakes."""
+    try:
+        yield
+    except (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation) as error:
+        # A unique row appeared between our look and our write: the next try sees it and decides by it.
+        raise RetryTransaction from error
+    except (errors.DiskFull, errors.OutOfMemory) as error:
+        raise DiskFull("The database has no room left; nothing was written. Writing resumes by itself.") from error
+    except errors.QueryCanceled:
+        raise StoreUnavailable("The database took too long; nothing was written. Repeat it in a moment.") from None
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise StoreUnavailable(_NOT_WRITTEN) from None
+
+
+def _reason(error: psycopg.Error) -> str:
+    """What the driver says, without what may hold a password."""
+    text = str(error).strip().splitlines()
+    return text[-1].rpartition("FATAL:")[2].strip()[:200] if text else type(error).__name__

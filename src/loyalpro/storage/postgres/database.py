@@ -1,0 +1,82 @@
+"""The PostgreSQL store: a writer for what comes in, a writer for what goes out, a few readers."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from loyalpro.kernel.clock import Clock
+from loyalpro.storage import migrations
+from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.database import Lane
+from loyalpro.storage.postgres.connection import PostgresConnection
+from loyalpro.storage.readers import Readers
+from loyalpro.storage.writer import GroupWriter
+
+T = TypeVar("T")
+MIGRATIONS = Path(__file__).parent / "migrations"
+_READERS = 4
+_MOST_IN_GROUP = 60
+"""PostgreSQL keeps 64 subtransactions of a session at hand; with more, every snapshot in the server gets slower."""
+
+
+class PostgresDatabase:
+    """Satisfies `Database`."""
+
+    dialect: Dialect = "postgres"
+
+    def __init__(self, dsn: str, clock: Clock, migrations_folder: Path = MIGRATIONS) -> None:
+        self._dsn = dsn
+        self._clock = clock
+        self._migrations = migrations.load(migrations_folder)
+        lanes: tuple[Lane, ...] = ("ingest", "delivery")
+        self._writers = {
+            lane: GroupWriter(
+                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{lane}", most_in_group=_MOST_IN_GROUP
+            )
+            for lane in lanes
+        }
+        self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
+
+    @property
+    def available(self) -> bool:
+        """Whether writes can be taken now."""
+        return all(writer.available for writer in self._writers.values())
+
+    async def start(self) -> None:
+        """Check the server and the schema, connect."""
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        connection = PostgresConnection(self._dsn, read_only=False)
+        try:
+            migrations.prepare(connection, self._migrations, self._clock)
+        finally:
+            connection.close()
+        for writer in self._writers.values():
+            writer.start()
+
+    async def stop(self) -> None:
+        """Finish what is queued and disconnect."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._readers.stop()
+        for writer in self._writers.values():
+            writer.stop()
+
+    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+        """Run `work` in its lane's next group."""
+        return await self._writers[lane].submit(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on a reader."""
+        return await self._readers.run(work)
+
+    def migrate(self) -> list[str]:
+        """Bring the schema forward."""
+        connection = PostgresConnection(self._dsn, read_only=False)
+        try:
+            return migrations.migrate(connection, self._migrations, self._clock)
+        finally:
+            connection.close()

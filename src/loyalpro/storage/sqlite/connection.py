@@ -1,0 +1,90 @@
+"""SQLite through apsw: the one library that may open the file."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import apsw
+
+from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailable
+from loyalpro.storage.connection import Dialect, Row
+
+_BUSY_MS = 10_000
+
+
+class SqliteConnection:
+    """Satisfies `DriverConnection`."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        try:
+            self._database = apsw.Connection(str(path), statementcachesize=300)
+            self._configure(read_only=read_only)
+        except apsw.Error as error:
+            raise StoreUnavailable(f"SQLite cannot open {path}: {error}.") from error
+        self._cursor = self._database.cursor()
+
+    def _configure(self, *, read_only: bool) -> None:
+        database = self._database
+        database.set_busy_timeout(_BUSY_MS)
+        database.pragma("foreign_keys", True)
+        if read_only:
+            database.pragma("query_only", True)
+            return
+        if database.pragma("journal_mode", "wal") != "wal":
+            raise ConfigurationError("SQLite's write-ahead log does not work on this file system; use a local disk.")
+        # FULL: a commit is on the disk before anybody hears of it. NORMAL loses commits when the power fails.
+        database.pragma("synchronous", 2)
+        if database.pragma("synchronous") != 2:
+            raise ConfigurationError("SQLite did not take synchronous=FULL; a commit would not survive a power cut.")
+
+    def begin(self) -> None:
+        """Writers take the lock at once: one that waited until its first write could find the state it read gone."""
+        self.execute("BEGIN" if self._database.pragma("query_only") else "BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """One fsync of the log."""
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo; there may be nothing left to undo after an error."""
+        if self._database.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self._cursor.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(apsw.Error):
+            self._database.close(True)
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        """Run one statement."""
+        with _translated():
+            return self._cursor.execute(sql, tuple(params)).fetchall()
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for each row."""
+        with _translated():
+            self._cursor.executemany(sql, rows)
+
+    def change(self, sql: str, params: Sequence[object] = ()) -> int:
+        """Run one statement; the rows it changed."""
+        self.execute(sql, params)
+        return self._database.changes()
+
+    def run_script(self, sql: str) -> None:
+        """Run a migration."""
+        with _translated():
+            self._cursor.execute(sql)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """SQLite's errors that are about the machine become ours; those about our SQL stay what they are: mistakes."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise DiskFull("The disk is full; nothing was written. Free some space: writing resumes by itself.") from error
+    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError, apsw.CorruptError) as error:
+        raise StoreUnavailable(f"The database cannot be used ({type(error).__name__}); nothing was written.") from error

@@ -1,0 +1,120 @@
+"""The SQLite store: one writer, a few readers, and a lock that keeps every other process out."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.storage import migrations
+from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.database import Lane
+from loyalpro.storage.readers import Readers
+from loyalpro.storage.sqlite.connection import SqliteConnection
+from loyalpro.storage.writer import GroupWriter
+
+T = TypeVar("T")
+MIGRATIONS = Path(__file__).parent / "migrations"
+_READERS = 3
+_MOST_IN_GROUP = 256
+
+
+class SqliteDatabase:
+    """Satisfies `Database`. One process at a time: leases, order and commits rely on it."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, path: Path, clock: Clock, migrations_folder: Path = MIGRATIONS) -> None:
+        self._path = path
+        self._clock = clock
+        self._migrations = migrations.load(migrations_folder)
+        self._lock = FolderLock(path)
+        self._writer = GroupWriter(
+            lambda: SqliteConnection(path, read_only=False), name="sqlite-writer", most_in_group=_MOST_IN_GROUP
+        )
+        self._readers = Readers(lambda: SqliteConnection(path, read_only=True), count=_READERS)
+
+    @property
+    def available(self) -> bool:
+        """Whether writes can be taken now."""
+        return self._writer.available
+
+    async def start(self) -> None:
+        """Take the lock, check the schema, open."""
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        self._lock.take()
+        try:
+            connection = SqliteConnection(self._path, read_only=False)
+            try:
+                migrations.prepare(connection, self._migrations, self._clock)
+            finally:
+                connection.close()
+            self._writer.start()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def stop(self) -> None:
+        """Finish what is queued, close, give the lock back."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._readers.stop()
+        self._writer.stop()
+        self._lock.release()
+
+    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:  # noqa: ARG002 - one writer
+        """Run `work` in the writer's next group."""
+        return await self._writer.submit(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on a reader."""
+        return await self._readers.run(work)
+
+    def migrate(self) -> list[str]:
+        """Bring the schema forward; nobody else may have the database open."""
+        self._lock.take()
+        try:
+            connection = SqliteConnection(self._path, read_only=False)
+            try:
+                return migrations.migrate(connection, self._migrations, self._clock)
+            finally:
+                connection.close()
+        finally:
+            self._lock.release()
+
+
+class FolderLock:
+    """A lock file beside the database. The kernel frees it when its holder ends, however it ends."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".lock")
+        self._fd: int | None = None
+
+    def take(self) -> None:
+        """Refuse to go on when another process has it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise ConfigurationError(
+                f"Another LoyalPro (process {holder}) is using {self._path.parent}. Stop it, or choose another folder "
+                "with LOYALPRO_DATA_DIR. To run several processes, use PostgreSQL."
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let somebody else have it."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

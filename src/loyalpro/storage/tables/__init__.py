@@ -1,0 +1,1 @@
+"""SQL, written once for both databases: a file for each noun."""

@@ -1,0 +1,300 @@
+"""Programmes, customers, purchases and the ledger. Satisfies `loyalty.ports.LoyaltyStore`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.customers import Customer
+from loyalpro.loyalty.ledger import Balance, Entry, Lot
+from loyalpro.loyalty.program import EarnRule, Program, Tier, default_program
+from loyalpro.loyalty.transactions import Transaction
+from loyalpro.storage.connection import Connection, Row
+
+_CUSTOMER = (
+    "c.id, c.account_id, c.external_id, c.email, c.phone, c.name, c.metadata, c.status, c.tier_id, c.available, c.pending,"
+    " c.debt, c.lifetime_earned, c.lifetime_redeemed, c.ledger_sequence, c.event_sequence, c.created_at, c.updated_at"
+)
+_TRANSACTION = (
+    "id, account_id, customer_id, external_id, status, currency, amount, items, channel, location_id, employee_id,"
+    " metadata, points_earned, occurred_at, created_at"
+)
+_ENTRY = (
+    "id, customer_id, sequence, type, points, balance_after, pending_after, source_type, source_id, actor, rules,"
+    " occurred_at, created_at, part, reverses_entry_id, reason_code, note"
+)
+_LOT = "id, customer_id, entry_id, original, remaining, earned_at, activates_at, expires_at, status, created_at"
+
+
+class LoyaltyTables:
+    """The programme's tables, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._programs: dict[str, Program] = {}
+        self._for_update = " FOR UPDATE OF c" if connection.dialect == "postgres" else ""
+
+    # -- the programme -----------------------------------------------------------------------------------------------
+
+    def insert_program(self, account_id: str, ids: IdFactory) -> None:
+        """Give a new account the default programme."""
+        self._connection.execute(
+            "INSERT INTO programs (account_id, rules, version) VALUES (?, ?, 1)",
+            (account_id, json.dumps(asdict(default_program(ids)))),
+        )
+
+    def program(self, account_id: str) -> Program:
+        """The rules in force, read once in a transaction."""
+        if account_id not in self._programs:
+            [(rules,)] = self._connection.execute("SELECT rules FROM programs WHERE account_id = ?", (account_id,))
+            self._programs[account_id] = _program(rules)
+        return self._programs[account_id]
+
+    # -- customers ---------------------------------------------------------------------------------------------------
+
+    def insert_customer(self, customer: Customer) -> bool:
+        """False when another customer of the account has this external id."""
+        balance = customer.balance
+        return (
+            self._connection.change(
+                f"INSERT INTO customers ({_CUSTOMER.replace('c.', '')}) VALUES ({_marks(18)}) ON CONFLICT DO NOTHING",
+                (
+                    customer.id,
+                    customer.account_id,
+                    *_details(customer),
+                    customer.status,
+                    customer.tier.id,
+                    balance.available,
+                    balance.pending,
+                    balance.debt,
+                    balance.lifetime_earned,
+                    balance.lifetime_redeemed,
+                    customer.ledger_sequence,
+                    customer.event_sequence,
+                    customer.created_at,
+                    customer.updated_at,
+                ),
+            )
+            == 1
+        )
+
+    def get_customer(self, account_id: str, customer_id: str) -> Customer | None:
+        """One customer."""
+        return self._customer("c.account_id = ? AND c.id = ?", (account_id, customer_id))
+
+    def lock_customer(self, account_id: str, customer_id: str) -> Customer | None:
+        """The customer as it is now; on SQLite the whole database is ours already."""
+        return self._customer("c.account_id = ? AND c.id = ?", (account_id, customer_id), self._for_update)
+
+    def lock_customer_by_external_id(self, account_id: str, external_id: str) -> Customer | None:
+        """The same, by the merchant's own id."""
+        return self._customer("c.account_id = ? AND c.external_id = ?", (account_id, external_id), self._for_update)
+
+    def list_customers(
+        self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
+    ) -> list[Customer]:
+        """Customers, newest first."""
+        where, params = _where(
+            ("c.account_id = ?", account_id),
+            ("c.external_id = ?", external_id),
+            ("c.email = ?", email),
+            ("c.id < ?", before_id),
+        )
+        rows = self._connection.execute(
+            f"SELECT {_CUSTOMER} FROM customers c WHERE {where} ORDER BY c.id DESC LIMIT ?", (*params, limit)
+        )
+        return [_customer(row, self.program(account_id)) for row in rows]
+
+    def update_customer(self, customer: Customer) -> bool:
+        """Store details and event sequence. False when another customer of the account has this external id."""
+        taken = self._connection.execute(
+            "SELECT 1 FROM customers WHERE account_id = ? AND external_id = ? AND id <> ?",
+            (customer.account_id, customer.external_id, customer.id),
+        )
+        if taken:
+            return False
+        self._connection.execute(
+            "UPDATE customers SET external_id = ?, email = ?, phone = ?, name = ?, metadata = ?, event_sequence = ?,"
+            " updated_at = ? WHERE id = ?",
+            (*_details(customer), customer.event_sequence, customer.updated_at, customer.id),
+        )
+        return True
+
+    def update_balance(self, customer: Customer) -> None:
+        """Store points and sequences."""
+        balance = customer.balance
+        self._connection.execute(
+            "UPDATE customers SET available = ?, pending = ?, debt = ?, lifetime_earned = ?, lifetime_redeemed = ?,"
+            " ledger_sequence = ?, event_sequence = ?, updated_at = ? WHERE id = ?",
+            (
+                balance.available,
+                balance.pending,
+                balance.debt,
+                balance.lifetime_earned,
+                balance.lifetime_redeemed,
+                customer.ledger_sequence,
+                customer.event_sequence,
+                customer.updated_at,
+                customer.id,
+            ),
+        )
+
+    def _customer(self, where: str, params: Sequence[object], suffix: str = "") -> Customer | None:
+        rows = self._connection.execute(f"SELECT {_CUSTOMER} FROM customers c WHERE {where}{suffix}", params)
+        return _customer(rows[0], self.program(rows[0][1])) if rows else None
+
+    # -- purchases ---------------------------------------------------------------------------------------------------
+
+    def insert_transaction(self, transaction: Transaction) -> None:
+        """Store a purchase."""
+        self._connection.execute(
+            f"INSERT INTO transactions ({_TRANSACTION}) VALUES ({_marks(15)})",
+            (
+                transaction.id,
+                transaction.account_id,
+                transaction.customer_id,
+                transaction.external_id,
+                transaction.status,
+                transaction.currency,
+                transaction.amount,
+                json.dumps(transaction.items),
+                transaction.channel,
+                transaction.location_id,
+                transaction.employee_id,
+                json.dumps(transaction.metadata),
+                transaction.points_earned,
+                transaction.occurred_at,
+                transaction.created_at,
+            ),
+        )
+
+    def get_transaction(self, account_id: str, transaction_id: str) -> Transaction | None:
+        """One purchase."""
+        return self._transaction("account_id = ? AND id = ?", (account_id, transaction_id))
+
+    def transaction_by_external_id(self, account_id: str, external_id: str) -> Transaction | None:
+        """The purchase that has this number already."""
+        return self._transaction("account_id = ? AND external_id = ?", (account_id, external_id))
+
+    def list_transactions(
+        self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
+    ) -> list[Transaction]:
+        """Purchases, newest first."""
+        where, params = _where(
+            ("account_id = ?", account_id),
+            ("customer_id = ?", customer_id),
+            ("external_id = ?", external_id),
+            ("id < ?", before_id),
+        )
+        rows = self._connection.execute(
+            f"SELECT {_TRANSACTION} FROM transactions WHERE {where} ORDER BY id DESC LIMIT ?", (*params, limit)
+        )
+        return [_transaction(row) for row in rows]
+
+    def _transaction(self, where: str, params: Sequence[object]) -> Transaction | None:
+        rows = self._connection.execute(f"SELECT {_TRANSACTION} FROM transactions WHERE {where}", params)
+        return _transaction(rows[0]) if rows else None
+
+    # -- the ledger --------------------------------------------------------------------------------------------------
+
+    def insert_entry(self, entry: Entry) -> None:
+        """Append to the ledger."""
+        self._connection.execute(
+            f"INSERT INTO ledger_entries ({_ENTRY}) VALUES ({_marks(17)})",
+            (
+                entry.id,
+                entry.customer_id,
+                entry.sequence,
+                entry.type,
+                entry.points,
+                entry.balance_after,
+                entry.pending_after,
+                entry.source_type,
+                entry.source_id,
+                entry.actor,
+                json.dumps(entry.rules),
+                entry.occurred_at,
+                entry.created_at,
+                entry.part,
+                entry.reverses_entry_id,
+                entry.reason_code,
+                entry.note,
+            ),
+        )
+
+    def insert_lot(self, lot: Lot, *, absorbed_by_debt: int) -> None:
+        """Store a credit's lot, and what of it repaid debt at once."""
+        self._connection.execute(
+            f"INSERT INTO lots ({_LOT}) VALUES ({_marks(10)})",
+            (
+                lot.id,
+                lot.customer_id,
+                lot.entry_id,
+                lot.original,
+                lot.remaining,
+                lot.earned_at,
+                lot.activates_at,
+                lot.expires_at,
+                lot.status,
+                lot.created_at,
+            ),
+        )
+        if absorbed_by_debt:
+            self._connection.execute(
+                "INSERT INTO allocations (entry_id, lot_id, points) VALUES (?, ?, ?)",
+                (lot.entry_id, lot.id, absorbed_by_debt),
+            )
+
+    def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
+        """Ledger entries, newest first."""
+        where, params = _where(("customer_id = ?", customer_id), ("id < ?", before_id))
+        rows = self._connection.execute(
+            f"SELECT {_ENTRY} FROM ledger_entries WHERE {where} ORDER BY id DESC LIMIT ?", (*params, limit)
+        )
+        return [_entry(row) for row in rows]
+
+    def list_lots(self, customer_id: str, before_id: str | None, limit: int) -> list[Lot]:
+        """Lots, newest first."""
+        where, params = _where(("customer_id = ?", customer_id), ("id < ?", before_id))
+        rows = self._connection.execute(
+            f"SELECT {_LOT} FROM lots WHERE {where} ORDER BY id DESC LIMIT ?", (*params, limit)
+        )
+        return [Lot(*row) for row in rows]
+
+
+def _where(*conditions: tuple[str, object]) -> tuple[str, list[object]]:
+    """The conditions that have a value, and their values."""
+    wanted = [(clause, value) for clause, value in conditions if value is not None]
+    return " AND ".join(clause for clause, _ in wanted), [value for _, value in wanted]
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+def _details(customer: Customer) -> tuple[object, ...]:
+    return customer.external_id, customer.email, customer.phone, customer.name, json.dumps(customer.metadata)
+
+
+def _customer(row: Row, program: Program) -> Customer:
+    values = [*row[:9], Balance(*row[9:14]), *row[14:]]
+    values[6], values[8] = json.loads(row[6]), program.tier(row[8])
+    return Customer(*values)
+
+
+def _transaction(row: Row) -> Transaction:
+    values = list(row)
+    values[7], values[11] = json.loads(row[7]), json.loads(row[11])
+    return Transaction(*values)
+
+
+def _entry(row: Row) -> Entry:
+    values = list(row)
+    values[10] = tuple(json.loads(row[10]))
+    return Entry(*values)
+
+
+def _program(rules: str) -> Program:
+    raw = json.loads(rules)
+    tiers = tuple(Tier(**tier) for tier in raw.pop("tiers"))
+    return Program(**raw | {"earn": EarnRule(**raw["earn"]), "tiers": tiers})

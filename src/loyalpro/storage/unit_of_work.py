@@ -1,0 +1,84 @@
+"""One transaction, with everything that it may touch, and the one place where it is committed with its events."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from loyalpro.events.outbox import Outbox
+from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.errors import Refused
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.database import Database
+from loyalpro.storage.tables.accounts import AccountTables
+from loyalpro.storage.tables.deliveries import DeliveryTables
+from loyalpro.storage.tables.endpoints import EndpointTables
+from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.loyalty import LoyaltyTables
+from loyalpro.storage.vault import Vault
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every transaction is handed besides its connection."""
+
+    clock: Clock
+    ids: IdFactory
+    vault: Vault
+
+
+class UnitOfWork:
+    """The tables of one open transaction, its outbox, and the time that it calls now."""
+
+    def __init__(self, connection: Connection, tools: Tools) -> None:
+        self.connection = connection
+        self.ids = tools.ids
+        self.now = tools.clock.now_ms()
+        self.accounts = AccountTables(connection)
+        self.loyalty = LoyaltyTables(connection)
+        self.events = EventTables(connection)
+        self.endpoints = EndpointTables(connection, tools.vault)
+        self.deliveries = DeliveryTables(connection)
+        self.outbox = Outbox(self.events, tools.clock, tools.ids)
+
+    def attempt(self, work: Callable[["UnitOfWork"], T]) -> T | Refused:
+        """Do a part that may be refused: then nothing of it is left, neither rows nor events, and the rest goes on."""
+        emitted = self.outbox.mark()
+        self.connection.execute("SAVEPOINT part")
+        try:
+            result = work(self)
+        except Refused as refusal:
+            self.connection.execute("ROLLBACK TO SAVEPOINT part")
+            self.outbox.rewind(emitted)
+            return refusal
+        finally:
+            self.connection.execute("RELEASE SAVEPOINT part")
+        return result
+
+
+class Transactions:
+    """Runs work against the database. What it changes and the events that this causes are committed together."""
+
+    def __init__(self, database: Database, tools: Tools, on_owed: Callable[[frozenset[str]], None]) -> None:
+        self._database = database
+        self._tools = tools
+        self._on_owed = on_owed
+
+    async def change(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Commit `work` and its events; then tell the engine which endpoints are owed something."""
+
+        def transaction(connection: Connection) -> tuple[T, frozenset[str]]:
+            unit = UnitOfWork(connection, self._tools)
+            result = work(unit)
+            return result, unit.outbox.flush()
+
+        result, owed = await self._database.write(transaction)
+        if owed:
+            self._on_owed(owed)
+        return result
+
+    async def read(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run `work` on a connection that cannot write."""
+        return await self._database.read(lambda connection: work(UnitOfWork(connection, self._tools)))

@@ -1,0 +1,1 @@
+"""From a claimed delivery to bytes on the wire: signatures, the address policy, libcurl."""

@@ -1,0 +1,61 @@
+"""Which addresses deliveries may reach: the public internet, and nothing else unless the operator says so.
+
+An explicit table, because `ipaddress.is_global` calls cloud metadata services, translated and embedded private addresses
+and multicast global. Every IPv6 form that embeds an IPv4 address is outside what is allowed.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_BLOCKED_V4: Final = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 "
+        "192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 "
+        "198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4"
+    ).split()
+)
+_PUBLIC_V6: Final = IPv6Network("2000::/3")
+_BLOCKED_V6: Final = tuple(
+    IPv6Network(text) for text in "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20".split()
+)
+
+
+class AddressPolicy:
+    """Public addresses, and the networks that the operator allows besides."""
+
+    def __init__(self, allow: Sequence[Network] = ()) -> None:
+        self._allow = tuple(allow)
+
+    def allows(self, address: str | Address) -> bool:
+        """Whether a packet may go there. What is not an address may not."""
+        try:
+            found = ip_address(address.partition("%")[0]) if isinstance(address, str) else address
+        except ValueError:
+            return False
+        return self.allows_specially(found) or _is_public(found)
+
+    def allows_specially(self, address: str | Address) -> bool:
+        """Whether the operator named it: then any port and any name for it will do."""
+        try:
+            found = ip_address(address.partition("%")[0]) if isinstance(address, str) else address
+        except ValueError:
+            return False
+        if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+            return False  # an IPv4 address in disguise is nobody's honest target
+        return any(found in network for network in self._allow if network.version == found.version)
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _BLOCKED_V4)
+    return address in _PUBLIC_V6 and not any(address in network for network in _BLOCKED_V6)
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """CIDRs as networks."""
+    return tuple(ip_network(text) for text in texts)

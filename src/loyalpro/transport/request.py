@@ -1,0 +1,22 @@
+"""The headers of one attempt: who it is from, what it carries, and the signatures that prove it."""
+
+from loyalpro import __version__
+from loyalpro.delivery.ports import Claimed
+from loyalpro.transport.signing import sign
+
+_USER_AGENT = f"LoyalPro-Webhooks/{__version__}"
+
+
+def sign_attempt(claimed: Claimed, *, timestamp_s: int) -> tuple[tuple[str, str], ...]:
+    """Signed at send time with every secret that is valid now, so a retry verifies after a rotation too."""
+    secrets = claimed.target.secrets
+    return (
+        ("Content-Type", "application/json"),
+        ("User-Agent", _USER_AGENT),
+        ("X-LoyalPro-Event-Id", claimed.event_id),
+        ("X-LoyalPro-Event-Type", claimed.event_type),
+        ("X-LoyalPro-Delivery-Id", claimed.delivery_id),
+        ("X-LoyalPro-Attempt", str(claimed.attempt_number)),
+        *sign(secrets, secrets[0], claimed.event_id, timestamp_s, claimed.body),
+        *claimed.target.headers,
+    )

@@ -1,0 +1,212 @@
+"""One libcurl handle, reused from request to request: what it is told, what it read, and what its end means."""
+
+import socket
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+import certifi
+import pycurl
+
+from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
+from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.transport.address_policy import AddressPolicy
+
+MAX_EXCERPT_BYTES: Final = 16 * 1024
+MAX_HEADER_BYTES: Final = 32 * 1024
+_CONNECT_TIMEOUT_MS: Final = 10_000
+_QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which the binding has no name for: never wait for a resolver thread
+_US_PER_MS: Final = 1_000
+
+_FAILURES: Final = {
+    pycurl.E_COULDNT_RESOLVE_HOST: (OutcomeCode.DNS_FAILED, "The host name could not be resolved."),
+    pycurl.E_COULDNT_CONNECT: (OutcomeCode.CONNECT_FAILED, "No connection could be made."),
+    pycurl.E_OPERATION_TIMEDOUT: (OutcomeCode.TIMEOUT, "No complete answer came in time."),
+    pycurl.E_SSL_CONNECT_ERROR: (OutcomeCode.TLS_FAILED, "The TLS handshake failed."),
+    pycurl.E_SSL_CIPHER: (OutcomeCode.TLS_FAILED, "There is no TLS cipher that both sides know."),
+    pycurl.E_SSL_CERTPROBLEM: (OutcomeCode.TLS_FAILED, "The server asks for a client certificate."),
+    pycurl.E_PEER_FAILED_VERIFICATION: (OutcomeCode.TLS_UNTRUSTED, "The certificate is not trusted."),
+    pycurl.E_GOT_NOTHING: (OutcomeCode.CONNECTION_LOST, "The connection was closed without an answer."),
+    pycurl.E_SEND_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the request was sent."),
+    pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the answer was read."),
+    pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the answer was complete."),
+}
+_VERIFY_FAILURES: Final = {
+    9: (OutcomeCode.TLS_CERTIFICATE_NOT_YET_VALID, "The certificate is not valid yet."),
+    10: (OutcomeCode.TLS_CERTIFICATE_EXPIRED, "The certificate has expired."),
+    62: (OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another host name."),
+    64: (OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another address."),
+}
+"""OpenSSL's X509_V_ERR_*: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/"""
+_INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The answer is not valid HTTP.")
+
+
+class Transfer:
+    """A handle with the options that never change, and what the request under way has read so far."""
+
+    def __init__(self, policy: AddressPolicy, bundle: bytes) -> None:
+        self._policy = policy
+        self._blocked = False
+        self._header_bytes = 0
+        self._headers: list[tuple[str, str]] = []
+        self._headers_cut = False
+        self._excerpt = bytearray()
+        self._truncated = False
+        self.handle = pycurl.Curl()
+        for option, value in self._fixed_options(bundle).items():
+            self.handle.setopt(option, value)
+
+    def _fixed_options(self, bundle: bytes) -> dict[int, Any]:
+        return {
+            pycurl.PROTOCOLS: pycurl.PROTO_HTTPS,
+            pycurl.FOLLOWLOCATION: 0,
+            pycurl.PROXY: "",  # not even from the environment
+            pycurl.NOPROXY: "*",
+            pycurl.NETRC: pycurl.NETRC_IGNORED,
+            pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
+            pycurl.SSL_VERIFYPEER: 1,
+            pycurl.SSL_VERIFYHOST: 2,
+            pycurl.CAINFO_BLOB: bundle,
+            pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
+            pycurl.HTTP09_ALLOWED: 0,
+            pycurl.PATH_AS_IS: 1,
+            pycurl.NOSIGNAL: 1,
+            pycurl.MAXAGE_CONN: 60,
+            pycurl.POST: 1,
+            pycurl.OPENSOCKETFUNCTION: self._open_socket,
+            pycurl.HEADERFUNCTION: self._read_header,
+            pycurl.WRITEFUNCTION: self._read_body,
+            _QUICK_EXIT: 1,
+        }
+
+    def prepare(self, request: OutgoingRequest) -> None:
+        """Set what differs from request to request."""
+        self._blocked = self._headers_cut = self._truncated = False
+        self._header_bytes = 0
+        self._headers = []
+        self._excerpt = bytearray()
+        timeout_ms = max(1, round(request.timeout_s * 1_000))
+        handle = self.handle
+        handle.setopt(pycurl.URL, request.url)
+        handle.setopt(pycurl.POSTFIELDS, request.body)
+        handle.setopt(
+            pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in request.headers), "Accept: */*", "Expect:"]
+        )
+        handle.setopt(pycurl.TIMEOUT_MS, timeout_ms)
+        handle.setopt(pycurl.CONNECTTIMEOUT_MS, min(timeout_ms, _CONNECT_TIMEOUT_MS))
+
+    def result(self, code: int) -> SendResult:
+        """What the end of the transfer means; `code` is libcurl's, 0 when it is content."""
+        response = self._response()
+        failure: tuple[OutcomeCode, str] | None = None
+        if code and not (code == pycurl.E_WRITE_ERROR and self._truncated):
+            failure = self._failure(code)
+        elif response is None:
+            failure = _INVALID
+        return SendResult(
+            response=response,
+            failure=failure[0] if failure else None,
+            detail=failure[1] if failure else f"The endpoint answered {response.status if response else 0}.",
+            remote_ip=self.handle.getinfo(pycurl.PRIMARY_IP) or None,
+            timings=self._timings(),
+        )
+
+    def _failure(self, code: int) -> tuple[OutcomeCode, str]:
+        if self._blocked:
+            return (
+                OutcomeCode.TARGET_NOT_ALLOWED,
+                "The host name leads to an address that is not on the public internet.",
+            )
+        if self._headers_cut:
+            return (
+                OutcomeCode.RESPONSE_HEADERS_TOO_LARGE,
+                f"The answer has more than {MAX_HEADER_BYTES} bytes of headers.",
+            )
+        if code == pycurl.E_PEER_FAILED_VERIFICATION:
+            verdict = self.handle.getinfo(pycurl.SSL_VERIFYRESULT)
+            if verdict == 0:  # the chain is good, so it was the name
+                verdict = 62
+            return _VERIFY_FAILURES.get(verdict, _FAILURES[code])
+        return _FAILURES.get(code, _INVALID)
+
+    def _response(self) -> Response | None:
+        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
+        if not status:
+            return None
+        return Response(status, tuple(self._headers), bytes(self._excerpt), self._truncated)
+
+    def _timings(self) -> Timings:
+        """libcurl counts every phase from the start; a phase that a kept connection had no need of is 0."""
+        dns, connect, tls, first, total = (
+            self.handle.getinfo(info) / _US_PER_MS
+            for info in (
+                pycurl.NAMELOOKUP_TIME_T,
+                pycurl.CONNECT_TIME_T,
+                pycurl.APPCONNECT_TIME_T,
+                pycurl.STARTTRANSFER_TIME_T,
+                pycurl.TOTAL_TIME_T,
+            )
+        )
+        fresh = connect > dns
+        return Timings(
+            dns_ms=round(dns, 3) if dns and (fresh or not connect) else None,
+            connect_ms=round(connect - dns, 3) if fresh else None,
+            tls_ms=round(tls - connect, 3) if fresh and tls > connect else None,
+            first_byte_ms=round(first, 3) if first else None,
+            total_ms=round(total, 3),
+        )
+
+    # -- callbacks: they run inside libcurl, on its thread, and must not raise -------------------------------------------
+
+    def _open_socket(self, _purpose: int, address: Any) -> socket.socket | int:
+        """Every address that is really dialled comes by here, whatever name led to it."""
+        if self._blocked or not self._policy.allows(str(address.addr[0])):
+            self._blocked = True
+            return int(pycurl.SOCKET_BAD)
+        try:
+            return _LentSocket(address.family, address.socktype, address.protocol)
+        except OSError:
+            return int(pycurl.SOCKET_BAD)
+
+    def _read_header(self, line: bytes) -> int:
+        self._header_bytes += len(line)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._headers_cut = True
+            return -1
+        if line.startswith(b"HTTP/"):
+            self._headers = []  # an interim answer's headers are not the answer's
+        name, colon, value = line.partition(b":")
+        if colon:
+            self._headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
+        return len(line)
+
+    def _read_body(self, data: bytes) -> int:
+        """Enough of the body to look at; the rest is not waited for, the status has said it all."""
+        room = MAX_EXCERPT_BYTES - len(self._excerpt)
+        self._excerpt += data[:room]
+        if len(data) > room:
+            self._truncated = True
+            return -1
+        return len(data)
+
+
+class _LentSocket(socket.socket):
+    """libcurl duplicates the descriptor that it is given; ours has done its work when nobody holds it any more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def certificate_bundle(extra: Path | None) -> bytes:
+    """The certificate authorities that deliveries trust: Mozilla's, and the operator's own."""
+    bundle = Path(certifi.where()).read_bytes()
+    if extra is None:
+        return bundle
+    try:
+        own = extra.read_bytes()
+        ssl.create_default_context(cadata=own.decode("ascii"))
+    except (OSError, ValueError, ssl.SSLError):
+        raise ConfigurationError(
+            f"LOYALPRO_EGRESS_CA_FILE: {extra} cannot be read as certificates in PEM form."
+        ) from None
+    return bundle + b"\n" + own

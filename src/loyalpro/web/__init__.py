@@ -1,0 +1,1 @@
+"""The outside's way in: HTTP, JSON, problems, keys."""

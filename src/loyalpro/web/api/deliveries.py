@@ -1,0 +1,101 @@
+"""`/v1/deliveries`: what was sent where, attempt by attempt."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.kernel.errors import NotFound
+from loyalpro.storage.tables.deliveries import Delivery, DeliveryFilter, PastAttempt
+from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
+from loyalpro.web.services import AccountId, ServicesDep
+
+router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
+
+Status = Annotated[Literal["pending", "succeeded", "exhausted", "canceled", "parked"] | None, Query()]
+
+
+@router.get("", summary="List deliveries, newest first")
+async def list_deliveries(
+    account_id: AccountId,
+    services: ServicesDep,
+    endpoint_id: SearchText = None,
+    event_id: SearchText = None,
+    type: SearchText = None,  # noqa: A002 - the name in the contract
+    status: Status = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """One page of deliveries, without their attempts."""
+    wanted = DeliveryFilter(endpoint_id, event_id, type, DeliveryStatus(status) if status else None)
+    before = known_id("dlv", cursor, param="cursor") if cursor else None
+    found = await services.transactions.read(
+        lambda unit: unit.deliveries.list_before(account_id, before, wanted, limit + 1)
+    )
+    return page([delivery_view(each) for each in found], limit)
+
+
+@router.get("/{delivery_id}", summary="Get a delivery and all its attempts")
+async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) -> dict[str, Any]:
+    """One delivery: what was sent, what came back, and where the time went, for every attempt."""
+    known_id("dlv", delivery_id)
+
+    def work(unit: UnitOfWork) -> tuple[Delivery | None, list[PastAttempt]]:
+        delivery = unit.deliveries.get(account_id, delivery_id)
+        return delivery, unit.deliveries.attempts(delivery_id) if delivery else []
+
+    delivery, attempts = await services.transactions.read(work)
+    if delivery is None:
+        raise NotFound(f"There is no delivery {delivery_id}.", param="id")
+    return delivery_view(delivery) | {"attempts": [attempt_view(each) for each in attempts]}
+
+
+def delivery_view(delivery: Delivery) -> dict[str, Any]:
+    """A delivery as lists show it."""
+    return {
+        "id": delivery.id,
+        "event_id": delivery.event_id,
+        "event_type": delivery.event_type,
+        "endpoint_id": delivery.endpoint_id,
+        "status": delivery.status.value,
+        "attempt_count": delivery.attempts,
+        "last_outcome": delivery.outcome,
+        "next_attempt_at": _time(delivery.next_attempt_at),
+        "first_attempt_at": _time(delivery.first_attempt_at),
+        "finished_at": _time(delivery.finished_at),
+        "created_at": rfc3339(delivery.created_at),
+    }
+
+
+def attempt_view(attempt: PastAttempt) -> dict[str, Any]:
+    """One attempt. The body that was sent is the event's: GET /v1/events/{id}."""
+    response = None
+    if attempt.response_status is not None:
+        response = {
+            "status": attempt.response_status,
+            "headers": [list(pair) for pair in attempt.response_headers or ()],
+            "body_excerpt": (attempt.response_excerpt or b"").decode("utf-8", "replace"),
+            "body_truncated": attempt.response_truncated,
+        }
+    return {
+        "number": attempt.number,
+        "started_at": rfc3339(attempt.started_at),
+        "outcome": attempt.outcome,
+        "detail": attempt.detail,
+        "remote_ip": attempt.remote_ip,
+        "request": {"headers": [list(pair) for pair in attempt.request_headers]},
+        "response": response,
+        "timings": {
+            "dns_ms": attempt.dns_ms,
+            "connect_ms": attempt.connect_ms,
+            "tls_ms": attempt.tls_ms,
+            "first_byte_ms": attempt.first_byte_ms,
+            "total_ms": attempt.total_ms,
+        },
+    }
+
+
+def _time(instant: UnixMs | None) -> str | None:
+    return None if instant is None else rfc3339(instant)

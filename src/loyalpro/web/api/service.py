@@ -1,0 +1,63 @@
+"""`/`, `/healthz`, `/readyz`, `/metrics`: for people who arrive, and for machines that watch."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from loyalpro import __version__
+from loyalpro.web.services import ServicesDep
+
+router = APIRouter(tags=["service"])
+
+_WELCOME = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>LoyalPro</title><link rel="stylesheet" href="/welcome.css"></head>
+<body><main><h1>LoyalPro <small>{__version__}</small></h1>
+<p>The server is running. Purchases go in over the API; signed webhooks come out.</p>
+<ul><li><a href="/openapi.json">/openapi.json</a> describes every call and every webhook</li>
+<li><a href="/v1/event_types">/v1/event_types</a> lists the events and their schemas</li>
+<li><a href="/readyz">/readyz</a> tells whether it accepts and delivers</li>
+<li><a href="/metrics">/metrics</a> is for Prometheus</li></ul></main></body></html>
+"""
+_STYLE = """:root{color-scheme:light dark}
+body{font:17px/1.6 system-ui,sans-serif;margin:0;display:grid;min-height:100vh;place-items:center}
+main{max-width:36rem;padding:2rem}h1{margin:0;font-size:2.2rem}small{font-size:1rem;font-weight:400;opacity:.6}
+ul{padding-left:1.2rem}a{color:light-dark(#0b57d0,#a8c7fa)}
+"""
+_SAFE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@router.get("/", include_in_schema=False)
+async def welcome() -> HTMLResponse:
+    """What a browser sees at the server's address."""
+    return HTMLResponse(_WELCOME, headers=_SAFE)
+
+
+@router.get("/welcome.css", include_in_schema=False)
+async def style() -> Response:
+    """Its style sheet."""
+    return Response(_STYLE, media_type="text/css", headers=_SAFE)
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz() -> dict[str, str]:
+    """Answers as long as the process does."""
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/readyz", summary="Can it accept and can it deliver?")
+async def readyz(services: ServicesDep) -> JSONResponse:
+    """200 when both are so, 503 when one is not."""
+    checks = {"accepts": services.health.accepts(), "delivers": services.health.delivers()}
+    return JSONResponse(
+        {"status": "ok" if all(checks.values()) else "unavailable", **checks}, 200 if all(checks.values()) else 503
+    )
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(services: ServicesDep) -> Response:
+    """Prometheus' text format."""
+    return Response(services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

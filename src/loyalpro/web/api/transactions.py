@@ -1,0 +1,175 @@
+"""`/v1/transactions`: purchases, one by one and by the thousand."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, ValidationError
+
+from loyalpro.events.stable_json import require_stable
+from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
+from loyalpro.loyalty.transactions import RecordPurchase, record_purchase, transaction_view
+from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.web.api.fields import (
+    Amount,
+    Body,
+    Cursor,
+    Instant,
+    Limit,
+    LongText,
+    Metadata,
+    SearchText,
+    ShortText,
+    check_metadata,
+    known_id,
+    page,
+)
+from loyalpro.web.errors import field_path, status_of
+from loyalpro.web.idempotency import Reply, commit
+from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.strict_route import BatchRoute, StrictRoute
+
+router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute)
+batch_router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=BatchRoute)
+
+_MAX_BATCH = 1_000
+_MAX_ITEMS_BYTES = 24 * 1024
+
+
+class ItemBody(Body):
+    """One line of a purchase."""
+
+    sku: ShortText | None = None
+    name: LongText | None = None
+    category: ShortText | None = None
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    amount: Amount
+
+
+class CreateTransaction(Body):
+    """A purchase to record, of a customer named by exactly one of `customer_id` and `customer_external_id`."""
+
+    customer_id: ShortText | None = None
+    customer_external_id: LongText | None = None
+    external_id: LongText | None = None
+    amount: Amount
+    currency: Annotated[str, Field(description="ISO 4217, such as EUR.", max_length=32)]
+    occurred_at: Instant | None = None
+    items: Annotated[list[ItemBody], Field(max_length=200)] = Field(default_factory=list)
+    channel: ShortText | None = None
+    location_id: ShortText | None = None
+    employee_id: ShortText | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class CreateTransactions(Body):
+    """Up to 1,000 purchases. Each is judged by itself: one that is refused does not stop the others."""
+
+    transactions: Annotated[list[Any], Field(min_length=1, max_length=_MAX_BATCH)]
+
+
+@router.post("", status_code=201, summary="Record a purchase")
+async def create(request: Request, account_id: AccountId, body: CreateTransaction) -> Response:
+    """Causes `transaction.completed` and, when it earns points, `points.earned`.
+
+    Sending the same `external_id` again with the same content answers 200 with the purchase that is there.
+    """
+    command = _command(account_id, body)
+
+    def work(unit: UnitOfWork) -> Reply:
+        purchase = record_purchase(unit.loyalty, unit.outbox.emit, command, now=unit.now, ids=unit.ids)
+        return Reply(200 if purchase.replayed else 201, transaction_view(purchase.transaction))
+
+    return await commit(request, account_id, work)
+
+
+@batch_router.post("/batch", summary="Record up to 1,000 purchases")
+async def create_batch(request: Request, account_id: AccountId, body: CreateTransactions) -> Response:
+    """Answers with a result for each, in the order they came: what it would have been answered alone."""
+    commands = [_parsed(account_id, each) for each in body.transactions]
+
+    def work(unit: UnitOfWork) -> Reply:
+        results = [_result(_record(unit, each)) for each in commands]
+        return Reply(200, {"data": [{"index": index} | result for index, result in enumerate(results)]})
+
+    return await commit(request, account_id, work)
+
+
+@router.get("", summary="List purchases, newest first")
+async def list_transactions(
+    account_id: AccountId,
+    services: ServicesDep,
+    customer_id: SearchText = None,
+    external_id: SearchText = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """One page of purchases."""
+    before = known_id("txn", cursor, param="cursor") if cursor else None
+    found = await services.transactions.read(
+        lambda unit: unit.loyalty.list_transactions(account_id, customer_id, external_id, before, limit + 1)
+    )
+    return page([transaction_view(each) for each in found], limit)
+
+
+@router.get("/{transaction_id}", summary="Get a purchase")
+async def get(account_id: AccountId, services: ServicesDep, transaction_id: str) -> dict[str, Any]:
+    """One purchase."""
+    known_id("txn", transaction_id)
+    found = await services.transactions.read(lambda unit: unit.loyalty.get_transaction(account_id, transaction_id))
+    if found is None:
+        raise NotFound(f"There is no transaction {transaction_id}.", param="id")
+    return transaction_view(found)
+
+
+def _command(account_id: str, body: CreateTransaction) -> RecordPurchase:
+    """The body as a command, or a refusal that names the field."""
+    if (body.customer_id is None) == (body.customer_external_id is None):
+        raise InvalidInput(
+            "Name the customer by exactly one of customer_id and customer_external_id.",
+            code="missing_field" if body.customer_id is None else "invalid_field",
+            param="customer_id",
+        )
+    check_metadata(body.metadata)
+    items = [each.model_dump(exclude_none=True) for each in body.items]
+    require_stable(items, param="items", max_depth=4, max_bytes=_MAX_ITEMS_BYTES)
+    return RecordPurchase(
+        account_id=account_id,
+        customer_id=body.customer_id,
+        customer_external_id=body.customer_external_id,
+        external_id=body.external_id,
+        amount=body.amount,
+        currency=body.currency,
+        occurred_at=body.occurred_at,
+        items=items,
+        channel=body.channel,
+        location_id=body.location_id,
+        employee_id=body.employee_id,
+        metadata=body.metadata,
+    )
+
+
+def _parsed(account_id: str, raw: Any) -> RecordPurchase | Refused:
+    try:
+        return _command(account_id, CreateTransaction.model_validate(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        param = field_path(first["loc"]) or None
+        return InvalidInput(f"{param or 'The transaction'}: {first['msg']}.", code="invalid_field", param=param)
+    except Refused as refusal:
+        return refusal
+
+
+def _record(unit: UnitOfWork, command: RecordPurchase | Refused) -> Any:
+    if isinstance(command, Refused):
+        return command
+    return unit.attempt(
+        lambda part: record_purchase(part.loyalty, part.outbox.emit, command, now=part.now, ids=part.ids)
+    )
+
+
+def _result(outcome: Any) -> dict[str, Any]:
+    if isinstance(outcome, Refused):
+        status = status_of(outcome)
+        error = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}
+        return {"status": status, "error": error}
+    return {"status": 200 if outcome.replayed else 201, "transaction": transaction_view(outcome.transaction)}

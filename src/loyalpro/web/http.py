@@ -1,0 +1,37 @@
+"""Puts the web application together."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+
+from loyalpro import __version__
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.web import errors, openapi, telemetry
+from loyalpro.web.api import customers, deliveries, events, service, transactions, webhook_endpoints
+from loyalpro.web.services import Services
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+_DESCRIPTION = "Loyalty data and its webhooks. Ids sort by time; money is in minor units; times are RFC 3339 in UTC."
+
+
+def build(services: Services, measures: telemetry.Telemetry, ids: IdFactory, lifespan: Lifespan) -> FastAPI:
+    """The whole HTTP interface over these services."""
+    app = FastAPI(
+        title="LoyalPro",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.include_router(transactions.batch_router)
+    for resource in (customers, transactions, webhook_endpoints, events, deliveries, service):
+        app.include_router(resource.router)
+    errors.install(app)
+    telemetry.install(app, measures, services.clock, ids)
+    openapi.install(app)
+    return app

@@ -1,0 +1,105 @@
+"""The OpenAPI 3.1 document: the API's paths, and every webhook under `webhooks`."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from loyalpro.events.catalogue import EVENT_TYPES, EventType
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable: branch on this."},
+        "detail": {"type": "string", "description": "What went wrong and what to do."},
+        "param": {"type": "string", "description": "The field that is wrong."},
+        "request_id": {"type": ["string", "null"]},
+    },
+}
+_HEADERS = {
+    "X-LoyalPro-Signature": "Hex HMAC-SHA256 of the raw body; the key is the whole secret, prefix included.",
+    "X-LoyalPro-Event-Id": "As in the body.",
+    "X-LoyalPro-Event-Type": "As in the body.",
+    "X-LoyalPro-Delivery-Id": "One for each event and endpoint, the same on every attempt.",
+    "X-LoyalPro-Attempt": "1, 2, 3 ...",
+    "webhook-id": "Standard Webhooks: the event id.",
+    "webhook-timestamp": "Standard Webhooks: Unix seconds of this attempt.",
+    "webhook-signature": "Standard Webhooks: `v1,<base64>` for every secret that is valid now.",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Publish the document at /openapi.json."""
+
+    def build() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = build  # type: ignore[method-assign]  # the framework documents this way to extend it
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
+    )
+    document["webhooks"] = {each.name: _webhook(each) for each in EVENT_TYPES.values()}
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = _PROBLEM
+    for path in document["paths"].values():
+        for operation in path.values():
+            _describe(operation)
+    return document
+
+
+def _describe(operation: dict[str, Any]) -> None:
+    """Every operation may answer with a problem; every `POST` takes an idempotency key."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    operation["responses"].pop("422", None)
+    operation["responses"]["4XX"] = {"description": "What is wrong with the request.", "content": content}
+    operation["responses"]["5XX"] = {"description": "Ours to mend; safe to repeat.", "content": content}
+
+
+def _webhook(event_type: EventType) -> dict[str, Any]:
+    headers = [
+        {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+        for name, text in _HEADERS.items()
+    ]
+    return {
+        "post": {
+            "operationId": event_type.name.replace(".", "_"),
+            "summary": event_type.description,
+            "parameters": headers,
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": _embedded(event_type.body_schema())}},
+            },
+            "responses": {
+                "2XX": {"description": "Received; anything else, or no answer within 30 seconds, is retried."},
+                "410": {"description": "Disables the endpoint; what it is owed waits."},
+            },
+        }
+    }
+
+
+def _embedded(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its definitions written in place, so that it can stand anywhere in a document."""
+    definitions = schema.get("$defs", {})
+
+    def inline(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inline(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return inline(definitions[part["$ref"].rpartition("/")[2]])
+        return {key: inline(value) for key, value in part.items() if key not in ("$defs", "$schema")}
+
+    embedded: dict[str, Any] = inline(schema)
+    return embedded

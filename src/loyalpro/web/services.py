@@ -1,0 +1,63 @@
+"""What the web layer is handed by the composition root, and how routes reach it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.errors import Unauthenticated
+from loyalpro.storage.unit_of_work import Transactions
+from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.endpoint_url import Resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether this process can do its work, asked when somebody wants to know."""
+
+    accepts: Callable[[], bool]
+    delivers: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route needs."""
+
+    transactions: Transactions
+    clock: Clock
+    random_bytes: Callable[[int], bytes]
+    policy: AddressPolicy
+    resolve: Resolve
+    health: Health
+    wake: Callable[[Iterable[str]], None]
+    metrics: Callable[[], bytes]
+    keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
+
+
+def services_of(request: Request) -> Services:
+    """The services that the application was built with."""
+    services: Services = request.app.state.services
+    return services
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer lp_...`")
+
+
+async def _account_id(
+    services: Annotated[Services, Depends(services_of)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> str:
+    """The account that the request's API key speaks for."""
+    if credentials is None:
+        raise Unauthenticated("Send your API key: Authorization: Bearer lp_...", code="missing_api_key")
+    account_id = await services.transactions.read(lambda unit: unit.accounts.account_of(credentials.credentials))
+    if account_id is None:
+        raise Unauthenticated("This API key is unknown or revoked.", code="invalid_api_key")
+    return account_id
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+AccountId = Annotated[str, Depends(_account_id)]

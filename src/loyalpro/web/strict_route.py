@@ -1,0 +1,76 @@
+"""Reads request bodies strictly: capped while they stream in, no duplicate keys, no NaN, no number that JSON cannot carry."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from loyalpro.kernel.errors import MalformedRequest, TooLarge
+from loyalpro.kernel.strict_json import parse
+
+MAX_BODY_BYTES: Final = 256 * 1024
+MAX_BATCH_BODY_BYTES: Final = 8 * 1024 * 1024
+
+
+class StrictRequest(Request):
+    """A request whose JSON body has been read and parsed by our own rules."""
+
+    def __init__(self, request: Request, body: bytes, parsed: object) -> None:
+        headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+        scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
+        super().__init__(scope, request.receive)
+        self._strict_body = body
+        self._parsed = parsed
+
+    async def body(self) -> bytes:
+        """The bytes as they came."""
+        return self._strict_body
+
+    async def json(self) -> Any:
+        """What they say."""
+        return self._parsed
+
+
+class StrictRoute(APIRoute):
+    """A route that takes JSON bodies of a bounded size."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Read and parse the body before the framework does."""
+        handle = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            if not takes_body:
+                return await handle(request)
+            body = await self._read(request)
+            required = self.body_field is not None and self.body_field.field_info.is_required()
+            parsed = parse(body) if body.strip() or required else None
+            return await handle(StrictRequest(request, body if parsed is not None else b"", parsed))
+
+        return strict
+
+    async def _read(self, request: Request) -> bytes:
+        media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise MalformedRequest(
+                f"Send JSON with Content-Type: application/json, not {media_type[:60]}.", code="unsupported_media_type"
+            )
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise MalformedRequest("Send the body uncompressed.", code="unsupported_content_encoding")
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                raise TooLarge(f"The body may have at most {self.max_body_bytes} bytes; send less at a time.")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+class BatchRoute(StrictRoute):
+    """A route whose body holds many objects."""
+
+    max_body_bytes = MAX_BATCH_BODY_BYTES

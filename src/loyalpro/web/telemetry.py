@@ -1,0 +1,86 @@
+"""What an operator sees: metrics for Prometheus, and one log line for each request."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.ids import IdFactory
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Telemetry:
+    """The process's metrics. Labels are bounded sets: never an id, a URL or anything that a tenant chooses."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._attempts = Counter(
+            "loyalpro_delivery_attempts", "Delivery attempts by outcome.", ["outcome"], registry=self.registry
+        )
+        self._attempt_s = Histogram(
+            "loyalpro_delivery_attempt_seconds", "Duration of attempts.", buckets=_SECONDS, registry=self.registry
+        )
+        self._fenced = Counter(
+            "loyalpro_settlements_fenced", "Settlements refused because the lease was lost.", registry=self.registry
+        )
+        self._in_flight = Gauge("loyalpro_deliveries_in_flight", "Deliveries under way here.", registry=self.registry)
+        self._requests = Counter(
+            "loyalpro_http_requests", "API requests.", ["method", "route", "status"], registry=self.registry
+        )
+        self._request_s = Histogram(
+            "loyalpro_http_request_seconds", "Duration of API requests.", buckets=_SECONDS, registry=self.registry
+        )
+
+    def attempted(self, outcome: OutcomeCode, total_ms: float) -> None:
+        """One delivery attempt ended."""
+        self._attempts.labels(outcome.value).inc()
+        self._attempt_s.observe(total_ms / 1_000)
+
+    def fenced(self) -> None:
+        """One settlement came too late."""
+        self._fenced.inc()
+
+    def in_flight(self, count: int) -> None:
+        """So many deliveries are on their way."""
+        self._in_flight.set(count)
+
+    def requested(self, method: str, route: str, status: int, elapsed_s: float) -> None:
+        """One API request was answered."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_s.observe(elapsed_s)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def install(app: FastAPI, telemetry: Telemetry, clock: Clock, ids: IdFactory) -> None:
+    """Give every request an id, measure it, and log it: method, route, status and time, nothing that came in."""
+    log = structlog.get_logger("web")
+
+    @app.middleware("http")
+    async def observe(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.request_id = ids.new("req")
+        started_s = clock.monotonic_s()
+        response = await call_next(request)
+        elapsed_s = clock.monotonic_s() - started_s
+        route = getattr(request.scope.get("route"), "path", "(none)")
+        method = request.method if request.method in _METHODS else "(other)"
+        telemetry.requested(method, route, response.status_code, elapsed_s)
+        log.info(
+            "request",
+            request_id=request.state.request_id,
+            method=method,
+            route=route,
+            status=response.status_code,
+            ms=round(elapsed_s * 1_000, 2),
+        )
+        response.headers["X-Request-Id"] = request.state.request_id
+        return response
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

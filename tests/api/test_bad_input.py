@@ -1,0 +1,177 @@
+"""Whatever comes in: a 4xx that names the field, never a 500, and nothing half written."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.databases import Databases
+from support.server import API_KEY, Server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+    with Server(databases.fresh(request.param)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def customer_id(server: Server) -> str:
+    return str(server.post("/v1/customers", {"external_id": "regular"})["id"])
+
+
+def purchase(buyer: str, **changes: Any) -> dict[str, Any]:
+    return {"customer_id": buyer, "amount": 5_600, "currency": "EUR"} | changes
+
+
+FIELDS: list[tuple[dict[str, Any], int, str]] = [
+    ({"amount": "5600"}, 422, "amount"),
+    ({"amount": -1}, 422, "amount"),
+    ({"amount": 1.5}, 422, "amount"),
+    ({"amount": True}, 422, "amount"),
+    ({"amount": None}, 422, "amount"),
+    ({"amount": 10**12}, 422, "amount"),
+    ({"amount": 10**30}, 422, "amount"),
+    ({"currency": "EURO"}, 422, "currency"),
+    ({"currency": "eur"}, 422, "currency"),
+    ({"currency": "USD"}, 422, "currency"),
+    ({"currency": 978}, 422, "currency"),
+    ({"occurred_at": "2099-01-01T00:00:00Z"}, 422, "occurred_at"),
+    ({"occurred_at": "2025-01-01T00:00:00"}, 422, "occurred_at"),
+    ({"occurred_at": "2025-01-01"}, 422, "occurred_at"),
+    ({"occurred_at": "yesterday"}, 422, "occurred_at"),
+    ({"occurred_at": 1763980200}, 422, "occurred_at"),
+    ({"occurred_at": "9999-12-31T23:59:59-23:59"}, 422, "occurred_at"),
+    ({"occurred_at": "0001-01-01T00:00:00+14:00"}, 422, "occurred_at"),
+    ({"items": {}}, 422, "items"),
+    ({"items": [{"sku": "A"}]}, 422, "items[0].amount"),
+    ({"items": [{"amount": 1, "quantity": 0}]}, 422, "items[0].quantity"),
+    ({"items": [{"amount": 1, "name": "x" * 300}]}, 422, "items[0].name"),
+    ({"items": [{"amount": 1, "name": "é" * 250}] * 100}, 422, "items"),
+    ({"metadata": []}, 422, "metadata"),
+    ({"metadata": {"1": 2}}, 422, "metadata.1"),
+    ({"metadata": {"a": {"__proto__": 2}}}, 422, "metadata.a.__proto__"),
+    ({"metadata": {"a": "x" * 20_000}}, 422, "metadata"),
+    ({"metadata": {"a": 2**53}}, 422, "metadata.a"),
+    ({"external_id": ""}, 422, "external_id"),
+    ({"external_id": "a\u0000b"}, 422, "external_id"),
+    ({"external_id": "x" * 256}, 422, "external_id"),
+    ({"surprise": 1}, 422, "surprise"),
+    ({"customer_external_id": "also"}, 422, "customer_id"),
+    ({"customer_id": None}, 422, "customer_id"),
+    ({"customer_id": "cus_nobody"}, 404, "customer_id"),
+    ({"customer_id": "a\u0000"}, 422, "customer_id"),
+]
+
+
+@pytest.mark.parametrize(("changes", "status", "param"), FIELDS, ids=[json.dumps(each[0])[:40] for each in FIELDS])
+def test_a_wrong_field_is_named_and_nothing_is_written(
+    server: Server, customer_id: str, changes: dict[str, Any], status: int, param: str
+) -> None:
+    before = server.get("/v1/events?limit=100")["data"]
+    answer = server.call("POST", "/v1/transactions", purchase(customer_id, **changes))
+    assert (answer.status, answer.json["param"]) == (status, param), answer.json
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(answer.json) >= {"type", "title", "status", "code", "detail", "request_id"}
+    assert server.get("/v1/events?limit=100")["data"] == before
+    assert server.get("/v1/transactions")["data"] == []
+
+
+RAW: list[tuple[bytes, int, str | None]] = [
+    (b"", 400, None),
+    (b"{", 400, None),
+    (b"null", 422, None),
+    (b"[]", 422, None),
+    (b"\xff\xfe", 400, None),
+    (b'{"amount":NaN}', 400, "amount"),
+    (b'{"amount":-Infinity}', 400, "amount"),
+    (b'{"amount":1,"amount":2}', 422, "amount"),
+    (b'{"metadata":{"a":{"b":1,"b":1}}}', 422, "metadata.a.b"),
+    (b'{"metadata":{"a":"\\ud800"}}', 422, "metadata.a"),
+    (b'{"amount":' + b"7" * 5_000 + b"}", 422, "amount"),
+    (b'{"amount":1e999}', 422, "amount"),
+    (b'{"metadata":' + b'{"a":' * 100 + b"1" + b"}" * 100 + b"}", 422, "metadata"),
+    (
+        b'{"metadata":' + b'{"a":' * 40 + b"1" + b"}" * 40 + b',"amount":1,"currency":"EUR","customer_id":"c"}',
+        422,
+        "metadata",
+    ),
+    (b"[" * 100_000, 422, None),
+    (b'{"metadata":"' + b"x" * 300_000 + b'"}', 413, None),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "param"), RAW, ids=[repr(each[0][:30]) for each in RAW])
+def test_bodies_that_are_hardly_json(server: Server, body: bytes, status: int, param: str | None) -> None:
+    answer = server.call("POST", "/v1/transactions", body)
+    assert (answer.status, answer.json.get("param")) == (status, param), answer.json
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/customers", "/v1/transactions", "/v1/transactions/batch", "/v1/webhook_endpoints"]
+)
+@settings(max_examples=60)
+@given(
+    body=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["url", "events", "amount", "currency", "customer_id", "transactions", "metadata", "email"]
+                ),
+                inner,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_no_json_whatever_makes_the_server_break(server: Server, path: str, body: Any) -> None:
+    answer = server.call("POST", path, json.dumps(body).encode())
+    assert answer.status < 500, (body, answer.json)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/customers?limit=0", "/v1/customers?limit=101", "/v1/customers?limit=x", "/v1/customers?external_id=%00",
+        "/v1/customers?cursor=zzz", "/v1/customers/%00", "/v1/customers/cus_%ff", "/v1/events?after=nothing",
+        "/v1/deliveries?status=lost", "/v1/deliveries?type=%00", "/v1/transactions/txn_1", "/v1/webhook_endpoints/we_1",
+        "/v1/events/evt_00000000000000000000000000", "/v1/nothing", "/v1/customers/",
+    ],
+)  # fmt: skip
+def test_bad_queries_and_paths_are_refused_with_a_problem(server: Server, path: str) -> None:
+    answer = server.call("GET", path)
+    assert 400 <= answer.status < 500, answer.raw
+    assert answer.json["code"]
+
+
+def test_keys_are_required_and_told_apart(server: Server) -> None:
+    for key in (None, "", "lp_wrong", API_KEY + "x", API_KEY.upper()):
+        answer = server.call("GET", "/v1/customers", key=key)
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_compressed_or_foreign_body_is_refused(server: Server) -> None:
+    for headers in ({"Content_Encoding": "gzip"}, {"Content_Type": "text/xml"}):
+        assert server.call("POST", "/v1/customers", b"{}", **headers).status == 400
+
+
+def test_a_batch_judges_each_purchase_by_itself(server: Server, databases: Databases) -> None:
+    buyer = server.post("/v1/customers", {"external_id": "batch-buyer"})["id"]
+    good, bad = purchase(buyer, external_id="b-1"), purchase(buyer, amount=-5)
+    answer = server.post(
+        "/v1/transactions/batch",
+        {"transactions": [good, bad, good, purchase(buyer, external_id="b-1", amount=1), purchase("cus_x"), 7]},
+    )
+    statuses = [each["status"] for each in answer["data"]]
+    assert statuses == [201, 422, 200, 409, 404, 422]
+    assert answer["data"][1]["error"]["param"] == "amount"
+    assert answer["data"][0]["transaction"] == answer["data"][2]["transaction"]
+    assert server.get(f"/v1/customers/{buyer}")["points"]["available"] == 56
+    events = [each["type"] for each in server.get(f"/v1/events?customer_id={buyer}")["data"]]
+    assert events == ["customer.created", "transaction.completed", "points.earned"]

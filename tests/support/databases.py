@@ -1,0 +1,61 @@
+"""Fresh, migrated databases for tests: a copied file on SQLite, a copied template on PostgreSQL."""
+
+import shutil
+from pathlib import Path
+
+from loyalpro.kernel.clock import SystemClock
+from loyalpro.storage.open import migrate_database
+from support.postgres import Cluster
+
+
+class Databases:
+    """Makes databases; each is used by one test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._cluster: Cluster | None = None
+        self._templates: dict[str, str] = {}
+        self._made: list[str] = []
+
+    @property
+    def cluster(self) -> Cluster:
+        """The PostgreSQL of this run, started when it is first needed."""
+        if self._cluster is None:
+            self._cluster = Cluster.start()
+        return self._cluster
+
+    def fresh(self, store: str) -> str:
+        """The address of a database with the schema and nothing in it."""
+        if store == "sqlite":
+            return self._fresh_file()
+        template = self._template("postgres", lambda: self.cluster.create_database("template"))
+        url = self.cluster.create_database("test", template=template.rpartition("/")[2])
+        self._made.append(url)
+        return url
+
+    def empty(self, store: str) -> str:
+        """The address of a database with nothing at all."""
+        if store == "sqlite":
+            self._made.append("")
+            return f"sqlite:///{self._folder / f'empty-{len(self._made)}' / 'loyalpro.db'}"
+        return self.cluster.create_database("empty")
+
+    def stop(self) -> None:
+        """End the server."""
+        if self._cluster is not None:
+            self._cluster.stop()
+
+    def _fresh_file(self) -> str:
+        template = self._template("sqlite", lambda: f"sqlite:///{self._folder / 'template.db'}")
+        self._made.append("")
+        folder = self._folder / f"db-{len(self._made)}"
+        folder.mkdir()
+        shutil.copy(template.removeprefix("sqlite:///"), folder / "loyalpro.db")
+        return f"sqlite:///{folder / 'loyalpro.db'}"
+
+    def _template(self, store: str, make: object) -> str:
+        if store not in self._templates:
+            assert callable(make)
+            self._templates[store] = make()
+            migrate_database(self._templates[store], SystemClock())
+        return self._templates[store]

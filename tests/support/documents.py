@@ -1,0 +1,68 @@
+"""JSON documents and doubles that go wrong in practice: seeded, so that a run can be repeated."""
+
+import math
+import random
+import struct
+from typing import Any
+
+_TEXTS = (
+    "", "a", "é", "日本語", "\U0001f600", "\u2028\u2029", "\x00\x1f\x7f", '"\\/', "<&>'", "\ufeff", "\ufffd", "e\u0301",
+    "\b\f\n\r\t", "-0", "1e5", "null", "\ud7ff\ue000", "x" * 300,
+)  # fmt: skip
+_KEYS = (
+    "id",
+    "a",
+    "é",
+    "01",
+    "-1",
+    "1.5",
+    "+1",
+    "1e3",
+    " 1",
+    "4294967295x",
+    "toString",
+    "\u2028",
+    "\x7f",
+    "'",
+    "",
+    "proto",
+)
+
+
+def awkward_doubles(chance: random.Random, random_ones: int) -> list[float]:
+    """Every power of two and ten with its neighbours, the edges of the range, and random bit patterns."""
+    found = [0.0, -0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, 0.3, 1 / 3, 9007199254740993.0]
+    for center in [2.0**n for n in range(-1074, 1024)] + [float(f"1e{n}") for n in range(-323, 309)]:
+        found += [center, math.nextafter(center, 0), math.nextafter(center, math.inf)]
+    found += [n / 1_000 for n in range(2_000)] + [float(2**53 + n) for n in range(-500, 500)]
+    while random_ones:
+        number = struct.unpack("<d", chance.randbytes(8))[0]
+        if math.isfinite(number):
+            found.append(number)
+            random_ones -= 1
+    return [each for number in found for each in (number, -number) if math.isfinite(each)]
+
+
+def document(chance: random.Random, depth: int = 4) -> Any:
+    """Any JSON value."""
+    kinds = 7 if depth else 5
+    match chance.randrange(kinds):
+        case 0:
+            return chance.choice((None, True, False))
+        case 1:
+            return chance.choice((0, -1, 2**53 - 1, -(2**53) + 1, chance.randint(-(10**9), 10**9)))
+        case 2:
+            return struct.unpack("<d", struct.pack("<Q", chance.getrandbits(62)))[0]
+        case 3:
+            return chance.choice(_TEXTS)
+        case 4:
+            return "".join(
+                chr(chance.choice((chance.randrange(0xD800), chance.randrange(0xE000, 0x110000)))) for _ in range(5)
+            )
+        case 5:
+            return [document(chance, depth - 1) for _ in range(chance.randrange(5))]
+        case _:
+            return {
+                chance.choice(_KEYS) + chance.choice(("", "x")): document(chance, depth - 1)
+                for _ in range(chance.randrange(6))
+            }

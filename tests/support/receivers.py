@@ -1,0 +1,232 @@
+"""HTTPS receivers for tests: certificates of every kind, good receivers that keep what they got, and bad ones by script."""
+
+import datetime as dt
+import ipaddress
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+DAY = dt.timedelta(days=1)
+
+
+class Authority:
+    """A certificate authority of our own, and certificates with every fault that a test wants."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
+        self._made = 0
+        self.ca_file = folder / "ca.pem"
+        certificate = self._certificate(self._name, self._key, None, -DAY, DAY * 30, ca=True)
+        self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def context(
+        self,
+        *names: str,
+        starts: dt.timedelta = -DAY,
+        ends: dt.timedelta = DAY * 30,
+        self_signed: bool = False,
+        newest: ssl.TLSVersion | None = None,
+    ) -> ssl.SSLContext:
+        """A server's side of TLS, with a certificate for these names (localhost and 127.0.0.1 unless told)."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test receiver")])
+        certificate = self._certificate(
+            subject, key, names or ("localhost", "127.0.0.1"), starts, ends, self_signed=self_signed
+        )
+        self._made += 1
+        file = self._folder / f"receiver-{self._made}.pem"
+        file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        if newest is not None:
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = newest
+        return context
+
+    def _certificate(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        names: tuple[str, ...] | None,
+        starts: dt.timedelta,
+        ends: dt.timedelta,
+        *,
+        ca: bool = False,
+        self_signed: bool = False,
+    ) -> x509.Certificate:
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject if self_signed else self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + starts)
+            .not_valid_after(now + ends)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_san(name) for name in names]), critical=False)
+        return builder.sign(key if self_signed else self._key, hashes.SHA256())
+
+
+def _san(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+@dataclass
+class Hit:
+    """One request as it came over the wire."""
+
+    head: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Script = Callable[[socket.socket, Hit | None], None]
+
+
+def answer(status: int, body: bytes = b'{"received":true}', /, **headers: str) -> bytes:
+    """An answer's bytes."""
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@dataclass
+class RawServer:
+    """Listens on 127.0.0.1, a thread for each connection; `script` says what happens on it.
+
+    With `reads`, the script is called for every request of a connection; without, once for the connection as it is.
+    """
+
+    script: Script
+    context: ssl.SSLContext | None = None
+    reads: bool = True
+    hits: list[Hit] = field(default_factory=list)
+    connections: int = 0
+
+    def __post_init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self.ending = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"https://localhost:{self.port}/hook"
+
+    def wait_for(self, count: int, timeout_s: float = 30) -> list[Hit]:
+        """The hits, once there are so many."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.hits) >= count, timeout_s):
+                raise AssertionError(f"only {len(self.hits)} of {count} requests came within {timeout_s} s")
+            return list(self.hits)
+
+    def stop(self) -> None:
+        """Close everything."""
+        self.ending.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> "RawServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        self._open.add(plain)
+        connection = plain
+        with suppress(OSError, ValueError):
+            if self.context is not None:
+                connection = self.context.wrap_socket(plain, server_side=True)
+                self._open.discard(plain)
+                self._open.add(connection)
+            if not self.reads:
+                self.script(connection, None)
+            else:
+                self._serve_requests(connection)
+        self._open.discard(connection)
+        with suppress(OSError):
+            connection.close()
+
+    def _serve_requests(self, connection: socket.socket) -> None:
+        buffer = b""
+        while True:
+            while b"\r\n\r\n" not in buffer:
+                data = connection.recv(65_536)
+                if not data:
+                    return
+                buffer += data
+            raw, _, buffer = buffer.partition(b"\r\n\r\n")
+            head, *lines = raw.decode("latin-1").split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines)
+            lower = {name.lower(): value for name, value in headers.items()}
+            while len(buffer) < int(lower.get("content-length", "0")):
+                buffer += connection.recv(65_536)
+            length = int(lower.get("content-length", "0"))
+            hit, buffer = Hit(head, headers, buffer[:length]), buffer[length:]
+            with self._changed:
+                self.hits.append(hit)
+                self._changed.notify_all()
+            self.script(connection, hit)
+
+
+def good(connection: socket.socket, _: Hit | None) -> None:
+    """Answers 200, at once."""
+    connection.sendall(answer(200))
+
+
+def answering(*statuses: int, **headers: str) -> Script:
+    """Answers with these statuses in turn; the last one for ever."""
+    left = list(statuses)
+
+    def script(connection: socket.socket, _: Hit | None) -> None:
+        status = left.pop(0) if len(left) > 1 else left[0]
+        connection.sendall(answer(status, b'{"received":true}', **headers))
+
+    return script
+
+
+def bodies(hits: list[Hit]) -> list[dict[str, object]]:
+    """What the hits carried."""
+    return [json.loads(hit.body) for hit in hits]

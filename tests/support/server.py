@@ -1,0 +1,104 @@
+"""A whole LoyalPro inside the test's process: the application that `loyalpro serve` runs, on a free port."""
+
+import http.client
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from loyalpro.app import Application
+from loyalpro.settings import Settings
+
+API_KEY = "lp_test_0123456789abcdef0123456789"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        """Its body, read."""
+        return json.loads(self.raw) if self.raw else None
+
+
+class Server:
+    """Started when made. `call` talks to it."""
+
+    def __init__(self, url: str, ca_file: Path | None = None, **settings: Any) -> None:
+        chosen: dict[str, Any] = {
+            "database_url": url,
+            "secret_key": "a key for tests of enough characters",
+            "bootstrap_api_key": API_KEY,
+            "egress_allow": "127.0.0.0/8,::1/128",
+            "egress_ca_file": ca_file,
+        }
+        self.application = Application(Settings(**chosen | settings))
+        config = uvicorn.Config(self.application.web, port=0, log_config=None, access_log=False, lifespan="on")
+        self._server = uvicorn.Server(config)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        if not self._ready.wait(30) or not self._server.started:
+            raise AssertionError("the server did not start")
+        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
+
+    def call(self, method: str, path: str, body: Any = None, *, key: str | None = API_KEY, **headers: str) -> Answer:
+        """One request on a connection of its own. A body of bytes goes out as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key is not None:
+            sent["Authorization"] = f"Bearer {key}"
+        payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        if payload is not None:
+            sent.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, payload, sent)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        """A `POST` that must succeed; what it answers."""
+        answer = self.call("POST", path, body, **headers)
+        assert 200 <= answer.status < 300, answer.raw
+        return answer.json
+
+    def get(self, path: str) -> Any:
+        """A `GET` that must succeed; what it answers."""
+        answer = self.call("GET", path)
+        assert answer.status == 200, answer.raw
+        return answer.json
+
+    def stop(self) -> None:
+        """Stop as SIGTERM would."""
+        self._server.should_exit = True
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        startup = self._server.startup
+
+        async def announced(sockets: Any = None) -> None:
+            await startup(sockets=sockets)
+            self._ready.set()
+
+        self._server.startup = announced  # type: ignore[method-assign]
+        try:
+            self._server.run()
+        finally:
+            self._ready.set()

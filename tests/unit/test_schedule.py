@@ -1,0 +1,72 @@
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loyalpro.delivery.schedule import FIRST_DELAY_S, JITTER, LAST_MARGIN_S, WINDOW_S, RetrySchedule
+
+FIRST = 1_763_980_200_000
+DEADLINE = FIRST + WINDOW_S * 1_000
+
+
+def attempts_of(seed: int, lateness_ms: list[int]) -> list[int]:
+    """When each attempt starts, on a clock that only this loop moves; the engine may be late every time."""
+    chance, schedule, started = random.Random(seed), RetrySchedule(), [FIRST]
+    while True:
+        now = started[-1] + lateness_ms[len(started) % len(lateness_ms)]
+        due = schedule.next_attempt_at(
+            attempts=len(started), first_attempt_at=FIRST, now=now, retry_after_ms=None, chance=chance
+        )
+        if due is None:
+            return started
+        started.append(due)
+
+
+@given(st.integers())
+def test_a_whole_chain_spans_72_hours_and_never_more(seed: int) -> None:
+    started = attempts_of(seed, [0])
+    assert 15 <= len(started) <= 40
+    assert abs(started[1] - FIRST - FIRST_DELAY_S * 1_000) <= FIRST_DELAY_S * 1_000 * JITTER
+    assert DEADLINE - LAST_MARGIN_S * 1_000 <= started[-1] <= DEADLINE
+
+
+@given(st.integers(), st.lists(st.integers(0, 30_000), min_size=1, max_size=8))
+def test_slow_attempts_still_end_inside_the_window(seed: int, lateness_ms: list[int]) -> None:
+    started = attempts_of(seed, lateness_ms)
+    assert started == sorted(started)
+    assert started[-1] <= DEADLINE
+
+
+@given(st.integers(1, 30), st.integers(0, 10**12), st.integers(0, WINDOW_S * 1_000))
+def test_retry_after_only_lengthens_the_wait_and_never_past_the_window(
+    attempts: int, retry_after_ms: int, elapsed_ms: int
+) -> None:
+    now = FIRST + elapsed_ms
+    plain, asked = (
+        RetrySchedule().next_attempt_at(
+            attempts=attempts, first_attempt_at=FIRST, now=now, retry_after_ms=wait, chance=random.Random(7)
+        )
+        for wait in (None, retry_after_ms)
+    )
+    if plain is None:
+        assert asked is None
+        return
+    assert asked is not None
+    assert plain <= asked <= DEADLINE
+    assert asked >= min(now + retry_after_ms, DEADLINE - LAST_MARGIN_S * 1_000)
+
+
+def test_a_fixed_schedule_is_followed_exactly_and_then_ends() -> None:
+    schedule = RetrySchedule(fixed_s=(1.0, 2.5))
+    due = [
+        schedule.next_attempt_at(
+            attempts=n, first_attempt_at=FIRST, now=FIRST, retry_after_ms=None, chance=random.Random(0)
+        )
+        for n in (1, 2, 3)
+    ]
+    assert due == [FIRST + 1_000, FIRST + 2_500, None]
+
+
+def test_the_window_is_over_only_after_its_end() -> None:
+    assert not RetrySchedule().is_over(FIRST, DEADLINE)
+    assert RetrySchedule().is_over(FIRST, DEADLINE + 1)

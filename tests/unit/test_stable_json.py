@@ -1,0 +1,121 @@
+import hashlib
+import json
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loyalpro.events.stable_json import MAX_BODY_BYTES, encode, es_number, freeze, require_stable
+from loyalpro.kernel.errors import InvalidInput
+
+KEYS = st.text(st.characters(min_codepoint=32, exclude_characters='"\\', exclude_categories=["Cs"])).filter(
+    lambda key: not re.fullmatch(r"0|[1-9][0-9]*|__proto__|constructor|prototype", key)
+)
+SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
+VALUES = st.recursive(
+    st.none() | st.booleans() | SAFE | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def as_javascript(digits: str) -> int | float:
+    """JavaScript has one kind of number: what no integer of ours can be was a double."""
+    return int(digits) if abs(int(digits)) < 2**53 else float(digits)
+
+
+@given(VALUES)
+def test_what_was_encoded_reads_back_the_same(value: Any) -> None:
+    assert json.loads(encode(value), parse_int=as_javascript) == value
+
+
+@given(VALUES)
+def test_encoding_what_was_read_gives_the_same_bytes(value: Any) -> None:
+    once = encode(value)
+    assert encode(json.loads(once, parse_int=as_javascript)) == once
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_reads_back_as_itself(number: float) -> None:
+    assert float(es_number(number)) == number
+    assert math.copysign(1, float(es_number(number))) == math.copysign(1, number) or number == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1.0, "1"), (-0.0, "0"), (1e21, "1e+21"), (1e20, "100000000000000000000"), (1e-6, "0.000001"), (1e-7, "1e-7"),
+        (2.5e-7, "2.5e-7"), (5e-324, "5e-324"), (1.7976931348623157e308, "1.7976931348623157e+308"), (-1.5, "-1.5"),
+        (123456789012345680000.0, "123456789012345680000"), (1e16, "10000000000000000"),
+    ],
+)  # fmt: skip
+def test_numbers_are_spelled_as_javascript_does(number: float, text: str) -> None:
+    assert es_number(number) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "param"),
+    [
+        ({"a": {"b": [0, 2**53]}}, "a.b[1]"),
+        ({"a": -(2**53)}, "a"),
+        ({"a": math.nan}, "a"),
+        ({"a": [math.inf]}, "a[0]"),
+        ({"a": {"7": 1}}, "a.7"),
+        ({"a": {"0": 1}}, "a.0"),
+        ({"__proto__": 1}, "__proto__"),
+        ({"a": {"constructor": 1}}, "a.constructor"),
+        ({"a": {'"': 1}}, 'a."'),
+        ({"a": {"b\\c": 1}}, "a.b\\c"),
+        ({"a": {"\n": 1}}, "a.\n"),
+        ({"a": "\ud800"}, "a"),
+        ({"a": {"\udc00": 1}}, "a.?"),
+        ({"a": Decimal(1)}, "a"),
+        ({"a": {1: 2}}, "a"),
+        ({"a": b"x"}, "a"),
+    ],
+)
+def test_what_javascript_would_change_is_refused_by_name(value: Any, param: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        encode(value)
+    assert caught.value.param == param
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_nesting_ends_at_32() -> None:
+    encode(nested(32))
+    with pytest.raises(InvalidInput, match="too deep"):
+        encode(nested(33))
+
+
+def test_a_body_ends_at_64_kib() -> None:
+    overhead = len(encode({"a": ""}))
+    assert len(freeze({"a": "x" * (MAX_BODY_BYTES - overhead)})) == MAX_BODY_BYTES
+    with pytest.raises(InvalidInput) as caught:
+        freeze({"a": "x" * (MAX_BODY_BYTES - overhead + 1)})
+    assert caught.value.code == "event_too_large"
+
+
+def test_input_is_measured_as_it_will_be_sent() -> None:
+    require_stable({"a": "é" * 10}, param="metadata", max_depth=4, max_bytes=28)
+    with pytest.raises(InvalidInput) as caught:
+        require_stable({"a": "é" * 10}, param="metadata", max_depth=4, max_bytes=27)
+    assert (caught.value.code, caught.value.param) == ("too_large", "metadata")
+
+
+def test_the_spelling_never_changes() -> None:
+    """Bodies are signed: the same document must give the same bytes in every later version."""
+    document = {"z": [1, 1.5, 1e-7, 1e300], "a": {"é\u2028": '\x01"'}, "t": True}
+    assert (
+        hashlib.sha256(encode(document)).hexdigest()[:16]
+        == hashlib.sha256('{"z":[1,1.5,1e-7,1e+300],"a":{"é\u2028":"\\u0001\\""},"t":true}'.encode()).hexdigest()[:16]
+    )

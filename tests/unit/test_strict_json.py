@@ -1,0 +1,77 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from loyalpro.kernel.errors import InvalidInput, MalformedRequest
+from loyalpro.kernel.strict_json import parse
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_good_json_reads_as_the_standard_library_reads_it(value: Any) -> None:
+    assert parse(json.dumps(value).encode()) == value
+
+
+@given(st.binary())
+@example(b"[" * 200_000)
+@example(b'{"a":' * 100_000)
+@example(b"9" * 5_000)
+@example(b'"\\ud800"')
+@example(b"\xef\xbb\xbf{}")
+def test_whatever_comes_only_our_own_errors_leave(body: bytes) -> None:
+    try:
+        parse(body)
+    except (MalformedRequest, InvalidInput) as error:
+        assert error.code
+        assert error.detail
+
+
+@given(VALUES, st.data())
+def test_damaged_json_only_raises_our_own_errors(value: Any, data: st.DataObject) -> None:
+    text = bytearray(json.dumps(value).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        parse(bytes(text))
+    except (MalformedRequest, InvalidInput) as error:
+        assert error.code
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (b'{"a":{"b":1,"c":2,"b":3}}', "duplicate_key", "a.b"),
+        (b'{"a":[1,{"b":NaN}]}', "invalid_json", "a[1].b"),
+        (b'{"a":-Infinity}', "invalid_json", "a"),
+        (b'{"a":' + b"1" * 5_000 + b"}", "number_out_of_range", "a"),
+        (b'{"a":-9007199254740992}', "number_out_of_range", "a"),
+        (b'{"a":1e400}', "number_out_of_range", "a"),
+        (b'{"a":{"b":"\\udc00"}}', "invalid_string", "a.b"),
+        (b'{"a":{"\\ud800":1}}', "invalid_string", "a.?"),
+        (b'{"a":' + b"[" * 70 + b"]" * 70 + b"}", "too_deep", "a"),
+        (b"", "invalid_json", None),
+        (b"{", "invalid_json", None),
+        (b"\xff", "invalid_json", None),
+        (b"{'a':1}", "invalid_json", None),
+    ],
+)
+def test_what_is_refused_is_named(body: bytes, code: str, param: str | None) -> None:
+    with pytest.raises((MalformedRequest, InvalidInput)) as caught:
+        parse(body)
+    assert (caught.value.code, caught.value.param) == (code, param)
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert parse(b'"\\ud83d\\ude00"') == "\U0001f600"

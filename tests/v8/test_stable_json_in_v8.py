@@ -1,0 +1,36 @@
+"""The one promise about bodies that only a JavaScript engine can judge."""
+
+import random
+
+from loyalpro.events.catalogue import EVENT_TYPES
+from loyalpro.events.samples import sample
+from loyalpro.events.stable_json import encode
+from support.documents import awkward_doubles, document
+from support.node import unstable
+
+
+def test_a_hundred_thousand_documents_survive() -> None:
+    chance = random.Random(20261124)
+    documents = [encode(document(chance)) for _ in range(100_000)]
+    assert len(set(documents)) > 50_000
+    assert unstable(documents) == []
+
+
+def test_every_awkward_double_survives() -> None:
+    doubles = awkward_doubles(random.Random(1), 100_000)
+    assert len(doubles) > 200_000
+    groups = [encode(doubles[start : start + 100]) for start in range(0, len(doubles), 100)]
+    assert unstable(groups) == []
+
+
+def test_every_sample_event_survives() -> None:
+    assert unstable([encode(sample(name, 1_763_980_200_000)) for name in EVENT_TYPES]) == []
+
+
+def test_the_judge_finds_what_does_not_survive() -> None:
+    bad = [
+        b"1.0", b"-0", b"1e21", b"1E3", b'{"2":1,"1":2}', b'{"a":1,"a":2}', b'"\\u00e9"', b'"\\/"', b"[1, 2]", b"{} ", b"NaN",
+        b"12345678901234567890", b"0.0000001", b'"\xff"', b"",
+    ]  # fmt: skip
+    good = [b"1", b"1e+21", b'{"b":1,"a":2}']
+    assert unstable(good + bad + good) == list(range(len(good), len(good) + len(bad)))
