@@ -148,6 +148,12 @@ class RawServer:
                 raise AssertionError(f"only {len(self.hits)} of {count} requests came within {timeout_s} s")
             return list(self.hits)
 
+    def wait_for_connections(self, count: int, timeout_s: float = 30) -> None:
+        """Return once so many connections have been made."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.connections >= count, timeout_s):
+                raise AssertionError(f"only {self.connections} of {count} connections came within {timeout_s} s")
+
     def stop(self) -> None:
         """Close everything."""
         self.ending.set()
@@ -170,7 +176,9 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self.connections += 1
+            with self._changed:
+                self.connections += 1
+                self._changed.notify_all()
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, plain: socket.socket) -> None:

@@ -34,8 +34,6 @@ _FAILURES: Final = {
 _VERIFY_FAILURES: Final = {
     9: (OutcomeCode.TLS_CERTIFICATE_NOT_YET_VALID, "The certificate is not valid yet."),
     10: (OutcomeCode.TLS_CERTIFICATE_EXPIRED, "The certificate has expired."),
-    62: (OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another host name."),
-    64: (OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another address."),
 }
 """OpenSSL's X509_V_ERR_*: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/"""
 _INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The answer is not valid HTTP.")
@@ -123,10 +121,11 @@ class Transfer:
                 f"The answer has more than {MAX_HEADER_BYTES} bytes of headers.",
             )
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            verdict = self.handle.getinfo(pycurl.SSL_VERIFYRESULT)
-            if verdict == 0:  # the chain is good, so it was the name
-                verdict = 62
-            return _VERIFY_FAILURES.get(verdict, _FAILURES[code])
+            if (
+                "subject name" in self.handle.errstr()
+            ):  # libcurl compares names itself, so OpenSSL has no verdict on them
+                return OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another host name."
+            return _VERIFY_FAILURES.get(self.handle.getinfo(pycurl.SSL_VERIFYRESULT), _FAILURES[code])
         return _FAILURES.get(code, _INVALID)
 
     def _response(self) -> Response | None:

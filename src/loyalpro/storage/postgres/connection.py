@@ -40,7 +40,11 @@ class PostgresConnection:
             )
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached ({_reason(error)}).") from None
-        self._refuse_unsafe()
+        try:
+            self._refuse_unsafe()
+        except BaseException:
+            self.close()
+            raise
 
     def _refuse_unsafe(self) -> None:
         """A commit that is acknowledged must survive a power cut."""

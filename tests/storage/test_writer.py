@@ -1,0 +1,179 @@
+"""What both databases promise: groups that are durable when answered, mistakes that are their caller's alone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from loyalpro.kernel.clock import SystemClock
+from loyalpro.kernel.errors import CommitUnknown, StoreUnavailable
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.open import open_database
+from support.databases import Databases
+from support.proxy import CuttingProxy
+
+
+def with_database(url: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        database = open_database(url, SystemClock())
+        await database.start()
+        try:
+            return await use(database)
+        finally:
+            await database.stop()
+
+    return asyncio.run(main())
+
+
+def insert(name: str) -> Callable[[Connection], str]:
+    def work(connection: Connection) -> str:
+        connection.execute("INSERT INTO accounts (id, name, created_at) VALUES (?, ?, 1)", (name, name))
+        return name
+
+    return work
+
+
+def names(connection: Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT id FROM accounts")}
+
+
+def test_many_writes_share_few_commits_and_each_gets_its_own_result(database_url: str) -> None:
+    async def use(database: Any) -> None:
+        wanted = [f"a{n}" for n in range(400)]
+        assert await asyncio.gather(*(database.write(insert(name)) for name in wanted)) == wanted
+        assert await database.read(names) == set(wanted)
+        writer = database._writer if database.dialect == "sqlite" else database._writers["ingest"]
+        assert writer.groups <= 40
+
+    with_database(database_url, use)
+
+
+def test_one_that_fails_takes_nobody_with_it_and_leaves_nothing(database_url: str) -> None:
+    def bad(connection: Connection) -> None:
+        insert("half")(connection)
+        raise ValueError("mine alone")
+
+    async def use(database: Any) -> None:
+        results = await asyncio.gather(
+            database.write(insert("a")), database.write(bad), database.write(insert("b")), return_exceptions=True
+        )
+        assert [str(each) for each in results] == ["a", "mine alone", "b"]
+        assert await database.read(names) == {"a", "b"}
+
+    with_database(database_url, use)
+
+
+def test_a_result_is_not_heard_before_it_can_be_read(database_url: str) -> None:
+    async def use(database: Any) -> None:
+        for n in range(30):
+            await database.write(insert(f"a{n}"))
+            assert f"a{n}" in await database.read(names)
+
+    with_database(database_url, use)
+
+
+def test_readers_cannot_write(database_url: str) -> None:
+    async def use(database: Any) -> None:
+        with pytest.raises(Exception, match=r"(?i)read.?only"):
+            await database.read(insert("a"))
+        assert await database.read(names) == set()
+
+    with_database(database_url, use)
+
+
+def test_a_caller_that_went_away_hurts_nobody(database_url: str) -> None:
+    async def use(database: Any) -> None:
+        task = asyncio.create_task(database.write(insert("gone")))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await database.write(insert("a"))
+        assert "a" in await database.read(names)
+
+    with_database(database_url, use)
+
+
+def test_stopping_finishes_what_is_queued(database_url: str) -> None:
+    async def use(database: Any) -> list[Any]:
+        return [asyncio.create_task(database.write(insert(f"a{n}"))) for n in range(50)]
+
+    async def main() -> None:
+        database = open_database(database_url, SystemClock())
+        await database.start()
+        tasks = await use(database)
+        await asyncio.sleep(0)
+        await database.stop()
+        assert len(await asyncio.gather(*tasks)) == 50
+        with pytest.raises(StoreUnavailable):
+            await database.write(insert("late"))
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_is_cut_is_made_anew(databases: Databases) -> None:
+    url = databases.fresh("postgres")
+
+    async def use(database: Any) -> None:
+        await database.write(insert("before"))
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'loyalpro'")
+        with pytest.raises(StoreUnavailable):
+            await database.write(insert("lost"))
+        await database.write(insert("after"))
+        assert database.available
+        found: set[str] = set()
+        while not found:  # the readers' connections were cut too; each says so once
+            try:
+                found = await database.read(names)
+            except StoreUnavailable:
+                continue
+        assert found == {"before", "after"}
+
+    with_database(url, use)
+
+
+def test_when_the_answer_to_commit_is_lost_nobody_is_told_that_it_failed(databases: Databases) -> None:
+    url = databases.fresh("postgres")
+    with CuttingProxy(url) as proxy:
+
+        async def use(database: Any) -> None:
+            await database.write(insert("before"))
+            proxy.cut_after_commit()
+            with pytest.raises(CommitUnknown, match="Idempotency-Key"):
+                await database.write(insert("unknown"))
+            await database.write(insert("after"))
+
+        with_database(proxy.url, use)
+    with psycopg.connect(url) as session:
+        assert {name for (name,) in session.execute("SELECT id FROM accounts")} == {"before", "unknown", "after"}
+
+
+def test_two_processes_that_lock_in_opposite_order_both_get_through(databases: Databases) -> None:
+    url = databases.fresh("postgres")
+
+    def update(first: str, second: str) -> Callable[[Connection], None]:
+        def work(connection: Connection) -> None:
+            for name in (first, second):
+                connection.execute("UPDATE accounts SET created_at = created_at + 1 WHERE id = ?", (name,))
+                connection.execute("SELECT pg_sleep(0.01)")
+
+        return work
+
+    async def main() -> None:
+        one, two = (open_database(url, SystemClock()) for _ in range(2))
+        await one.start()
+        await two.start()
+        try:
+            await asyncio.gather(one.write(insert("a")), one.write(insert("b")))
+            await asyncio.gather(
+                *(one.write(update("a", "b")) for _ in range(5)), *(two.write(update("b", "a")) for _ in range(5))
+            )
+            rows = await one.read(lambda connection: connection.execute("SELECT created_at FROM accounts"))
+            assert rows == [(11,), (11,)]
+        finally:
+            await one.stop()
+            await two.stop()
+
+    asyncio.run(main())

@@ -1,0 +1,60 @@
+"""A TCP proxy in front of PostgreSQL that lets one COMMIT through and cuts the line before its answer."""
+
+import socket
+import threading
+from contextlib import suppress
+
+
+class CuttingProxy:
+    """Forwards everything, until it is told to cut after the next COMMIT."""
+
+    def __init__(self, dsn: str) -> None:
+        head, _, tail = dsn.rpartition("@")
+        address, _, database = tail.partition("/")
+        host, _, port = address.partition(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"{head}@127.0.0.1:{self._listener.getsockname()[1]}/{database}"
+        self._armed = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut_after_commit(self) -> None:
+        """Arm it, once."""
+        self._armed.set()
+
+    def __enter__(self) -> "CuttingProxy":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65_536):
+                if self._armed.is_set() and b"COMMIT" in data:
+                    self._armed.clear()
+                    client.shutdown(socket.SHUT_RDWR)  # nothing goes back on this line from here on
+                    server.sendall(data)
+                    while server.recv(65_536):  # PostgreSQL has answered, or will: the commit is done
+                        server.shutdown(socket.SHUT_WR)
+                    break
+                server.sendall(data)
+        for each in (client, server):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65_536):
+                client.sendall(data)
+            client.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,353 @@
+"""libcurl against receivers of every kind: the right code, in bounded time, with bounded memory, and never a stall."""
+
+import asyncio
+import datetime as dt
+import os
+import resource
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, classify
+from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.sender import CurlSender
+from loyalpro.transport.transfer import MAX_EXCERPT_BYTES
+from support.receivers import Authority, Hit, RawServer, Script, answer, good
+
+LOCAL = AddressPolicy([ip_network("127.0.0.0/8"), ip_network("::1/128")])
+HEADERS = (("Content-Type", "application/json"), ("X-Case", "Kept"))
+TIMEOUT_S = 0.6
+
+
+def open_descriptors() -> int:
+    """How many this process holds."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def run(authority: Authority, use: Callable[[CurlSender], Awaitable[Any]], policy: AddressPolicy = LOCAL) -> Any:
+    """Run `use` with a started sender."""
+
+    async def main() -> Any:
+        sender = CurlSender(policy, authority.ca_file)
+        await sender.start()
+        try:
+            return await use(sender)
+        finally:
+            await sender.stop()
+
+    return asyncio.run(main())
+
+
+def request(url: str, timeout_s: float = 10, body: bytes = b'{"a":1}') -> OutgoingRequest:
+    return OutgoingRequest(url, HEADERS, body, timeout_s)
+
+
+def sent(authority: Authority, url: str, timeout_s: float = 10, policy: AddressPolicy = LOCAL) -> SendResult:
+    result: SendResult = run(authority, lambda sender: sender.send(request(url, timeout_s)), policy)
+    return result
+
+
+@pytest.fixture
+def serve(authority: Authority) -> Iterator[Callable[..., RawServer]]:
+    made: list[RawServer] = []
+
+    def start(
+        script: Script, *, context: ssl.SSLContext | None = None, plain: bool = False, reads: bool = True
+    ) -> RawServer:
+        made.append(RawServer(script, None if plain else context or authority.context(), reads=reads))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.stop()
+
+
+def hold(connection: socket.socket, _: Hit | None) -> None:
+    """Say nothing until the other side has had enough."""
+    while connection.recv(4_096):
+        pass
+
+
+def reset(connection: socket.socket, *, after: bytes = b"") -> None:
+    """Close with RST."""
+    connection.sendall(after)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    os.close(connection.detach())
+
+
+def forever(first: bytes, more: bytes, pause_s: float = 0.0) -> Script:
+    """Start well, then never come to an end."""
+
+    def script(connection: socket.socket, _: Hit | None) -> None:
+        connection.sendall(first)
+        connection.settimeout(pause_s or None)
+        while True:
+            if pause_s:
+                try:
+                    if not connection.recv(1):
+                        return
+                except TimeoutError:
+                    pass
+            connection.sendall(more)
+
+    return script
+
+
+def saying(data: bytes) -> Script:
+    """Send these bytes and close."""
+
+    def script(connection: socket.socket, _: Hit | None) -> None:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    return script
+
+
+def test_a_request_goes_out_byte_for_byte(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    server = serve(good)
+    result = sent(authority, server.url)
+    assert classify(result) is OutcomeCode.SUCCEEDED
+    [hit] = server.hits
+    assert hit.head == "POST /hook HTTP/1.1"
+    assert hit.body == b'{"a":1}'
+    assert {"Content-Type": "application/json", "X-Case": "Kept", "Content-Length": "7"}.items() <= hit.headers.items()
+    assert not {"Accept-Encoding", "Cookie", "Expect", "Authorization"} & hit.headers.keys()
+    assert result.remote_ip == "127.0.0.1"
+    assert None not in (result.timings.connect_ms, result.timings.tls_ms, result.timings.first_byte_ms)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, OutcomeCode.SUCCEEDED), (299, OutcomeCode.SUCCEEDED), (301, OutcomeCode.HTTP_3XX), (404, OutcomeCode.HTTP_4XX),
+        (410, OutcomeCode.GONE), (429, OutcomeCode.HTTP_4XX), (500, OutcomeCode.HTTP_5XX), (999, OutcomeCode.HTTP_OTHER),
+    ],
+)  # fmt: skip
+def test_every_status_has_its_code(
+    authority: Authority, serve: Callable[..., RawServer], status: int, outcome: OutcomeCode
+) -> None:
+    server = serve(lambda connection, _: connection.sendall(answer(status)))
+    result = sent(authority, server.url)
+    assert classify(result) is outcome
+    assert result.response is not None
+    assert result.response.status == status
+
+
+BAD: dict[str, tuple[Script, set[OutcomeCode]]] = {
+    "hangs before the answer": (hold, {OutcomeCode.TIMEOUT}),
+    "hangs inside the headers": (forever(b"HTTP/1.1 200 OK\r\n", b"", 5), {OutcomeCode.TIMEOUT}),
+    "drips headers": (forever(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.05), {OutcomeCode.TIMEOUT}),
+    "drips the body": (forever(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x", 0.05), {OutcomeCode.TIMEOUT}),
+    "never ends its headers": (
+        forever(b"HTTP/1.1 200 OK\r\n", b"X-Y: " + b"z" * 1_000 + b"\r\n"),
+        {OutcomeCode.RESPONSE_HEADERS_TOO_LARGE},
+    ),
+    "never ends its interim answers": (
+        forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        {OutcomeCode.RESPONSE_HEADERS_TOO_LARGE},
+    ),
+    "closes without an answer": (saying(b""), {OutcomeCode.CONNECTION_LOST}),
+    "resets": (lambda connection, _: reset(connection), {OutcomeCode.CONNECTION_LOST}),
+    "resets inside the body": (
+        lambda connection, _: reset(connection, after=b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx"),
+        {OutcomeCode.CONNECTION_LOST},
+    ),
+    "ends its body early": (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx"), {OutcomeCode.CONNECTION_LOST}),
+    "talks another protocol": (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), {OutcomeCode.INVALID_RESPONSE}),
+    "talks HTTP/0.9": (saying(b"<html>hello</html>"), {OutcomeCode.INVALID_RESPONSE}),
+    "talks garbage": (saying(bytes(range(256)) * 4), {OutcomeCode.INVALID_RESPONSE}),
+    "sends a bad chunk": (
+        saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n"),
+        {OutcomeCode.INVALID_RESPONSE, OutcomeCode.CONNECTION_LOST},
+    ),
+    "switches protocols": (
+        saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        {OutcomeCode.HTTP_OTHER, OutcomeCode.INVALID_RESPONSE, OutcomeCode.CONNECTION_LOST},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_receivers_end_in_time_with_their_code(
+    authority: Authority, serve: Callable[..., RawServer], kind: str
+) -> None:
+    script, expected = BAD[kind]
+    began_s = time.monotonic()
+    result = sent(authority, serve(script).url, TIMEOUT_S)
+    assert classify(result) in expected, result
+    assert result.detail
+    assert time.monotonic() - began_s < TIMEOUT_S + 5
+
+
+def test_a_body_is_kept_as_an_excerpt_and_judged_by_its_status(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    server = serve(forever(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"x" * 65_536))
+    result = sent(authority, server.url)
+    assert classify(result) is OutcomeCode.SUCCEEDED
+    assert result.response is not None
+    assert result.response.truncated
+    assert result.response.body_excerpt == b"x" * MAX_EXCERPT_BYTES
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50 * 1_024
+
+
+def test_a_compressed_answer_is_not_unpacked(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    import gzip
+
+    packed = gzip.compress(b"\0" * 10_000_000)
+    server = serve(lambda connection, _: connection.sendall(answer(200, packed, Content_Encoding="gzip")))
+    result = sent(authority, server.url)
+    assert result.response is not None
+    assert result.response.body_excerpt == packed[:MAX_EXCERPT_BYTES]
+
+
+def test_redirects_are_not_followed_and_cookies_not_kept(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    elsewhere = serve(good)
+    server = serve(
+        lambda connection, _: connection.sendall(answer(307, b"", Location=elsewhere.url, Set_Cookie="a=b; Path=/"))
+    )
+
+    async def twice(sender: CurlSender) -> list[SendResult]:
+        return [await sender.send(request(server.url)) for _ in range(2)]
+
+    assert [classify(result) for result in run(authority, twice)] == [OutcomeCode.HTTP_3XX] * 2
+    assert elsewhere.connections == 0
+    assert all("Cookie" not in hit.headers for hit in server.hits)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "expected"),
+    [
+        ({"ends": -dt.timedelta(hours=1)}, OutcomeCode.TLS_CERTIFICATE_EXPIRED),
+        ({"starts": dt.timedelta(hours=1)}, OutcomeCode.TLS_CERTIFICATE_NOT_YET_VALID),
+        ({"names": ("example.com",)}, OutcomeCode.TLS_HOSTNAME_MISMATCH),
+        ({"self_signed": True}, OutcomeCode.TLS_UNTRUSTED),
+        ({"newest": ssl.TLSVersion.TLSv1_1}, OutcomeCode.TLS_FAILED),
+    ],
+    ids=["expired", "not yet valid", "another name", "self-signed", "TLS 1.1 only"],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_bad_certificates_are_told_apart(
+    authority: Authority, serve: Callable[..., RawServer], certificate: dict[str, Any], expected: OutcomeCode
+) -> None:
+    names = certificate.pop("names", ())
+    server = serve(good, context=authority.context(*names, **certificate))
+    assert classify(sent(authority, server.url)) is expected
+    assert server.hits == []
+
+
+def test_an_authority_that_is_not_ours_is_not_trusted(tmp_path: Path, serve: Callable[..., RawServer]) -> None:
+    server = serve(good)
+    assert classify(sent(Authority(tmp_path), server.url)) is OutcomeCode.TLS_UNTRUSTED
+
+
+def test_a_plain_http_server_behind_https_fails_the_handshake(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    server = serve(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), plain=True, reads=False)
+    assert classify(sent(authority, server.url, TIMEOUT_S)) is OutcomeCode.TLS_FAILED
+
+
+def test_a_handshake_that_hangs_times_out(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    server = serve(hold, plain=True, reads=False)
+    assert classify(sent(authority, server.url, TIMEOUT_S)) is OutcomeCode.TIMEOUT
+
+
+def test_nobody_listens_and_no_such_name(authority: Authority) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert classify(sent(authority, f"https://127.0.0.1:{port}/")) is OutcomeCode.CONNECT_FAILED
+    assert classify(sent(authority, "https://no-such-host.invalid/")) is OutcomeCode.DNS_FAILED
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "127.1", "0177.0.0.1", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"],
+)
+def test_no_packet_goes_to_an_address_that_is_not_public(
+    authority: Authority, serve: Callable[..., RawServer], host: str
+) -> None:
+    server = serve(good)
+    result = sent(authority, f"https://{host}:{server.port}/", policy=AddressPolicy())
+    assert classify(result) is OutcomeCode.TARGET_NOT_ALLOWED
+    assert server.connections == 0
+
+
+def test_proxies_of_the_environment_are_ignored(
+    authority: Authority, serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, proxy = serve(good), serve(hold, plain=True, reads=False)
+    for name in ("https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+    assert classify(sent(authority, server.url)) is OutcomeCode.SUCCEEDED
+    assert proxy.connections == 0
+
+
+def test_connections_are_kept_and_descriptors_do_not_leak(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    server = serve(good)
+
+    async def many(sender: CurlSender) -> tuple[int, int]:
+        await asyncio.gather(*(sender.send(request(server.url)) for _ in range(8)))
+        before = open_descriptors()
+        for _ in range(40):
+            results = await asyncio.gather(*(sender.send(request(server.url)) for _ in range(8)))
+            assert all(classify(result) is OutcomeCode.SUCCEEDED for result in results)
+        return before, open_descriptors()
+
+    before, after = run(authority, many)
+    assert after <= before + 4
+    assert server.connections <= 12
+    assert len(server.hits) == 328
+
+
+def test_hundreds_that_hang_do_not_delay_one_that_answers(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    dead, healthy = serve(hold, plain=True, reads=False), serve(good)
+
+    async def beside(sender: CurlSender) -> tuple[float, int]:
+        hanging = [asyncio.create_task(sender.send(request(dead.url, 30))) for _ in range(500)]
+        await asyncio.to_thread(dead.wait_for_connections, 500)
+        began_s = time.monotonic()
+        for _ in range(20):
+            assert classify(await sender.send(request(healthy.url))) is OutcomeCode.SUCCEEDED
+        elapsed_s = time.monotonic() - began_s
+        done = sum(task.done() for task in hanging)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        return elapsed_s, done
+
+    elapsed_s, done = run(authority, beside)
+    assert done == 0
+    assert elapsed_s < 15  # half of what one that waits for the hanging ones would take
+
+
+def test_a_canceled_send_breaks_the_transfer_off(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    gone = asyncio.Event()
+
+    async def cancel(sender: CurlSender) -> None:
+        loop = asyncio.get_running_loop()
+
+        def script(connection: socket.socket, _: Hit | None) -> None:
+            loop.call_soon_threadsafe(arrived.set)
+            hold(connection, None)
+            loop.call_soon_threadsafe(gone.set)
+
+        arrived = asyncio.Event()
+        task = asyncio.create_task(sender.send(request(serve(script).url, 30)))
+        await arrived.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait_for(gone.wait(), 10)
+
+    run(authority, cancel)
