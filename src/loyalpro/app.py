@@ -57,7 +57,7 @@ class Application:
 
     def _engine(self) -> Engine:
         return Engine(
-            store=DatabaseDeliveryStore(self.database, self.vault, self.clock),
+            store=DatabaseDeliveryStore(self.database, self.vault, self.clock, self.ids),
             sender=self.sender,
             sign=sign_attempt,
             clock=self.clock,

@@ -7,7 +7,7 @@ from typing import Protocol
 from loyalpro.events.envelope import Event, seal
 from loyalpro.events.new_event import NewEvent
 from loyalpro.kernel.clock import Clock, UnixMs
-from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.ids import IdFactory, delivery_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class EventStore(Protocol):
         ...
 
     def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
-        """Store deliveries, due now."""
+        """Store deliveries, due now, or in their turn where the endpoint wants a customer's events in order."""
         ...
 
 
@@ -92,4 +92,6 @@ class Outbox:
         return frozenset(new.account_id for new in self._new)
 
     def _owe(self, event: Event, subscription: Subscription) -> Owed:
-        return Owed(self._ids.new("dlv"), subscription.endpoint_id, event, subscription.ordered)
+        return Owed(
+            delivery_id(event.id, subscription.endpoint_id), subscription.endpoint_id, event, subscription.ordered
+        )

@@ -9,15 +9,18 @@ import re
 import threading
 from typing import Final, Literal
 
-from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.clock import Clock, UnixMs
 
-Prefix = Literal["acct", "key", "usr", "cus", "txn", "led", "lot", "tier", "rule", "evt", "we", "dlv", "wrk", "req"]
+Prefix = Literal[
+    "acct", "key", "usr", "cus", "txn", "led", "lot", "tier", "rule", "evt", "we", "dlv", "wrk", "req", "ntc", "rpl"
+]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH: Final = 26
 _CHANCE_BITS: Final = 80
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
-_SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}")
+_SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}|dlv_[0-7][0-9a-hjkmnp-tv-z]{35}")
+_ENDPOINT_PART: Final = 10
 
 
 class IdFactory:
@@ -37,6 +40,16 @@ class IdFactory:
                 fresh = self._last + 1  # the same millisecond, or a clock that went back: stay in order
             self._last = fresh
         return f"{prefix}_{_base32(fresh)}"
+
+
+def delivery_id(event_id: str, endpoint_id: str) -> str:
+    """The one delivery of an event to an endpoint: it sorts like the event, and there cannot be a second one."""
+    return f"dlv_{event_id.partition('_')[2]}{endpoint_id[-_ENDPOINT_PART:]}"
+
+
+def floor(prefix: Prefix, instant: UnixMs) -> str:
+    """The smallest id of this kind that can be made at `instant`."""
+    return f"{prefix}_{_base32(instant << _CHANCE_BITS)}"
 
 
 def is_id(prefix: Prefix, text: str) -> bool:
