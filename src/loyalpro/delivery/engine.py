@@ -95,6 +95,7 @@ class Engine:
         self._never = asyncio.Event()
         self._log = structlog.get_logger("delivery")
         self._draining = False
+        self._in_doubt = False
         self.ready = False
 
     def wake(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
@@ -145,6 +146,7 @@ class Engine:
                 asked = await self._claim()
             except StoreError as error:
                 self._log.warning("claim_failed", code=error.code)
+                self._in_doubt = True
                 await self._clock.wait(self._never, _PAUSE_S)
                 continue
             if not asked:
@@ -158,6 +160,9 @@ class Engine:
     async def _claim(self) -> int:
         """Lease due deliveries for the lanes whose turn it is, and send each on its way; how many lanes were asked."""
         now, worker = self._clock.now_ms(), self._membership.worker
+        if self._in_doubt:  # a claim may have been committed although we never heard of it
+            await self._store.disown(worker, keep=[task.get_name() for task in self._tasks])
+            self._in_doubt = False
         requests = self._lanes.requests(now)
         if not requests:
             return 0
@@ -182,8 +187,8 @@ class Engine:
         """Sign, send, classify, decide, settle."""
         settlement: Settlement | None = None
         try:
-            if not self._membership.is_valid:
-                return  # this process slept: somebody else has it by now
+            if not await self._membership.holds(worker):
+                return  # this process slept, and somebody else has it by now
             settlement = await self._attempt(claimed)
             held = await self._settler.settle(worker, settlement)
         finally:

@@ -39,14 +39,20 @@ class Membership:
         self._on_freed = on_freed
         self._times = times
         self._never = asyncio.Event()
+        self._renewing = asyncio.Lock()
         self._valid_until_s = 0.0
         self._log = structlog.get_logger("delivery")
         self.worker: WorkerId = ""
 
-    @property
-    def is_valid(self) -> bool:
-        """Whether our leases certainly hold: after a long pause of this process they may not."""
-        return self._clock.monotonic_s() < self._valid_until_s
+    async def holds(self, worker: WorkerId) -> bool:
+        """Whether what was leased under this name is still ours; after a long pause of this process, the store knows."""
+        while self._clock.monotonic_s() >= self._valid_until_s:
+            async with self._renewing:
+                try:
+                    await self._renew()
+                except StoreError:
+                    await self._clock.wait(self._never, _FIRST_PAUSE_S)
+        return worker == self.worker
 
     async def enlist(self) -> None:
         """Become known under a new name, and free what others have left behind."""
@@ -69,7 +75,8 @@ class Membership:
         while True:
             await self._clock.wait(self._never, self._times.renew_s)
             try:
-                await self._renew()
+                async with self._renewing:
+                    await self._renew()
                 self._on_freed(await self._store.rescue(self.worker))
             except StoreError as error:
                 self._log.warning("heartbeat_failed", code=error.code)

@@ -1,6 +1,6 @@
 """What the engine needs from the outside, and the values that it exchanges with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -178,6 +178,10 @@ class DeliveryStore(Protocol):
 
     async def rescue(self, worker: WorkerId) -> frozenset[str]:
         """Free what dead workers held; the endpoints that are owed it. Their attempts count, as `interrupted`."""
+        ...
+
+    async def disown(self, worker: WorkerId, *, keep: Collection[str]) -> None:
+        """Free what the worker holds without knowing: every lease of its that is not for a delivery in `keep`."""
         ...
 
     async def survey(self, now: UnixMs, *, closing_since: UnixMs) -> Survey:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from loyalpro.delivery.ports import Claims, LaneRequest, Settled, Settlement, Survey, WorkerId
@@ -48,6 +48,10 @@ class DatabaseDeliveryStore:
         if self._database.exclusive:
             return await self._lease(lambda tables: tables.rescue_all_but(worker, now))
         return await self._lease(lambda tables: tables.rescue(now))
+
+    async def disown(self, worker: WorkerId, *, keep: Collection[str]) -> None:
+        """Free what the worker holds without knowing."""
+        await self._lease(lambda tables: tables.disown(worker, keep))
 
     async def survey(self, now: UnixMs, *, closing_since: UnixMs) -> Survey:
         """Look over the lanes of all enabled endpoints that are owed something."""

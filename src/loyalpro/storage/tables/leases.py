@@ -1,6 +1,6 @@
 """Workers and their leases: who is alive, and what happens to what the dead were sending."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.ports import Attempt, WorkerId
@@ -41,6 +41,14 @@ class LeaseTables:
     def release(self, worker: WorkerId, now: UnixMs) -> None:
         """Free what the worker holds and forget it."""
         self._free([worker], now)
+
+    def disown(self, worker: WorkerId, keep: Collection[str]) -> None:
+        """Free leases that the worker does not know it has: nothing was sent for them, so nothing is counted."""
+        held = self._connection.execute("SELECT delivery_id FROM leases WHERE worker = ?", (worker,))
+        unknown = sorted({id_ for (id_,) in held}.difference(keep))
+        self._connection.execute_many(
+            "DELETE FROM leases WHERE delivery_id = ? AND worker = ?", [(id_, worker) for id_ in unknown]
+        )
 
     def rescue(self, now: UnixMs) -> frozenset[str]:
         """Free what workers hold that have been silent for too long; the endpoints it is for."""
