@@ -44,6 +44,10 @@ class ItemBody(Body):
     quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     amount: Amount
 
+    def stated(self) -> dict[str, Any]:
+        """The fields that were not left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
 
 class CreateTransaction(Body):
     """A purchase to record, of a customer named by exactly one of `customer_id` and `customer_external_id`."""
@@ -130,7 +134,7 @@ def _command(account_id: str, body: CreateTransaction) -> RecordPurchase:
             param="customer_id",
         )
     check_metadata(body.metadata)
-    items = [each.model_dump(exclude_none=True) for each in body.items]
+    items = [each.stated() for each in body.items]
     require_stable(items, param="items", max_depth=4, max_bytes=_MAX_ITEMS_BYTES)
     return RecordPurchase(
         account_id=account_id,
