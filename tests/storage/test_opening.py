@@ -12,8 +12,9 @@ import pytest
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull, SchemaMismatch, StoreUnavailable
 from loyalpro.storage import migrations
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.open import migrate_database, open_database
-from loyalpro.storage.postgres.connection import percent
+from loyalpro.storage.postgres.connection import numbered
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from support.databases import Databases
 from support.postgres import OwnCluster, every_way
@@ -199,4 +200,30 @@ def test_a_full_disk_refuses_writes_and_recovers_by_itself(databases: Databases)
 
 
 def test_placeholders_are_translated_outside_of_quotes_only() -> None:
-    assert percent("SELECT '?', '100%', x % 2 FROM t WHERE a = ?") == "SELECT '?', '100%%', x %% 2 FROM t WHERE a = %s"
+    assert numbered("SELECT '?', '100%', x % 2 FROM t WHERE a = ? AND b = ?") == (
+        "SELECT '?', '100%', x % 2 FROM t WHERE a = $1 AND b = $2"
+    )
+
+
+def test_the_row_of_an_insert_is_repeated() -> None:
+    assert numbered("INSERT INTO t (a, b, c) VALUES (?, '?', ?)", 2) == (
+        "INSERT INTO t (a, b, c) VALUES ($1, '?', $2), ($3, '?', $4)"
+    )
+
+
+def test_every_row_is_written_whatever_their_number(database_url: str) -> None:
+    rows = [(f"a{n:03}", "name", 2**40 * n, None if n % 2 else "later") for n in range(217)]
+
+    def write(connection: Connection) -> None:
+        connection.run_script("CREATE TABLE t (id TEXT, name TEXT, at BIGINT, note TEXT)")
+        for start, end in ((0, 0), (0, 1), (1, 9), (9, 73), (73, 217)):
+            connection.execute_many("INSERT INTO t (id, name, at, note) VALUES (?, ?, ?, ?)", rows[start:end])
+
+    async def main() -> None:
+        database = open_database(database_url, SystemClock())
+        await database.start()
+        await database.write(write)
+        assert await database.read(lambda connection: connection.execute("SELECT * FROM t ORDER BY id")) == rows
+        await database.stop()
+
+    asyncio.run(main())

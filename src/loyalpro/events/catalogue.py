@@ -377,7 +377,7 @@ class EventType:
 
     def check(self, data: dict[str, Any]) -> None:
         """Raise when `data` is not what the published schema promises: a mistake of ours, so nothing is committed."""
-        self.model.model_validate(data)
+        self.model.__pydantic_validator__.validate_python(data)
 
     def body_schema(self) -> dict[str, Any]:
         """JSON Schema 2020-12 of a whole delivered body of this type."""

@@ -1,14 +1,13 @@
 """Freezes an event into the bytes that every receiver gets, on every attempt, for ever."""
 
-from dataclasses import dataclass
-
 from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.stable_json import freeze
 from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.kernel.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """An event as it is stored. `body` never changes."""
 

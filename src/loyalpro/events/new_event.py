@@ -1,10 +1,11 @@
 """An event as the programme states it, before it has an id and bytes."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from loyalpro.kernel.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class NewEvent:
     """What happened. `sequence` counts a customer's events: 1, 2, 3 ...; None where there is no customer."""
 

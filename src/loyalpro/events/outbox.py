@@ -1,16 +1,16 @@
 """Writes a transaction's events, and what is owed to whom, inside that same transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from loyalpro.events.envelope import Event, seal
 from loyalpro.events.new_event import NewEvent
 from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.ids import IdFactory, delivery_id
+from loyalpro.kernel.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Subscription:
     """One endpoint and the event types that it asked for; `*` is all of them."""
 
@@ -23,7 +23,7 @@ class Subscription:
         return "*" in self.types or event_type in self.types
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Owed:
     """One delivery that an event causes: the row is written with the event."""
 

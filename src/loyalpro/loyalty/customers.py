@@ -8,6 +8,7 @@ from loyalpro.events.new_event import NewEvent
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.record import record
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.ports import LoyaltyStore
 from loyalpro.loyalty.program import Tier
@@ -15,7 +16,7 @@ from loyalpro.loyalty.program import Tier
 Emit = Callable[[NewEvent], None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Customer:
     """A customer. The two sequences count ledger entries and events; both are gapless."""
 

@@ -1,16 +1,16 @@
 """Points: an append-only ledger, a lot for each credit, and a balance that is always the fold of the ledger."""
 
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput
+from loyalpro.kernel.record import record
 
 MOST_POINTS: Final = 2**53 - 1
 """More could not be said in JSON."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Balance:
     """What a customer has. While there is debt, nothing is available: later credits repay it first."""
 
@@ -26,7 +26,7 @@ class Balance:
         return self.available - self.debt
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One line of the ledger. `points` is signed; `balance_after` is net of debt."""
 
@@ -49,7 +49,7 @@ class Entry:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lot:
     """What is left of one credit, and until when."""
 
@@ -65,7 +65,7 @@ class Lot:
     created_at: UnixMs
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Credit:
     """What a credit does: the new balance, and how it splits between old debt and new points."""
 
@@ -86,11 +86,12 @@ def credit(balance: Balance, points: int) -> Credit:
             "The customer would have more points than can be counted.", code="points_limit", param="amount"
         )
     repaid = min(balance.debt, points)
-    after = replace(
-        balance,
+    after = Balance(
         available=balance.available + points - repaid,
+        pending=balance.pending,
         debt=balance.debt - repaid,
         lifetime_earned=balance.lifetime_earned + points,
+        lifetime_redeemed=balance.lifetime_redeemed,
     )
     return Credit(after, points, repaid)
 

@@ -1,12 +1,13 @@
 """Purchases: recorded once, earning points in the same transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.record import record
 from loyalpro.loyalty.customers import Customer, Emit
 from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.ledger import Credit, Entry, Lot, credit
@@ -17,7 +18,7 @@ CLOCK_SKEW_MS: Final = 60_000
 """A till's clock may be this far ahead of ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RecordPurchase:
     """A purchase to record; the customer is named by exactly one of the two ids. `amount` is in minor units."""
 
@@ -35,7 +36,7 @@ class RecordPurchase:
     metadata: dict[str, Any] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Transaction:
     """A purchase as it is stored."""
 
@@ -56,7 +57,7 @@ class Transaction:
     created_at: UnixMs
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Purchase:
     """A recorded purchase; `replayed` when it was there already and nothing was done."""
 

@@ -1,6 +1,7 @@
 """PostgreSQL through psycopg 3, synchronous: each connection belongs to one thread."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -8,15 +9,17 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import errors, pq
+from psycopg.types.numeric import Int8Dumper
 
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, StoreUnavailable
 from loyalpro.storage.connection import Dialect, RetryTransaction, Row
 
 _OLDEST_VERSION = 130_000
 _STATEMENT_TIMEOUT_MS = 60_000
-_QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?|%")
-_VALUES = re.compile(r"\bVALUES (\((?:\?|'[^'?]*'|[0-9]+)(?:, (?:\?|'[^'?]*'|[0-9]+))*\))")
-_MOST_ROWS = 256
+_QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?")
+_ONE_ROW = re.compile(r" VALUES (\([^()]*\))$")
+_PIECES = (64, 8, 1)
+"""Few sizes, so that each statement is prepared once; in large pieces, because each costs as much as a row or more."""
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
 
 
@@ -30,6 +33,7 @@ class PostgresConnection:
             self._session = psycopg.connect(
                 dsn,
                 autocommit=True,  # transactions are begun and ended by name
+                cursor_factory=psycopg.RawCursor,  # the server's own placeholders: long statements need no rewriting
                 prepare_threshold=3,
                 connect_timeout=5,
                 application_name="loyalpro",
@@ -42,6 +46,8 @@ class PostgresConnection:
             )
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached ({_reason(error)}).") from None
+        # One type for every integer: otherwise a statement is prepared anew for each mix of large and small ones.
+        self._session.adapters.register_dumper(int, Int8Dumper)
         try:
             self._refuse_unsafe()
         except BaseException:
@@ -92,16 +98,15 @@ class PostgresConnection:
         return cursor.fetchall() if cursor.description else []
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run one statement for each row, in few round trips; an `INSERT` takes many rows at a time."""
-        values = _VALUES.search(sql)
-        if values is None:
-            if rows:
-                with _translated(), self._session.cursor() as cursor:
-                    cursor.executemany(cast("Any", percent(sql)), rows)
-            return
-        for chunk in _doubling(rows):
-            many = f"{sql[: values.start(1)]}{', '.join([values[1]] * len(chunk))}{sql[values.end(1) :]}"
-            self._run(many, [value for row in chunk for value in row])
+        """Run one statement for each row; an INSERT takes many rows at a time. A round trip for each size of piece."""
+        with _translated(), self._session.cursor() as cursor:
+            start = 0
+            for size in _PIECES if _ONE_ROW.search(sql) else (1,):
+                end = start + (len(rows) - start) // size * size
+                if end > start:
+                    pieces = [_flat(rows[at : at + size]) for at in range(start, end, size)]
+                    cursor.executemany(cast("Any", numbered(sql, size)), pieces)
+                start = end
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; the rows it changed."""
@@ -114,27 +119,20 @@ class PostgresConnection:
 
     def _run(self, sql: str, params: Sequence[object]) -> psycopg.Cursor[Row]:
         with _translated():
-            return self._session.execute(cast("Any", percent(sql)), params)
-
-
-def _doubling(rows: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[object]]]:
-    """The rows in pieces whose sizes are powers of two: few different statements, so each is prepared once."""
-    start = 0
-    while start < len(rows):
-        size = min(1 << ((len(rows) - start).bit_length() - 1), _MOST_ROWS)
-        yield rows[start : start + size]
-        start += size
+            return self._session.execute(cast("Any", numbered(sql)), params)
 
 
 @lru_cache(maxsize=1_000)
-def percent(sql: str) -> str:
-    """`?` becomes `%s`, `%` becomes `%%`; what stands in quotes keeps its question marks."""
+def numbered(sql: str, rows: int = 1) -> str:
+    """`?` becomes `$1`, `$2` ...; what stands in quotes keeps its question marks. `rows` repeats the row of an INSERT."""
+    if rows > 1:
+        sql = _ONE_ROW.sub(lambda found: " VALUES " + ", ".join([found[1]] * rows), sql)
+    numbers = itertools.count(1)
+    return _QUOTED_OR_MARK.sub(lambda found: f"${next(numbers)}" if found[0] == "?" else found[0], sql)
 
-    def mark(found: re.Match[str]) -> str:
-        text = found.group()
-        return "%s" if text == "?" else text.replace("%", "%%")
 
-    return _QUOTED_OR_MARK.sub(mark, sql)
+def _flat(rows: Sequence[Sequence[object]]) -> Sequence[object]:
+    return rows[0] if len(rows) == 1 else [value for row in rows for value in row]
 
 
 @contextlib.contextmanager
