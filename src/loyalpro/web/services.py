@@ -43,11 +43,16 @@ def services_of(request: Request) -> Services:
     return services
 
 
+async def _services(request: Request) -> Services:
+    """The same, as a dependency: the framework would give a plain function a thread for each request."""
+    return services_of(request)
+
+
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer lp_...`")
 
 
 async def _account_id(
-    services: Annotated[Services, Depends(services_of)],
+    services: Annotated[Services, Depends(_services)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> str:
     """The account that the request's API key speaks for."""
@@ -59,5 +64,5 @@ async def _account_id(
     return account_id
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
+ServicesDep = Annotated[Services, Depends(_services)]
 AccountId = Annotated[str, Depends(_account_id)]
