@@ -1,20 +1,24 @@
-"""Writes the pages of docs/reference that the code itself can tell: the environment and the commands.
+"""Writes the pages of docs/reference that the code itself can tell: the environment, the commands and the events.
 
 `python scripts/reference.py` writes them; with `--check` it writes nothing and fails when one is not current.
 """
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import typer.main
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from loyalpro.cli.main import app
+from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES, EventType
+from loyalpro.events.samples import sample
+from loyalpro.kernel.clock import rfc3339
 from loyalpro.settings import Settings
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -22,6 +26,7 @@ _LIMITS: Final = {"gt": "more than", "ge": "at least", "lt": "less than", "le": 
 _PLAIN: Final = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
 _COLOURFUL: Final = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
 _LOYALPRO: Final = "from loyalpro.cli.main import app; app(prog_name='loyalpro')"
+_SAMPLE_TIME: Final = 1_795_428_930_123
 _GENERATED: Final = "<!-- Written by scripts/reference.py: change the code, then run `make docs`. -->"
 
 
@@ -97,7 +102,68 @@ def _help(words: tuple[str, ...]) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
 
 
-PAGES: Final[dict[str, Callable[[], str]]] = {"environment.md": environment, "commands.md": commands}
+def events() -> str:
+    """The page about what each event type carries."""
+    intro = (
+        "# Events\n\n"
+        f"{_GENERATED}\n\n"
+        "What `data` holds for each event type, in `api_version` "
+        f"{API_VERSION}, and a sample of the whole body, spread out to be read.\n"
+        "[webhooks.md](webhooks.md#the-body) describes the fields around `data`. `GET /v1/event_types` has the same as JSON\n"
+        "Schemas. Money is an integer in the currency's minor unit; times are RFC 3339 in UTC with milliseconds.\n"
+    )
+    return "\n".join([intro, *(_event(each) for each in EVENT_TYPES.values())])
+
+
+def _event(event_type: EventType) -> str:
+    schema = event_type.body_schema()
+    fields = schema["properties"]["data"]["properties"]
+    rows = "\n".join(f"| `{name}` | {_kind(field, schema)}{_remark(field)} |" for name, field in fields.items())
+    body = json.dumps(_sample_body(event_type.name), indent=2, ensure_ascii=False)
+    return (
+        f"## `{event_type.name}`\n\n{event_type.description}\n\n"
+        f"| field of `data` | what it holds |\n|---|---|\n{rows}\n\n"
+        f"```json\n{body}\n```\n"
+    )
+
+
+def _remark(field: dict[str, Any]) -> str:
+    return f": {field['description'].rstrip('.')}" if "description" in field and "$ref" not in field else ""
+
+
+def _kind(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    """A field's type in words: `string or null`, `one of ...`, `object with ...`."""
+    if "$ref" in field:
+        return _kind(schema["$defs"][field["$ref"].rpartition("/")[2]], schema)
+    if "anyOf" in field:
+        kinds = [_kind(each, schema) for each in field["anyOf"]]
+        return " or ".join(kind for kind in kinds if not (kind == "integer" and "number" in kinds))
+    if "const" in field or "enum" in field:
+        return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    if "properties" in field:
+        return "object: " + ", ".join(f"`{name}`" for name in field["properties"])
+    if field.get("type") == "array":
+        return f"list of {_kind(field['items'], schema)}"
+    return str(field.get("type", "any"))
+
+
+def _sample_body(name: str) -> dict[str, Any]:
+    return {
+        "id": f"evt_{'0' * 26}",
+        "type": name,
+        "created_at": rfc3339(_SAMPLE_TIME),
+        "api_version": API_VERSION,
+        "account_id": f"acct_{'0' * 26}",
+        "sequence": 7,
+        "data": sample(name, _SAMPLE_TIME),
+    }
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "environment.md": environment,
+    "commands.md": commands,
+    "events.md": events,
+}
 
 
 def stale() -> list[str]:
