@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.end_to_end import Latency, Throughput, latency, sample_bodies, throughput
+from bench.ingest import IngestBench, rows
 from bench.libcurl_loop import requests_per_second
 from bench.receiver import Receiver
 from bench.server import Server
@@ -57,7 +58,10 @@ def _measure(store: str, folder: Path, options: argparse.Namespace) -> str:
         for _ in range(options.rounds):
             bare.append(requests_per_second(receiver.url, str(certificates.ca_file), bodies, options.purchases * 2))
             rounds.append(throughput(server, receiver, options.purchases))
-        return _section(store, soon, rounds, bare)
+        alone = IngestBench(server)
+        for _ in range(options.rounds):
+            alone.round(options.purchases)
+        return _section(store, soon, rounds, bare) + rows(alone.rounds)
     finally:
         server.stop()
         receiver.stop()
@@ -75,7 +79,7 @@ def _section(store: str, soon: Latency, rounds: list[Throughput], bare: list[flo
 | bare libcurl loop, requests/s (median of {len(bare)}) | {statistics.median(bare):,.0f} |
 | end to end, deliveries/s (median of {len(rounds)}, {middle.deliveries:,} each) | {middle.per_s:,.0f} |
 | end to end / bare loop, round by round | {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}) |
-| ingest alone, events/s | {middle.ingest_per_s:,.0f} |
+| ingest while delivering, events/s | {middle.ingest_per_s:,.0f} |
 | server CPU for one delivery, ingest included | {middle.cpu_us_each:,.0f} us |
 | commit to receipt at {soon.per_s:,.0f} events/s ({soon.events:,} events) | p50 {soon.p50_ms:.1f} ms, p95 {soon.p95_ms:.1f} ms, p99 {soon.p99_ms:.1f} ms |
 """

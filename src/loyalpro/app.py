@@ -16,12 +16,14 @@ from fastapi import FastAPI
 from loyalpro import bootstrap
 from loyalpro.delivery.engine import Engine, EngineSettings
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.sweeper import Sweeper
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.settings import Settings
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
+from loyalpro.storage.sweep_store import SweepStore
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.address_policy import AddressPolicy
@@ -49,7 +51,9 @@ class Application:
         self.database: Database = open_database(settings.url, self.clock)
         self.vault = Vault(_secret_keys(settings), self.chance.randbytes)
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
+        self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
+        self.sweeper = Sweeper(SweepStore(self.database, self.schedule).duties(settings.sweep_interval), self.clock)
         self.transactions = Transactions(
             self.database, Tools(self.clock, self.ids, self.vault), on_owed=self.engine.wake
         )
@@ -57,16 +61,14 @@ class Application:
 
     def _engine(self) -> Engine:
         return Engine(
-            store=DatabaseDeliveryStore(self.database, self.vault, self.clock),
+            store=DatabaseDeliveryStore(self.database, self.vault, self.clock, self.ids),
             sender=self.sender,
             sign=sign_attempt,
             clock=self.clock,
             chance=self.chance,
             new_worker_id=lambda: self.ids.new("wrk"),
             meter=self.telemetry,
-            settings=EngineSettings(
-                timeout_s=self.settings.delivery_timeout, schedule=RetrySchedule(self.settings.retry_schedule)
-            ),
+            settings=EngineSettings(timeout_s=self.settings.delivery_timeout, schedule=self.schedule),
         )
 
     def _services(self) -> Services:
@@ -86,21 +88,36 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """What the web server calls around serving."""
+        async with self.running():
+            yield
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """Start from the bottom up; stop from the top down, letting what is under way finish."""
         await self.database.start()
         try:
             await bootstrap.first_account(self.transactions, self.settings)
-            await self.sender.start()
-            delivering = asyncio.create_task(self.engine.run(), name="engine")
-            try:
+            async with self._delivering():
                 yield
-            finally:
-                await self.engine.drain(DRAIN_S)
-                delivering.cancel()
-                await asyncio.gather(delivering, return_exceptions=True)
-                await self.sender.stop()
         finally:
             await self.database.stop()
+
+    @asynccontextmanager
+    async def _delivering(self) -> AsyncIterator[None]:
+        await self.sender.start()
+        tasks = [
+            asyncio.create_task(self.engine.run(), name="engine"),
+            asyncio.create_task(self.sweeper.run(), name="sweeper"),
+        ]
+        try:
+            yield
+        finally:
+            await self.engine.drain(DRAIN_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.sender.stop()
 
 
 def configure_logs(settings: Settings) -> None:

@@ -82,7 +82,8 @@ class Settings(BaseSettings):
     sweep_interval: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds between sweeps for what time alone causes. It is read and checked; no sweep runs yet.",
+        description="Seconds between sweeps for what time alone causes: that what a deleted endpoint was owed is canceled. "
+        "Deliveries whose 72 hours ran out while they waited are looked for every 5 seconds, or more often if this is less.",
     )
     log_format: str = Field(
         default="auto",

@@ -14,7 +14,7 @@ from support.receivers import Authority, RawServer, answering
 from support.server import Server
 
 PAGE = REFERENCE / "api.md"
-ID = re.compile(r"\b[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26}\b")
+ID = re.compile(r"\b[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26,36}\b")
 DOCUMENTED_URL = "https://shop.example/webhooks"
 CHANCE = [
     (re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "<time>"),

@@ -5,11 +5,35 @@ import re
 
 from docs.pages import REFERENCE
 from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.delivery.breaker import HEALTHY
 from loyalpro.delivery.ports import Claimed, Target
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.events.catalogue import EVENT_TYPES
 from loyalpro.transport.request import sign_attempt
 
+CLAIMED = Claimed(
+    delivery_id="dlv_1",
+    event_id="evt_1",
+    event_type="points.earned",
+    body=b"{}",
+    attempt_number=1,
+    scheduled_attempts=1,
+    first_attempt_at=0,
+    customer_id=None,
+    fallback=None,
+    probe=False,
+    target=Target(
+        endpoint_id="we_1",
+        account_id="acct_1",
+        url="https://shop.example/",
+        headers=(),
+        secrets=("whsec_c2VjcmV0",),
+        primary=0,
+        rate_limit=None,
+        ordered=False,
+        health=HEALTHY,
+    ),
+)
 TEXT = (REFERENCE / "webhooks.md").read_text("utf-8")
 
 
@@ -30,9 +54,7 @@ def test_every_event_type_is_listed_with_its_meaning() -> None:
 
 
 def test_every_header_is_listed() -> None:
-    target = Target("we_1", "https://shop.example/", (), ("whsec_c2VjcmV0",), None, ordered=False)
-    claimed = Claimed("dlv_1", "evt_1", "points.earned", b"{}", 1, 0, target)
-    sent = [name for name, _ in sign_attempt(claimed, timestamp_s=1)]
+    sent = [name for name, _ in sign_attempt(CLAIMED, timestamp_s=1, primary=0)]
     assert [row[0] for row in table("The request")] == sent
 
 
@@ -58,7 +80,12 @@ def nominal_attempts() -> list[tuple[int, int, int]]:
     found: list[tuple[int, int, int]] = []
     while True:
         due = RetrySchedule().next_attempt_at(
-            attempts=len(found) + 1, first_attempt_at=0, now=now, retry_after_ms=None, chance=NoJitter()
+            attempts=len(found) + 1,
+            first_attempt_at=0,
+            started_at=now,
+            now=now,
+            retry_after_ms=None,
+            chance=NoJitter(),
         )
         if due is None:
             return found

@@ -94,7 +94,9 @@ def test_both_stores_have_the_same_tables_and_columns(databases: Databases) -> N
     with psycopg.connect(postgres) as session:
         theirs = set(
             session.execute(
-                "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+                "SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"
+                " WHERE relkind IN ('r', 'p') AND NOT relispartition AND attnum > 0 AND NOT attisdropped"
+                " AND relnamespace = 'public'::regnamespace"
             )
         )
     assert theirs - ours == {("events", "transaction_id")}

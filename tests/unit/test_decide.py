@@ -1,44 +1,82 @@
 import random
+from dataclasses import replace
 
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode, Response
-from loyalpro.delivery.decide import decide, retry_after_ms
-from loyalpro.delivery.ports import Attempt, Claimed, Target
+from loyalpro.delivery.breaker import HEALTHY
+from loyalpro.delivery.decide import decide, may_have_switched, retry_after_ms
+from loyalpro.delivery.ports import Attempt, Claimed, Fallback, Settlement, Target
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import DeliveryStatus
 
 NOW = 1_763_980_200_000
-TARGET = Target("we_1", "https://example.com/hook", (), ("whsec_x",), None, ordered=False)
+TARGET = Target(
+    "we_1", "acct_1", "https://example.com/hook", (), ("whsec_x",), 0, rate_limit=None, ordered=False, health=HEALTHY
+)
 
 
 def response(status: int, *headers: tuple[str, str]) -> Response:
     return Response(status, headers, b"", truncated=False)
 
 
-def decided(outcome: OutcomeCode, *, number: int = 1, schedule: RetrySchedule | None = None) -> DeliveryStatus:
-    claimed = Claimed("dlv_1", "evt_1", "points.earned", b"{}", number, NOW, TARGET)
-    attempt = Attempt(number, NOW, outcome, "", (), None, None, None)
+def claimed(number: int = 1, fallback: Fallback | None = None, target: Target = TARGET) -> Claimed:
+    return Claimed(
+        "dlv_1", "evt_1", "points.earned", b"{}", number, number, NOW, None, fallback, probe=False, target=target
+    )
+
+
+def decided(
+    outcome: OutcomeCode,
+    *,
+    number: int = 1,
+    schedule: RetrySchedule | None = None,
+    fallback: Fallback | None = None,
+    answer: Response | None = None,
+) -> Settlement:
+    attempt = Attempt(number, NOW, outcome, "", (), answer, None, None)
     chosen = schedule or RetrySchedule()
-    return decide(claimed, attempt, now=NOW, schedule=chosen, chance=random.Random(1)).status
+    return decide(claimed(number, fallback), attempt, now=NOW, schedule=chosen, chance=random.Random(1))
 
 
 def test_only_success_ends_it_well() -> None:
-    ends = {outcome: decided(outcome) for outcome in OutcomeCode}
+    ends = {outcome: decided(outcome).status for outcome in OutcomeCode}
     assert ends.pop(OutcomeCode.SUCCEEDED) is DeliveryStatus.SUCCEEDED
     assert set(ends.values()) == {DeliveryStatus.PENDING}
 
 
 def test_it_is_exhausted_when_the_schedule_is() -> None:
-    assert decided(OutcomeCode.HTTP_5XX, number=3, schedule=RetrySchedule((1.0, 1.0))) is DeliveryStatus.EXHAUSTED
+    ended = decided(OutcomeCode.HTTP_5XX, number=3, schedule=RetrySchedule((1.0, 1.0)))
+    assert ended.status is DeliveryStatus.EXHAUSTED
 
 
-def test_gone_disables_the_endpoint_and_nothing_else_does() -> None:
-    claimed = Claimed("dlv_1", "evt_1", "points.earned", b"{}", 1, NOW, TARGET)
-    for outcome in OutcomeCode:
-        attempt = Attempt(1, NOW, outcome, "", (), None, None, None)
-        settlement = decide(claimed, attempt, now=NOW, schedule=RetrySchedule(), chance=random.Random(1))
-        assert settlement.disable_endpoint == (outcome is OutcomeCode.GONE)
+def test_only_gone_says_that_the_endpoint_is_gone() -> None:
+    assert {outcome for outcome in OutcomeCode if decided(outcome).gone} == {OutcomeCode.GONE}
+
+
+@pytest.mark.parametrize("back", [Fallback(DeliveryStatus.PENDING, NOW + 77), Fallback(DeliveryStatus.EXHAUSTED, None)])
+def test_a_failure_by_hand_leaves_everything_as_it_was_and_a_success_ends_it(back: Fallback) -> None:
+    failed = decided(OutcomeCode.HTTP_5XX, fallback=back)
+    assert (failed.status, failed.scheduled) == (back.status, False)
+    assert failed.due_at == back.due_at or back.due_at is None
+    assert decided(OutcomeCode.SUCCEEDED, fallback=back).status is DeliveryStatus.SUCCEEDED
+
+
+def test_an_endpoint_that_asks_to_be_left_alone_holds_its_lane() -> None:
+    asked = decided(OutcomeCode.HTTP_4XX, answer=response(429, ("Retry-After", "7")))
+    assert asked.hold_ms == 7_000
+    assert asked.due_at is not None
+    assert asked.due_at >= NOW + 7_000
+
+
+def test_a_refused_signature_may_mean_that_the_receiver_has_switched() -> None:
+    rotating = replace(TARGET, secrets=("whsec_new", "whsec_old"), primary=1)
+    refused = []
+    for status in range(200, 600):
+        attempt = Attempt(1, NOW, OutcomeCode.HTTP_4XX, "", (), response(status), None, None)
+        refused += [status] * may_have_switched(attempt, claimed(target=rotating))
+        assert not may_have_switched(attempt, claimed())
+    assert refused == [400, 401, 403]
 
 
 @pytest.mark.parametrize(

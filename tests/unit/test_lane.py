@@ -1,43 +1,103 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loyalpro.delivery.lane import Lane
-from loyalpro.delivery.ports import Target
+from loyalpro.delivery.breaker import HEALTHY, RAMP_S, Health
+from loyalpro.delivery.lane import FIRST_WINDOW, Destination, Lane
+from loyalpro.delivery.ports import Claim, Target
+
+NOW = 1_763_980_200_000
 
 
-def target(rate_limit: int | None) -> Target:
-    return Target("we_1", "https://example.com/hook", (), ("whsec_x",), rate_limit, ordered=False)
+def target(*, rate_limit: int | None = None, health: Health = HEALTHY) -> Target:
+    return Target(
+        "we_1", "acct_1", "https://example.com/hook", (), ("whsec_x",), 0, rate_limit, ordered=False, health=health
+    )
 
 
-def test_a_lane_is_as_wide_as_it_is_told() -> None:
-    lane = Lane("we_1", width=3)
-    lane.started(2, target(None), now=0)
-    assert lane.room(0) == 1
-    lane.finished()
-    assert lane.room(0) == 2
+def lane(made_for: Target | None = None, *, width: int = 64, host_width: int = 1_000, share: int = 1) -> Lane:
+    made = Lane(made_for or target(), Destination(host_width), width)
+    made.refresh(made.target, NOW, share=share)
+    made.due_at = NOW
+    return made
 
 
-@given(st.integers(1, 50), st.lists(st.integers(0, 400), min_size=1, max_size=60))
-def test_no_second_sees_more_than_the_rate_limit_and_what_was_saved(rate_limit: int, waits_ms: list[int]) -> None:
-    lane = Lane("we_1", width=10_000)
-    lane.started(0, target(rate_limit), now=0)
-    now, starts = 0, list[int]()
+def room(of: Lane, now: int = NOW) -> int:
+    asked = of.ask(now, 10**9)
+    return asked.room if asked else 0
+
+
+def test_the_window_opens_with_success_and_closes_with_failure() -> None:
+    wide = lane(width=32)
+    assert room(wide) == FIRST_WINDOW
+    wide.started(4)
+    for succeeded, expected in ((True, 16), (True, 32), (True, 32), (False, 16)):
+        wide.finished(succeeded=succeeded)
+        assert wide.window == expected
+    for _ in range(8):
+        wide.started(1)
+        wide.finished(succeeded=False)
+    assert room(wide) == 1
+
+
+def test_a_full_lane_and_a_full_host_ask_for_nothing() -> None:
+    full = lane(width=3)
+    full.started(3)
+    assert room(full) == 0
+    shared = lane(host_width=2)
+    shared.started(2)
+    assert room(shared) == 0
+    assert shared.destination.is_full
+
+
+@given(st.integers(1, 2_000), st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(1, 4))
+def test_no_second_sees_more_than_the_rate_limit(rate_limit: int, waits_ms: list[int], share: int) -> None:
+    limited = lane(target(rate_limit=rate_limit), width=100_000, host_width=10**9, share=share)
+    limited.window = 100_000
+    now, starts = NOW, list[int]()
     for wait_ms in waits_ms:
         now += wait_ms
-        count = lane.room(now)
-        lane.started(count, target(rate_limit), now)
+        count = room(limited, now)
+        limited.started(count)
         starts += [now] * count
     for begin in starts:
-        assert sum(begin <= at < begin + 1_000 for at in starts) <= 2 * rate_limit
-    assert len(starts) <= rate_limit + rate_limit * now / 1_000 + 1
+        assert sum(begin <= at < begin + 1_000 for at in starts) <= max(1, rate_limit / share) + 1
 
 
 def test_an_empty_bucket_says_when_it_has_a_token_again() -> None:
-    lane = Lane("we_1", width=100)
-    lane.started(0, target(4), now=0)
-    lane.started(lane.room(0), target(4), now=0)
-    assert lane.room(0) == 0
-    assert lane.bucket is not None
-    again = lane.bucket.refilled_at(0)
-    assert lane.room(again - 1) == 0
-    assert lane.room(again) == 1
+    limited = lane(target(rate_limit=4))
+    limited.started(room(limited))
+    assert room(limited) == 0
+    again = limited.ready_at(NOW)
+    assert again == NOW + 250
+    assert room(limited, again - 1) == 0
+    assert room(limited, again) == 1
+
+
+def test_an_open_breaker_lets_one_probe_through_at_its_time_and_what_is_urgent_always() -> None:
+    failing = lane(target(health=Health(failures=9, failing_since=NOW, probes=1, probe_at=NOW + 500)))
+    assert room(failing) == 0
+    assert failing.ready_at(NOW) == NOW + 500
+    probe = failing.ask(NOW + 500, 10)
+    assert probe is not None
+    assert (probe.claim, probe.room) == (Claim.PROBE, 1)
+    failing.started(1)
+    assert failing.ask(NOW + 500, 10) is None
+    failing.urgent = True
+    urgent = failing.ask(NOW, 10)
+    assert urgent is not None
+    assert urgent.claim is Claim.URGENT
+
+
+def test_after_a_recovery_the_rate_rises_until_it_is_free() -> None:
+    back = lane(target(health=Health(recovered_at=NOW)), width=10**9, host_width=10**9)
+    back.window = 10**9
+    sent, now = [], NOW
+    while now <= NOW + round(RAMP_S * 1_000) + 1_000:
+        count = room(back, now)
+        back.started(count)
+        sent.append(count)
+        now += 50
+    by_s = [sum(sent[start : start + 20]) for start in range(0, len(sent) - 20, 20)]
+    assert by_s[0] <= 30
+    assert all(later >= earlier for earlier, later in zip(by_s[:20], by_s[2:22], strict=True))
+    assert back.bucket is None

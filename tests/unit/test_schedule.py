@@ -15,7 +15,12 @@ def attempts_of(seed: int, lateness_ms: list[int]) -> list[int]:
     while True:
         now = started[-1] + lateness_ms[len(started) % len(lateness_ms)]
         due = schedule.next_attempt_at(
-            attempts=len(started), first_attempt_at=FIRST, now=now, retry_after_ms=None, chance=chance
+            attempts=len(started),
+            first_attempt_at=FIRST,
+            started_at=started[-1],
+            now=now,
+            retry_after_ms=None,
+            chance=chance,
         )
         if due is None:
             return started
@@ -37,14 +42,19 @@ def test_slow_attempts_still_end_inside_the_window(seed: int, lateness_ms: list[
     assert started[-1] <= DEADLINE
 
 
-@given(st.integers(1, 30), st.integers(0, 10**12), st.integers(0, WINDOW_S * 1_000))
+@given(st.integers(0, 30_000), st.integers(0, 10**12), st.integers(0, WINDOW_S * 1_000))
 def test_retry_after_only_lengthens_the_wait_and_never_past_the_window(
-    attempts: int, retry_after_ms: int, elapsed_ms: int
+    took_ms: int, retry_after_ms: int, elapsed_ms: int
 ) -> None:
     now = FIRST + elapsed_ms
     plain, asked = (
         RetrySchedule().next_attempt_at(
-            attempts=attempts, first_attempt_at=FIRST, now=now, retry_after_ms=wait, chance=random.Random(7)
+            attempts=1,
+            first_attempt_at=FIRST,
+            started_at=max(FIRST, now - took_ms),
+            now=now,
+            retry_after_ms=wait,
+            chance=random.Random(7),
         )
         for wait in (None, retry_after_ms)
     )
@@ -60,7 +70,12 @@ def test_a_fixed_schedule_is_followed_exactly_and_then_ends() -> None:
     schedule = RetrySchedule(fixed_s=(1.0, 2.5))
     due = [
         schedule.next_attempt_at(
-            attempts=n, first_attempt_at=FIRST, now=FIRST, retry_after_ms=None, chance=random.Random(0)
+            attempts=n,
+            first_attempt_at=FIRST,
+            started_at=FIRST,
+            now=FIRST,
+            retry_after_ms=None,
+            chance=random.Random(0),
         )
         for n in (1, 2, 3)
     ]

@@ -2,25 +2,35 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loyalpro.events.stable_json import MAX_BODY_BYTES, encode, es_number, freeze, require_stable
+from loyalpro.events import stable_json
+from loyalpro.events.stable_json import MAX_BODY_BYTES, MAX_DEPTH, encode, es_number, freeze, require_stable
 from loyalpro.kernel.errors import InvalidInput
 
 KEYS = st.text(st.characters(min_codepoint=32, exclude_characters='"\\', exclude_categories=["Cs"])).filter(
     lambda key: not re.fullmatch(r"0|[1-9][0-9]*|__proto__|constructor|prototype", key)
 )
 SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
-VALUES = st.recursive(
-    st.none() | st.booleans() | SAFE | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
-    max_leaves=20,
-)
+PLAIN = st.none() | st.booleans() | SAFE | st.text()
+
+
+def nested_in(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+        max_leaves=20,
+    )
+
+
+VALUES = nested_in(PLAIN | st.floats(allow_nan=False, allow_infinity=False))
 
 
 def as_javascript(digits: str) -> int | float:
@@ -37,6 +47,49 @@ def test_what_was_encoded_reads_back_the_same(value: Any) -> None:
 def test_encoding_what_was_read_gives_the_same_bytes(value: Any) -> None:
     once = encode(value)
     assert encode(json.loads(once, parse_int=as_javascript)) == once
+
+
+class Word(StrEnum):
+    A = "a"
+
+
+ODD = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.decimals() | st.just(Word.A)
+    | st.sampled_from(["\ud800", "\x7f", "\u2028", "\x00\x1f", "</script>", "\U0001f600"])
+)  # fmt: skip
+ODD_KEYS = st.text(max_size=3) | st.sampled_from(
+    ["1", "01", "a", "constructor", '"', "\ud800", Word.A, 1, True, None, 1.5]
+)
+ODD_VALUES = st.recursive(
+    ODD,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.sets(st.integers(), max_size=2)
+        | st.dictionaries(ODD_KEYS, inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+def outcome(write: Callable[[], bytes]) -> object:
+    """The bytes, or what the refusal says."""
+    try:
+        return write()
+    except InvalidInput as refusal:
+        return refusal.code, refusal.detail, refusal.param
+
+
+@given(ODD_VALUES, st.integers(0, MAX_DEPTH))
+def test_the_quick_way_and_the_careful_way_say_the_same(value: Any, depth: int) -> None:
+    quick = stable_json._encode_plain(value, depth)
+    careful = outcome(lambda: stable_json._encode(value, depth, ()))
+    assert quick is None or quick == careful
+
+
+@given(nested_in(PLAIN))
+def test_the_quick_way_is_taken_where_there_are_no_fractions(value: Any) -> None:
+    assert stable_json._encode_plain(value, MAX_DEPTH) == stable_json._encode(value, MAX_DEPTH, ())
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -1,10 +1,12 @@
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from loyalpro.kernel import strict_json
 from loyalpro.kernel.errors import InvalidInput, MalformedRequest
 from loyalpro.kernel.strict_json import parse
 
@@ -36,6 +38,30 @@ def test_whatever_comes_only_our_own_errors_leave(body: bytes) -> None:
     except (MalformedRequest, InvalidInput) as error:
         assert error.code
         assert error.detail
+
+
+def outcome(read: Callable[[], Any]) -> str:
+    """What was read, or what the refusal says."""
+    try:
+        return repr(read())
+    except (MalformedRequest, InvalidInput) as refusal:
+        return repr((type(refusal), refusal.code, refusal.detail, refusal.param))
+
+
+RAW = json.JSONEncoder(ensure_ascii=False)
+BROKEN = st.sampled_from(
+    ['{"a":1,"a":2}', "NaN", "-Infinity", "1e999", "9007199254740992", "-0", "7" * 5_000, '"\\ud800"', '"\\ud83d\\ude00"']
+    + ["[" * depth + "]" * depth for depth in (63, 64, 65)]
+)  # fmt: skip
+
+
+@given(VALUES, st.lists(BROKEN, max_size=2), st.sampled_from([json.dumps, RAW.encode]))
+def test_the_quick_way_and_the_careful_way_read_the_same(
+    value: Any, broken: list[str], write: Callable[[Any], str]
+) -> None:
+    text = "[" + ",".join([write(value), *broken]) + "]"
+    careful = outcome(lambda: strict_json._parse_with_care(text, 64))
+    assert outcome(lambda: parse(text.encode("utf-8", "surrogatepass"))) == careful
 
 
 @given(VALUES, st.data())

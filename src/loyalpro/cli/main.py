@@ -47,6 +47,20 @@ def serve(port: Port = None) -> None:
         _fail(error)
 
 
+@app.command(epilog="Example: `LOYALPRO_DATABASE_URL=postgresql://... LOYALPRO_SECRET_KEY=... loyalpro worker`")
+def worker() -> None:
+    """Deliver webhooks beside a server, from any host, on PostgreSQL. Start as many as you like.
+
+    SIGTERM lets what is under way finish. The work of one that dies is taken over by the others within 15 seconds.
+    """
+    from loyalpro.cli import server
+
+    try:
+        server.work()
+    except LoyalProError as error:
+        _fail(error)
+
+
 @app.command(epilog="Example: `loyalpro migrate`")
 def migrate() -> None:
     """Bring the database to the version of this program. Safe to repeat, and on several hosts at once."""

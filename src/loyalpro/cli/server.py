@@ -1,9 +1,12 @@
-"""Runs the server, and prepares its database."""
+"""Runs the server or a worker, and prepares their database."""
 
+import asyncio
+import signal
 import socket
 
 import structlog
 import uvicorn
+import uvloop
 
 from loyalpro.app import Application, configure_logs
 from loyalpro.kernel.clock import SystemClock
@@ -37,6 +40,26 @@ def serve(port: int | None) -> None:
     server.run(sockets=[listener])
     if not server.started:
         raise ConfigurationError("The server did not start; the lines above say why.")
+
+
+def work() -> None:
+    """Deliver until SIGTERM or Ctrl-C, then finish what is under way."""
+    settings = load()
+    configure_logs(settings)
+    if not settings.is_postgres:
+        raise ConfigurationError(
+            "A worker needs PostgreSQL: set LOYALPRO_DATABASE_URL. On SQLite, `loyalpro serve` delivers by itself."
+        )
+    uvloop.run(_work(Application(settings)))
+
+
+async def _work(application: Application) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with application.running():
+        structlog.get_logger("worker").info("working")
+        await stop.wait()
 
 
 def migrate() -> list[str]:

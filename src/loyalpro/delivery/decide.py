@@ -14,28 +14,45 @@ _LONGEST_RETRY_AFTER_DIGITS = 9
 
 
 def decide(
-    claimed: Claimed, attempt: Attempt, *, now: UnixMs, schedule: RetrySchedule, chance: random.Random
+    claimed: Claimed,
+    attempt: Attempt,
+    *,
+    now: UnixMs,
+    schedule: RetrySchedule,
+    chance: random.Random,
+    switched: bool = False,
 ) -> Settlement:
-    """Succeeded, to be tried again at a time, or exhausted. `410 Gone` disables the endpoint; its deliveries wait."""
-    delivery_id, endpoint_id = claimed.delivery_id, claimed.target.endpoint_id
+    """Succeeded, to be tried again at a time, or exhausted; after a failure by hand, what it was before."""
     if attempt.outcome is OutcomeCode.SUCCEEDED:
-        return Settlement(delivery_id, endpoint_id, DeliveryStatus.SUCCEEDED, now, attempt)
+        return Settlement(claimed, DeliveryStatus.SUCCEEDED, now, attempt, switched=switched)
+    gone = attempt.outcome is OutcomeCode.GONE
+    hold_ms = retry_after_ms(attempt.response, now)
+    if claimed.fallback is not None:
+        back = claimed.fallback
+        return Settlement(
+            claimed, back.status, back.due_at or now, attempt, scheduled=False, gone=gone, hold_ms=hold_ms
+        )
     due = schedule.next_attempt_at(
-        attempts=attempt.number,
+        attempts=claimed.scheduled_attempts,
         first_attempt_at=claimed.first_attempt_at,
+        started_at=attempt.started_at,
         now=now,
-        retry_after_ms=retry_after_ms(attempt.response, now),
+        retry_after_ms=hold_ms,
         chance=chance,
     )
-    gone = attempt.outcome is OutcomeCode.GONE
-    if due is None:
-        return Settlement(delivery_id, endpoint_id, DeliveryStatus.EXHAUSTED, now, attempt, gone)
-    return Settlement(delivery_id, endpoint_id, DeliveryStatus.PENDING, due, attempt, gone)
+    status = DeliveryStatus.EXHAUSTED if due is None else DeliveryStatus.PENDING
+    return Settlement(claimed, status, due or now, attempt, gone=gone, hold_ms=hold_ms)
 
 
 def close_unsent(claimed: Claimed, now: UnixMs) -> Settlement:
     """The window closed before this attempt could start: nothing is sent after it."""
-    return Settlement(claimed.delivery_id, claimed.target.endpoint_id, DeliveryStatus.EXHAUSTED, now, None)
+    return Settlement(claimed, DeliveryStatus.EXHAUSTED, now, None)
+
+
+def may_have_switched(attempt: Attempt, claimed: Claimed) -> bool:
+    """The receiver refused the signature, and a newer secret waits for it: it may know that one already."""
+    status = attempt.response.status if attempt.response else None
+    return claimed.target.primary != 0 and status in (400, 401, 403)
 
 
 def retry_after_ms(response: Response | None, now: UnixMs) -> int | None:

@@ -1,37 +1,39 @@
 """The delivery engine: finds what is due, sends it, and writes down what became of it.
 
-`run` is the whole of it. A survey finds the lanes that have something due; `_claim` leases as much as their lanes have
-room for; each claimed delivery then walks through `_deliver`: sign -> send -> classify -> decide -> settle.
+`run` is the whole of it. The dispatcher asks the lanes what may be sent now and leases it; each claimed delivery then
+walks through `_deliver`: sign -> send -> classify -> decide -> settle.
 
 Nothing here is the truth. Lanes, hints and times may be lost at any instruction: the next survey finds all of it again.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Sender, SendResult, classify
-from loyalpro.delivery.decide import close_unsent, decide
-from loyalpro.delivery.lane import Lane
-from loyalpro.delivery.ports import Attempt, Claimed, DeliveryStore, LaneRequest, Settlement, WorkerId
+from loyalpro.delivery.decide import close_unsent, decide, may_have_switched
+from loyalpro.delivery.lanes import Bounds, Lanes
+from loyalpro.delivery.membership import LeaseTimes, Membership
+from loyalpro.delivery.ports import Attempt, Claimed, DeliveryStore, Settled, Settlement, WorkerId
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.settler import Settler
-from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_S, Clock, UnixMs
 from loyalpro.kernel.errors import StoreError
 
 Headers = tuple[tuple[str, str], ...]
+_PAUSE_S = 0.5
+_SHORTEST_TRY_S = 1.0
 
 
 class Sign(Protocol):
     """Makes the headers of one attempt, signatures included."""
 
-    def __call__(self, claimed: Claimed, *, timestamp_s: int) -> Headers:
-        """`timestamp_s`: Unix seconds of this attempt."""
+    def __call__(self, claimed: Claimed, *, timestamp_s: int, primary: int) -> Headers:
+        """`timestamp_s`: Unix seconds of this attempt. `primary`: which secret signs where only one can."""
         ...
 
 
@@ -56,10 +58,9 @@ class EngineSettings:
     """The engine's bounds. `poll_s`: how often to look for work that another process committed."""
 
     timeout_s: float = 30.0
-    lane_width: int = 64
-    max_in_flight: int = 2_000
     poll_s: float = 1.0
-    lease_ttl_s: float = 12.0
+    bounds: Bounds = field(default_factory=Bounds)
+    leases: LeaseTimes = field(default_factory=LeaseTimes)
     schedule: RetrySchedule = field(default_factory=RetrySchedule)
 
 
@@ -83,24 +84,23 @@ class Engine:
         self._sign = sign
         self._clock = clock
         self._chance = chance
-        self._new_worker_id = new_worker_id
         self._meter = meter
         self._settings = settings
-        self._worker: WorkerId = ""
-        self._lanes: dict[str, Lane] = {}
-        self._hot: dict[str, None] = {}
-        self._next_due_at: UnixMs | None = None
+        self._schedule = settings.schedule
+        self._lanes = Lanes(settings.bounds)
+        self._membership = Membership(store, clock, new_worker_id, self.wake, settings.leases)
+        self._settler = Settler(store, clock, self._learn, longest_probe_s=self._schedule.longest_wait_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._never = asyncio.Event()
-        self._settler = Settler(store, clock)
         self._log = structlog.get_logger("delivery")
         self._draining = False
+        self._in_doubt = False
         self.ready = False
 
-    def wake(self, endpoint_ids: Iterable[str]) -> None:
-        """A hint, after a commit: these endpoints are owed something new."""
-        self._hot.update(dict.fromkeys(endpoint_ids))
+    def wake(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
+        """A hint, after a commit: these endpoints are owed something new. `urgent`: by hand, past any breaker."""
+        self._lanes.hint(endpoint_ids, self._clock.now_ms(), urgent=urgent)
         self._wake.set()
 
     @property
@@ -110,11 +110,11 @@ class Engine:
 
     async def run(self) -> None:
         """Deliver until cancelled; then give back what is still held."""
-        self._worker = await self._enlist()
+        await self._membership.enlist()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._settler.run(), name="settler")
-                group.create_task(self._heartbeat(), name="heartbeat")
+                group.create_task(self._membership.run(), name="membership")
                 group.create_task(self._dispatch(), name="dispatcher")
         finally:
             self.ready = False
@@ -135,172 +135,115 @@ class Engine:
 
     async def _dispatch(self) -> None:
         """Claim whatever there is room for; sleep until something changes or falls due."""
-        survey_at = self._clock.monotonic_s()
+        survey_at_s = self._clock.monotonic_s()
         self.ready = True
         while not self._draining:
             self._wake.clear()
             try:
-                if self._clock.monotonic_s() >= survey_at or self._is_due():
+                if self._clock.monotonic_s() >= survey_at_s:
                     await self._survey()
-                    survey_at = self._clock.monotonic_s() + self._settings.poll_s
-                claimed = await self._claim()
+                    survey_at_s = self._clock.monotonic_s() + self._settings.poll_s
+                asked = await self._claim()
             except StoreError as error:
                 self._log.warning("claim_failed", code=error.code)
-                await self._clock.wait(self._never, 1.0)
+                self._in_doubt = True
+                await self._clock.wait(self._never, _PAUSE_S)
                 continue
-            if not claimed:
-                await self._clock.wait(self._wake, self._idle_s(survey_at))
+            if not asked:
+                await self._clock.wait(self._wake, self._idle_s(survey_at_s))
 
     async def _survey(self) -> None:
-        survey = await self._store.survey(self._clock.now_ms())
-        self._next_due_at = survey.next_due_at
-        self._hot.update(dict.fromkeys(survey.due))
+        now = self._clock.now_ms()
+        survey = await self._store.survey(now, closing_since=self._schedule.closing_since(now))
+        self._lanes.survey(survey, now)
 
     async def _claim(self) -> int:
-        """Lease due deliveries for every hot lane that has room, and send each on its way."""
-        now = self._clock.now_ms()
-        requests = self._requests(now)
+        """Lease due deliveries for the lanes whose turn it is, and send each on its way; how many lanes were asked."""
+        now, worker = self._clock.now_ms(), self._membership.worker
+        if self._in_doubt:  # a claim may have been committed although we never heard of it
+            await self._store.disown(worker, keep=[task.get_name() for task in self._tasks])
+            self._in_doubt = False
+        requests = self._lanes.requests(now)
         if not requests:
             return 0
-        claimed = await self._store.claim(self._worker, requests, now)
-        self._launch(requests, claimed, now)
-        return len(claimed)
-
-    def _requests(self, now: UnixMs) -> list[LaneRequest]:
-        free = self._settings.max_in_flight - len(self._tasks)
-        requests: list[LaneRequest] = []
-        for endpoint_id in list(self._hot):
-            if free <= 0:
-                break
-            room = min(self._lane(endpoint_id).room(now), free)
-            if room > 0:
-                requests.append(LaneRequest(endpoint_id, room))
-                free -= room
-        return requests
-
-    def _launch(self, requests: list[LaneRequest], claimed: Collection[Claimed], now: UnixMs) -> None:
-        by_lane: dict[str, list[Claimed]] = {request.endpoint_id: [] for request in requests}
-        for each in claimed:
-            by_lane[each.target.endpoint_id].append(each)
-        for request in requests:
-            got = by_lane[request.endpoint_id]
-            lane = self._lane(request.endpoint_id)
-            del self._hot[request.endpoint_id]
-            lane.more = len(got) == request.room
-            if lane.more:
-                self._hot[request.endpoint_id] = None  # to the end of the queue: lanes take turns
-            if got:
-                lane.started(len(got), got[0].target, now)
-            for each in got:
-                task = asyncio.create_task(self._deliver(each, lane, self._worker), name=each.delivery_id)
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        claims = await self._store.claim(worker, requests, now, closing_since=self._schedule.closing_since(now))
+        self._lanes.claimed(requests, claims, now)
+        for each in claims.claimed:
+            task = asyncio.create_task(self._deliver(each, worker), name=each.delivery_id)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         self._meter.in_flight(len(self._tasks))
+        return len(requests)
 
-    def _lane(self, endpoint_id: str) -> Lane:
-        lane = self._lanes.get(endpoint_id)
-        if lane is None:
-            lane = self._lanes[endpoint_id] = Lane(endpoint_id, self._settings.lane_width)
-        return lane
-
-    def _is_due(self) -> bool:
-        return self._next_due_at is not None and self._next_due_at <= self._clock.now_ms()
-
-    def _idle_s(self, survey_at: float) -> float:
+    def _idle_s(self, survey_at_s: float) -> float:
         now = self._clock.now_ms()
-        waits_s = [survey_at - self._clock.monotonic_s()]
-        if self._next_due_at is not None:
-            waits_s.append((self._next_due_at - now) / MS_PER_S)
-        for endpoint_id in self._hot:
-            bucket = self._lanes[endpoint_id].bucket if endpoint_id in self._lanes else None
-            if bucket is not None:
-                waits_s.append((bucket.refilled_at(now) - now) / MS_PER_S)
-        return max(0.001, min(waits_s))
+        next_at = self._lanes.next_at(now)
+        until_survey_s = survey_at_s - self._clock.monotonic_s()
+        return max(0.001, until_survey_s if next_at is None else min(until_survey_s, (next_at - now) / MS_PER_S))
 
     # -- one delivery ------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, claimed: Claimed, lane: Lane, worker: WorkerId) -> None:
+    async def _deliver(self, claimed: Claimed, worker: WorkerId) -> None:
         """Sign, send, classify, decide, settle."""
-        schedule = self._settings.schedule
+        settlement: Settlement | None = None
         try:
-            now = self._clock.now_ms()
-            if schedule.is_over(claimed.first_attempt_at, now):
-                settlement = close_unsent(claimed, now)
-            else:
-                attempt = await self._attempt(claimed, now)
-                settlement = decide(claimed, attempt, now=self._clock.now_ms(), schedule=schedule, chance=self._chance)
-            await self._settle(worker, settlement)
+            if not await self._membership.holds(worker):
+                return  # this process slept, and somebody else has it by now
+            settlement = await self._attempt(claimed)
+            held = await self._settler.settle(worker, settlement)
         finally:
-            self._left(lane)
+            now = self._clock.now_ms()
+            if settlement is None:
+                self._lanes.abandoned(claimed.target.endpoint_id, now)
+            else:
+                self._lanes.finished(settlement, now)
+            self._wake.set()
+        if not held:
+            self._meter.fenced()
+            self._log.warning("lease_lost", delivery_id=claimed.delivery_id)
 
-    async def _attempt(self, claimed: Claimed, now: UnixMs) -> Attempt:
+    async def _attempt(self, claimed: Claimed) -> Settlement:
+        """One attempt and what follows from it. A receiver that refuses the old secret is shown the new one at once."""
+        now = self._clock.now_ms()
+        if claimed.fallback is None and self._schedule.is_over(claimed.first_attempt_at, now):
+            return close_unsent(claimed, now)
+        attempt = await self._send(claimed, now, claimed.target.primary, self._settings.timeout_s)
+        switched = False
+        if may_have_switched(attempt, claimed):
+            left_s = self._settings.timeout_s - (self._clock.now_ms() - now) / MS_PER_S
+            again = await self._send(claimed, now, 0, max(left_s, _SHORTEST_TRY_S))
+            switched = again.outcome is OutcomeCode.SUCCEEDED
+            attempt = again if switched else attempt
+        end = self._clock.now_ms()
+        return decide(claimed, attempt, now=end, schedule=self._schedule, chance=self._chance, switched=switched)
+
+    async def _send(self, claimed: Claimed, started_at: UnixMs, primary: int, timeout_s: float) -> Attempt:
         """Sign and send once. A failure of our own counts as an attempt too: it is retried, and seen."""
         headers: Headers = ()
         try:
-            headers = self._sign(claimed, timestamp_s=now // MS_PER_S)
-            request = OutgoingRequest(claimed.target.url, headers, claimed.body, self._settings.timeout_s)
-            result = await self._sender.send(request)
+            headers = self._sign(claimed, timestamp_s=self._clock.now_ms() // MS_PER_S, primary=primary)
+            result = await self._sender.send(OutgoingRequest(claimed.target.url, headers, claimed.body, timeout_s))
         except Exception:  # noqa: BLE001 - logged, counted and retried
             self._log.exception("attempt_broke", delivery_id=claimed.delivery_id)
             result = SendResult.broken()
-        attempt = Attempt(
+        outcome = classify(result)
+        self._meter.attempted(outcome, result.timings.total_ms)
+        return Attempt(
             number=claimed.attempt_number,
-            started_at=now,
-            outcome=classify(result),
+            started_at=started_at,
+            outcome=outcome,
             detail=result.detail,
             request_headers=headers,
             response=result.response,
             remote_ip=result.remote_ip,
             timings=result.timings,
         )
-        self._meter.attempted(attempt.outcome, result.timings.total_ms)
-        return attempt
 
-    async def _settle(self, worker: WorkerId, settlement: Settlement) -> None:
-        if not await self._settler.settle(worker, settlement):
-            self._meter.fenced()
-            self._log.warning("lease_lost", delivery_id=settlement.delivery_id)
-        elif settlement.status is DeliveryStatus.PENDING:
-            due = settlement.due_at
-            self._next_due_at = due if self._next_due_at is None else min(self._next_due_at, due)
-
-    def _left(self, lane: Lane) -> None:
-        lane.finished()
-        if lane.more or lane.ordered:  # there is room again, or the next of this customer's may go now
-            self._hot.setdefault(lane.endpoint_id)
-            self._wake.set()
-
-    # -- the lease ---------------------------------------------------------------------------------------------------
-
-    async def _enlist(self) -> WorkerId:
-        pause_s = 0.1
-        while True:
-            worker = self._new_worker_id()
-            try:
-                await self._store.register(worker, ttl_ms=self._ttl_ms)
-                self.wake(await self._store.rescue(worker))
-            except StoreError as error:
-                self._log.warning("register_failed", code=error.code)
-                await self._clock.wait(self._never, pause_s)
-                pause_s = min(pause_s * 2, 5.0)
-                continue
-            return worker
-
-    async def _heartbeat(self) -> None:
-        """Keep our leases alive, and free those of workers that have fallen silent."""
-        while True:
-            await self._clock.wait(self._never, self._settings.lease_ttl_s / 4)
-            try:
-                if not await self._store.renew(self._worker, ttl_ms=self._ttl_ms):
-                    self._log.warning("leases_taken", worker=self._worker)
-                    self._worker = await self._enlist()
-                self.wake(await self._store.rescue(self._worker))
-            except StoreError as error:
-                self._log.warning("heartbeat_failed", code=error.code)
-
-    @property
-    def _ttl_ms(self) -> int:
-        return round(self._settings.lease_ttl_s * MS_PER_S)
+    def _learn(self, settled: Settled) -> None:
+        """What a settlement has shown of the endpoints; their owners are told, and so is the log."""
+        self._lanes.learned(settled.health, self._clock.now_ms())
+        for notice in settled.notices:
+            self._log.warning(notice.kind, endpoint_id=notice.endpoint_id, account_id=notice.account_id)
 
     async def _abandon(self) -> None:
         """Cancel what is still on its way and free it: it goes out again, from here or elsewhere, with the same id."""
@@ -308,7 +251,4 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        try:
-            await self._store.release(self._worker)
-        except StoreError as error:
-            self._log.warning("release_failed", code=error.code)
+        await self._membership.leave()

@@ -1,25 +1,38 @@
-"""One endpoint's lane: how much may be on its way to it at once, and how fast."""
+"""One endpoint's lane in this process: how much may be on its way at once, and how fast. It may be lost at any time."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
-from loyalpro.delivery.ports import Target
+from loyalpro.delivery.ports import Claim, LaneRequest, Target
 from loyalpro.kernel.clock import MS_PER_S, UnixMs
+
+FIRST_WINDOW = 8
 
 
 @dataclass(slots=True)
 class TokenBucket:
-    """`per_s` tokens a second, at most one second's worth saved up."""
+    """At most `per_s` tokens in any second, evenly: a twentieth of them may be saved up, and that much less flows in."""
 
-    per_s: int
-    tokens: float
+    per_s: float
     filled_at: UnixMs
+    tokens: float = 1.0
+
+    @property
+    def depth(self) -> float:
+        """How many can be saved up."""
+        return max(1.0, self.per_s / 20)
+
+    @property
+    def flow_per_s(self) -> float:
+        """How many flow in."""
+        return self.per_s if self.depth == 1 else self.per_s - self.depth
 
     def available(self, now: UnixMs) -> int:
         """Whole tokens there are at `now`."""
         elapsed_s = max(0, now - self.filled_at) / MS_PER_S
-        self.tokens = min(float(self.per_s), self.tokens + elapsed_s * self.per_s)
+        self.tokens = min(self.depth, self.tokens + elapsed_s * self.flow_per_s)
         self.filled_at = now
-        return int(self.tokens)
+        return int(self.tokens + 1e-9)
 
     def take(self, count: int) -> None:
         """Spend `count` tokens that `available` has just shown."""
@@ -28,39 +41,114 @@ class TokenBucket:
     def refilled_at(self, now: UnixMs) -> UnixMs:
         """When the next whole token is there."""
         missing = max(0.0, 1.0 - self.tokens)
-        return now + max(1, round(missing / self.per_s * MS_PER_S))
+        return now + max(1, math.ceil(missing / self.flow_per_s * MS_PER_S - 1e-6))
+
+
+@dataclass(slots=True)
+class Destination:
+    """One host that deliveries of any account go to: so many at once and no more, whoever asks for it."""
+
+    width: int
+    in_flight: int = 0
+    waiting: "dict[str, Lane]" = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may start."""
+        return self.in_flight >= self.width
 
 
 @dataclass(slots=True)
 class Lane:
-    """What this process knows of one endpoint. It may be lost at any time: the database knows what is owed."""
+    """What this process knows of one endpoint. `share`: how many workers divide its limits among themselves.
 
-    endpoint_id: str
+    The window is how many may be under way at once: it opens with every success, to `width`, and halves with every
+    failure. So an endpoint that hangs holds few places, long before its breaker has seen the first attempt time out.
+    """
+
+    target: Target
+    destination: Destination
     width: int
+    share: int = 1
     in_flight: int = 0
-    more: bool = False
-    ordered: bool = False
-    bucket: TokenBucket | None = None
+    window: int = FIRST_WINDOW
+    due_at: UnixMs | None = None
+    alarm_at: UnixMs | None = None
+    urgent: bool = False
+    proven: bool = False
+    bucket: TokenBucket | None = field(default=None)
 
-    def room(self, now: UnixMs) -> int:
-        """How many more deliveries may start at `now`."""
-        free = self.width - self.in_flight
-        return min(free, self.bucket.available(now)) if self.bucket else free
+    @property
+    def endpoint_id(self) -> str:
+        """Whose lane it is."""
+        return self.target.endpoint_id
 
-    def started(self, count: int, target: Target, now: UnixMs) -> None:
-        """Note that `count` deliveries are on their way, under the order and rate limit that the endpoint has now."""
+    def refresh(self, target: Target, now: UnixMs, *, share: int) -> None:
+        """Take over what the database says of the endpoint now."""
+        self.target, self.share = target, share
+        self._limit(now)
+
+    def ask(self, now: UnixMs, most: int) -> LaneRequest | None:
+        """What to claim at `now`, at most `most`; None when there is no room or it is not time."""
+        places = min(self.window, self.width) - self.in_flight
+        room = min(places, self.destination.width - self.destination.in_flight, most)
+        if room <= 0:
+            return None
+        if self.urgent:
+            return LaneRequest(self.endpoint_id, room, Claim.URGENT)
+        if self.target.health.is_open:
+            return self._probe(now)
+        room = min(room, self._tokens(now))
+        return LaneRequest(self.endpoint_id, room) if room > 0 else None
+
+    def ready_at(self, now: UnixMs) -> UnixMs | None:
+        """When to look at the lane again although nothing happens; None: only when something ends or arrives."""
+        if self.due_at is None or self.in_flight >= min(self.window, self.width):
+            return None
+        if self.urgent:
+            return self.due_at
+        if self.target.health.probe_at is not None:
+            return None if self.in_flight else max(self.due_at, self.target.health.probe_at)
+        if self.bucket is not None and self.bucket.available(now) < 1:
+            return max(self.due_at, self.bucket.refilled_at(now))
+        return self.due_at
+
+    def started(self, count: int) -> None:
+        """Note that `count` deliveries are on their way."""
         self.in_flight += count
-        self.ordered = target.ordered
-        if target.rate_limit is None:
-            self.bucket = None
-            return
-        if self.bucket is None or self.bucket.per_s != target.rate_limit:
-            self.bucket = TokenBucket(target.rate_limit, float(target.rate_limit), now)
-        self.bucket.take(count)
+        self.destination.in_flight += count
+        if self.bucket is not None:
+            self.bucket.take(count)
 
-    def finished(self) -> None:
+    def finished(self, *, succeeded: bool) -> None:
         """Note that one delivery has been settled."""
         self.in_flight -= 1
+        self.destination.in_flight -= 1
+        self.proven = succeeded
+        self.window = min(self.window * 2, self.width) if succeeded else max(self.window // 2, 1)
+
+    def _probe(self, now: UnixMs) -> LaneRequest | None:
+        due = self.target.health.probe_at is not None and self.target.health.probe_at <= now
+        return LaneRequest(self.endpoint_id, 1, Claim.PROBE) if due and not self.in_flight else None
+
+    def _tokens(self, now: UnixMs) -> int:
+        self._limit(now)
+        return self.width if self.bucket is None else self.bucket.available(now)
+
+    def _limit(self, now: UnixMs) -> None:
+        """The owner's rate limit, or the recovery's while that is lower; each worker keeps to its share."""
+        ramp_per_s = self.target.health.allowed_per_s(now)
+        limits = [float(each) for each in (self.target.rate_limit, ramp_per_s) if each is not None]
+        if not limits:
+            self.bucket = None
+            return
+        per_s = min(limits) / self.share
+        if self.bucket is None:
+            self.bucket = TokenBucket(per_s, now)
+        elif self.bucket.per_s != per_s:
+            self.bucket.available(now)
+            self.bucket.per_s = per_s
 
     def __repr__(self) -> str:
-        return f"<Lane {self.endpoint_id}: {self.in_flight}/{self.width}{', more' if self.more else ''}>"
+        state = ", open" if self.target.health.is_open else ""
+        return f"<Lane {self.endpoint_id}: {self.in_flight}/{min(self.window, self.width)}{state}>"

@@ -1,27 +1,49 @@
 """What the engine needs from the outside, and the values that it exchanges with it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from loyalpro.delivery.attempt import OutcomeCode, Response, Timings
+from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 
 WorkerId = str
-"""One process that delivers, from its start to its end. It is also the lease: never given out twice."""
+"""One process that delivers, from its start to its end. It is also the lease's token: never given out twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an endpoint's deliveries go, and how: read again at every claim, so an edit counts at once."""
+    """Where an endpoint's deliveries go, and how: read again at every claim, so an edit counts at once.
+
+    `secrets` are all that are valid now, newest first; `primary` is the index of the one that signs the header which
+    can carry only one signature. It is not 0 while a rotation waits for the receiver to switch.
+    """
 
     endpoint_id: str
+    account_id: str
     url: str
     headers: tuple[tuple[str, str], ...]
     secrets: tuple[str, ...] = field(repr=False)
+    primary: int
     rate_limit: int | None
     ordered: bool
+    health: Health
+
+    @property
+    def host(self) -> str:
+        """The host and port that the URL names: whoever they belong to, they are one destination."""
+        return self.url.removeprefix("https://").partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Where a delivery goes back to when an attempt that was made by hand fails."""
+
+    status: DeliveryStatus
+    due_at: UnixMs | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +55,54 @@ class Claimed:
     event_type: str
     body: bytes = field(repr=False)
     attempt_number: int
+    scheduled_attempts: int
     first_attempt_at: UnixMs
+    customer_id: str | None
+    fallback: Fallback | None
+    probe: bool
     target: Target
+
+
+class Claim(StrEnum):
+    """What a lane may be asked for: anything due; one, to see whether it answers; only what cannot wait."""
+
+    DUE = "due"
+    PROBE = "probe"
+    URGENT = "urgent"
 
 
 @dataclass(frozen=True, slots=True)
 class LaneRequest:
-    """An ask for up to `room` due deliveries of one endpoint."""
+    """An ask for up to `room` due deliveries of one endpoint. Those of an endpoint whose breaker is open are not due."""
 
     endpoint_id: str
     room: int
+    claim: Claim = Claim.DUE
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What was leased, and the target of every lane that was asked for and may be sent to."""
+
+    claimed: Sequence[Claimed]
+    targets: Mapping[str, Target]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """One lane that has something pending: when the first of it is due, and whether any of it cannot wait."""
+
+    target: Target
+    due_at: UnixMs
+    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Which endpoints have a delivery due now, and when the next one of any endpoint is."""
+    """Every enabled endpoint that is owed something, and how many workers there are to share it."""
 
-    due: tuple[str, ...]
-    next_due_at: UnixMs | None
+    lanes: Sequence[LaneState]
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +121,44 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """One delivery's next state, to be written if the lease still holds. No attempt: its window closed unsent."""
+    """One delivery's next state, to be written if the lease still holds. No attempt: its window closed unsent.
 
-    delivery_id: str
-    endpoint_id: str
+    `scheduled`: whether the retry schedule counts the attempt. `hold_ms`: the endpoint asked to be left alone.
+    `switched`: the receiver has shown that it knows the newest secret.
+    """
+
+    claimed: Claimed
     status: DeliveryStatus
-    due_at: UnixMs
+    due_at: UnixMs | None
     attempt: Attempt | None
-    disable_endpoint: bool = False
+    scheduled: bool = True
+    gone: bool = False
+    hold_ms: int | None = None
+    switched: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the endpoint answered as it should."""
+        return self.attempt is not None and self.attempt.outcome is OutcomeCode.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What the owner of an endpoint has to know although nobody asked."""
+
+    account_id: str
+    endpoint_id: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settlement did: the ids of deliveries whose lease still held, and what is new about the endpoints."""
+
+    held: frozenset[str]
+    health: Mapping[str, Health]
+    notices: Sequence[Notice]
 
 
 class DeliveryStore(Protocol):
@@ -98,14 +180,22 @@ class DeliveryStore(Protocol):
         """Free what dead workers held; the endpoints that are owed it. Their attempts count, as `interrupted`."""
         ...
 
-    async def survey(self, now: UnixMs) -> Survey:
-        """Look over the lanes of all enabled endpoints."""
+    async def disown(self, worker: WorkerId, *, keep: Collection[str]) -> None:
+        """Free what the worker holds without knowing: every lease of its that is not for a delivery in `keep`."""
         ...
 
-    async def claim(self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs) -> list[Claimed]:
-        """Lease due deliveries, oldest first within a lane, and raise their attempt numbers."""
+    async def survey(self, now: UnixMs, *, closing_since: UnixMs) -> Survey:
+        """Look over the lanes of all enabled endpoints that are owed something."""
         ...
 
-    async def settle(self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs) -> frozenset[str]:
-        """Write what became of deliveries; the ids of those whose lease still held. The others are left as they are."""
+    async def claim(
+        self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, *, closing_since: UnixMs
+    ) -> Claims:
+        """Lease due deliveries, oldest first within a lane. What had its first attempt by `closing_since` is urgent."""
+        ...
+
+    async def settle(
+        self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
+    ) -> Settled:
+        """Write what became of deliveries whose lease still holds. The others are left as they are."""
         ...

@@ -1,11 +1,12 @@
 """Writes what became of deliveries: everything that ended while the last write was under way goes into the next."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from loyalpro.delivery.ports import DeliveryStore, Settlement, WorkerId
+from loyalpro.delivery.ports import DeliveryStore, Settled, Settlement, WorkerId
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import StoreError
 
@@ -22,11 +23,15 @@ class _Waiting:
 
 
 class Settler:
-    """One task that owns the settle writes of an engine."""
+    """One task that owns the settle writes of an engine. `on_settled` hears what each write has shown."""
 
-    def __init__(self, store: DeliveryStore, clock: Clock) -> None:
+    def __init__(
+        self, store: DeliveryStore, clock: Clock, on_settled: Callable[[Settled], None], *, longest_probe_s: float
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._on_settled = on_settled
+        self._longest_probe_s = longest_probe_s
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._never = asyncio.Event()
@@ -45,22 +50,25 @@ class Settler:
             batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
             if not self._waiting:
                 self._arrived.clear()
-            for worker in {each.worker for each in batch}:
+            for worker in dict.fromkeys(each.worker for each in batch):
                 await self._write(worker, [each for each in batch if each.worker == worker])
 
     async def _write(self, worker: WorkerId, batch: list[_Waiting]) -> None:
-        held = await self._settled(worker, [each.settlement for each in batch])
+        settled = await self._settled(worker, [each.settlement for each in batch])
+        self._on_settled(settled)
         for each in batch:
             if not each.done.done():
-                each.done.set_result(each.settlement.delivery_id in held)
+                each.done.set_result(each.settlement.claimed.delivery_id in settled.held)
 
-    async def _settled(self, worker: WorkerId, settlements: list[Settlement]) -> frozenset[str]:
+    async def _settled(self, worker: WorkerId, settlements: list[Settlement]) -> Settled:
         """Try until the database takes it. Writing twice is harmless: the second time the lease is gone."""
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                return await self._store.settle(worker, settlements, self._clock.now_ms())
+                return await self._store.settle(
+                    worker, settlements, self._clock.now_ms(), longest_probe_s=self._longest_probe_s
+                )
             except StoreError as error:
-                structlog.get_logger().warning("settle_failed", code=error.code, deliveries=len(settlements))
+                structlog.get_logger("delivery").warning("settle_failed", code=error.code, deliveries=len(settlements))
                 await self._clock.wait(self._never, pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

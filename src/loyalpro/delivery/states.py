@@ -1,20 +1,26 @@
-"""The states of a delivery and of an endpoint, and the moves between them.
+"""The states of a delivery and of an endpoint, and the moves between them. The database refuses every other move.
 
-    delivery                                        endpoint
+                                 ┌── failed, the schedule goes on ──┐
+                                 ▼                                  │
+    event committed ──────► pending ──► (leased: being sent) ───────┤
+    replayed: had none ─────►  ▲ ▲ ▲                                ├──► succeeded   a 2xx in time
+                               │ │ └── its worker died: interrupted │
+                               │ │                                  └──► exhausted   the 72 hours are over
+                               │ └── shown as `parked` while its
+                               │     endpoint is not enabled ───────────► exhausted   they ran out while it waited
+                               │                                    ┌──► canceled    by its owner, or its endpoint
+                               │                                    │                 was deleted
+                               └── retried or replayed by its owner ┴─── succeeded, exhausted, canceled
 
-              ┌── attempt failed, retry later ─┐      enabled ⇄ paused
-              ▼                                │        │  ▲       │
-    ──► pending ──► (leased: being sent) ──────┤        │  └───────┤ by its owner
-          ▲                                    │        ▼          ▼
-          │ shown as `parked` while            │      disabled  (410 Gone, or its owner)
-          │ its endpoint is not enabled        │
-                                               ├──► succeeded   a 2xx in time
-                                               ├──► exhausted   72 hours have passed
-                                               └──► canceled    its endpoint was deleted
+An attempt by hand that fails puts a delivery back where it was: pending with its old time, or finished as before.
+
+    endpoint:   enabled ⇄ paused, enabled ⇄ disabled, paused ⇄ disabled   by its owner
+                enabled ──► disabled                                      410 Gone, or 5 days of nothing but failures
 
 `parked` is not stored: it is what a pending delivery is while its endpoint is paused or disabled. So a pause needs no
 mass update, and cannot race with an event that is being committed. In the same way a pending delivery of a deleted
-endpoint is `canceled`. The one truth is the endpoint's row, and `visible_status` is the one place that reads it so.
+endpoint is `canceled`, until a sweep writes that down. The one truth is the endpoint's row, and `visible_status` is the
+one place that reads it so.
 """
 
 from enum import StrEnum
@@ -38,9 +44,7 @@ class EndpointStatus(StrEnum):
     DISABLED = "disabled"
 
 
-STORED_STATUSES = frozenset(
-    {DeliveryStatus.PENDING, DeliveryStatus.SUCCEEDED, DeliveryStatus.EXHAUSTED, DeliveryStatus.CANCELED}
-)
+FINISHED = frozenset({DeliveryStatus.SUCCEEDED, DeliveryStatus.EXHAUSTED, DeliveryStatus.CANCELED})
 
 
 def visible_status(stored: DeliveryStatus, endpoint: EndpointStatus, *, endpoint_deleted: bool) -> DeliveryStatus:

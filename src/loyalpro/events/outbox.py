@@ -7,7 +7,7 @@ from typing import Protocol
 from loyalpro.events.envelope import Event, seal
 from loyalpro.events.new_event import NewEvent
 from loyalpro.kernel.clock import Clock, UnixMs
-from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.ids import IdFactory, delivery_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class EventStore(Protocol):
         ...
 
     def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
-        """Store deliveries, due now."""
+        """Store deliveries, due now, or in their turn where the endpoint wants a customer's events in order."""
         ...
 
 
@@ -62,34 +62,26 @@ class Outbox:
         """Note an event; `flush` freezes and writes it."""
         self._new.append(event)
 
-    def mark(self) -> int:
-        """Where the outbox stands, to come back to."""
-        return len(self._new)
-
-    def rewind(self, mark: int) -> None:
-        """Forget what was emitted since `mark`: the change behind it has been rolled back."""
-        del self._new[mark:]
-
     def flush(self) -> frozenset[str]:
         """Write every event and its deliveries; the ids of the endpoints that are owed something."""
         if not self._new:
             return frozenset()
-        now = self._clock.now_ms()
-        subscriptions = {account_id: self._store.subscriptions(account_id) for account_id in self._accounts()}
+        now, new_id = self._clock.now_ms(), self._ids.new
+        wanting = self._wanting()
         counted: list[tuple[Event, int]] = []
         owed: list[Owed] = []
         for new in self._new:
-            event = seal(new, event_id=self._ids.new("evt"), now=now)
-            due = [self._owe(event, each) for each in subscriptions[new.account_id] if each.wants(new.type)]
+            event = seal(new, event_id=new_id("evt"), now=now)
+            due = wanting[new.account_id, new.type]
             counted.append((event, len(due)))
-            owed.extend(due)
+            owed.extend(Owed(delivery_id(event.id, at.endpoint_id), at.endpoint_id, event, at.ordered) for at in due)
         self._store.append(counted)
         self._store.owe(owed, now)
         self._new.clear()
         return frozenset(each.endpoint_id for each in owed)
 
-    def _accounts(self) -> frozenset[str]:
-        return frozenset(new.account_id for new in self._new)
-
-    def _owe(self, event: Event, subscription: Subscription) -> Owed:
-        return Owed(self._ids.new("dlv"), subscription.endpoint_id, event, subscription.ordered)
+    def _wanting(self) -> dict[tuple[str, str], list[Subscription]]:
+        """Who is owed the events of each account and type that were emitted."""
+        kinds = {(new.account_id, new.type) for new in self._new}
+        all_of = {account_id: self._store.subscriptions(account_id) for account_id in {account for account, _ in kinds}}
+        return {kind: [each for each in all_of[kind[0]] if each.wants(kind[1])] for kind in kinds}

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 MS_PER_S = 1_000
@@ -96,10 +97,11 @@ class VirtualClock:
             wake()
 
 
+@lru_cache(maxsize=4_096)
 def rfc3339(instant: UnixMs) -> str:
-    """`1763980200123` -> `2025-11-24T10:30:00.123Z`: UTC, always milliseconds."""
+    """`1763980200123` -> `2025-11-24T10:30:00.123Z`: UTC, always milliseconds. The same few instants are asked again."""
     seconds, ms = divmod(instant, MS_PER_S)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{ms:03d}Z"
 
 
 def unix_ms(moment: datetime) -> UnixMs:

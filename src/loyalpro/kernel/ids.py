@@ -7,17 +7,21 @@ ids made by one process in the same millisecond still sort in the order they wer
 import random
 import re
 import threading
+from functools import lru_cache
 from typing import Final, Literal
 
-from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.clock import Clock, UnixMs
 
-Prefix = Literal["acct", "key", "usr", "cus", "txn", "led", "lot", "tier", "rule", "evt", "we", "dlv", "wrk", "req"]
+Prefix = Literal[
+    "acct", "key", "usr", "cus", "txn", "led", "lot", "tier", "rule", "evt", "we", "dlv", "wrk", "req", "ntc", "rpl"
+]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_LENGTH: Final = 26
 _CHANCE_BITS: Final = 80
+_TAIL_BITS: Final = 40
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
-_SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}")
+_SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}|dlv_[0-7][0-9a-hjkmnp-tv-z]{35}")
+_ENDPOINT_PART: Final = 10
 
 
 class IdFactory:
@@ -32,11 +36,23 @@ class IdFactory:
     def new(self, prefix: Prefix) -> str:
         """A new id, greater than every id this factory has made under the same prefix."""
         with self._lock:
-            fresh = self._clock.now_ms() << _CHANCE_BITS | self._chance.getrandbits(_CHANCE_BITS)
-            if fresh >> _CHANCE_BITS <= self._last >> _CHANCE_BITS:
-                fresh = self._last + 1  # the same millisecond, or a clock that went back: stay in order
-            self._last = fresh
+            now = self._clock.now_ms()
+            if now > self._last >> _CHANCE_BITS:
+                self._last = now << _CHANCE_BITS | self._chance.getrandbits(_CHANCE_BITS)
+            else:
+                self._last += 1  # the same millisecond, or a clock that went back: stay in order
+            fresh = self._last
         return f"{prefix}_{_base32(fresh)}"
+
+
+def delivery_id(event_id: str, endpoint_id: str) -> str:
+    """The one delivery of an event to an endpoint: it sorts like the event, and there cannot be a second one."""
+    return f"dlv_{event_id.partition('_')[2]}{endpoint_id[-_ENDPOINT_PART:]}"
+
+
+def floor(prefix: Prefix, instant: UnixMs) -> str:
+    """The smallest id of this kind that can be made at `instant`."""
+    return f"{prefix}_{_base32(instant << _CHANCE_BITS)}"
 
 
 def is_id(prefix: Prefix, text: str) -> bool:
@@ -45,5 +61,12 @@ def is_id(prefix: Prefix, text: str) -> bool:
 
 
 def _base32(number: int) -> str:
-    pairs = [_PAIRS[number >> shift & 1023] for shift in range(10 * (_LENGTH // 2 - 1), -1, -10)]
-    return "".join(pairs)
+    """26 characters. Ids that are made one after another share the first 18, which are remembered."""
+    head = _head(number >> _TAIL_BITS)
+    a, b, c, d = number >> 30 & 1023, number >> 20 & 1023, number >> 10 & 1023, number & 1023
+    return f"{head}{_PAIRS[a]}{_PAIRS[b]}{_PAIRS[c]}{_PAIRS[d]}"
+
+
+@lru_cache(maxsize=64)
+def _head(number: int) -> str:
+    return "".join(_PAIRS[number >> shift & 1023] for shift in range(80, -1, -10))

@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
+from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from loyalpro.kernel.errors import InvalidInput, LoyalProError, MalformedRequest
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
+_SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)
 _MOST_DIGITS: Final = 16
 """2^53-1 has 16 digits: what has more is out of range without being converted."""
 
@@ -35,6 +38,16 @@ def parse(body: bytes, *, max_depth: int = 64) -> Any:
     except UnicodeDecodeError as error:
         raise _malformed(f"Byte {error.start} is not UTF-8; send the body as UTF-8.") from None
     try:
+        value = _QUICK.decode(text)
+        if _is_plain(value, max_depth) and not _HALF_PAIR.search(text):
+            return value
+    except (ValueError, RecursionError):
+        pass  # whatever it is, the careful way finds it and names it
+    return _parse_with_care(text, max_depth)
+
+
+def _parse_with_care(text: str, max_depth: int) -> Any:
+    try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise _malformed(f"{error.msg} at line {error.lineno}, column {error.colno}; send JSON.") from None
@@ -42,6 +55,34 @@ def parse(body: bytes, *, max_depth: int = 64) -> Any:
         raise _too_deep(max_depth) from None
     _walk(value, "", max_depth, max_depth)
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether every number in `value` is one that we take, and it is not nested too deeply."""
+    kind = type(value)
+    if kind is int:
+        return value in _SAFE_INTEGERS
+    if kind is dict:
+        return depth > 0 and _are_plain(value.values(), depth - 1)
+    if kind is list:
+        return depth > 0 and _are_plain(value, depth - 1)
+    return kind is not float or math.isfinite(value)
+
+
+def _are_plain(values: Iterable[Any], depth: int) -> bool:
+    for item in values:
+        if type(item) is str:
+            continue
+        if not _is_plain(item, depth):
+            return False
+    return True
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> object:
@@ -68,6 +109,10 @@ def _double(text: str) -> object:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_int=_integer, parse_float=_double, parse_constant=_NotANumber
 )
+
+_QUICK: Final = json.JSONDecoder(object_pairs_hook=_unique)
+_HALF_PAIR: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape that stands for half of a character, to be looked at closely: its other half may be missing."""
 
 
 def _walk(value: Any, path: str, depth: int, max_depth: int) -> None:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from loyalpro.kernel.clock import MS_PER_S, UnixMs, unix_ms
 
 
+@lru_cache(maxsize=1_024)
 def expires_at(earned_at: UnixMs, months: int, time_zone: str) -> UnixMs:
     """The first instant at which points earned at `earned_at` are no longer valid.
 

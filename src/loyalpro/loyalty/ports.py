@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from loyalpro.loyalty.customers import Customer
     from loyalpro.loyalty.ledger import Entry, Lot
     from loyalpro.loyalty.program import Program
@@ -26,30 +28,34 @@ class LoyaltyStore(Protocol):
         """The customer as it is now; nobody else changes it until this transaction ends."""
         ...
 
-    def lock_customer_by_external_id(self, account_id: str, external_id: str) -> Customer | None:
-        """The same, by the merchant's own id."""
+    def lock_customers(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
+        """Those that there are, locked in the order of their ids, so that no two callers block each other."""
+        ...
+
+    def lock_customers_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Customer]:
+        """The same, by the merchant's own ids."""
         ...
 
     def update_customer(self, customer: Customer) -> bool:
         """Store details and event sequence. False when another customer of the account has this external id."""
         ...
 
-    def update_balance(self, customer: Customer) -> None:
+    def update_balances(self, customers: Sequence[Customer]) -> None:
         """Store points and sequences."""
         ...
 
-    def transaction_by_external_id(self, account_id: str, external_id: str) -> Transaction | None:
-        """The purchase that has this number already."""
+    def transactions_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
+        """The purchases that have these numbers already."""
         ...
 
-    def insert_transaction(self, transaction: Transaction) -> None:
-        """Store a purchase."""
+    def insert_transactions(self, transactions: Sequence[Transaction]) -> None:
+        """Store purchases."""
         ...
 
-    def insert_entry(self, entry: Entry) -> None:
+    def insert_entries(self, entries: Sequence[Entry]) -> None:
         """Append to the ledger."""
         ...
 
-    def insert_lot(self, lot: Lot, *, absorbed_by_debt: int) -> None:
-        """Store a credit's lot, and what of it repaid debt at once."""
+    def insert_lots(self, lots: Sequence[tuple[Lot, int]]) -> None:
+        """Store the lots of credits, each with what of it repaid debt at once."""
         ...

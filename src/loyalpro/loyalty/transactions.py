@@ -1,10 +1,11 @@
 """Purchases: recorded once, earning points in the same transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound
+from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty.customers import Customer, Emit
 from loyalpro.loyalty.expiry import expires_at
@@ -67,39 +68,124 @@ def record_purchase(
     store: LoyaltyStore, emit: Emit, command: RecordPurchase, *, now: UnixMs, ids: IdFactory
 ) -> Purchase:
     """Record a purchase, under the lock of its customer. Causes `transaction.completed`, then `points.earned` if any."""
-    program = store.program(command.account_id)
-    program.require_currency(command.currency)
-    occurred_at = _occurred_at(command, now)
-    customer = _locked_customer(store, command)
-    known = store.transaction_by_external_id(command.account_id, command.external_id) if command.external_id else None
-    if known is not None:
-        return _same_purchase(known, command, customer)
-    points = program.earn.points_for(command.amount)
-    transaction = _transaction(command, customer, points, occurred_at, now, ids)
-    store.insert_transaction(transaction)
-    emit(customer.event("transaction.completed", {"transaction": _data(transaction), "points_earned": points}))
-    if points:
-        _earn(store, emit, customer, transaction, program, now=now, ids=ids)
-    else:
-        store.update_balance(replace(customer, event_sequence=customer.event_sequence + 1, updated_at=now))
-    return Purchase(transaction, replayed=False)
+    [outcome] = record_purchases(store, emit, command.account_id, [command], now=now, ids=ids)
+    if isinstance(outcome, Refused):
+        raise outcome
+    return outcome
 
 
-def _earn(
+def record_purchases(
     store: LoyaltyStore,
     emit: Emit,
-    customer: Customer,
-    transaction: Transaction,
-    program: Program,
+    account_id: str,
+    commands: Sequence[RecordPurchase],
     *,
     now: UnixMs,
     ids: IdFactory,
-) -> None:
+) -> list[Purchase | Refused]:
+    """Record an account's purchases in their order. Each is judged by itself: of one that is refused, nothing is left.
+
+    What they need is read at once, then each is decided in memory, and what they change is written at once.
+    """
+    book = _Book(store, account_id, commands, now, ids)
+    outcomes = [_decided(book, emit, command) for command in commands]
+    book.write(store)
+    return outcomes
+
+
+class _Book:
+    """Customers as they are after the purchases that were decided so far, and the rows that are still to be written."""
+
+    def __init__(
+        self,
+        store: LoyaltyStore,
+        account_id: str,
+        commands: Sequence[RecordPurchase],
+        now: UnixMs,
+        ids: IdFactory,
+    ) -> None:
+        self.program = store.program(account_id)
+        self.now = now
+        self.ids = ids
+        ours = {each.customer_id for each in commands if each.customer_id is not None}
+        theirs = {each.customer_external_id for each in commands if each.customer_external_id is not None}
+        found = store.lock_customers(account_id, ours) + store.lock_customers_by_external_id(account_id, theirs)
+        self._customers = {each.id: each for each in found}
+        self._ids = {each.external_id: each.id for each in found if each.external_id is not None}
+        numbers = {each.external_id for each in commands if each.external_id}
+        self._known: dict[str | None, Transaction] = {
+            each.external_id: each for each in store.transactions_by_external_id(account_id, numbers)
+        }
+        self._changed: dict[str, Customer] = {}
+        self._transactions: list[Transaction] = []
+        self._entries: list[Entry] = []
+        self._lots: list[tuple[Lot, int]] = []
+
+    def customer_of(self, command: RecordPurchase) -> Customer | None:
+        """The locked customer whom the command names."""
+        ours = command.customer_id or self._ids.get(command.customer_external_id or "")
+        return self._customers.get(ours) if ours else None
+
+    def known(self, external_id: str | None) -> Transaction | None:
+        """The purchase that has this number already, be it from this very group."""
+        return self._known.get(external_id) if external_id else None
+
+    def add_purchase(self, transaction: Transaction) -> None:
+        """It is recorded."""
+        self._transactions.append(transaction)
+        self._known[transaction.external_id] = transaction
+
+    def add_credit(self, entry: Entry, lot: Lot, repaid_debt: int) -> None:
+        """It has earned points."""
+        self._entries.append(entry)
+        self._lots.append((lot, repaid_debt))
+
+    def change(self, customer: Customer) -> None:
+        """The customer from here on."""
+        self._customers[customer.id] = self._changed[customer.id] = customer
+
+    def write(self, store: LoyaltyStore) -> None:
+        """Store everything."""
+        store.insert_transactions(self._transactions)
+        store.insert_entries(self._entries)
+        store.insert_lots(self._lots)
+        store.update_balances(list(self._changed.values()))
+
+
+def _decided(book: _Book, emit: Emit, command: RecordPurchase) -> Purchase | Refused:
+    try:
+        return _decide(book, emit, command)
+    except Refused as refusal:
+        return refusal
+
+
+def _decide(book: _Book, emit: Emit, command: RecordPurchase) -> Purchase:
+    """Everything that may be refused comes before anything that changes the book."""
+    book.program.require_currency(command.currency)
+    occurred_at = _occurred_at(command, book.now)
+    customer = book.customer_of(command)
+    if customer is None:
+        raise _nobody(command)
+    known = book.known(command.external_id)
+    if known is not None:
+        return _same_purchase(known, command, customer)
+    points = book.program.earn.points_for(command.amount)
+    earned = credit(customer.balance, points)
+    transaction = _transaction(command, customer, points, occurred_at, book.now, book.ids)
+    book.add_purchase(transaction)
+    emit(customer.event("transaction.completed", {"transaction": _data(transaction), "points_earned": points}))
+    if points:
+        _earn(book, emit, customer, transaction, earned)
+    else:
+        book.change(replace(customer, event_sequence=customer.event_sequence + 1, updated_at=book.now))
+    return Purchase(transaction, replayed=False)
+
+
+def _earn(book: _Book, emit: Emit, customer: Customer, transaction: Transaction, earned: Credit) -> None:
     """Post the entry, its lot and the balance; say so."""
-    earned = credit(customer.balance, transaction.points_earned)
-    rules = ({"id": program.earn.id, "name": program.earn.name, "points": earned.points},)
+    earn = book.program.earn
     entry = Entry(
-        id=ids.new("led"),
+        id=book.ids.new("led"),
         customer_id=customer.id,
         sequence=customer.ledger_sequence + 1,
         type="earn",
@@ -109,21 +195,20 @@ def _earn(
         source_type="transaction",
         source_id=transaction.id,
         actor="api",
-        rules=rules,
+        rules=({"id": earn.id, "name": earn.name, "points": earned.points},),
         occurred_at=transaction.occurred_at,
-        created_at=now,
+        created_at=book.now,
     )
-    lot = _lot(entry, earned, program, ids)
-    store.insert_entry(entry)
-    store.insert_lot(lot, absorbed_by_debt=earned.repaid_debt)
+    lot = _lot(entry, earned, book.program, book.ids)
+    book.add_credit(entry, lot, earned.repaid_debt)
     after = replace(
         customer,
         balance=earned.balance,
         ledger_sequence=entry.sequence,
         event_sequence=customer.event_sequence + 2,
-        updated_at=now,
+        updated_at=book.now,
     )
-    store.update_balance(after)
+    book.change(after)
     emit(customer.event("points.earned", _earned_data(entry, lot, customer, after, transaction), number=2))
 
 
@@ -156,17 +241,9 @@ def _occurred_at(command: RecordPurchase, now: UnixMs) -> UnixMs:
     return command.occurred_at
 
 
-def _locked_customer(store: LoyaltyStore, command: RecordPurchase) -> Customer:
-    if command.customer_id is not None:
-        customer, param = store.lock_customer(command.account_id, command.customer_id), "customer_id"
-    else:
-        wanted = command.customer_external_id or ""
-        customer, param = store.lock_customer_by_external_id(command.account_id, wanted), "customer_external_id"
-    if customer is None:
-        raise NotFound(
-            f"There is no customer with this {param}; enrol it first.", code="customer_not_found", param=param
-        )
-    return customer
+def _nobody(command: RecordPurchase) -> NotFound:
+    param = "customer_external_id" if command.customer_id is None else "customer_id"
+    return NotFound(f"There is no customer with this {param}; enrol it first.", code="customer_not_found", param=param)
 
 
 def _same_purchase(known: Transaction, command: RecordPurchase, customer: Customer) -> Purchase:

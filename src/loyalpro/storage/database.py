@@ -23,6 +23,11 @@ class Database(Protocol):
         """Whether writes can be taken now."""
         ...
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether this process has the database to itself: then every other worker that it knows is dead."""
+        ...
+
     async def start(self) -> None:
         """Connect, refuse what is not safe, and check the version of the schema; an empty database is set up."""
         ...

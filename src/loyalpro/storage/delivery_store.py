@@ -2,14 +2,17 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from loyalpro.delivery.ports import Claimed, LaneRequest, Settlement, Survey, WorkerId
+from loyalpro.delivery.ports import Claims, LaneRequest, Settled, Settlement, Survey, WorkerId
 from loyalpro.kernel.clock import Clock, UnixMs
+from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
+from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
+from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -18,47 +21,64 @@ T = TypeVar("T")
 class DatabaseDeliveryStore:
     """Satisfies `delivery.ports.DeliveryStore` on either database."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
+    def __init__(self, database: Database, vault: Vault, clock: Clock, ids: IdFactory) -> None:
         self._database = database
         self._vault = vault
         self._clock = clock
+        self._ids = ids
 
     async def register(self, worker: WorkerId, *, ttl_ms: int) -> None:
         """Make the worker known."""
         host, pid, now = socket.gethostname(), os.getpid(), self._clock.now_ms()
-        await self._write(lambda tables: tables.register(worker, host=host, pid=pid, now=now, ttl_ms=ttl_ms))
+        await self._lease(lambda tables: tables.register(worker, host=host, pid=pid, now=now, ttl_ms=ttl_ms))
 
     async def renew(self, worker: WorkerId, *, ttl_ms: int) -> bool:
         """Push the end of the worker's leases out."""
         now = self._clock.now_ms()
-        return await self._write(lambda tables: tables.renew(worker, now=now, ttl_ms=ttl_ms))
+        return await self._lease(lambda tables: tables.renew(worker, now=now, ttl_ms=ttl_ms))
 
     async def release(self, worker: WorkerId) -> None:
         """Free what the worker holds and forget it."""
         now = self._clock.now_ms()
-        await self._write(lambda tables: tables.release(worker, now))
+        await self._lease(lambda tables: tables.release(worker, now))
 
     async def rescue(self, worker: WorkerId) -> frozenset[str]:
-        """Free what the dead held. On SQLite the lock file proves that every other worker is dead."""
+        """Free what the dead held. Where one process has the database to itself, every other worker is dead."""
         now = self._clock.now_ms()
-        if self._database.dialect == "sqlite":
-            return await self._write(lambda tables: tables.rescue_all_but(worker, now))
-        return await self._write(lambda tables: tables.rescue(now))
+        if self._database.exclusive:
+            return await self._lease(lambda tables: tables.rescue_all_but(worker, now))
+        return await self._lease(lambda tables: tables.rescue(now))
 
-    async def survey(self, now: UnixMs) -> Survey:
-        """Look over the lanes of all enabled endpoints."""
-        return await self._database.read(lambda connection: LeaseTables(connection, self._vault).survey(now))
+    async def disown(self, worker: WorkerId, *, keep: Collection[str]) -> None:
+        """Free what the worker holds without knowing."""
+        await self._lease(lambda tables: tables.disown(worker, keep))
 
-    async def claim(self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs) -> list[Claimed]:
+    async def survey(self, now: UnixMs, *, closing_since: UnixMs) -> Survey:
+        """Look over the lanes of all enabled endpoints that are owed something."""
+        return await self._database.read(
+            lambda connection: LaneTables(connection, self._vault).survey(now, closing_since)
+        )
+
+    async def claim(
+        self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, *, closing_since: UnixMs
+    ) -> Claims:
         """Lease due deliveries."""
-        return await self._write(lambda tables: tables.claim(worker, lanes, now))
 
-    async def settle(self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs) -> frozenset[str]:
+        def work(connection: Connection) -> Claims:
+            return LaneTables(connection, self._vault).claim(worker, lanes, now, closing_since)
+
+        return await self._database.write(work, lane="delivery")
+
+    async def settle(
+        self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
+    ) -> Settled:
         """Write what became of deliveries that are still the worker's."""
-        return await self._write(lambda tables: tables.settle(worker, settlements, now))
 
-    async def _write(self, work: Callable[[LeaseTables], T]) -> T:
-        def transaction(connection: Connection) -> T:
-            return work(LeaseTables(connection, self._vault))
+        def work(connection: Connection) -> Settled:
+            tables = SettlementTables(connection, self._ids)
+            return tables.settle(worker, settlements, now, longest_probe_s=longest_probe_s)
 
-        return await self._database.write(transaction, lane="delivery")
+        return await self._database.write(work, lane="delivery")
+
+    async def _lease(self, work: Callable[[LeaseTables], T]) -> T:
+        return await self._database.write(lambda connection: work(LeaseTables(connection)), lane="delivery")

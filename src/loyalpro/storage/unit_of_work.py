@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from loyalpro.events.outbox import Outbox
 from loyalpro.kernel.clock import Clock
-from loyalpro.kernel.errors import Refused
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
@@ -42,20 +41,6 @@ class UnitOfWork:
         self.endpoints = EndpointTables(connection, tools.vault)
         self.deliveries = DeliveryTables(connection)
         self.outbox = Outbox(self.events, tools.clock, tools.ids)
-
-    def attempt(self, work: Callable[["UnitOfWork"], T]) -> T | Refused:
-        """Do a part that may be refused: then nothing of it is left, neither rows nor events, and the rest goes on."""
-        emitted = self.outbox.mark()
-        self.connection.execute("SAVEPOINT part")
-        try:
-            result = work(self)
-        except Refused as refusal:
-            self.connection.execute("ROLLBACK TO SAVEPOINT part")
-            self.outbox.rewind(emitted)
-            return refusal
-        finally:
-            self.connection.execute("RELEASE SAVEPOINT part")
-        return result
 
 
 class Transactions:

@@ -7,8 +7,11 @@ from loyalpro.transport.signing import sign
 _USER_AGENT = f"LoyalPro-Webhooks/{__version__}"
 
 
-def sign_attempt(claimed: Claimed, *, timestamp_s: int) -> tuple[tuple[str, str], ...]:
-    """Signed at send time with every secret that is valid now, so a retry verifies after a rotation too."""
+def sign_attempt(claimed: Claimed, *, timestamp_s: int, primary: int) -> tuple[tuple[str, str], ...]:
+    """Signed at send time with every secret that is valid now, so a retry verifies after a rotation too.
+
+    `primary` is the index of the one secret that signs the plain header, which can carry only one.
+    """
     secrets = claimed.target.secrets
     return (
         ("Content-Type", "application/json"),
@@ -17,6 +20,6 @@ def sign_attempt(claimed: Claimed, *, timestamp_s: int) -> tuple[tuple[str, str]
         ("X-LoyalPro-Event-Type", claimed.event_type),
         ("X-LoyalPro-Delivery-Id", claimed.delivery_id),
         ("X-LoyalPro-Attempt", str(claimed.attempt_number)),
-        *sign(secrets, secrets[0], claimed.event_id, timestamp_s, claimed.body),
+        *sign(secrets, secrets[primary], claimed.event_id, timestamp_s, claimed.body),
         *claimed.target.headers,
     )

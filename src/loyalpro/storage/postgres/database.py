@@ -24,6 +24,7 @@ class PostgresDatabase:
     """Satisfies `Database`."""
 
     dialect: Dialect = "postgres"
+    exclusive = False
 
     def __init__(self, dsn: str, clock: Clock, migrations_folder: Path = MIGRATIONS) -> None:
         self._dsn = dsn

@@ -1,7 +1,7 @@
 """SQLite through apsw: the one library that may open the file."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
@@ -10,6 +10,14 @@ from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailabl
 from loyalpro.storage.connection import Dialect, Row
 
 _BUSY_MS = 10_000
+_MACHINE = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.BusyError,
+    apsw.CorruptError,
+)
 
 
 class SqliteConnection:
@@ -24,6 +32,7 @@ class SqliteConnection:
         except apsw.Error as error:
             raise StoreUnavailable(f"SQLite cannot open {path}: {error}.") from error
         self._cursor = self._database.cursor()
+        self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     def _configure(self, *, read_only: bool) -> None:
         database = self._database
@@ -41,7 +50,7 @@ class SqliteConnection:
 
     def begin(self) -> None:
         """Writers take the lock at once: one that waited until its first write could find the state it read gone."""
-        self.execute("BEGIN" if self._database.pragma("query_only") else "BEGIN IMMEDIATE")
+        self.execute(self._begin)
 
     def commit(self) -> None:
         """One fsync of the log."""
@@ -60,13 +69,17 @@ class SqliteConnection:
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
         """Run one statement."""
-        with _translated():
+        try:
             return self._cursor.execute(sql, tuple(params)).fetchall()
+        except _MACHINE as error:
+            raise _translated(error) from error
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for each row."""
-        with _translated():
+        try:
             self._cursor.executemany(sql, rows)
+        except _MACHINE as error:
+            raise _translated(error) from error
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; the rows it changed."""
@@ -75,16 +88,14 @@ class SqliteConnection:
 
     def run_script(self, sql: str) -> None:
         """Run a migration."""
-        with _translated():
+        try:
             self._cursor.execute(sql)
+        except _MACHINE as error:
+            raise _translated(error) from error
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(error: apsw.Error) -> StoreUnavailable:
     """SQLite's errors that are about the machine become ours; those about our SQL stay what they are: mistakes."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise DiskFull("The disk is full; nothing was written. Free some space: writing resumes by itself.") from error
-    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError, apsw.CorruptError) as error:
-        raise StoreUnavailable(f"The database cannot be used ({type(error).__name__}); nothing was written.") from error
+    if isinstance(error, apsw.FullError):
+        return DiskFull("The disk is full; nothing was written. Free some space: writing resumes by itself.")
+    return StoreUnavailable(f"The database cannot be used ({type(error).__name__}); nothing was written.")

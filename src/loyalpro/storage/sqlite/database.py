@@ -26,6 +26,7 @@ class SqliteDatabase:
     """Satisfies `Database`. One process at a time: leases, order and commits rely on it."""
 
     dialect: Dialect = "sqlite"
+    exclusive = True
 
     def __init__(self, path: Path, clock: Clock, migrations_folder: Path = MIGRATIONS) -> None:
         self._path = path

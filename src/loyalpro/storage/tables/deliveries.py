@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_status
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection, Row
 
 _COLUMNS = (
-    "d.id, d.account_id, d.endpoint_id, d.event_id, e.type, d.status, p.status, p.deleted_at, d.attempts, d.due_at,"
+    "d.id, d.account_id, d.endpoint_id, d.event_id, d.event_type, d.status, p.status, p.deleted_at, d.attempts, d.due_at,"
     " d.outcome, d.created_at, d.first_attempt_at, d.finished_at"
 )
-_TABLES = "deliveries d JOIN events e ON e.id = d.event_id JOIN endpoints p ON p.id = d.endpoint_id"
+_TABLES = "deliveries d JOIN endpoints p ON p.id = d.endpoint_id"
 
 _VISIBLE_AS = {
     DeliveryStatus.PENDING: "d.status = 'pending' AND p.deleted_at IS NULL AND p.status = 'enabled'",
@@ -92,7 +93,9 @@ class DeliveryTables:
             ("d.id < ?", before_id),
             ("d.endpoint_id = ?", wanted.endpoint_id),
             ("d.event_id = ?", wanted.event_id),
-            ("e.type = ?", wanted.type),
+            ("d.id >= ?", wanted.event_id and delivery_id(wanted.event_id, "")),
+            ("d.id < ?", wanted.event_id and delivery_id(wanted.event_id, "~")),
+            ("d.event_type = ?", wanted.type),
         ):
             if value is not None:
                 clauses.append(clause)

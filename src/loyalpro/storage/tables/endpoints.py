@@ -57,8 +57,8 @@ class EndpointTables:
         )
         sealed = self._vault.seal(secret, owner=sealed_owner(endpoint.account_id, endpoint.id))
         self._connection.execute(
-            "INSERT INTO endpoint_secrets (endpoint_id, version, sealed, created_at) VALUES (?, 1, ?, ?)",
-            (endpoint.id, sealed, endpoint.created_at),
+            "INSERT INTO endpoint_secrets (endpoint_id, version, sealed, created_at, promoted_at) VALUES (?, 1, ?, ?, ?)",
+            (endpoint.id, sealed, endpoint.created_at, endpoint.created_at),
         )
 
     def get(self, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:

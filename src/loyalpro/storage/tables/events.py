@@ -9,6 +9,10 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.endpoints import split_types
 
+_OWE = (
+    "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
+    " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
+)
 _COLUMNS = "id, account_id, type, customer_id, sequence, created_at, body"
 
 
@@ -47,23 +51,43 @@ class EventTables:
         )
 
     def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
-        """Store deliveries, due now."""
-        self._connection.execute_many(
-            "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, status, due_at, customer_id, sequence,"
-            " created_at) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
-            [
-                (
-                    each.delivery_id,
-                    each.event.account_id,
-                    each.endpoint_id,
-                    each.event.id,
-                    now,
-                    each.event.customer_id if each.ordered else None,
-                    each.event.sequence if each.ordered else None,
-                    now,
-                )
-                for each in owed
-            ],
+        """Store deliveries, due now, or in their turn where the endpoint wants a customer's events in order."""
+        behind: set[tuple[str, str]] = set()
+        self._connection.execute_many(_OWE, [self._owe_values(each, now, behind) for each in owed])
+
+    def _owe_values(self, owed: Owed, now: UnixMs, behind: set[tuple[str, str]]) -> tuple[object, ...]:
+        event = owed.event
+        due_at: UnixMs | None = now
+        if owed.ordered and event.customer_id is not None:
+            queue = (owed.endpoint_id, event.customer_id)
+            due_at = None if queue in behind or self._is_busy(*queue) else now
+            behind.add(queue)
+        in_order = (event.customer_id, event.sequence) if owed.ordered else (None, None)
+        return (
+            owed.delivery_id,
+            event.account_id,
+            owed.endpoint_id,
+            event.id,
+            event.type,
+            due_at,
+            *in_order,
+            now,
+        )
+
+    def _is_busy(self, endpoint_id: str, customer_id: str) -> bool:
+        """Whether an earlier event of the customer is still owed to the endpoint: then that one lets the next one go.
+
+        On PostgreSQL its row is kept from being settled until we have committed, so that whoever settles it sees what
+        comes behind it. One that is being settled right now is passed over: the new delivery is due at once, and the
+        claim's own look at the order holds it back for as long as is needed.
+        """
+        lock = " FOR SHARE SKIP LOCKED" if self._connection.dialect == "postgres" else ""
+        return bool(
+            self._connection.execute(
+                "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
+                f" ORDER BY sequence DESC LIMIT 1{lock}",
+                (endpoint_id, customer_id),
+            )
         )
 
     def get(self, account_id: str, event_id: str) -> Event | None:

@@ -1,8 +1,11 @@
 """Programmes, customers, purchases and the ledger. Satisfies `loyalty.ports.LoyaltyStore`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from typing import TypeVar
+
+from pydantic_core import to_json
 
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty.customers import Customer
@@ -10,6 +13,13 @@ from loyalpro.loyalty.ledger import Balance, Entry, Lot
 from loyalpro.loyalty.program import EarnRule, Program, Tier, default_program
 from loyalpro.loyalty.transactions import Transaction
 from loyalpro.storage.connection import Connection, Row
+
+T = TypeVar("T")
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
 
 _CUSTOMER = (
     "c.id, c.account_id, c.external_id, c.email, c.phone, c.name, c.metadata, c.status, c.tier_id, c.available, c.pending,"
@@ -24,6 +34,18 @@ _ENTRY = (
     " occurred_at, created_at, part, reverses_entry_id, reason_code, note"
 )
 _LOT = "id, customer_id, entry_id, original, remaining, earned_at, activates_at, expires_at, status, created_at"
+
+_INSERT_CUSTOMER = f"INSERT INTO customers ({_CUSTOMER.replace('c.', '')}) VALUES ({_marks(18)}) ON CONFLICT DO NOTHING"
+_INSERT_TRANSACTION = f"INSERT INTO transactions ({_TRANSACTION}) VALUES ({_marks(15)})"
+_INSERT_ENTRY = f"INSERT INTO ledger_entries ({_ENTRY}) VALUES ({_marks(17)})"
+_INSERT_LOT = f"INSERT INTO lots ({_LOT}) VALUES ({_marks(10)})"
+_INSERT_ALLOCATION = "INSERT INTO allocations (entry_id, lot_id, points) VALUES (?, ?, ?)"
+_UPDATE_BALANCES = """
+UPDATE customers SET available = v.column2, pending = v.column3, debt = v.column4, lifetime_earned = v.column5,
+    lifetime_redeemed = v.column6, ledger_sequence = v.column7, event_sequence = v.column8, updated_at = v.column9
+FROM (VALUES {rows}) AS v
+WHERE customers.id = v.column1
+"""
 
 
 class LoyaltyTables:
@@ -57,7 +79,7 @@ class LoyaltyTables:
         balance = customer.balance
         return (
             self._connection.change(
-                f"INSERT INTO customers ({_CUSTOMER.replace('c.', '')}) VALUES ({_marks(18)}) ON CONFLICT DO NOTHING",
+                _INSERT_CUSTOMER,
                 (
                     customer.id,
                     customer.account_id,
@@ -86,9 +108,25 @@ class LoyaltyTables:
         """The customer as it is now; on SQLite the whole database is ours already."""
         return self._customer("c.account_id = ? AND c.id = ?", (account_id, customer_id), self._for_update)
 
-    def lock_customer_by_external_id(self, account_id: str, external_id: str) -> Customer | None:
-        """The same, by the merchant's own id."""
-        return self._customer("c.account_id = ? AND c.external_id = ?", (account_id, external_id), self._for_update)
+    def lock_customers(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
+        """Those that there are, locked in the order of their ids."""
+        return self._lock_all(account_id, "c.id", customer_ids)
+
+    def lock_customers_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Customer]:
+        """The same, by the merchant's own ids."""
+        return self._lock_all(account_id, "c.external_id", external_ids)
+
+    def _lock_all(self, account_id: str, column: str, wanted: Collection[str]) -> list[Customer]:
+        if not wanted:
+            return []
+        padded = _padded(wanted)
+        rows = self._connection.execute(
+            f"SELECT {_CUSTOMER} FROM customers c WHERE c.account_id = ? AND {column} IN ({_marks(len(padded))})"
+            f" ORDER BY c.id{self._for_update}",
+            (account_id, *padded),
+        )
+        program = self.program(account_id)
+        return [_customer(row, program) for row in rows]
 
     def list_customers(
         self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
@@ -120,23 +158,14 @@ class LoyaltyTables:
         )
         return True
 
-    def update_balance(self, customer: Customer) -> None:
+    def update_balances(self, customers: Sequence[Customer]) -> None:
         """Store points and sequences."""
-        balance = customer.balance
+        if not customers:
+            return
+        rows = _padded([_balance_values(each) for each in customers])
         self._connection.execute(
-            "UPDATE customers SET available = ?, pending = ?, debt = ?, lifetime_earned = ?, lifetime_redeemed = ?,"
-            " ledger_sequence = ?, event_sequence = ?, updated_at = ? WHERE id = ?",
-            (
-                balance.available,
-                balance.pending,
-                balance.debt,
-                balance.lifetime_earned,
-                balance.lifetime_redeemed,
-                customer.ledger_sequence,
-                customer.event_sequence,
-                customer.updated_at,
-                customer.id,
-            ),
+            _UPDATE_BALANCES.format(rows=", ".join([f"({_marks(9)})"] * len(rows))),
+            [value for row in rows for value in row],
         )
 
     def _customer(self, where: str, params: Sequence[object], suffix: str = "") -> Customer | None:
@@ -145,36 +174,27 @@ class LoyaltyTables:
 
     # -- purchases ---------------------------------------------------------------------------------------------------
 
-    def insert_transaction(self, transaction: Transaction) -> None:
-        """Store a purchase."""
-        self._connection.execute(
-            f"INSERT INTO transactions ({_TRANSACTION}) VALUES ({_marks(15)})",
-            (
-                transaction.id,
-                transaction.account_id,
-                transaction.customer_id,
-                transaction.external_id,
-                transaction.status,
-                transaction.currency,
-                transaction.amount,
-                json.dumps(transaction.items),
-                transaction.channel,
-                transaction.location_id,
-                transaction.employee_id,
-                json.dumps(transaction.metadata),
-                transaction.points_earned,
-                transaction.occurred_at,
-                transaction.created_at,
-            ),
-        )
+    def insert_transactions(self, transactions: Sequence[Transaction]) -> None:
+        """Store purchases."""
+        self._connection.execute_many(_INSERT_TRANSACTION, [_transaction_values(each) for each in transactions])
 
     def get_transaction(self, account_id: str, transaction_id: str) -> Transaction | None:
         """One purchase."""
-        return self._transaction("account_id = ? AND id = ?", (account_id, transaction_id))
+        rows = self._connection.execute(
+            f"SELECT {_TRANSACTION} FROM transactions WHERE account_id = ? AND id = ?", (account_id, transaction_id)
+        )
+        return _transaction(rows[0]) if rows else None
 
-    def transaction_by_external_id(self, account_id: str, external_id: str) -> Transaction | None:
-        """The purchase that has this number already."""
-        return self._transaction("account_id = ? AND external_id = ?", (account_id, external_id))
+    def transactions_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
+        """The purchases that have these numbers already."""
+        if not external_ids:
+            return []
+        padded = _padded(external_ids)
+        rows = self._connection.execute(
+            f"SELECT {_TRANSACTION} FROM transactions WHERE account_id = ? AND external_id IN ({_marks(len(padded))})",
+            (account_id, *padded),
+        )
+        return [_transaction(row) for row in rows]
 
     def list_transactions(
         self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
@@ -191,59 +211,18 @@ class LoyaltyTables:
         )
         return [_transaction(row) for row in rows]
 
-    def _transaction(self, where: str, params: Sequence[object]) -> Transaction | None:
-        rows = self._connection.execute(f"SELECT {_TRANSACTION} FROM transactions WHERE {where}", params)
-        return _transaction(rows[0]) if rows else None
-
     # -- the ledger --------------------------------------------------------------------------------------------------
 
-    def insert_entry(self, entry: Entry) -> None:
+    def insert_entries(self, entries: Sequence[Entry]) -> None:
         """Append to the ledger."""
-        self._connection.execute(
-            f"INSERT INTO ledger_entries ({_ENTRY}) VALUES ({_marks(17)})",
-            (
-                entry.id,
-                entry.customer_id,
-                entry.sequence,
-                entry.type,
-                entry.points,
-                entry.balance_after,
-                entry.pending_after,
-                entry.source_type,
-                entry.source_id,
-                entry.actor,
-                json.dumps(entry.rules),
-                entry.occurred_at,
-                entry.created_at,
-                entry.part,
-                entry.reverses_entry_id,
-                entry.reason_code,
-                entry.note,
-            ),
-        )
+        self._connection.execute_many(_INSERT_ENTRY, [_entry_values(each) for each in entries])
 
-    def insert_lot(self, lot: Lot, *, absorbed_by_debt: int) -> None:
-        """Store a credit's lot, and what of it repaid debt at once."""
-        self._connection.execute(
-            f"INSERT INTO lots ({_LOT}) VALUES ({_marks(10)})",
-            (
-                lot.id,
-                lot.customer_id,
-                lot.entry_id,
-                lot.original,
-                lot.remaining,
-                lot.earned_at,
-                lot.activates_at,
-                lot.expires_at,
-                lot.status,
-                lot.created_at,
-            ),
+    def insert_lots(self, lots: Sequence[tuple[Lot, int]]) -> None:
+        """Store the lots of credits, each with what of it repaid debt at once."""
+        self._connection.execute_many(_INSERT_LOT, [_lot_values(lot) for lot, _ in lots])
+        self._connection.execute_many(
+            _INSERT_ALLOCATION, [(lot.entry_id, lot.id, absorbed) for lot, absorbed in lots if absorbed]
         )
-        if absorbed_by_debt:
-            self._connection.execute(
-                "INSERT INTO allocations (entry_id, lot_id, points) VALUES (?, ?, ?)",
-                (lot.entry_id, lot.id, absorbed_by_debt),
-            )
 
     def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
         """Ledger entries, newest first."""
@@ -268,12 +247,90 @@ def _where(*conditions: tuple[str, object]) -> tuple[str, list[object]]:
     return " AND ".join(clause for clause, _ in wanted), [value for _, value in wanted]
 
 
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
+def _padded(values: Collection[T]) -> list[T]:
+    """The last value repeated up to a power of two: statements of a dozen lengths are prepared once and found again."""
+    listed = list(values)
+    return listed + listed[-1:] * ((1 << (len(listed) - 1).bit_length()) - len(listed))
+
+
+def _json(value: object) -> str:
+    return to_json(value).decode()
 
 
 def _details(customer: Customer) -> tuple[object, ...]:
-    return customer.external_id, customer.email, customer.phone, customer.name, json.dumps(customer.metadata)
+    return customer.external_id, customer.email, customer.phone, customer.name, _json(customer.metadata)
+
+
+def _balance_values(customer: Customer) -> tuple[object, ...]:
+    balance = customer.balance
+    return (
+        customer.id,
+        balance.available,
+        balance.pending,
+        balance.debt,
+        balance.lifetime_earned,
+        balance.lifetime_redeemed,
+        customer.ledger_sequence,
+        customer.event_sequence,
+        customer.updated_at,
+    )
+
+
+def _transaction_values(transaction: Transaction) -> tuple[object, ...]:
+    return (
+        transaction.id,
+        transaction.account_id,
+        transaction.customer_id,
+        transaction.external_id,
+        transaction.status,
+        transaction.currency,
+        transaction.amount,
+        _json(transaction.items),
+        transaction.channel,
+        transaction.location_id,
+        transaction.employee_id,
+        _json(transaction.metadata),
+        transaction.points_earned,
+        transaction.occurred_at,
+        transaction.created_at,
+    )
+
+
+def _entry_values(entry: Entry) -> tuple[object, ...]:
+    return (
+        entry.id,
+        entry.customer_id,
+        entry.sequence,
+        entry.type,
+        entry.points,
+        entry.balance_after,
+        entry.pending_after,
+        entry.source_type,
+        entry.source_id,
+        entry.actor,
+        _json(entry.rules),
+        entry.occurred_at,
+        entry.created_at,
+        entry.part,
+        entry.reverses_entry_id,
+        entry.reason_code,
+        entry.note,
+    )
+
+
+def _lot_values(lot: Lot) -> tuple[object, ...]:
+    return (
+        lot.id,
+        lot.customer_id,
+        lot.entry_id,
+        lot.original,
+        lot.remaining,
+        lot.earned_at,
+        lot.activates_at,
+        lot.expires_at,
+        lot.status,
+        lot.created_at,
+    )
 
 
 def _customer(row: Row, program: Program) -> Customer:

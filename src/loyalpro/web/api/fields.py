@@ -1,5 +1,6 @@
 """The kinds of fields that requests are made of, each with its limits and the reason it gives when they are broken."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -16,6 +17,7 @@ MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_METADATA_DEPTH: Final = 16
 MAX_AMOUNT: Final = 10**12 - 1
 PAGE: Final = 100
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _LAST_INSTANT: Final = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z; the first is 1970-01-01."""
 
@@ -28,7 +30,7 @@ class Body(BaseModel):
 
 def _plain(text: str) -> str:
     """One line of text that every receiver, terminal and database can hold."""
-    if any(ord(character) < ord(" ") or character == "\x7f" for character in text):
+    if _CONTROL.search(text):
         raise PydanticCustomError("control_character", "Control characters are not allowed here")
     return text
 

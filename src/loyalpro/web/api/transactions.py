@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
-from loyalpro.loyalty.transactions import RecordPurchase, record_purchase, transaction_view
+from loyalpro.loyalty.transactions import Purchase, RecordPurchase, record_purchase, record_purchases, transaction_view
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
     Amount,
@@ -43,6 +43,10 @@ class ItemBody(Body):
     category: ShortText | None = None
     quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     amount: Amount
+
+    def stated(self) -> dict[str, Any]:
+        """The fields that were not left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class CreateTransaction(Body):
@@ -88,8 +92,10 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
     commands = [_parsed(account_id, each) for each in body.transactions]
 
     def work(unit: UnitOfWork) -> Reply:
-        results = [_result(_record(unit, each)) for each in commands]
-        return Reply(200, {"data": [{"index": index} | result for index, result in enumerate(results)]})
+        good = [each for each in commands if isinstance(each, RecordPurchase)]
+        recorded = iter(record_purchases(unit.loyalty, unit.outbox.emit, account_id, good, now=unit.now, ids=unit.ids))
+        outcomes = [next(recorded) if isinstance(each, RecordPurchase) else each for each in commands]
+        return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
     return await commit(request, account_id, work)
 
@@ -130,7 +136,7 @@ def _command(account_id: str, body: CreateTransaction) -> RecordPurchase:
             param="customer_id",
         )
     check_metadata(body.metadata)
-    items = [each.model_dump(exclude_none=True) for each in body.items]
+    items = [each.stated() for each in body.items]
     require_stable(items, param="items", max_depth=4, max_bytes=_MAX_ITEMS_BYTES)
     return RecordPurchase(
         account_id=account_id,
@@ -159,15 +165,7 @@ def _parsed(account_id: str, raw: Any) -> RecordPurchase | Refused:
         return refusal
 
 
-def _record(unit: UnitOfWork, command: RecordPurchase | Refused) -> Any:
-    if isinstance(command, Refused):
-        return command
-    return unit.attempt(
-        lambda part: record_purchase(part.loyalty, part.outbox.emit, command, now=part.now, ids=part.ids)
-    )
-
-
-def _result(outcome: Any) -> dict[str, Any]:
+def _result(outcome: Purchase | Refused) -> dict[str, Any]:
     if isinstance(outcome, Refused):
         status = status_of(outcome)
         error = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}

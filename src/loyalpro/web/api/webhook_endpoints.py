@@ -14,6 +14,7 @@ from loyalpro.events.outbox import Owed
 from loyalpro.events.samples import sample
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput, NotFound
+from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.transport.custom_headers import validate_custom_headers
@@ -168,10 +169,10 @@ async def send_test(
         endpoint = _existing(unit, account_id, endpoint_id)
         new = NewEvent(account_id, type_, None, None, sample(type_, unit.now))
         event = seal(new, event_id=unit.ids.new("evt"), now=unit.now)
-        delivery_id = unit.ids.new("dlv")
         unit.events.append([(event, 1)], test=True)
-        unit.events.owe([Owed(delivery_id, endpoint.id, event, ordered=False)], unit.now)
-        delivery = unit.deliveries.get(account_id, delivery_id)
+        sent = delivery_id(event.id, endpoint.id)
+        unit.events.owe([Owed(sent, endpoint.id, event, ordered=False)], unit.now)
+        delivery = unit.deliveries.get(account_id, sent)
         assert delivery is not None
         return Reply(202, delivery_view(delivery))
 

@@ -1,0 +1,113 @@
+"""Ingest alone: from a purchase over HTTP to its events and what they are owed, durable. Nothing is sent meanwhile."""
+
+import http.client
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from bench.end_to_end import customers
+from bench.server import API_KEY, Server
+
+BATCH = 500
+CLIENTS = 8
+_CUSTOMERS = 1_000
+_EVENTS_PER_PURCHASE = 2
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Events a second, and what each cost the server."""
+
+    per_s: float
+    cpu_us_each: float
+
+
+@dataclass
+class IngestRounds:
+    """The same work, several times over."""
+
+    batches: list[Ingest] = field(default_factory=list)
+    singles: list[Ingest] = field(default_factory=list)
+
+
+class IngestBench:
+    """A server with one endpoint that is owed everything but paused, and customers who buy in turn."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        client = server.client()
+        client.call(
+            "POST", "/v1/webhook_endpoints", {"url": "https://localhost:9/", "events": ["*"], "status": "paused"}
+        )
+        self._buyers = customers(client, _CUSTOMERS)
+        self._numbers = iter(range(10**9))
+        self.rounds = IngestRounds()
+
+    def round(self, purchases: int) -> None:
+        """So many purchases in batches, then a fifth of that one by one."""
+        batches = [self._purchases(BATCH) for _ in range(max(1, purchases // BATCH))]
+        bodies = [json.dumps({"transactions": batch}).encode() for batch in batches]
+        self.rounds.batches.append(self._measured("/v1/transactions/batch", bodies, BATCH, clients=1))
+        singles = [json.dumps(each).encode() for each in self._purchases(purchases // 5)]
+        self.rounds.singles.append(self._measured("/v1/transactions", singles, 1, clients=CLIENTS))
+
+    def _purchases(self, count: int) -> list[dict[str, object]]:
+        return [self._purchase(next(self._numbers)) for _ in range(count)]
+
+    def _purchase(self, number: int) -> dict[str, object]:
+        return {
+            "customer_id": self._buyers[number % _CUSTOMERS],
+            "external_id": f"receipt-{number}",
+            "amount": 5_600,
+            "currency": "EUR",
+            "items": [{"sku": "TEA-250", "quantity": 2, "amount": 2_800}],
+            "channel": "pos",
+            "location_id": "store-7",
+            "metadata": {"till": 4},
+        }
+
+    def _measured(self, path: str, bodies: Sequence[bytes], purchases_each: int, *, clients: int) -> Ingest:
+        cpu_s, began_s = self._server.cpu_s(), time.perf_counter()
+        left = iter(bodies)
+        shops = [threading.Thread(target=self._shop, args=(path, left)) for _ in range(clients)]
+        for each in shops:
+            each.start()
+        for each in shops:
+            each.join()
+        elapsed_s, cpu_s = time.perf_counter() - began_s, self._server.cpu_s() - cpu_s
+        events = len(bodies) * purchases_each * _EVENTS_PER_PURCHASE
+        return Ingest(events / elapsed_s, cpu_s / events * 1e6)
+
+    def _shop(self, path: str, bodies: Iterator[bytes]) -> None:
+        """One keep-alive connection that posts what is left, until nothing is. `next` on a list's iterator is atomic."""
+        connection = http.client.HTTPConnection(urlsplit(self._server.address).netloc, timeout=120)
+        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
+        for body in bodies:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            answer = response.read()
+            if response.status not in (200, 201) or b'"error":' in answer:
+                raise RuntimeError(f"a purchase was refused: {answer[:500]!r}")
+        connection.close()
+
+
+def rows(rounds: IngestRounds) -> str:
+    """Lines for the table of results: medians."""
+    batches, singles = _medians(rounds.batches), _medians(rounds.singles)
+    return (
+        f"| ingest alone, batches of {BATCH}: events/s, server CPU for each (median of {len(rounds.batches)}) "
+        f"| {batches.per_s:,.0f}, {batches.cpu_us_each:,.0f} us |\n"
+        f"| ingest alone, single posts from {CLIENTS} clients: events/s, server CPU for each "
+        f"| {singles.per_s:,.0f}, {singles.cpu_us_each:,.0f} us |\n"
+    )
+
+
+def _medians(measured: Sequence[Ingest]) -> Ingest:
+    def middle(of: Callable[[Ingest], float]) -> float:
+        return statistics.median(of(each) for each in measured)
+
+    return Ingest(middle(lambda each: each.per_s), middle(lambda each: each.cpu_us_each))

@@ -1,0 +1,262 @@
+"""All lanes of a process: which of them may be asked for work now, in fair turns, and when the next one will be.
+
+Three bounds keep everybody's deliveries flowing. An account may take half of the places that the others leave, so there
+are always some for one more. Lanes whose last attempt did not succeed share three quarters of all places, so thousands
+of endpoints that hang leave room for those that answer. And a destination host has a width of its own, whoever's
+endpoints point to it, so that nobody can turn us against a third party.
+"""
+
+import heapq
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from loyalpro.delivery.breaker import Health
+from loyalpro.delivery.lane import Destination, Lane
+from loyalpro.delivery.ports import Claim, Claims, LaneRequest, Settlement, Survey, Target
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.kernel.clock import UnixMs
+
+_LANES_A_TURN = 64
+_CLAIMS_A_LANE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be under way at once: in all, to one endpoint, to one host. Workers divide the last two."""
+
+    in_flight: int = 5_000
+    lane_width: int = 64
+    host_width: int = 256
+
+    @property
+    def unproven(self) -> int:
+        """How much of it by lanes whose last attempt did not succeed."""
+        return self.in_flight * 3 // 4
+
+
+@dataclass(slots=True)
+class _Account:
+    """One account's lanes that can be asked now, first come first served, and what it has under way."""
+
+    in_flight: int = 0
+    ready: dict[str, Lane] = field(default_factory=dict)
+
+
+class Lanes:
+    """What this process knows of the work there is. The database knows better: a survey corrects it."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._share = 1
+        self._lanes: dict[str, Lane] = {}
+        self._accounts: dict[str, _Account] = {}
+        self._destinations: dict[str, Destination] = {}
+        self._unknown: dict[str, bool] = {}
+        self._alarms: list[tuple[UnixMs, str]] = []
+        self.in_flight = 0
+        self._unproven = 0
+
+    # -- what there is to do -------------------------------------------------------------------------------------------
+
+    def hint(self, endpoint_ids: Iterable[str], now: UnixMs, *, urgent: bool = False) -> None:
+        """These endpoints are owed something new; `urgent`: by hand, so that no breaker may hold it back."""
+        for endpoint_id in endpoint_ids:
+            lane = self._lanes.get(endpoint_id)
+            if lane is None:
+                self._unknown[endpoint_id] = urgent or self._unknown.get(endpoint_id, False)
+            else:
+                lane.due_at = now
+                lane.urgent |= urgent
+                self._schedule(lane, now)
+
+    def survey(self, survey: Survey, now: UnixMs) -> None:
+        """Believe the database: what is owed, to whom, and with how many workers the limits are shared."""
+        self._share = max(1, survey.workers)
+        owing = {state.target.endpoint_id: state for state in survey.lanes}
+        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in owing and not lane.in_flight]:
+            self._forget(self._lanes[endpoint_id])
+        for state in owing.values():
+            lane = self._known(state.target, now)
+            lane.due_at, lane.urgent = state.due_at, state.urgent
+            self._schedule(lane, now)
+
+    def requests(self, now: UnixMs) -> list[LaneRequest]:
+        """What to claim now: accounts take turns, and so do the lanes of each."""
+        self._ring(now)
+        free = self._bounds.in_flight - self.in_flight
+        requests = [
+            LaneRequest(endpoint_id, 1, Claim.URGENT if urgent else Claim.DUE)
+            for endpoint_id, urgent in itertools.islice(self._unknown.items(), min(max(free, 0), _LANES_A_TURN))
+        ]
+        free -= len(requests)
+        while free > 0 and len(requests) < _LANES_A_TURN:
+            asked = self._round(now, free, _LANES_A_TURN - len(requests))
+            if not asked:
+                break
+            requests += asked
+            free -= sum(each.room for each in asked)
+        return requests
+
+    def next_at(self, now: UnixMs) -> UnixMs | None:
+        """When something is to be done next, as far as is known; None: when something happens."""
+        if self._unknown or any(account.ready for account in self._accounts.values()):
+            return now if self.in_flight < self._bounds.in_flight else None
+        return self._alarms[0][0] if self._alarms else None
+
+    # -- what is being done --------------------------------------------------------------------------------------------
+
+    def claimed(self, requests: Sequence[LaneRequest], claims: Claims, now: UnixMs) -> None:
+        """Take note of what a claim brought: a lane that got all it asked for has more."""
+        counts: dict[str, int] = {}
+        for each in claims.claimed:
+            counts[each.target.endpoint_id] = counts.get(each.target.endpoint_id, 0) + 1
+        for request in requests:
+            self._unknown.pop(request.endpoint_id, None)
+            target = claims.targets.get(request.endpoint_id)
+            if target is None:
+                self._gone(request.endpoint_id)
+                continue
+            lane = self._known(target, now)
+            count = counts.get(request.endpoint_id, 0)
+            full = count >= request.room
+            lane.due_at = now if full or lane.urgent else None
+            lane.urgent &= full
+            self._start(lane, count)
+            self._schedule(lane, now)
+
+    def finished(self, settlement: Settlement, now: UnixMs) -> None:
+        """One delivery is settled, or its lease was lost: there is room again."""
+        lane = self._lanes[settlement.claimed.target.endpoint_id]
+        self._end(lane, succeeded=settlement.succeeded)
+        if settlement.due_at is not None and settlement.status is DeliveryStatus.PENDING:
+            lane.due_at = settlement.due_at if lane.due_at is None else min(lane.due_at, settlement.due_at)
+        if settlement.claimed.customer_id is not None:
+            lane.due_at = now  # the next of this customer's may go
+        self._schedule(lane, now)
+        self._admit(lane.destination, now)
+
+    def abandoned(self, endpoint_id: str, now: UnixMs) -> None:
+        """One delivery was given up before anything became of it."""
+        lane = self._lanes[endpoint_id]
+        self._end(lane, succeeded=False)
+        self._schedule(lane, now)
+
+    def learned(self, health: Mapping[str, Health], now: UnixMs) -> None:
+        """What the last attempts have shown of these endpoints."""
+        for endpoint_id, each in health.items():
+            lane = self._lanes.get(endpoint_id)
+            if lane is not None:
+                lane.refresh(replace(lane.target, health=each), now, share=self._share)
+                self._schedule(lane, now)
+
+    # -- one lane ------------------------------------------------------------------------------------------------------
+
+    def _known(self, target: Target, now: UnixMs) -> Lane:
+        lane = self._lanes.get(target.endpoint_id)
+        if lane is None:
+            width = max(1, self._bounds.lane_width // self._share)
+            lane = Lane(target, self._destination(target.host), width)
+            self._lanes[target.endpoint_id] = lane
+        elif lane.target.host != target.host:
+            lane.destination.in_flight -= lane.in_flight
+            lane.destination = self._destination(target.host)
+            lane.destination.in_flight += lane.in_flight
+        lane.refresh(target, now, share=self._share)
+        return lane
+
+    def _destination(self, host: str) -> Destination:
+        width = max(1, self._bounds.host_width // self._share)
+        found = self._destinations.setdefault(host, Destination(width))
+        found.width = width
+        return found
+
+    def _schedule(self, lane: Lane, now: UnixMs) -> None:
+        """Put the lane where it belongs: to be asked now, at a time, or when something happens to it."""
+        ready = self._account(lane).ready
+        at = lane.ready_at(now)
+        if at is None or at > now:
+            ready.pop(lane.endpoint_id, None)
+        else:
+            ready.setdefault(lane.endpoint_id, lane)
+        if at is not None and at > now and lane.alarm_at != at:
+            lane.alarm_at = at
+            heapq.heappush(self._alarms, (at, lane.endpoint_id))
+
+    def _ring(self, now: UnixMs) -> None:
+        """Look again at the lanes whose time has come."""
+        while self._alarms and self._alarms[0][0] <= now:
+            at, endpoint_id = heapq.heappop(self._alarms)
+            lane = self._lanes.get(endpoint_id)
+            if lane is not None and lane.alarm_at == at:
+                lane.alarm_at = None
+                self._schedule(lane, now)
+
+    def _round(self, now: UnixMs, free: int, most: int) -> list[LaneRequest]:
+        """One lane of each account that has one ready; whoever was asked goes to the end of its queue."""
+        asked: list[LaneRequest] = []
+        for account_id in [id_ for id_, account in self._accounts.items() if account.ready][:most]:
+            account = self._accounts.pop(account_id)
+            self._accounts[account_id] = account
+            endpoint_id, lane = next(iter(account.ready.items()))
+            del account.ready[endpoint_id]
+            request = lane.ask(now, min(free, self._allowance(account, lane), _CLAIMS_A_LANE))
+            if request is not None:
+                asked.append(request)
+                free -= request.room
+            elif lane.destination.is_full:
+                lane.destination.waiting[endpoint_id] = lane
+            if free <= 0:
+                break
+        return asked
+
+    def _allowance(self, account: _Account, lane: Lane) -> int:
+        others = self.in_flight - account.in_flight
+        fair = (self._bounds.in_flight - others) // 2 - account.in_flight
+        return fair if lane.proven else min(fair, self._bounds.unproven - self._unproven)
+
+    def _admit(self, destination: Destination, now: UnixMs) -> None:
+        """There is room at a host again: whoever waits for it may ask."""
+        if destination.waiting and not destination.is_full:
+            waiting, destination.waiting = destination.waiting, {}
+            for lane in waiting.values():
+                self._schedule(lane, now)
+
+    def _start(self, lane: Lane, count: int) -> None:
+        self.in_flight += count
+        self._account(lane).in_flight += count
+        self._unproven += 0 if lane.proven else count
+        lane.started(count)
+
+    def _end(self, lane: Lane, *, succeeded: bool) -> None:
+        self.in_flight -= 1
+        self._account(lane).in_flight -= 1
+        self._unproven -= 0 if lane.proven else lane.in_flight
+        lane.finished(succeeded=succeeded)
+        self._unproven += 0 if lane.proven else lane.in_flight
+
+    def _gone(self, endpoint_id: str) -> None:
+        """It is not enabled: nothing is due until somebody says otherwise."""
+        lane = self._lanes.get(endpoint_id)
+        if lane is not None:
+            lane.due_at = None
+
+    def _forget(self, lane: Lane) -> None:
+        del self._lanes[lane.endpoint_id]
+        lane.destination.waiting.pop(lane.endpoint_id, None)
+        if not lane.destination.in_flight and not lane.destination.waiting:
+            self._destinations.pop(lane.target.host, None)
+        account = self._account(lane)
+        account.ready.pop(lane.endpoint_id, None)
+        if not account.ready and not account.in_flight:
+            self._accounts.pop(lane.target.account_id, None)
+
+    def _account(self, lane: Lane) -> _Account:
+        return self._accounts.setdefault(lane.target.account_id, _Account())
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def __repr__(self) -> str:
+        busy: Collection[Lane] = [lane for lane in self._lanes.values() if lane.in_flight or lane.due_at is not None]
+        return f"<Lanes: {self.in_flight}/{self._bounds.in_flight} | {' '.join(map(repr, busy))}>"

@@ -1,0 +1,102 @@
+"""This process among the workers: known by a name that is never used again, alive as long as it says so in time."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from loyalpro.delivery.ports import DeliveryStore, WorkerId
+from loyalpro.kernel.clock import MS_PER_S, Clock
+from loyalpro.kernel.errors import StoreError
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """A worker that has been silent for `ttl_s` is given up. Together they bound how long a dead one's work lies still."""
+
+    ttl_s: float = 9.0
+    renew_s: float = 2.0
+
+
+class Membership:
+    """Enlists, renews, and frees what workers held that have fallen silent."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        clock: Clock,
+        new_worker_id: Callable[[], WorkerId],
+        on_freed: Callable[[frozenset[str]], None],
+        times: LeaseTimes,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_worker_id = new_worker_id
+        self._on_freed = on_freed
+        self._times = times
+        self._never = asyncio.Event()
+        self._renewing = asyncio.Lock()
+        self._valid_until_s = 0.0
+        self._log = structlog.get_logger("delivery")
+        self.worker: WorkerId = ""
+
+    async def holds(self, worker: WorkerId) -> bool:
+        """Whether what was leased under this name is still ours; after a long pause of this process, the store knows."""
+        while self._clock.monotonic_s() >= self._valid_until_s:
+            async with self._renewing:
+                try:
+                    await self._renew()
+                except StoreError:
+                    await self._clock.wait(self._never, _FIRST_PAUSE_S)
+        return worker == self.worker
+
+    async def enlist(self) -> None:
+        """Become known under a new name, and free what others have left behind."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            worker, began_s = self._new_worker_id(), self._clock.monotonic_s()
+            try:
+                await self._store.register(worker, ttl_ms=self._ttl_ms)
+                self.worker, self._valid_until_s = worker, began_s + self._times.ttl_s
+                self._on_freed(await self._store.rescue(worker))
+            except StoreError as error:
+                self._log.warning("register_failed", code=error.code)
+                await self._clock.wait(self._never, pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            else:
+                return
+
+    async def run(self) -> None:
+        """Keep our leases alive, until cancelled."""
+        while True:
+            await self._clock.wait(self._never, self._times.renew_s)
+            try:
+                async with self._renewing:
+                    await self._renew()
+                self._on_freed(await self._store.rescue(self.worker))
+            except StoreError as error:
+                self._log.warning("heartbeat_failed", code=error.code)
+
+    async def leave(self) -> None:
+        """Give up everything that is still held: it goes out again, from here or elsewhere, with the same id."""
+        self._valid_until_s = 0.0
+        try:
+            await self._store.release(self.worker)
+        except StoreError as error:
+            self._log.warning("release_failed", code=error.code)
+
+    async def _renew(self) -> None:
+        began_s = self._clock.monotonic_s()
+        if await self._store.renew(self.worker, ttl_ms=self._ttl_ms):
+            self._valid_until_s = began_s + self._times.ttl_s
+        else:
+            self._log.warning("leases_taken", worker=self.worker)
+            await self.enlist()
+
+    @property
+    def _ttl_ms(self) -> int:
+        return round(self._times.ttl_s * MS_PER_S)

@@ -1,0 +1,197 @@
+"""What is owed to whom: the survey of all lanes, and the claim that leases due deliveries."""
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from loyalpro.delivery.breaker import HEALTHY, Health
+from loyalpro.delivery.ports import Claim, Claimed, Claims, Fallback, LaneRequest, LaneState, Survey, Target, WorkerId
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.tables.endpoints import sealed_owner
+from loyalpro.storage.tables.health import HEALTH_COLUMNS, begin_probe, health_from
+from loyalpro.storage.vault import Vault
+
+T = TypeVar("T")
+
+_UNLEASED = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"
+
+# From one endpoint that is owed something to the next, a probe of the index each: those that are owed nothing cost nothing.
+_LANES = f"""
+WITH RECURSIVE lanes (endpoint_id) AS (
+    SELECT MIN(endpoint_id) FROM deliveries WHERE status = 'pending' AND due_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT MIN(d.endpoint_id) FROM deliveries d
+            WHERE d.status = 'pending' AND d.due_at IS NOT NULL AND d.endpoint_id > lanes.endpoint_id)
+    FROM lanes WHERE lanes.endpoint_id IS NOT NULL
+)
+SELECT endpoint_id, (
+    SELECT d.due_at FROM deliveries d WHERE d.endpoint_id = lanes.endpoint_id AND d.status = 'pending'
+    AND d.due_at IS NOT NULL AND {_UNLEASED} ORDER BY d.due_at LIMIT 1)
+FROM lanes WHERE endpoint_id IS NOT NULL
+"""
+
+_URGENT = """
+SELECT endpoint_id FROM deliveries WHERE fallback_status IS NOT NULL AND status = 'pending' AND due_at <= ?
+UNION
+SELECT endpoint_id FROM deliveries
+WHERE status = 'pending' AND first_attempt_at IS NOT NULL AND first_attempt_at <= ? AND due_at <= ?
+"""
+
+_TARGETS = f"""
+SELECT e.id, e.account_id, e.url, e.headers, e.rate_limit, e.ordering, s.sealed, s.promoted_at, {HEALTH_COLUMNS}
+FROM endpoints e
+JOIN endpoint_secrets s ON s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > ?)
+LEFT JOIN endpoint_health h ON h.endpoint_id = e.id
+WHERE e.status = 'enabled' AND e.deleted_at IS NULL AND e.id IN ({{marks}})
+ORDER BY e.id, s.version DESC
+"""
+
+# The last condition keeps a customer's events in order whatever their due times say.
+_DUE = f"""
+SELECT d.id, d.event_id, d.event_type, d.attempts, d.uncounted_attempts, d.first_attempt_at, d.customer_id,
+    d.fallback_status, d.fallback_due_at
+FROM deliveries d
+WHERE d.endpoint_id = ? AND d.status = 'pending' AND d.due_at IS NOT NULL AND d.due_at <= ? AND {_UNLEASED}
+  AND (d.customer_id IS NULL OR NOT EXISTS (
+    SELECT 1 FROM deliveries earlier
+    WHERE earlier.endpoint_id = d.endpoint_id AND earlier.customer_id = d.customer_id
+      AND earlier.sequence < d.sequence AND earlier.status = 'pending'))
+  {{urgent}}
+ORDER BY d.due_at, d.id LIMIT ? {{lock}}
+"""
+_ONLY_URGENT = "AND (d.fallback_status IS NOT NULL OR d.first_attempt_at <= ?)"
+
+_LEASE = (
+    "INSERT INTO leases (delivery_id, worker, endpoint_id, attempt, started_at) VALUES {rows}"
+    " ON CONFLICT (delivery_id) DO NOTHING RETURNING delivery_id"
+)
+_MOST_IN_STATEMENT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A row of `_DUE` and what it was asked for as."""
+
+    target: Target
+    probe: bool
+    row: Row
+
+
+class LaneTables:
+    """What the dispatcher reads and leases, inside one transaction."""
+
+    def __init__(self, connection: Connection, vault: Vault) -> None:
+        self._connection = connection
+        self._vault = vault
+        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
+
+    def survey(self, now: UnixMs, closing_since: UnixMs) -> Survey:
+        """Every enabled endpoint that is owed something that nobody is sending."""
+        owing = {id_: due_at for id_, due_at in self._connection.execute(_LANES) if due_at is not None}
+        urgent = {id_ for (id_,) in self._connection.execute(_URGENT, (now, closing_since, now))}
+        [(workers,)] = self._connection.execute("SELECT COUNT(*) FROM workers")
+        targets = self.targets(list(owing), now)
+        return Survey([LaneState(targets[id_], owing[id_], id_ in urgent) for id_ in owing if id_ in targets], workers)
+
+    def claim(self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, closing_since: UnixMs) -> Claims:
+        """Lease due deliveries of enabled endpoints, oldest first within a lane."""
+        targets = self.targets([lane.endpoint_id for lane in lanes], now)
+        due: list[_Due] = []
+        for lane in lanes:
+            if lane.endpoint_id in targets:
+                due += self._due(lane, targets[lane.endpoint_id], now, closing_since)
+        leased = self._lease(worker, due, now)
+        kept = [each for each in due if each.row[0] in leased]
+        bodies = self._bodies(list({each.row[1] for each in kept}))
+        return Claims([_claimed(each, bodies[each.row[1]], now) for each in kept], targets)
+
+    def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> dict[str, Target]:
+        """The enabled ones among these endpoints, with every secret that is valid now and how they are doing."""
+        targets: dict[str, Target] = {}
+        for ids in _chunks(endpoint_ids):
+            rows = self._connection.execute(_TARGETS.format(marks=_marks(ids)), (now, *ids))
+            for id_, secrets in itertools.groupby(rows, key=lambda row: str(row[0])):
+                targets[id_] = self._target(list(secrets))
+        return targets
+
+    def _target(self, rows: Sequence[Row]) -> Target:
+        """One endpoint; a row for each of its secrets, newest first. The newest promoted one signs alone."""
+        id_, account_id, url, headers, rate_limit, ordering, _, _, *health = rows[0]
+        owner = sealed_owner(account_id, id_)
+        return Target(
+            endpoint_id=id_,
+            account_id=account_id,
+            url=url,
+            headers=tuple(json.loads(headers).items()),
+            secrets=tuple(self._vault.open(row[6], owner=owner) for row in rows),
+            primary=next((index for index, row in enumerate(rows) if row[7] is not None), len(rows) - 1),
+            rate_limit=rate_limit,
+            ordered=ordering == "customer",
+            health=health_from(health) or HEALTHY,
+        )
+
+    def _due(self, lane: LaneRequest, target: Target, now: UnixMs, closing_since: UnixMs) -> list[_Due]:
+        claim = _allowed(lane.claim, target.health, now)
+        if claim is None:
+            return []
+        urgent, probe = claim is Claim.URGENT, claim is Claim.PROBE
+        sql = _DUE.format(urgent=_ONLY_URGENT if urgent else "", lock=self._lock)
+        room = 1 if probe else lane.room
+        rows = self._connection.execute(sql, (lane.endpoint_id, now, *((closing_since,) if urgent else ()), room))
+        if probe and rows and not begin_probe(self._connection, lane.endpoint_id, now):
+            return []
+        return [_Due(target, probe, row) for row in rows]
+
+    def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> set[str]:
+        """Another worker may have leased one since we looked: the lease's key lets only one of us have it."""
+        leased: set[str] = set()
+        for chunk in _chunks(due):
+            params: list[object] = []
+            for each in chunk:
+                params += (each.row[0], worker, each.target.endpoint_id, each.row[3] + 1, now)
+            rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(chunk))
+            leased |= {id_ for (id_,) in self._connection.execute(_LEASE.format(rows=rows), params)}
+        return leased
+
+    def _bodies(self, event_ids: Sequence[str]) -> dict[str, bytes]:
+        bodies: dict[str, bytes] = {}
+        for ids in _chunks(event_ids):
+            bodies.update(self._connection.execute(f"SELECT id, body FROM events WHERE id IN ({_marks(ids)})", ids))
+        return bodies
+
+
+def _allowed(asked: Claim, health: Health, now: UnixMs) -> Claim | None:
+    """What the breaker lets through, which may have opened since the lane last heard of it."""
+    if asked is Claim.URGENT or not health.is_open:
+        return Claim.DUE if asked is Claim.PROBE else asked
+    return Claim.PROBE if health.probe_at is not None and health.probe_at <= now else None
+
+
+def _claimed(due: _Due, body: bytes, now: UnixMs) -> Claimed:
+    id_, event_id, type_, attempts, uncounted, first_attempt_at, customer_id, fallback_status, fallback_due_at = due.row
+    fallback = None if fallback_status is None else Fallback(DeliveryStatus(fallback_status), fallback_due_at)
+    return Claimed(
+        delivery_id=id_,
+        event_id=event_id,
+        event_type=type_,
+        body=body,
+        attempt_number=attempts + 1,
+        scheduled_attempts=attempts + 1 - uncounted,
+        first_attempt_at=now if first_attempt_at is None else first_attempt_at,
+        customer_id=customer_id,
+        fallback=fallback,
+        probe=due.probe,
+        target=due.target,
+    )
+
+
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + _MOST_IN_STATEMENT] for start in range(0, len(values), _MOST_IN_STATEMENT))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,113 @@
+"""What became of deliveries: every write names the state and the lease that it leaves."""
+
+from collections.abc import Iterable, Sequence
+
+from loyalpro.delivery.ports import Settled, Settlement, WorkerId
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.tables.attempts import insert_attempts
+from loyalpro.storage.tables.health import HealthTables
+
+_SETTLE = """
+UPDATE deliveries SET status = v.column2, due_at = COALESCE(v.column3, due_at), finished_at = v.column4,
+    outcome = COALESCE(v.column5, outcome), attempts = v.column6, first_attempt_at = v.column7,
+    uncounted_attempts = uncounted_attempts + v.column8, fallback_status = NULL, fallback_due_at = NULL
+FROM (VALUES {rows}) AS v
+WHERE deliveries.id = v.column1 AND deliveries.status = 'pending'
+RETURNING deliveries.id
+"""
+_ROW = (
+    "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT),"
+    " CAST(? AS BIGINT), CAST(? AS BIGINT))"
+)
+
+# The head of a customer's queue is due: nothing else of the customer's is before it.
+_ADVANCE = """
+UPDATE deliveries SET due_at = ?
+WHERE status = 'pending' AND due_at IS NULL AND id = (
+    SELECT id FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' ORDER BY sequence LIMIT 1)
+"""
+
+
+def advance(connection: Connection, queues: Iterable[tuple[str, str]], now: UnixMs) -> None:
+    """Let the next one go of each (endpoint, customer) whose first one has finished. Harmless to repeat."""
+    for endpoint_id, customer_id in sorted(set(queues)):
+        connection.execute(_ADVANCE, (now, endpoint_id, customer_id))
+
+
+class SettlementTables:
+    """The writes of the settler, inside one transaction."""
+
+    def __init__(self, connection: Connection, ids: IdFactory) -> None:
+        self._connection = connection
+        self._health = HealthTables(connection, ids)
+
+    def settle(
+        self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
+    ) -> Settled:
+        """Give up the leases that are still the worker's, and write what became of their deliveries."""
+        held = self._give_up(worker, settlements)
+        kept = sorted((each for each in settlements if each.claimed.delivery_id in held), key=_by_id)
+        if not kept:
+            return Settled(frozenset(), {}, ())
+        moved = self._move(kept, now)
+        self._count([each for each in kept if each.claimed.delivery_id not in moved])
+        insert_attempts(self._connection, [(each.claimed.delivery_id, each.attempt) for each in kept if each.attempt])
+        advance(self._connection, _finished_queues(kept), now)
+        self._promote({each.claimed.target.endpoint_id for each in kept if each.switched}, now)
+        health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
+        return Settled(frozenset(held), health, notices)
+
+    def _give_up(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[str]:
+        ids = sorted(each.claimed.delivery_id for each in settlements)
+        marks = ", ".join("?" * len(ids))
+        rows = self._connection.execute(
+            f"DELETE FROM leases WHERE worker = ? AND delivery_id IN ({marks}) RETURNING delivery_id", (worker, *ids)
+        )
+        return {id_ for (id_,) in rows}
+
+    def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[str]:
+        params: list[object] = []
+        for each in settlements:
+            claimed, attempt = each.claimed, each.attempt
+            finished_at = None if each.status is DeliveryStatus.PENDING else now
+            outcome = attempt.outcome.value if attempt else None
+            number = claimed.attempt_number - (0 if attempt else 1)
+            uncounted = 0 if each.scheduled else 1
+            params += (claimed.delivery_id, each.status.value, each.due_at, finished_at, outcome)
+            params += (number, claimed.first_attempt_at, uncounted)
+        rows = ", ".join([_ROW] * len(settlements))
+        return {id_ for (id_,) in self._connection.execute(_SETTLE.format(rows=rows), params)}
+
+    def _count(self, settlements: Sequence[Settlement]) -> None:
+        """Its owner canceled it while it was under way: it stays canceled, and its attempt is written down."""
+        for each in settlements:
+            if each.attempt is not None:
+                self._connection.execute(
+                    "UPDATE deliveries SET attempts = ?, first_attempt_at = COALESCE(first_attempt_at, ?)"
+                    " WHERE id = ? AND status = 'canceled'",
+                    (each.attempt.number, each.claimed.first_attempt_at, each.claimed.delivery_id),
+                )
+
+    def _promote(self, endpoint_ids: Iterable[str], now: UnixMs) -> None:
+        """The receiver has shown that it knows the newest secret: from now on that one signs alone."""
+        for endpoint_id in sorted(endpoint_ids):
+            self._connection.execute(
+                "UPDATE endpoint_secrets SET promoted_at = ? WHERE endpoint_id = ? AND promoted_at IS NULL"
+                " AND version = (SELECT MAX(version) FROM endpoint_secrets WHERE endpoint_id = ?)",
+                (now, endpoint_id, endpoint_id),
+            )
+
+
+def _by_id(settlement: Settlement) -> str:
+    return settlement.claimed.delivery_id
+
+
+def _finished_queues(settlements: Sequence[Settlement]) -> set[tuple[str, str]]:
+    return {
+        (each.claimed.target.endpoint_id, each.claimed.customer_id)
+        for each in settlements
+        if each.claimed.customer_id is not None and each.status is not DeliveryStatus.PENDING
+    }

@@ -1,0 +1,49 @@
+"""Bounded pieces of housekeeping on deliveries. Each is one short transaction; True means that there is more to do."""
+
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.tables.settlements import advance
+
+_PIECE = 200
+
+# What is being sent is left to whoever sends it; what is sent by hand has no window.
+_CLOSE = """
+UPDATE deliveries SET status = 'exhausted', finished_at = ? WHERE status = 'pending' AND id IN (
+    SELECT d.id FROM deliveries d
+    WHERE d.status = 'pending' AND d.first_attempt_at IS NOT NULL AND d.first_attempt_at < ? AND d.fallback_status IS NULL
+      AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
+    ORDER BY d.first_attempt_at LIMIT ? {lock})
+RETURNING endpoint_id, customer_id
+"""
+
+_CANCEL = """
+UPDATE deliveries SET status = 'canceled', finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
+WHERE status = 'pending' AND id IN (
+    SELECT d.id FROM deliveries d WHERE d.endpoint_id = ? AND d.status = 'pending'
+      AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
+    LIMIT ? {lock})
+"""
+
+
+class SweepTables:
+    """Housekeeping, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
+
+    def close_windows(self, now: UnixMs, closed_since: UnixMs) -> bool:
+        """Exhaust what has run out of its 72 hours while it waited, for an endpoint that is not enabled, say."""
+        closed = self._connection.execute(_CLOSE.format(lock=self._lock), (now, closed_since, _PIECE))
+        advance(self._connection, {(endpoint, customer) for endpoint, customer in closed if customer is not None}, now)
+        return len(closed) == _PIECE
+
+    def cancel_orphans(self, now: UnixMs) -> bool:
+        """Write down that what a deleted endpoint was owed is canceled."""
+        rows = self._connection.execute(
+            "SELECT e.id FROM endpoints e WHERE e.deleted_at IS NOT NULL AND EXISTS ("
+            "SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending') LIMIT 1"
+        )
+        for (endpoint_id,) in rows:
+            self._connection.execute(_CANCEL.format(lock=self._lock), (now, endpoint_id, _PIECE))
+        return bool(rows)
