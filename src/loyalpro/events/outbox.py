@@ -74,7 +74,7 @@ class Outbox:
             event = seal(new, event_id=new_id("evt"), now=now)
             due = wanting[new.account_id, new.type]
             counted.append((event, len(due)))
-            owed.extend(Owed(delivery_id(event.id, at.endpoint_id), at.endpoint_id, event, at.ordered) for at in due)
+            owed += [_owed(event, each) for each in due]
         self._store.append(counted)
         self._store.owe(owed, now)
         self._new.clear()
@@ -85,3 +85,7 @@ class Outbox:
         kinds = {(new.account_id, new.type) for new in self._new}
         all_of = {account_id: self._store.subscriptions(account_id) for account_id in {account for account, _ in kinds}}
         return {kind: [each for each in all_of[kind[0]] if each.wants(kind[1])] for kind in kinds}
+
+
+def _owed(event: Event, subscription: Subscription) -> Owed:
+    return Owed(delivery_id(event.id, subscription.endpoint_id), subscription.endpoint_id, event, subscription.ordered)

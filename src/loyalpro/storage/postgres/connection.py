@@ -15,6 +15,8 @@ from loyalpro.storage.connection import Dialect, RetryTransaction, Row
 _OLDEST_VERSION = 130_000
 _STATEMENT_TIMEOUT_MS = 60_000
 _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?|%")
+_VALUES = re.compile(r"\bVALUES (\((?:\?|'[^'?]*'|[0-9]+)(?:, (?:\?|'[^'?]*'|[0-9]+))*\))")
+_MOST_ROWS = 256
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
 
 
@@ -90,10 +92,16 @@ class PostgresConnection:
         return cursor.fetchall() if cursor.description else []
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run one statement for each row, in one round trip."""
-        if rows:
-            with _translated(), self._session.cursor() as cursor:
-                cursor.executemany(cast("Any", percent(sql)), rows)
+        """Run one statement for each row, in few round trips; an `INSERT` takes many rows at a time."""
+        values = _VALUES.search(sql)
+        if values is None:
+            if rows:
+                with _translated(), self._session.cursor() as cursor:
+                    cursor.executemany(cast("Any", percent(sql)), rows)
+            return
+        for chunk in _doubling(rows):
+            many = f"{sql[: values.start(1)]}{', '.join([values[1]] * len(chunk))}{sql[values.end(1) :]}"
+            self._run(many, [value for row in chunk for value in row])
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; the rows it changed."""
@@ -107,6 +115,15 @@ class PostgresConnection:
     def _run(self, sql: str, params: Sequence[object]) -> psycopg.Cursor[Row]:
         with _translated():
             return self._session.execute(cast("Any", percent(sql)), params)
+
+
+def _doubling(rows: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[object]]]:
+    """The rows in pieces whose sizes are powers of two: few different statements, so each is prepared once."""
+    start = 0
+    while start < len(rows):
+        size = min(1 << ((len(rows) - start).bit_length() - 1), _MOST_ROWS)
+        yield rows[start : start + size]
+        start += size
 
 
 @lru_cache(maxsize=1_000)

@@ -1,7 +1,8 @@
 """The attempts table: what was sent and what came back, appended and never changed."""
 
-import json
 from collections.abc import Sequence
+
+import msgspec
 
 from loyalpro.delivery.ports import Attempt
 from loyalpro.storage.connection import Connection
@@ -19,6 +20,13 @@ def insert_attempts(connection: Connection, attempts: Sequence[tuple[str, Attemp
         connection.execute_many(_INSERT, [_values(delivery_id, each) for delivery_id, each in attempts])
 
 
+_encoder = msgspec.json.Encoder()
+
+
+def _json(headers: Sequence[tuple[str, str]]) -> str:
+    return _encoder.encode(headers).decode()
+
+
 def _values(delivery_id: str, attempt: Attempt) -> tuple[object, ...]:
     response, timings = attempt.response, attempt.timings
     return (
@@ -27,9 +35,9 @@ def _values(delivery_id: str, attempt: Attempt) -> tuple[object, ...]:
         attempt.started_at,
         attempt.outcome.value,
         attempt.detail,
-        json.dumps(attempt.request_headers),
+        _json(attempt.request_headers),
         response.status if response else None,
-        json.dumps(response.headers) if response else None,
+        _json(response.headers) if response else None,
         response.body_excerpt if response else None,
         int(response.truncated) if response else None,
         attempt.remote_ip,
