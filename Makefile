@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check bench lock clean
+.PHONY: help setup setup-dev run test lint check docs bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: setup-dev ## Style, types, and the direction of imports
 	$(BIN)/lint-imports --no-cache
 
 check: lint test ## Everything that must be true before a commit
+
+docs: setup-dev ## Write the generated pages of docs/reference again
+	$(BIN)/python scripts/reference.py
 
 bench: setup-dev ## Measure, beside a bare libcurl loop; writes bench/RESULTS.md
 	$(BIN)/python -m bench

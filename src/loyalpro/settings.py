@@ -18,20 +18,79 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LOYALPRO_", extra="ignore", frozen=True)
 
-    data_dir: Path = Path("loyalpro-data")
-    database_url: SecretStr = SecretStr("")
-    host: str = "127.0.0.1"
-    port: int = Field(default=8700, ge=0, le=65535)
-    secret_key: SecretStr = SecretStr("")
-    bootstrap_api_key: SecretStr | None = None
-    bootstrap_email: str | None = None
-    bootstrap_password: SecretStr | None = None
-    egress_allow: Annotated[tuple[Network, ...], NoDecode] = ()
-    egress_ca_file: Path | None = None
-    delivery_timeout: float = Field(default=30.0, gt=0, le=30)
-    retry_schedule: Annotated[tuple[float, ...] | None, NoDecode] = None
-    sweep_interval: float = Field(default=60.0, gt=0)
-    log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
+    data_dir: Path = Field(
+        default=Path("loyalpro-data"),
+        description="The folder for the SQLite database and its secret key. It is made when it is missing.",
+        examples=["/var/lib/loyalpro"],
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="`sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user@host/name`. When it is "
+        "empty: SQLite, in the file `loyalpro.db` of the data folder.",
+        examples=["postgresql://loyalpro:secret@db.internal/loyalpro"],
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="The address to listen on. LoyalPro speaks plain HTTP: put a proxy that speaks HTTPS in front of it "
+        "before you listen on anything but this machine.",
+        examples=["10.0.0.5"],
+    )
+    port: int = Field(default=8700, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    secret_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Encrypts the signing secrets in the database. At least 16 characters. Several keys, separated by "
+        "commas and newest first, rotate it: the first seals, all of them open. Required on PostgreSQL, the same on "
+        "every host. On SQLite, when it is empty, a key is made once and kept in the file `secret.key` beside the "
+        "database.",
+        examples=["new-key-of-32-characters-or-more,old-key-of-32-characters-or-more"],
+    )
+    bootstrap_api_key: SecretStr | None = Field(
+        default=None,
+        description="The API key of the first account, which is opened when the database has none. It starts with `lp_` "
+        "and has at least 16 characters. It has no effect later.",
+        examples=["lp_0123456789abcdef0123456789abcdef"],
+    )
+    bootstrap_email: str | None = Field(
+        default=None,
+        description="The e-mail address of the first account's owner. Takes effect with `LOYALPRO_BOOTSTRAP_PASSWORD` only.",
+        examples=["owner@example.com"],
+    )
+    bootstrap_password: SecretStr | None = Field(
+        default=None, description="The password of the first account's owner; only its Argon2 hash is stored."
+    )
+    egress_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks that deliveries may reach although they are not public, separated by commas. `localhost` and "
+        "other names of one label are accepted when they resolve into them. For development and tests.",
+        examples=["127.0.0.0/8,::1/128"],
+    )
+    egress_ca_file: Path | None = Field(
+        default=None,
+        description="A PEM file with certificates that deliveries trust, besides Mozilla's authorities.",
+        examples=["/etc/loyalpro/internal-ca.pem"],
+    )
+    delivery_timeout: float = Field(
+        default=30.0, gt=0, le=30, description="Seconds that one delivery attempt may take, everything included."
+    )
+    retry_schedule: Annotated[tuple[float, ...] | None, NoDecode] = Field(
+        default=None,
+        description="Seconds between the attempts of a delivery, separated by commas, with no jitter; at most 72 hours in "
+        "all. When it is empty: exponential backoff over 72 hours, as [webhooks.md](webhooks.md#retries) says. For tests "
+        "and special needs.",
+        examples=["5,60,600"],
+    )
+    sweep_interval: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds between sweeps for what time alone causes: that what a deleted endpoint was owed is canceled. "
+        "Deliveries whose 72 hours ran out while they waited are looked for every 5 seconds, or more often if this is less.",
+    )
+    log_format: str = Field(
+        default="auto",
+        pattern="^(auto|json|console)$",
+        description="How log lines on stderr look: `json`, `console`, or `auto`, which is `console` at a terminal and "
+        "`json` otherwise.",
+    )
 
     @field_validator("egress_allow", mode="before")
     @classmethod

@@ -1,0 +1,187 @@
+"""Writes the pages of docs/reference that the code itself can tell: the environment, the commands and the events.
+
+`python scripts/reference.py` writes them; with `--check` it writes nothing and fails when one is not current.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import typer.main
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from loyalpro.cli.main import app
+from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES, EventType
+from loyalpro.events.samples import sample
+from loyalpro.kernel.clock import rfc3339
+from loyalpro.settings import Settings
+
+FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
+_LIMITS: Final = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+_PLAIN: Final = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
+_COLOURFUL: Final = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
+_LOYALPRO: Final = "from loyalpro.cli.main import app; app(prog_name='loyalpro')"
+_SAMPLE_TIME: Final = 1_795_428_930_123
+_GENERATED: Final = "<!-- Written by scripts/reference.py: change the code, then run `make docs`. -->"
+
+
+def environment() -> str:
+    """The page about `LOYALPRO_*` variables."""
+    intro = (
+        "# Environment\n\n"
+        f"{_GENERATED}\n\n"
+        "LoyalPro reads its settings from environment variables, once, when it starts. A value that is wrong stops the\n"
+        "start with a line that names the variable. Names are not case-sensitive. Variables that are not listed here are\n"
+        "ignored.\n"
+    )
+    return "\n".join([intro, *(_variable(name, field) for name, field in Settings.model_fields.items())])
+
+
+def variable_name(field_name: str) -> str:
+    """`data_dir` -> `LOYALPRO_DATA_DIR`."""
+    return f"{Settings.model_config['env_prefix']}{field_name}".upper()
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    lines = [f"## `{variable_name(name)}`", "", field.description or "", "", f"* Default: {_default(field)}"]
+    if limits := _limits(field):
+        lines.append(f"* Takes: {limits}")
+    lines += [f"* Example: `{variable_name(name)}={example}`" for example in field.examples or ()]
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    if value is None or value in ("", ()):
+        return "empty"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _limits(field: FieldInfo) -> str:
+    found = [
+        f"{words} {getattr(limit, name):g}"
+        for limit in field.metadata
+        for name, words in _LIMITS.items()
+        if getattr(limit, name, None) is not None
+    ]
+    patterns = [each for each in (getattr(limit, "pattern", None) for limit in field.metadata) if each]
+    found += [", ".join(f"`{word}`" for word in each.strip("^()$").split("|")) for each in patterns]
+    return ", ".join(found)
+
+
+def commands() -> str:
+    """The page about the command line: what `--help` says."""
+    intro = (
+        "# Commands\n\n"
+        f"{_GENERATED}\n\n"
+        "`make setup` puts the `loyalpro` command into `.venv/bin`. Each command reads the [environment](environment.md).\n"
+    )
+    sections = [f"## `{' '.join(words)}`\n\n```text\n{_help(words[1:])}\n```\n" for words in _every_command()]
+    return "\n".join([intro, *sections])
+
+
+def _every_command() -> Iterator[tuple[str, ...]]:
+    root = typer.main.get_command(app)
+    waiting = [(("loyalpro",), root)]
+    while waiting:
+        words, command = waiting.pop(0)
+        yield words
+        waiting += [((*words, name), each) for name, each in getattr(command, "commands", {}).items()]
+
+
+def _help(words: tuple[str, ...]) -> str:
+    """What a person sees; the same text whoever runs this, at a terminal or not."""
+    surroundings = {name: value for name, value in os.environ.items() if name not in _COLOURFUL}
+    command = [sys.executable, "-c", _LOYALPRO, *words, "--help"]
+    done = subprocess.run(command, env=surroundings | _PLAIN, capture_output=True, text=True, check=True)
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
+
+
+def events() -> str:
+    """The page about what each event type carries."""
+    intro = (
+        "# Events\n\n"
+        f"{_GENERATED}\n\n"
+        "What `data` holds for each event type, in `api_version` "
+        f"{API_VERSION}, and a sample of the whole body, spread out to be read.\n"
+        "[webhooks.md](webhooks.md#the-body) describes the fields around `data`. `GET /v1/event_types` has the same as JSON\n"
+        "Schemas. Money is an integer in the currency's minor unit; times are RFC 3339 in UTC with milliseconds.\n"
+    )
+    return "\n".join([intro, *(_event(each) for each in EVENT_TYPES.values())])
+
+
+def _event(event_type: EventType) -> str:
+    schema = event_type.body_schema()
+    fields = schema["properties"]["data"]["properties"]
+    rows = "\n".join(f"| `{name}` | {_kind(field, schema)}{_remark(field)} |" for name, field in fields.items())
+    body = json.dumps(_sample_body(event_type.name), indent=2, ensure_ascii=False)
+    return (
+        f"## `{event_type.name}`\n\n{event_type.description}\n\n"
+        f"| field of `data` | what it holds |\n|---|---|\n{rows}\n\n"
+        f"```json\n{body}\n```\n"
+    )
+
+
+def _remark(field: dict[str, Any]) -> str:
+    return f": {field['description'].rstrip('.')}" if "description" in field and "$ref" not in field else ""
+
+
+def _kind(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    """A field's type in words: `string or null`, `one of ...`, `object with ...`."""
+    if "$ref" in field:
+        return _kind(schema["$defs"][field["$ref"].rpartition("/")[2]], schema)
+    if "anyOf" in field:
+        kinds = [_kind(each, schema) for each in field["anyOf"]]
+        return " or ".join(kind for kind in kinds if not (kind == "integer" and "number" in kinds))
+    if "const" in field or "enum" in field:
+        return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    if "properties" in field:
+        return "object: " + ", ".join(f"`{name}`" for name in field["properties"])
+    if field.get("type") == "array":
+        return f"list of {_kind(field['items'], schema)}"
+    return str(field.get("type", "any"))
+
+
+def _sample_body(name: str) -> dict[str, Any]:
+    return {
+        "id": f"evt_{'0' * 26}",
+        "type": name,
+        "created_at": rfc3339(_SAMPLE_TIME),
+        "api_version": API_VERSION,
+        "account_id": f"acct_{'0' * 26}",
+        "sequence": 7,
+        "data": sample(name, _SAMPLE_TIME),
+    }
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "environment.md": environment,
+    "commands.md": commands,
+    "events.md": events,
+}
+
+
+def stale() -> list[str]:
+    """The pages that do not say what the code says."""
+    current = {name: (FOLDER / name).read_text("utf-8") if (FOLDER / name).exists() else "" for name in PAGES}
+    return [name for name, render in PAGES.items() if render() != current[name]]
+
+
+def main() -> int:
+    """Write, or check."""
+    if "--check" in sys.argv[1:]:
+        found = stale()
+        sys.stderr.writelines(f"docs/reference/{name} is not current; run: make docs\n" for name in found)
+        return 1 if found else 0
+    for name, render in PAGES.items():
+        (FOLDER / name).write_text(render(), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The documentation as the tests read it: pages, their headings, links and code blocks."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block and its language."""
+
+    language: str
+    text: str
+
+
+def every_page() -> list[Path]:
+    """All Markdown that a reader may open."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, *languages: str) -> list[Block]:
+    """The fenced blocks in these languages, in the order they stand."""
+    found = [Block(language, text) for language, text in FENCE.findall(page.read_text("utf-8"))]
+    return [block for block in found if block.language in languages]
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def first_cells(page: Path) -> list[str]:
+    """The first cell of every table row that starts with something in backticks, without them."""
+    return re.findall(r"^\| `([^`]+)`", page.read_text("utf-8"), re.MULTILINE)
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, made as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

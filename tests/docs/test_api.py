@@ -1,0 +1,107 @@
+"""docs/reference/api.md: every call is there with every field, and its examples happen as they are written."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from docs.pages import REFERENCE, Block, blocks, prose
+from loyalpro.app import Application
+from loyalpro.settings import Settings
+from support.databases import Databases
+from support.receivers import Authority, RawServer, answering
+from support.server import Server
+
+PAGE = REFERENCE / "api.md"
+ID = re.compile(r"\b[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26,36}\b")
+DOCUMENTED_URL = "https://shop.example/webhooks"
+CHANCE = [
+    (re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "<time>"),
+    (re.compile(r"whsec_[\w+/=]{44}"), "<secret>"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
+    (re.compile(r"v1,[\w+/=]{44}"), "<signature>"),
+    (re.compile(r"\b1\d{9}\b"), "<seconds>"),
+    (re.compile(r"\b\d+\.\d+\.\d+(\.\d+)?\b"), "<version or address>"),
+]
+
+
+@pytest.fixture(scope="module")
+def openapi(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The document, from an application that is never started."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('openapi') / 'loyalpro.db'}"
+    return Application(Settings.model_validate({"database_url": url})).web.openapi()
+
+
+def sections() -> dict[str, str]:
+    """The text under each heading that names a call."""
+    found = re.split(r"^### `([A-Z]+ [^`]+)`$", prose(PAGE), flags=re.MULTILINE)[1:]
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def test_every_call_is_documented_and_no_other(openapi: dict[str, Any]) -> None:
+    calls = [f"{method.upper()} {path}" for path, methods in openapi["paths"].items() for method in methods]
+    assert sorted(sections()) == sorted(calls)
+
+
+def test_every_parameter_and_field_is_documented(openapi: dict[str, Any]) -> None:
+    missing = []
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            text = sections()[f"{method.upper()} {path}"]
+            missing += [f"{method} {path} {name}" for name in takes(operation, openapi) if f"`{name}`" not in text]
+    assert missing == []
+
+
+def takes(operation: dict[str, Any], openapi: dict[str, Any]) -> list[str]:
+    """The query parameters of a call and the fields of its body."""
+    names = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+    body = json.dumps(operation.get("requestBody", {}))
+    for model in re.findall(r"#/components/schemas/(\w+)", body):
+        names += openapi["components"]["schemas"][model]["properties"]
+    return names
+
+
+def test_every_example_happens_as_it_is_written(databases: Databases, authority: Authority) -> None:
+    known: dict[str, str] = {}
+    examples = blocks(PAGE, "http", "json")
+    with (
+        Server(databases.fresh("sqlite"), authority.ca_file) as server,
+        RawServer(answering(200), authority.context()) as receiver,
+    ):
+        for request, answer in zip(examples, [*examples[1:], Block("http", "")], strict=True):
+            if request.language == "http":
+                text = for_real(request.text, known).replace(DOCUMENTED_URL, receiver.url)
+                actual = answered(server, text).replace(receiver.url, DOCUMENTED_URL)
+                expected = answer.text if answer.language == "json" else "null"
+                known |= zip(ID.findall(expected), ID.findall(actual), strict=False)
+                assert without_chance(json.loads(actual)) == without_chance(json.loads(for_real(expected, known)))
+    assert len(known) > 10
+
+
+def for_real(text: str, known: dict[str, str]) -> str:
+    """The text with the ids of this run where the page has its own."""
+    return ID.sub(lambda found: known.get(found.group(), found.group()), text)
+
+
+def answered(server: Server, text: str) -> str:
+    """Do what an `http` block says; the answer. A delivery is asked for until it is settled."""
+    line, _, body = text.partition("\n")
+    method, target = line.split()
+    while True:
+        answer = server.call(method, target, body.strip().encode() or None)
+        assert 200 <= answer.status < 300, answer.raw
+        if not ("/deliveries/" in target and answer.json["status"] == "pending"):
+            return answer.raw.decode() or "null"
+
+
+def without_chance(value: Any) -> Any:
+    """The value with fixed words for what differs from run to run."""
+    if isinstance(value, dict):
+        return {key: 0 if key.endswith("_ms") else without_chance(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_chance(each) for each in value]
+    if isinstance(value, str):
+        for pattern, word in CHANCE:
+            value = pattern.sub(word, value)
+    return value
