@@ -46,6 +46,13 @@ def test_an_empty_database_is_set_up_and_a_second_start_finds_it(databases: Data
     assert migrate_database(url, SystemClock()) == []
 
 
+def test_nobody_else_on_the_machine_can_read_a_sqlite_file(databases: Databases) -> None:
+    url = databases.empty("sqlite")
+    start(url)
+    path = Path(url.removeprefix("sqlite:///"))
+    assert {each.stat().st_mode & 0o077 for each in path.parent.iterdir()} == {0}
+
+
 def test_an_older_database_is_refused_by_naming_the_command(database_url: str) -> None:
     execute(database_url, "DELETE FROM schema_migrations WHERE name LIKE '0003%'")
     with pytest.raises(SchemaMismatch, match=r"older.*loyalpro migrate"):

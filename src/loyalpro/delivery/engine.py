@@ -171,9 +171,14 @@ class Engine:
         for each in claims.claimed:
             task = asyncio.create_task(self._deliver(each, worker), name=each.delivery_id)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._left)
         self._meter.in_flight(len(self._tasks))
         return len(requests)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._meter.in_flight(0)
 
     def _idle_s(self, survey_at_s: float) -> float:
         now = self._clock.now_ms()

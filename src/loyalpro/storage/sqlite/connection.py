@@ -27,9 +27,11 @@ class SqliteConnection:
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         try:
+            if not read_only:
+                path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
             self._database = apsw.Connection(str(path), statementcachesize=300)
             self._configure(read_only=read_only)
-        except apsw.Error as error:
+        except (apsw.Error, OSError) as error:
             raise StoreUnavailable(f"SQLite cannot open {path}: {error}.") from error
         self._cursor = self._database.cursor()
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
