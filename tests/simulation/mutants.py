@@ -45,8 +45,11 @@ def product_of(mutant: Mutant) -> Product:
     return Product(
         engine=engine.Engine,
         settings=engine.EngineSettings,
+        leases=copy.load("loyalpro.delivery.membership").LeaseTimes,
         schedule=copy.load("loyalpro.delivery.schedule").RetrySchedule,
         store=copy.load("loyalpro.storage.delivery_store").DatabaseDeliveryStore,
+        sweeper=copy.load("loyalpro.delivery.sweeper").Sweeper,
+        sweeps=copy.load("loyalpro.storage.sweep_store").SweepStore,
         transactions=unit_of_work.Transactions,
         tools=unit_of_work.Tools,
         sign=copy.load("loyalpro.transport.request").sign_attempt,

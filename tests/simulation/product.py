@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from loyalpro.delivery.engine import Engine, EngineSettings, Sign
+from loyalpro.delivery.membership import LeaseTimes
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.sweeper import Sweeper
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.sweep_store import SweepStore
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.transport.request import sign_attempt
 
@@ -15,11 +18,25 @@ class Product:
 
     engine: type[Engine]
     settings: type[EngineSettings]
+    leases: type[LeaseTimes]
     schedule: type[RetrySchedule]
     store: type[DatabaseDeliveryStore]
+    sweeper: type[Sweeper]
+    sweeps: type[SweepStore]
     transactions: type[Transactions]
     tools: type[Tools]
     sign: Sign
 
 
-REAL = Product(Engine, EngineSettings, RetrySchedule, DatabaseDeliveryStore, Transactions, Tools, sign_attempt)
+REAL = Product(
+    engine=Engine,
+    settings=EngineSettings,
+    leases=LeaseTimes,
+    schedule=RetrySchedule,
+    store=DatabaseDeliveryStore,
+    sweeper=Sweeper,
+    sweeps=SweepStore,
+    transactions=Transactions,
+    tools=Tools,
+    sign=sign_attempt,
+)

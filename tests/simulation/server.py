@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.kernel.ids import IdFactory
@@ -58,9 +58,10 @@ class Server:
         ids = IdFactory(clock, chance)
         database = ProcessDatabase(site.database)
         product, pace = site.product, site.pace
+        schedule = product.schedule(window_s=pace.window_s)
         self.engine = product.engine(
             # leases are judged by the database's clock, which all hosts share; everything else by the host's own
-            store=product.store(database, site.vault, LoopClock(site.loop)),
+            store=product.store(database, site.vault, LoopClock(site.loop), ids),
             sender=SimulatedSender(site.network),
             sign=product.sign,
             clock=clock,
@@ -70,12 +71,19 @@ class Server:
             settings=product.settings(
                 timeout_s=TIMEOUT_S,
                 poll_s=pace.poll_s,
-                lease_ttl_s=pace.lease_ttl_s,
-                schedule=product.schedule(window_s=pace.window_s),
+                leases=product.leases(ttl_s=pace.lease_ttl_s, renew_s=pace.lease_ttl_s / 4),
+                schedule=schedule,
             ),
         )
-        self.transactions = product.transactions(database, product.tools(clock, ids, site.vault), self.engine.wake)
-        self.main = self.process.spawn(self.engine.run(), f"{name} engine")
+        self.transactions = product.transactions(
+            database, product.tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
+        )
+        duties = product.sweeps(database, schedule).duties(pace.poll_s)
+        sweeper = product.sweeper([replace(duty, every_s=pace.poll_s) for duty in duties], clock)
+        self.mains = [
+            self.process.spawn(self.engine.run(), f"{name} engine"),
+            self.process.spawn(sweeper.run(), f"{name} sweeper"),
+        ]
 
     @property
     def serves(self) -> bool:
@@ -89,5 +97,6 @@ class Server:
 
     async def _stop(self) -> None:
         await self.engine.drain(DRAIN_S)
-        self.main.cancel()
-        await asyncio.gather(self.main, return_exceptions=True)
+        for main in self.mains:
+            main.cancel()
+        await asyncio.gather(*self.mains, return_exceptions=True)

@@ -173,7 +173,8 @@ class World:
         chance = self._chance(name)
         skew_ms = chance.randint(-self.profile.skew_ms, self.profile.skew_ms)
         server = Server(self._site, name, skew_ms=skew_ms, chance=chance, on_death=lambda: self._died(place, chance))
-        server.main.add_done_callback(partial(self._ended, server))
+        for main in server.mains:
+            main.add_done_callback(partial(self._ended, server))
         self._servers[place] = server
 
     def _died(self, place: int, chance: random.Random) -> None:
