@@ -11,6 +11,7 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
+from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.events import EventTables
@@ -42,6 +43,11 @@ class UnitOfWork:
         self.endpoints = EndpointTables(connection, tools.vault)
         self.deliveries = DeliveryTables(connection)
         self.outbox = Outbox(self.events, tools.clock, tools.ids)
+
+    @property
+    def control(self) -> ControlTables:
+        """Deliveries, to be moved by hand."""
+        return ControlTables(self.connection)
 
     def attempt(self, work: Callable[["UnitOfWork"], T]) -> T | Refused:
         """Do a part that may be refused: then nothing of it is left, neither rows nor events, and the rest goes on."""
