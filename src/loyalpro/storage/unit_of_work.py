@@ -11,6 +11,7 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
+from loyalpro.storage.tables.backfills import BackfillTables
 from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
@@ -48,6 +49,11 @@ class UnitOfWork:
     def control(self) -> ControlTables:
         """Deliveries, to be moved by hand."""
         return ControlTables(self.connection)
+
+    @property
+    def backfills(self) -> BackfillTables:
+        """Events of the past that are owed after all, or once more."""
+        return BackfillTables(self.connection)
 
     def attempt(self, work: Callable[["UnitOfWork"], T]) -> T | Refused:
         """Do a part that may be refused: then nothing of it is left, neither rows nor events, and the rest goes on."""
