@@ -17,6 +17,7 @@ from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.loyalty import LoyaltyTables
+from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -54,6 +55,11 @@ class UnitOfWork:
     def backfills(self) -> BackfillTables:
         """Events of the past that are owed after all, or once more."""
         return BackfillTables(self.connection)
+
+    @property
+    def replays(self) -> ReplayTables:
+        """Jobs that send a range of past events."""
+        return ReplayTables(self.connection, self.endpoints)
 
     def attempt(self, work: Callable[["UnitOfWork"], T]) -> T | Refused:
         """Do a part that may be refused: then nothing of it is left, neither rows nor events, and the rest goes on."""

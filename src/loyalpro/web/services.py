@@ -41,6 +41,7 @@ class Services:
     resolve: Resolve
     health: Health
     wake: Wake
+    wake_duty: Callable[[str], None]
     metrics: Callable[[], bytes]
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
 

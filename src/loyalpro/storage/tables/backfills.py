@@ -1,5 +1,6 @@
 """Events of the past that are owed to an endpoint after all, or once more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loyalpro.kernel.clock import UnixMs
@@ -12,11 +13,12 @@ _OWE = (
     " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
 )
 
-# A fresh window: it counts from its next attempt, and the schedule forgets the ones before.
+# A fresh window: it counts from its next attempt, and the schedule forgets the ones before. One that was canceled while
+# it is being sent is left to whoever sends it.
 _RENEW = """
 UPDATE deliveries SET status = 'pending', due_at = ?, customer_id = ?, sequence = ?, first_attempt_at = NULL,
     finished_at = NULL, uncounted_attempts = attempts
-WHERE id = ? AND status = ?
+WHERE id = ? AND status IN ({marks}) AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = deliveries.id)
 """
 
 
@@ -73,11 +75,12 @@ class BackfillTables:
         self._connection.execute(_OWE, values)
         return id_
 
-    def renew(self, status: str, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> None:
-        """Make a delivery that had ended as `status` due again, as if it had never been tried."""
+    def renew(self, statuses: Sequence[str], event: PastEvent, endpoint: Endpoint, now: UnixMs) -> bool:
+        """Make a delivery that has ended as one of these due again, as if it had never been tried."""
         place = _place(event, endpoint)
-        values = (self._turn(endpoint, place, now), *place, delivery_id(event.id, endpoint.id), status)
-        self._connection.execute(_RENEW, values)
+        sql = _RENEW.format(marks=", ".join("?" * len(statuses)))
+        values = (self._turn(endpoint, place, now), *place, delivery_id(event.id, endpoint.id), *statuses)
+        return self._connection.change(sql, values) == 1
 
     def _turn(self, endpoint: Endpoint, place: tuple[str | None, int | None], now: UnixMs) -> UnixMs | None:
         """Now, or when the ones before it in the customer's queue have ended.
