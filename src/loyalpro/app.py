@@ -23,6 +23,7 @@ from loyalpro.settings import Settings
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
+from loyalpro.storage.replay_store import ReplayStore
 from loyalpro.storage.sweep_store import SweepStore
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.storage.vault import Vault
@@ -53,7 +54,7 @@ class Application:
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
         self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
-        self.sweeper = Sweeper(SweepStore(self.database, self.schedule).duties(settings.sweep_interval), self.clock)
+        self.sweeper = self._sweeper()
         self.transactions = Transactions(
             self.database, Tools(self.clock, self.ids, self.vault), on_owed=self.engine.wake
         )
@@ -71,6 +72,11 @@ class Application:
             settings=EngineSettings(timeout_s=self.settings.delivery_timeout, schedule=self.schedule),
         )
 
+    def _sweeper(self) -> Sweeper:
+        sweeps = SweepStore(self.database, self.schedule).duties(self.settings.sweep_interval)
+        replays = ReplayStore(self.database, self.vault, on_owed=self.engine.wake)
+        return Sweeper([*sweeps, replays.duty()], self.clock)
+
     def _services(self) -> Services:
         return Services(
             transactions=self.transactions,
@@ -83,6 +89,7 @@ class Application:
                 delivers=lambda: self.engine.ready and self.sender.alive and self.database.available,
             ),
             wake=self.engine.wake,
+            wake_duty=self.sweeper.wake,
             metrics=self.telemetry.render,
         )
 

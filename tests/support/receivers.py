@@ -235,6 +235,30 @@ def answering(*statuses: int, **headers: str) -> Script:
     return script
 
 
+@dataclass
+class Moody:
+    """Answers as it is told at the time; while it is held, it lets everybody wait."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._free = threading.Event()
+        self._free.set()
+
+    def hold(self) -> None:
+        """Answer nobody until `let_go`."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """Answer everybody."""
+        self._free.set()
+
+    def __call__(self, connection: socket.socket, _: Hit | None) -> None:
+        self._free.wait(60)
+        connection.sendall(answer(self.status, b"{}", **self.headers))
+
+
 def bodies(hits: list[Hit]) -> list[dict[str, object]]:
     """What the hits carried."""
     return [json.loads(hit.body) for hit in hits]

@@ -3,6 +3,8 @@
 import http.client
 import json
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,14 @@ class Server:
         answer = self.call("GET", path)
         assert answer.status == 200, answer.raw
         return answer.json
+
+    def until(self, path: str, accept: Callable[[Any], bool], timeout_s: float = 30) -> Any:
+        """Ask again and again until the answer is accepted."""
+        deadline_s = time.monotonic() + timeout_s
+        while not accept(found := self.get(path)):
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"{path} still answers {found}")
+        return found
 
     def stop(self) -> None:
         """Stop as SIGTERM would."""

@@ -10,10 +10,13 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
+from loyalpro.storage.tables.backfills import BackfillTables
+from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.loyalty import LoyaltyTables
+from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -41,6 +44,21 @@ class UnitOfWork:
         self.endpoints = EndpointTables(connection, tools.vault)
         self.deliveries = DeliveryTables(connection)
         self.outbox = Outbox(self.events, tools.clock, tools.ids)
+
+    @property
+    def control(self) -> ControlTables:
+        """Deliveries, to be moved by hand."""
+        return ControlTables(self.connection)
+
+    @property
+    def backfills(self) -> BackfillTables:
+        """Events of the past that are owed after all, or once more."""
+        return BackfillTables(self.connection)
+
+    @property
+    def replays(self) -> ReplayTables:
+        """Jobs that send a range of past events."""
+        return ReplayTables(self.connection, self.endpoints)
 
 
 class Transactions:

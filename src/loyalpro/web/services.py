@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -22,6 +22,14 @@ class Health:
     delivers: Callable[[], bool]
 
 
+class Wake(Protocol):
+    """Tells the engine, after a commit, which endpoints are owed something."""
+
+    def __call__(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
+        """`urgent`: by hand, past any breaker."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that a route needs."""
@@ -32,7 +40,8 @@ class Services:
     policy: AddressPolicy
     resolve: Resolve
     health: Health
-    wake: Callable[[Iterable[str]], None]
+    wake: Wake
+    wake_duty: Callable[[str], None]
     metrics: Callable[[], bytes]
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
 

@@ -32,6 +32,10 @@ class Endpoint:
     created_at: UnixMs
     updated_at: UnixMs
 
+    def wants(self, event_type: str) -> bool:
+        """Whether it is subscribed to events of this type."""
+        return "*" in self.types or event_type in self.types
+
 
 def split_types(text: str) -> list[str]:
     """The event types of a row: kept as one text, separated by spaces, because they are always read together."""
@@ -69,6 +73,16 @@ class EndpointTables:
             (account_id, endpoint_id),
         )
         return _endpoint(rows[0]) if rows else None
+
+    def enabled(self, account_id: str, event_type: str) -> list[Endpoint]:
+        """Every enabled endpoint that wants events of this type; nobody else changes them until this transaction ends."""
+        suffix = " FOR UPDATE" if self._connection.dialect == "postgres" else ""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM endpoints WHERE account_id = ? AND status = 'enabled' AND deleted_at IS NULL"
+            f" ORDER BY id{suffix}",
+            (account_id,),
+        )
+        return [each for each in map(_endpoint, rows) if each.wants(event_type)]
 
     def list_before(self, account_id: str, before_id: str | None, limit: int) -> list[Endpoint]:
         """Endpoints, newest first."""

@@ -2,17 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
+from loyalpro.delivery.by_hand import Standing, check_retry, needs_cancel
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import NotFound
 from loyalpro.storage.tables.deliveries import Delivery, DeliveryFilter, PastAttempt
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
+from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.strict_route import StrictRoute
 
-router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
+router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute)
 
 Status = Annotated[Literal["pending", "succeeded", "exhausted", "canceled", "parked"] | None, Query()]
 
@@ -48,8 +51,45 @@ async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) ->
 
     delivery, attempts = await services.transactions.read(work)
     if delivery is None:
-        raise NotFound(f"There is no delivery {delivery_id}.", param="id")
+        raise _missing(delivery_id)
     return delivery_view(delivery) | {"attempts": [attempt_view(each) for each in attempts]}
+
+
+@router.post("/{delivery_id}/retry", status_code=202, summary="Send a delivery again now")
+async def retry(request: Request, account_id: AccountId, services: ServicesDep, delivery_id: str) -> Response:
+    """One attempt more, now, whatever became of it before, and even while the endpoint is held back because it fails.
+
+    If that attempt fails, everything is as it was: the schedule goes on, or the delivery is what it had ended as.
+    """
+    moved: list[str] = []
+
+    def work(unit: UnitOfWork) -> Reply:
+        standing = _standing(unit, account_id, delivery_id)
+        check_retry(standing)
+        unit.control.send(standing, unit.now)
+        moved.append(standing.endpoint_id)
+        return Reply(202, _view(unit, account_id, delivery_id))
+
+    response = await commit(request, account_id, work)
+    services.wake(moved, urgent=True)
+    return response
+
+
+@router.post("/{delivery_id}/cancel", summary="Cancel a delivery")
+async def cancel(request: Request, account_id: AccountId, services: ServicesDep, delivery_id: str) -> Response:
+    """No further attempt is made. One that is under way ends, and is written down, but the delivery stays canceled."""
+    moved: list[str] = []
+
+    def work(unit: UnitOfWork) -> Reply:
+        standing = _standing(unit, account_id, delivery_id)
+        if needs_cancel(standing):
+            unit.control.cancel(standing, unit.now)
+            moved.append(standing.endpoint_id)
+        return Reply(200, _view(unit, account_id, delivery_id))
+
+    response = await commit(request, account_id, work)
+    services.wake(moved)
+    return response
 
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
@@ -95,6 +135,23 @@ def attempt_view(attempt: PastAttempt) -> dict[str, Any]:
             "total_ms": attempt.total_ms,
         },
     }
+
+
+def _standing(unit: UnitOfWork, account_id: str, delivery_id: str) -> Standing:
+    standing = unit.control.standing(account_id, known_id("dlv", delivery_id))
+    if standing is None:
+        raise _missing(delivery_id)
+    return standing
+
+
+def _view(unit: UnitOfWork, account_id: str, delivery_id: str) -> dict[str, Any]:
+    delivery = unit.deliveries.get(account_id, delivery_id)
+    assert delivery is not None
+    return delivery_view(delivery)
+
+
+def _missing(delivery_id: str) -> NotFound:
+    return NotFound(f"There is no delivery {delivery_id}.", param="id")
 
 
 def _time(instant: UnixMs | None) -> str | None:

@@ -71,7 +71,7 @@ class TestEndpoint(Body):
 async def create(request: Request, account_id: AccountId, services: ServicesDep, body: CreateEndpoint) -> Response:
     """Answers with the signing secret, which is needed to verify deliveries."""
     url = await _checked_url(services, body.url)
-    types = _checked_types(body.events)
+    types = checked_types(body.events)
     validate_custom_headers(body.headers)
     secret = new_secret(services.random_bytes(_SECRET_BYTES))
 
@@ -109,7 +109,7 @@ async def list_endpoints(
 @router.get("/{endpoint_id}", summary="Get an endpoint")
 async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
     """One endpoint, without its secret."""
-    return endpoint_view(await services.transactions.read(lambda unit: _existing(unit, account_id, endpoint_id)))
+    return endpoint_view(await services.transactions.read(lambda unit: existing(unit, account_id, endpoint_id)))
 
 
 @router.get("/{endpoint_id}/secret", summary="Get an endpoint's signing secret")
@@ -117,7 +117,7 @@ async def get_secret(account_id: AccountId, services: ServicesDep, endpoint_id: 
     """The newest signing secret."""
 
     def work(unit: UnitOfWork) -> str:
-        return unit.endpoints.secret(account_id, _existing(unit, account_id, endpoint_id).id)
+        return unit.endpoints.secret(account_id, existing(unit, account_id, endpoint_id).id)
 
     return {"secret": await services.transactions.read(work)}
 
@@ -132,14 +132,14 @@ async def update(
     if "url" in changes:
         changes["url"] = await _checked_url(services, changes["url"])
     if "events" in changes:
-        changes["types"] = _checked_types(changes.pop("events"))
+        changes["types"] = checked_types(changes.pop("events"))
     if "headers" in changes:
         validate_custom_headers(changes["headers"])
     if "status" in changes:
         changes |= {"status": EndpointStatus(changes["status"]), "status_reason": None}
 
     def work(unit: UnitOfWork) -> Endpoint:
-        endpoint = replace(_existing(unit, account_id, endpoint_id, lock=True), **changes, updated_at=unit.now)
+        endpoint = replace(existing(unit, account_id, endpoint_id, lock=True), **changes, updated_at=unit.now)
         unit.endpoints.update(endpoint)
         return endpoint
 
@@ -163,10 +163,10 @@ async def send_test(
 ) -> Response:
     """Signed and delivered like any other, to this endpoint alone. Answers with the delivery; read it to see the outcome."""
     type_ = (body or TestEndpoint()).type
-    _checked_types([type_], param="type")
+    checked_types([type_], param="type")
 
     def work(unit: UnitOfWork) -> Reply:
-        endpoint = _existing(unit, account_id, endpoint_id)
+        endpoint = existing(unit, account_id, endpoint_id)
         new = NewEvent(account_id, type_, None, None, sample(type_, unit.now))
         event = seal(new, event_id=unit.ids.new("evt"), now=unit.now)
         unit.events.append([(event, 1)], test=True)
@@ -198,7 +198,8 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _existing(unit: UnitOfWork, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
+def existing(unit: UnitOfWork, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
+    """The endpoint, or a refusal."""
     endpoint = unit.endpoints.get(account_id, known_id("we", endpoint_id), lock=lock)
     if endpoint is None:
         raise _missing(endpoint_id)
@@ -215,7 +216,8 @@ async def _checked_url(services: Services, text: str) -> str:
     return url.url
 
 
-def _checked_types(types: list[str], *, param: str = "events") -> tuple[str, ...]:
+def checked_types(types: list[str], *, param: str = "events") -> tuple[str, ...]:
+    """Event types that exist, each once; `*` stands for all."""
     unknown = next((each for each in types if each not in EVENT_TYPES and (each != "*" or param == "type")), None)
     if unknown is not None:
         raise InvalidInput(
