@@ -73,9 +73,9 @@ class Application:
         )
 
     def _sweeper(self) -> Sweeper:
-        sweeps = SweepStore(self.database, self.schedule).duties(self.settings.sweep_interval)
+        sweeps = SweepStore(self.database, self.schedule, self.ids, retention_days=self.settings.retention_days)
         replays = ReplayStore(self.database, self.vault, on_owed=self.engine.wake)
-        return Sweeper([*sweeps, replays.duty()], self.clock)
+        return Sweeper([*sweeps.duties(self.settings.sweep_interval), replays.duty()], self.clock)
 
     def _services(self) -> Services:
         return Services(

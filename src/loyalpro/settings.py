@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loyalpro.delivery.schedule import WINDOW_S
 from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.storage.sweep_store import RETENTION_DAYS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -84,6 +85,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds between sweeps for what time alone causes: that what a deleted endpoint was owed is canceled. "
         "Deliveries whose 72 hours ran out while they waited are looked for every 5 seconds, or more often if this is less.",
+    )
+    retention_days: int = Field(
+        default=RETENTION_DAYS,
+        ge=30,
+        description="Days that events, finished deliveries and their attempts are kept.",
     )
     log_format: str = Field(
         default="auto",

@@ -78,7 +78,7 @@ class Server:
         self.transactions = product.transactions(
             database, product.tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
         )
-        duties = product.sweeps(database, schedule).duties(pace.poll_s)
+        duties = product.sweeps(database, schedule, ids).duties(pace.poll_s)
         sweeper = product.sweeper([replace(duty, every_s=pace.poll_s) for duty in duties], clock)
         self.mains = [
             self.process.spawn(self.engine.run(), f"{name} engine"),
