@@ -43,6 +43,7 @@ class CurlSender:
         self._inbox: deque[_Job] = deque()
         self._canceled: deque[_Job] = deque()
         self._stopping = False
+        self._woken = False
         self._thread: threading.Thread | None = None
         self._wake_fd = -1
 
@@ -82,10 +83,17 @@ class CurlSender:
             raise
 
     def _wake(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
+        """Once is enough for everything that is asked before the thread looks."""
+        if not self._woken:
+            self._woken = True
+            os.eventfd_write(self._wake_fd, 1)
 
     def _take(self) -> tuple[list[_Job], list[_Job]]:
-        """What has been asked since the last time: transfers to start, and to break off."""
+        """What has been asked since the last time: transfers to start, and to break off.
+
+        The flag falls before the look: whoever asks after the look wakes the thread again.
+        """
+        self._woken = False
         return _drained(self._inbox), _drained(self._canceled)
 
 
