@@ -11,6 +11,7 @@ from loyalpro.kernel.clock import SystemClock, UnixMs
 Ts = TypeVarTuple("Ts")
 START_MS: UnixMs = 1_763_980_200_000
 _MOST_TURNS_AT_ONE_INSTANT = 100_000
+_MOST_TURNS = 1_000_000
 
 PROCESS: ContextVar["Process | None"] = ContextVar("PROCESS", default=None)
 """The simulated process that the running code belongs to; None for the world around them."""
@@ -26,18 +27,19 @@ class _JumpingSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        self._turns = 0
+        self.turns = 0
+        self._turns_now = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        self.turns += 1
         if timeout is None:
             raise Stuck("nothing is ready, and no timer is set")
         if timeout > 0:
             self.now_s += timeout
-            self._turns = 0
-            return []
-        self._turns += 1
-        if self._turns > _MOST_TURNS_AT_ONE_INSTANT:
-            raise Stuck(f"the loop turns and turns, and the time stands at {self.now_s} s")
+            self._turns_now = 0
+        self._turns_now += 1
+        if self._turns_now > _MOST_TURNS_AT_ONE_INSTANT or self.turns > _MOST_TURNS:
+            raise Stuck(f"something spins: {self.turns} turns, and the time is {self.now_s} s")
         return []
 
 
@@ -53,6 +55,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now_s
+
+    @property
+    def turns(self) -> int:
+        """How often the loop went round: many in little time means that something spins."""
+        return self._jumping.turns
 
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None

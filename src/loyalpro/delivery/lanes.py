@@ -79,6 +79,7 @@ class Lanes:
         for state in owing.values():
             lane = self._known(state.target, now)
             lane.due_at, lane.urgent = state.due_at, state.urgent
+            self._unknown.pop(lane.endpoint_id, None)  # nobody is asked for twice in one claim
             self._schedule(lane, now)
 
     def requests(self, now: UnixMs) -> list[LaneRequest]:

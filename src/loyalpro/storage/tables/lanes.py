@@ -88,6 +88,7 @@ class LaneTables:
         self._connection = connection
         self._vault = vault
         self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
+        self._share = "FOR SHARE" if connection.dialect == "postgres" else ""
 
     def survey(self, now: UnixMs, closing_since: UnixMs) -> Survey:
         """Every enabled endpoint that is owed something that nobody is sending."""
@@ -100,6 +101,8 @@ class LaneTables:
     def claim(self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, closing_since: UnixMs) -> Claims:
         """Lease due deliveries of enabled endpoints, oldest first within a lane."""
         targets = self.targets([lane.endpoint_id for lane in lanes], now)
+        if not self._is_known(worker):
+            return Claims((), targets)
         due: list[_Due] = []
         for lane in lanes:
             if lane.endpoint_id in targets:
@@ -145,6 +148,10 @@ class LaneTables:
         if probe and rows and not begin_probe(self._connection, lane.endpoint_id, now):
             return []
         return [_Due(target, probe, row) for row in rows]
+
+    def _is_known(self, worker: WorkerId) -> bool:
+        """One that has been given up may lease nothing: nobody would free it. It cannot be given up before we commit."""
+        return bool(self._connection.execute(f"SELECT 1 FROM workers WHERE id = ? {self._share}", (worker,)))
 
     def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> set[str]:
         """Another worker may have leased one since we looked: the lease's key lets only one of us have it."""

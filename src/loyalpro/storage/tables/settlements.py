@@ -1,5 +1,6 @@
 """What became of deliveries: every write names the state and the lease that it leaves."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from loyalpro.delivery.ports import Settled, Settlement, WorkerId
@@ -49,8 +50,8 @@ class SettlementTables:
         self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
     ) -> Settled:
         """Give up the leases that are still the worker's, and write what became of their deliveries."""
-        held = self._give_up(worker, settlements)
-        kept = sorted((each for each in settlements if each.claimed.delivery_id in held), key=_by_id)
+        given_up = self._give_up(worker, settlements)
+        kept = sorted((each for each in settlements if _lease_of(each) in given_up), key=_lease_of)
         if not kept:
             return Settled(frozenset(), {}, ())
         moved = self._move(kept, now)
@@ -59,15 +60,18 @@ class SettlementTables:
         advance(self._connection, _finished_queues(kept), now)
         self._promote({each.claimed.target.endpoint_id for each in kept if each.switched}, now)
         health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
-        return Settled(frozenset(held), health, notices)
+        return Settled(frozenset(each.claimed.delivery_id for each in kept), health, notices)
 
-    def _give_up(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[str]:
-        ids = sorted(each.claimed.delivery_id for each in settlements)
-        marks = ", ".join("?" * len(ids))
+    def _give_up(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[tuple[str, int]]:
+        """The attempt is part of the fence: a worker may have leased the same delivery again meanwhile."""
+        leases = sorted(_lease_of(each) for each in settlements)
+        marks = ", ".join(["(?, ?)"] * len(leases))
         rows = self._connection.execute(
-            f"DELETE FROM leases WHERE worker = ? AND delivery_id IN ({marks}) RETURNING delivery_id", (worker, *ids)
+            f"DELETE FROM leases WHERE worker = ? AND (delivery_id, attempt) IN (VALUES {marks})"
+            " RETURNING delivery_id, attempt",
+            (worker, *itertools.chain.from_iterable(leases)),
         )
-        return {id_ for (id_,) in rows}
+        return {(delivery_id, attempt) for delivery_id, attempt in rows}
 
     def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[str]:
         params: list[object] = []
@@ -102,8 +106,8 @@ class SettlementTables:
             )
 
 
-def _by_id(settlement: Settlement) -> str:
-    return settlement.claimed.delivery_id
+def _lease_of(settlement: Settlement) -> tuple[str, int]:
+    return settlement.claimed.delivery_id, settlement.claimed.attempt_number
 
 
 def _finished_queues(settlements: Sequence[Settlement]) -> set[tuple[str, str]]:
