@@ -18,6 +18,7 @@ from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.loyalty import LoyaltyTables
 from loyalpro.storage.tables.replays import ReplayTables
+from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class UnitOfWork:
     def __init__(self, connection: Connection, tools: Tools) -> None:
         self.connection = connection
         self.ids = tools.ids
+        self._vault = tools.vault
         self.now = tools.clock.now_ms()
         self.accounts = AccountTables(connection)
         self.loyalty = LoyaltyTables(connection)
@@ -60,6 +62,11 @@ class UnitOfWork:
     def replays(self) -> ReplayTables:
         """Jobs that send a range of past events."""
         return ReplayTables(self.connection, self.endpoints)
+
+    @property
+    def secrets(self) -> SecretTables:
+        """What deliveries are signed with."""
+        return SecretTables(self.connection, self._vault)
 
     def attempt(self, work: Callable[["UnitOfWork"], T]) -> T | Refused:
         """Do a part that may be refused: then nothing of it is left, neither rows nor events, and the rest goes on."""

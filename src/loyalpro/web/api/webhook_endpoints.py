@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from loyalpro.delivery.rotation import Secret, is_waiting, previous_expires_at
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.catalogue import EVENT_TYPES
 from loyalpro.events.envelope import seal
@@ -30,7 +31,7 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], r
 
 Types = Annotated[list[str], Field(min_length=1, max_length=50, description='Event types, or ["*"] for all of them.')]
 RateLimit = Annotated[int, Field(ge=1, le=10_000, description="At most so many requests a second.")]
-_SECRET_BYTES = 32
+SECRET_BYTES = 32
 
 
 class CreateEndpoint(Body):
@@ -73,7 +74,7 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
     url = await _checked_url(services, body.url)
     types = checked_types(body.events)
     validate_custom_headers(body.headers)
-    secret = new_secret(services.random_bytes(_SECRET_BYTES))
+    secret = new_secret(services.random_bytes(SECRET_BYTES))
 
     def work(unit: UnitOfWork) -> Reply:
         endpoint = Endpoint(
@@ -91,7 +92,7 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
             updated_at=unit.now,
         )
         unit.endpoints.insert(endpoint, secret)
-        return Reply(201, endpoint_view(endpoint) | {"secret": secret})
+        return Reply(201, _view(unit, endpoint) | {"secret": secret})
 
     return await commit(request, account_id, work)
 
@@ -102,24 +103,17 @@ async def list_endpoints(
 ) -> dict[str, Any]:
     """One page of the account's endpoints."""
     before = known_id("we", cursor, param="cursor") if cursor else None
-    found = await services.transactions.read(lambda unit: unit.endpoints.list_before(account_id, before, limit + 1))
-    return page([endpoint_view(each) for each in found], limit)
+
+    def work(unit: UnitOfWork) -> list[dict[str, Any]]:
+        return _views(unit, unit.endpoints.list_before(account_id, before, limit + 1))
+
+    return page(await services.transactions.read(work), limit)
 
 
 @router.get("/{endpoint_id}", summary="Get an endpoint")
 async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
     """One endpoint, without its secret."""
-    return endpoint_view(await services.transactions.read(lambda unit: existing(unit, account_id, endpoint_id)))
-
-
-@router.get("/{endpoint_id}/secret", summary="Get an endpoint's signing secret")
-async def get_secret(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
-    """The newest signing secret."""
-
-    def work(unit: UnitOfWork) -> str:
-        return unit.endpoints.secret(account_id, existing(unit, account_id, endpoint_id).id)
-
-    return {"secret": await services.transactions.read(work)}
+    return await services.transactions.read(lambda unit: _view(unit, existing(unit, account_id, endpoint_id)))
 
 
 @router.patch("/{endpoint_id}", summary="Change an endpoint")
@@ -138,14 +132,14 @@ async def update(
     if "status" in changes:
         changes |= {"status": EndpointStatus(changes["status"]), "status_reason": None}
 
-    def work(unit: UnitOfWork) -> Endpoint:
+    def work(unit: UnitOfWork) -> dict[str, Any]:
         endpoint = replace(existing(unit, account_id, endpoint_id, lock=True), **changes, updated_at=unit.now)
         unit.endpoints.update(endpoint)
-        return endpoint
+        return _view(unit, endpoint)
 
-    endpoint = await services.transactions.change(work)
-    services.wake([endpoint.id])
-    return endpoint_view(endpoint)
+    view = await services.transactions.change(work)
+    services.wake([endpoint_id])
+    return view
 
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
@@ -181,8 +175,18 @@ async def send_test(
     return response
 
 
-def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint as the API shows it: everything but the secret."""
+def _view(unit: UnitOfWork, endpoint: Endpoint) -> dict[str, Any]:
+    [view] = _views(unit, [endpoint])
+    return view
+
+
+def _views(unit: UnitOfWork, endpoints: list[Endpoint]) -> list[dict[str, Any]]:
+    secrets = unit.secrets.valid([each.id for each in endpoints], unit.now)
+    return [_endpoint_view(each) | {"rotation": _rotation_view(secrets[each.id])} for each in endpoints]
+
+
+def _endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint as its owner configured it: everything but the secret."""
     return {
         "id": endpoint.id,
         "url": endpoint.url,
@@ -196,6 +200,14 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
     }
+
+
+def _rotation_view(secrets: list[Secret]) -> dict[str, Any] | None:
+    """While the newest secret waits to be known by the receiver: until when."""
+    expires_at = previous_expires_at(secrets)
+    if expires_at is None or not is_waiting(secrets):
+        return None
+    return {"previous_secret_expires_at": rfc3339(expires_at), "promoted": False}
 
 
 def existing(unit: UnitOfWork, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
