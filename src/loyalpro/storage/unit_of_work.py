@@ -16,7 +16,9 @@ from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.loyalty import LoyaltyTables
+from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.vault import Vault
@@ -67,6 +69,16 @@ class UnitOfWork:
     def secrets(self) -> SecretTables:
         """What deliveries are signed with."""
         return SecretTables(self.connection, self._vault)
+
+    @property
+    def health(self) -> HealthTables:
+        """How endpoints are doing."""
+        return HealthTables(self.connection, self.ids)
+
+    @property
+    def notices(self) -> NoticeTables:
+        """What owners are told."""
+        return NoticeTables(self.connection)
 
     def attempt(self, work: Callable[["UnitOfWork"], T]) -> T | Refused:
         """Do a part that may be refused: then nothing of it is left, neither rows nor events, and the rest goes on."""

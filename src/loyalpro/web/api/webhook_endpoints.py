@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.rotation import Secret, is_waiting, previous_expires_at
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.catalogue import EVENT_TYPES
@@ -13,7 +14,7 @@ from loyalpro.events.envelope import seal
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.outbox import Owed
 from loyalpro.events.samples import sample
-from loyalpro.kernel.clock import rfc3339
+from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.tables.endpoints import Endpoint
@@ -133,8 +134,10 @@ async def update(
         changes |= {"status": EndpointStatus(changes["status"]), "status_reason": None}
 
     def work(unit: UnitOfWork) -> dict[str, Any]:
-        endpoint = replace(existing(unit, account_id, endpoint_id, lock=True), **changes, updated_at=unit.now)
+        before = existing(unit, account_id, endpoint_id, lock=True)
+        endpoint = replace(before, **changes, updated_at=unit.now)
         unit.endpoints.update(endpoint)
+        _start_afresh(unit, before, endpoint)
         return _view(unit, endpoint)
 
     view = await services.transactions.change(work)
@@ -182,7 +185,12 @@ def _view(unit: UnitOfWork, endpoint: Endpoint) -> dict[str, Any]:
 
 def _views(unit: UnitOfWork, endpoints: list[Endpoint]) -> list[dict[str, Any]]:
     secrets = unit.secrets.valid([each.id for each in endpoints], unit.now)
-    return [_endpoint_view(each) | {"rotation": _rotation_view(secrets[each.id])} for each in endpoints]
+    health = unit.health.of([each.id for each in endpoints])
+    return [
+        _endpoint_view(each)
+        | {"health": _health_view(health[each.id], unit.now), "rotation": _rotation_view(secrets[each.id])}
+        for each in endpoints
+    ]
 
 
 def _endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
@@ -199,6 +207,16 @@ def _endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
         "status_reason": endpoint.status_reason,
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
+    }
+
+
+def _health_view(health: Health, now: UnixMs) -> dict[str, Any]:
+    """How the endpoint has answered lately, and when it is tried again if it is held back."""
+    return {
+        "state": health.state(now).value,
+        "consecutive_failures": health.failures,
+        "failing_since": None if health.failing_since is None else rfc3339(health.failing_since),
+        "next_probe_at": None if health.probe_at is None else rfc3339(health.probe_at),
     }
 
 
@@ -238,6 +256,13 @@ def checked_types(types: list[str], *, param: str = "events") -> tuple[str, ...]
             param=param,
         )
     return ("*",) if "*" in types else tuple(dict.fromkeys(types))
+
+
+def _start_afresh(unit: UnitOfWork, before: Endpoint, after: Endpoint) -> None:
+    """A new address has not failed yet; one that is enabled again gets its backlog at a rising rate."""
+    enabled = after.status is EndpointStatus.ENABLED and before.status is not EndpointStatus.ENABLED
+    if enabled or after.url != before.url:
+        unit.health.forget(after.id, unit.now, recovering=enabled)
 
 
 def _refuse_nulls(changes: dict[str, Any]) -> None:
