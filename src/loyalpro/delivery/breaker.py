@@ -10,6 +10,7 @@ Everything here is a value and a function of values; the store keeps the value, 
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs
@@ -24,6 +25,15 @@ RAMP_DOUBLES_S: Final = 2.0
 RAMP_S: Final = 30.0
 WARN_AFTER_DAYS: Final = (1, 3)
 DISABLE_AFTER_DAYS: Final = 5
+
+
+class HealthState(StrEnum):
+    """What the owner of an endpoint sees of its health."""
+
+    HEALTHY = "healthy"
+    FAILING = "failing"
+    OPEN = "open"
+    RECOVERING = "recovering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,14 @@ class Health:
     def is_open(self) -> bool:
         """Whether only probes may be sent."""
         return self.probe_at is not None
+
+    def state(self, now: UnixMs) -> HealthState:
+        """In one word."""
+        if self.is_open:
+            return HealthState.OPEN
+        if self.failures:
+            return HealthState.FAILING
+        return HealthState.HEALTHY if self.allowed_per_s(now) is None else HealthState.RECOVERING
 
     def allowed_per_s(self, now: UnixMs) -> float | None:
         """How many deliveries a second the endpoint may get while it recovers; None: as many as it takes."""

@@ -19,7 +19,8 @@ class Target:
     """Where an endpoint's deliveries go, and how: read again at every claim, so an edit counts at once.
 
     `secrets` are all that are valid now, newest first; `primary` is the index of the one that signs the header which
-    can carry only one signature. It is not 0 while a rotation waits for the receiver to switch.
+    can carry only one signature. It is not 0 while a rotation waits for the receiver to switch to the newest one, whose
+    version is `newest_secret`.
     """
 
     endpoint_id: str
@@ -31,6 +32,7 @@ class Target:
     rate_limit: int | None
     ordered: bool
     health: Health
+    newest_secret: int = 1
 
     @property
     def host(self) -> str:

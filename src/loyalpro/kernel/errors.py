@@ -7,6 +7,7 @@
     │   ├── Unauthenticated     no key, or not one of ours
     │   ├── NotFound            no such object in this account
     │   ├── Conflict            it contradicts what is already there
+    │   ├── Expired             it was here, and is no longer kept
     │   └── TooLarge            more bytes than we take
     ├── StoreError          the database could not do it
     │   ├── StoreUnavailable    nothing was written; try again
@@ -66,6 +67,12 @@ class Conflict(Refused):
     """It contradicts what is already there."""
 
     code = "conflict"
+
+
+class Expired(Refused):
+    """It was here, and is no longer kept."""
+
+    code = "expired"
 
 
 class TooLarge(Refused):

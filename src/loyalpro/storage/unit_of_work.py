@@ -15,8 +15,11 @@ from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.loyalty import LoyaltyTables
+from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.replays import ReplayTables
+from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -37,6 +40,7 @@ class UnitOfWork:
     def __init__(self, connection: Connection, tools: Tools) -> None:
         self.connection = connection
         self.ids = tools.ids
+        self._vault = tools.vault
         self.now = tools.clock.now_ms()
         self.accounts = AccountTables(connection)
         self.loyalty = LoyaltyTables(connection)
@@ -59,6 +63,21 @@ class UnitOfWork:
     def replays(self) -> ReplayTables:
         """Jobs that send a range of past events."""
         return ReplayTables(self.connection, self.endpoints)
+
+    @property
+    def secrets(self) -> SecretTables:
+        """What deliveries are signed with."""
+        return SecretTables(self.connection, self._vault)
+
+    @property
+    def health(self) -> HealthTables:
+        """How endpoints are doing."""
+        return HealthTables(self.connection, self.ids)
+
+    @property
+    def notices(self) -> NoticeTables:
+        """What owners are told."""
+        return NoticeTables(self.connection)
 
 
 class Transactions:

@@ -18,6 +18,7 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.Unauthenticated: 401,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.Expired: 410,
     errors.TooLarge: 413,
     errors.Refused: 400,
     errors.StoreUnavailable: 503,

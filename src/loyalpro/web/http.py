@@ -8,7 +8,17 @@ from fastapi import FastAPI
 from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.web import errors, openapi, telemetry
-from loyalpro.web.api import customers, deliveries, events, replays, service, transactions, webhook_endpoints
+from loyalpro.web.api import (
+    customers,
+    deliveries,
+    events,
+    notices,
+    replays,
+    secrets,
+    service,
+    transactions,
+    webhook_endpoints,
+)
 from loyalpro.web.services import Services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -29,7 +39,17 @@ def build(services: Services, measures: telemetry.Telemetry, ids: IdFactory, lif
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
-    for resource in (customers, transactions, webhook_endpoints, replays, events, deliveries, service):
+    for resource in (
+        customers,
+        transactions,
+        webhook_endpoints,
+        secrets,
+        replays,
+        events,
+        deliveries,
+        notices,
+        service,
+    ):
         app.include_router(resource.router)
     errors.install(app)
     telemetry.install(app, measures, services.clock, ids)

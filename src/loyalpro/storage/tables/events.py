@@ -97,6 +97,12 @@ class EventTables:
         )
         return Event(*rows[0]) if rows else None
 
+    def is_kept(self, account_id: str, event_id: str) -> bool:
+        """Whether the event is there, so that a poller can go on from it."""
+        return bool(
+            self._connection.execute("SELECT 1 FROM events WHERE account_id = ? AND id = ?", (account_id, event_id))
+        )
+
     def list_after(self, account_id: str, after_id: str | None, wanted: EventFilter, limit: int) -> list[Event]:
         """The next events in the order they were committed, oldest first; `after_id` is the last one already seen."""
         clauses, params = ["account_id = ?", "test = 0"], [account_id]

@@ -64,6 +64,18 @@ class HealthTables:
         """Start afresh: a new address, or an endpoint that its owner has enabled, whose backlog then goes out in time."""
         self._store(endpoint_id, Health(recovered_at=now if recovering else None))
 
+    def of(self, endpoint_ids: Sequence[str]) -> dict[str, Health]:
+        """How each of these endpoints is doing."""
+        found = dict.fromkeys(endpoint_ids, HEALTHY)
+        if endpoint_ids:
+            marks = ", ".join("?" * len(endpoint_ids))
+            rows = self._connection.execute(
+                f"SELECT h.endpoint_id, {HEALTH_COLUMNS} FROM endpoint_health h WHERE h.endpoint_id IN ({marks})",
+                endpoint_ids,
+            )
+            found.update({row[0]: Health(*row[1:]) for row in rows})
+        return found
+
     def _judge(self, mine: Sequence[Settlement], now: UnixMs, longest_probe_s: float) -> tuple[Health, list[Notice]]:
         """Successes end a row of failures; what failed beside one begins a new row."""
         endpoint_id = mine[0].claimed.target.endpoint_id

@@ -42,7 +42,8 @@ WHERE status = 'pending' AND first_attempt_at IS NOT NULL AND first_attempt_at <
 """
 
 _TARGETS = f"""
-SELECT e.id, e.account_id, e.url, e.headers, e.rate_limit, e.ordering, s.sealed, s.promoted_at, {HEALTH_COLUMNS}
+SELECT e.id, e.account_id, e.url, e.headers, e.rate_limit, e.ordering, s.sealed, s.promoted_at, s.version,
+    {HEALTH_COLUMNS}
 FROM endpoints e
 JOIN endpoint_secrets s ON s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > ?)
 LEFT JOIN endpoint_health h ON h.endpoint_id = e.id
@@ -123,7 +124,7 @@ class LaneTables:
 
     def _target(self, rows: Sequence[Row]) -> Target:
         """One endpoint; a row for each of its secrets, newest first. The newest promoted one signs alone."""
-        id_, account_id, url, headers, rate_limit, ordering, _, _, *health = rows[0]
+        id_, account_id, url, headers, rate_limit, ordering, _, _, version, *health = rows[0]
         owner = sealed_owner(account_id, id_)
         return Target(
             endpoint_id=id_,
@@ -135,6 +136,7 @@ class LaneTables:
             rate_limit=rate_limit,
             ordered=ordering == "customer",
             health=health_from(health) or HEALTHY,
+            newest_secret=version,
         )
 
     def _due(self, lane: LaneRequest, target: Target, now: UnixMs, closing_since: UnixMs) -> list[_Due]:

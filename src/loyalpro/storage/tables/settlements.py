@@ -58,7 +58,7 @@ class SettlementTables:
         self._count([each for each in kept if each.claimed.delivery_id not in moved])
         insert_attempts(self._connection, [(each.claimed.delivery_id, each.attempt) for each in kept if each.attempt])
         advance(self._connection, _finished_queues(kept), now)
-        self._promote({each.claimed.target.endpoint_id for each in kept if each.switched}, now)
+        self._promote({_shown_secret(each) for each in kept if each.switched}, now)
         health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
         return Settled(frozenset(each.claimed.delivery_id for each in kept), health, notices)
 
@@ -96,18 +96,23 @@ class SettlementTables:
                     (each.attempt.number, each.claimed.first_attempt_at, each.claimed.delivery_id),
                 )
 
-    def _promote(self, endpoint_ids: Iterable[str], now: UnixMs) -> None:
-        """The receiver has shown that it knows the newest secret: from now on that one signs alone."""
-        for endpoint_id in sorted(endpoint_ids):
+    def _promote(self, secrets: Iterable[tuple[str, int]], now: UnixMs) -> None:
+        """The receiver has shown that it knows this secret of the endpoint: from now on that one signs alone."""
+        for endpoint_id, version in sorted(secrets):
             self._connection.execute(
-                "UPDATE endpoint_secrets SET promoted_at = ? WHERE endpoint_id = ? AND promoted_at IS NULL"
-                " AND version = (SELECT MAX(version) FROM endpoint_secrets WHERE endpoint_id = ?)",
-                (now, endpoint_id, endpoint_id),
+                "UPDATE endpoint_secrets SET promoted_at = ?"
+                " WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
+                (now, endpoint_id, version),
             )
 
 
 def _lease_of(settlement: Settlement) -> tuple[str, int]:
     return settlement.claimed.delivery_id, settlement.claimed.attempt_number
+
+
+def _shown_secret(settlement: Settlement) -> tuple[str, int]:
+    target = settlement.claimed.target
+    return target.endpoint_id, target.newest_secret
 
 
 def _finished_queues(settlements: Sequence[Settlement]) -> set[tuple[str, str]]:

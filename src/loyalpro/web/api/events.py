@@ -9,7 +9,7 @@ from loyalpro.delivery.by_hand import check_endpoint, check_retry
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES
 from loyalpro.events.envelope import Event
-from loyalpro.kernel.errors import Conflict, NotFound
+from loyalpro.kernel.errors import Conflict, Expired, NotFound
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.tables.backfills import PastEvent
 from loyalpro.storage.tables.endpoints import Endpoint
@@ -47,9 +47,13 @@ async def list_events(
     To follow along, keep asking with `after` set to the id of the last event you got.
     """
     last_seen = known_id("evt", cursor or after or "", param="after") if cursor or after else None
-    found = await services.transactions.read(
-        lambda unit: unit.events.list_after(account_id, last_seen, EventFilter(type, customer_id), limit + 1)
-    )
+
+    def work(unit: UnitOfWork) -> list[Event]:
+        if last_seen is not None and not unit.events.is_kept(account_id, last_seen):
+            raise _cursor_expired(last_seen)
+        return unit.events.list_after(account_id, last_seen, EventFilter(type, customer_id), limit + 1)
+
+    found = await services.transactions.read(work)
     return page([event_view(each) for each in found], limit)
 
 
@@ -102,6 +106,15 @@ def event_view(event: Event) -> dict[str, Any]:
     """The frozen body, read back."""
     view: dict[str, Any] = json.loads(event.body)
     return view
+
+
+def _cursor_expired(event_id: str) -> Expired:
+    return Expired(
+        f"The event {event_id} is no longer kept, so what came after it is not known: events may have been missed. "
+        "Leave `after` out to start with the oldest event that is kept.",
+        code="cursor_expired",
+        param="after",
+    )
 
 
 def _sendable(unit: UnitOfWork, account_id: str, event_id: str) -> PastEvent:

@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from loyalpro.delivery.breaker import Health
+from loyalpro.delivery.rotation import Secret, is_waiting, previous_expires_at
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.catalogue import EVENT_TYPES
 from loyalpro.events.envelope import seal
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.outbox import Owed
 from loyalpro.events.samples import sample
-from loyalpro.kernel.clock import rfc3339
+from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.tables.endpoints import Endpoint
@@ -30,7 +32,7 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], r
 
 Types = Annotated[list[str], Field(min_length=1, max_length=50, description='Event types, or ["*"] for all of them.')]
 RateLimit = Annotated[int, Field(ge=1, le=10_000, description="At most so many requests a second.")]
-_SECRET_BYTES = 32
+SECRET_BYTES = 32
 
 
 class CreateEndpoint(Body):
@@ -73,7 +75,7 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
     url = await _checked_url(services, body.url)
     types = checked_types(body.events)
     validate_custom_headers(body.headers)
-    secret = new_secret(services.random_bytes(_SECRET_BYTES))
+    secret = new_secret(services.random_bytes(SECRET_BYTES))
 
     def work(unit: UnitOfWork) -> Reply:
         endpoint = Endpoint(
@@ -91,7 +93,7 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
             updated_at=unit.now,
         )
         unit.endpoints.insert(endpoint, secret)
-        return Reply(201, endpoint_view(endpoint) | {"secret": secret})
+        return Reply(201, _view(unit, endpoint) | {"secret": secret})
 
     return await commit(request, account_id, work)
 
@@ -102,24 +104,17 @@ async def list_endpoints(
 ) -> dict[str, Any]:
     """One page of the account's endpoints."""
     before = known_id("we", cursor, param="cursor") if cursor else None
-    found = await services.transactions.read(lambda unit: unit.endpoints.list_before(account_id, before, limit + 1))
-    return page([endpoint_view(each) for each in found], limit)
+
+    def work(unit: UnitOfWork) -> list[dict[str, Any]]:
+        return _views(unit, unit.endpoints.list_before(account_id, before, limit + 1))
+
+    return page(await services.transactions.read(work), limit)
 
 
 @router.get("/{endpoint_id}", summary="Get an endpoint")
 async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
     """One endpoint, without its secret."""
-    return endpoint_view(await services.transactions.read(lambda unit: existing(unit, account_id, endpoint_id)))
-
-
-@router.get("/{endpoint_id}/secret", summary="Get an endpoint's signing secret")
-async def get_secret(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
-    """The newest signing secret."""
-
-    def work(unit: UnitOfWork) -> str:
-        return unit.endpoints.secret(account_id, existing(unit, account_id, endpoint_id).id)
-
-    return {"secret": await services.transactions.read(work)}
+    return await services.transactions.read(lambda unit: _view(unit, existing(unit, account_id, endpoint_id)))
 
 
 @router.patch("/{endpoint_id}", summary="Change an endpoint")
@@ -138,14 +133,16 @@ async def update(
     if "status" in changes:
         changes |= {"status": EndpointStatus(changes["status"]), "status_reason": None}
 
-    def work(unit: UnitOfWork) -> Endpoint:
-        endpoint = replace(existing(unit, account_id, endpoint_id, lock=True), **changes, updated_at=unit.now)
+    def work(unit: UnitOfWork) -> dict[str, Any]:
+        before = existing(unit, account_id, endpoint_id, lock=True)
+        endpoint = replace(before, **changes, updated_at=unit.now)
         unit.endpoints.update(endpoint)
-        return endpoint
+        _start_afresh(unit, before, endpoint)
+        return _view(unit, endpoint)
 
-    endpoint = await services.transactions.change(work)
-    services.wake([endpoint.id])
-    return endpoint_view(endpoint)
+    view = await services.transactions.change(work)
+    services.wake([endpoint_id])
+    return view
 
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
@@ -181,8 +178,23 @@ async def send_test(
     return response
 
 
-def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint as the API shows it: everything but the secret."""
+def _view(unit: UnitOfWork, endpoint: Endpoint) -> dict[str, Any]:
+    [view] = _views(unit, [endpoint])
+    return view
+
+
+def _views(unit: UnitOfWork, endpoints: list[Endpoint]) -> list[dict[str, Any]]:
+    secrets = unit.secrets.valid([each.id for each in endpoints], unit.now)
+    health = unit.health.of([each.id for each in endpoints])
+    return [
+        _endpoint_view(each)
+        | {"health": _health_view(health[each.id], unit.now), "rotation": _rotation_view(secrets[each.id])}
+        for each in endpoints
+    ]
+
+
+def _endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint as its owner configured it: everything but the secret."""
     return {
         "id": endpoint.id,
         "url": endpoint.url,
@@ -196,6 +208,24 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
     }
+
+
+def _health_view(health: Health, now: UnixMs) -> dict[str, Any]:
+    """How the endpoint has answered lately, and when it is tried again if it is held back."""
+    return {
+        "state": health.state(now).value,
+        "consecutive_failures": health.failures,
+        "failing_since": None if health.failing_since is None else rfc3339(health.failing_since),
+        "next_probe_at": None if health.probe_at is None else rfc3339(health.probe_at),
+    }
+
+
+def _rotation_view(secrets: list[Secret]) -> dict[str, Any] | None:
+    """While the newest secret waits to be known by the receiver: until when."""
+    expires_at = previous_expires_at(secrets)
+    if expires_at is None or not is_waiting(secrets):
+        return None
+    return {"previous_secret_expires_at": rfc3339(expires_at), "promoted": False}
 
 
 def existing(unit: UnitOfWork, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
@@ -226,6 +256,13 @@ def checked_types(types: list[str], *, param: str = "events") -> tuple[str, ...]
             param=param,
         )
     return ("*",) if "*" in types else tuple(dict.fromkeys(types))
+
+
+def _start_afresh(unit: UnitOfWork, before: Endpoint, after: Endpoint) -> None:
+    """A new address has not failed yet; one that is enabled again gets its backlog at a rising rate."""
+    enabled = after.status is EndpointStatus.ENABLED and before.status is not EndpointStatus.ENABLED
+    if enabled or after.url != before.url:
+        unit.health.forget(after.id, unit.now, recovering=enabled)
 
 
 def _refuse_nulls(changes: dict[str, Any]) -> None:

@@ -1,0 +1,231 @@
+"""Rotating a secret under traffic, with receivers that know one secret and check it the plain way."""
+
+import hashlib
+import hmac
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import standardwebhooks
+
+from support.receivers import Authority, Hit, RawServer, answer
+from support.server import Server
+
+
+class Checking:
+    """A receiver with one secret in its configuration."""
+
+    def __init__(self) -> None:
+        self.secret = ""
+        self.accepted: list[str] = []
+        self.refused: list[str] = []
+        self.gate: threading.Event | None = None
+
+    def __call__(self, connection: socket.socket, hit: Hit | None) -> None:
+        assert hit is not None
+        expected = hmac.new(self.secret.encode(), hit.body, hashlib.sha256).hexdigest()
+        genuine = hmac.compare_digest(expected, hit.headers["X-LoyalPro-Signature"])
+        (self.accepted if genuine else self.refused).append(hit.headers["X-LoyalPro-Event-Id"])
+        if genuine and self.gate is not None:
+            self.gate.wait(60)
+        connection.sendall(answer(200 if genuine else 401))
+
+
+@pytest.fixture
+def checking() -> Checking:
+    return Checking()
+
+
+@pytest.fixture
+def receiver(authority: Authority, checking: Checking) -> Iterator[RawServer]:
+    with RawServer(checking, authority.context()) as listening:
+        yield listening
+        if checking.gate is not None:
+            checking.gate.set()
+
+
+@pytest.fixture
+def server(database_url: str, authority: Authority) -> Iterator[Server]:
+    with Server(database_url, authority.ca_file, retry_schedule=",".join(["0.1"] * 100)) as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint(server: Server, receiver: RawServer, checking: Checking) -> str:
+    made = server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["customer.created"]})
+    checking.secret = made["secret"]
+    return str(made["id"])
+
+
+def rotate(server: Server, endpoint: str, **body: object) -> dict[str, Any]:
+    made: dict[str, Any] = server.post(f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body or None)
+    return made
+
+
+def rotation(server: Server, endpoint: str) -> Any:
+    return server.get(f"/v1/webhook_endpoints/{endpoint}")["rotation"]
+
+
+def enrol(server: Server, count: int = 1) -> None:
+    for _ in range(count):
+        server.post("/v1/customers", {})
+
+
+def all_delivered(server: Server) -> list[dict[str, Any]]:
+    """Every delivery, once all have succeeded."""
+    path = "/v1/deliveries?limit=100"
+    page = server.until(path, lambda page: all(each["status"] == "succeeded" for each in page["data"]))
+    found: list[dict[str, Any]] = page["data"]
+    return found
+
+
+def signatures(hit: Hit) -> int:
+    return len(hit.headers["webhook-signature"].split())
+
+
+def verifies(secret: str, hit: Hit) -> bool:
+    headers = {name.lower(): value for name, value in hit.headers.items()}
+    try:
+        standardwebhooks.Webhook(secret).verify(hit.body, headers)
+    except standardwebhooks.WebhookVerificationError:
+        return False
+    return True
+
+
+def test_a_receiver_that_switches_in_the_middle_of_traffic_loses_and_fails_nothing(
+    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+) -> None:
+    old = checking.secret
+    enrol(server, 5)
+    made = rotate(server, endpoint)
+    new = made["secret"]
+    assert (made["promoted"], new.startswith("whsec_"), new != old) == (False, True, True)
+    assert rotation(server, endpoint) == {
+        "previous_secret_expires_at": made["previous_secret_expires_at"],
+        "promoted": False,
+    }
+    assert server.get(f"/v1/webhook_endpoints/{endpoint}/secret") == {"secret": new}
+    enrol(server, 10)
+    all_delivered(server)
+    assert not checking.refused
+    traffic = threading.Thread(target=enrol, args=(server, 40))
+    traffic.start()
+    checking.secret = new
+    traffic.join()
+    found = all_delivered(server)
+    assert {each["attempt_count"] for each in found} == {1}, "what was refused was sent again within its attempt"
+    assert sorted(checking.accepted) == sorted(each["event_id"] for each in found)
+    assert 1 <= len(checking.refused) == len(set(checking.refused)) < 40
+    assert rotation(server, endpoint) is None
+    refused = len(checking.refused)
+    enrol(server, 5)
+    all_delivered(server)
+    assert len(checking.refused) == refused
+    during = receiver.hits[-1]
+    assert signatures(during) == 2
+    assert verifies(old, during)
+    assert verifies(new, during)
+
+
+def test_a_receiver_that_switches_after_the_overlap_gets_everything_in_the_end(
+    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+) -> None:
+    new = rotate(server, endpoint, overlap_seconds=1)["secret"]
+    server.until(f"/v1/webhook_endpoints/{endpoint}", lambda view: view["rotation"] is None)
+    enrol(server, 3)
+    receiver.wait_for(3)
+    assert len(checking.refused) >= 3
+    assert signatures(receiver.hits[-1]) == 1
+    checking.secret = new
+    assert len(all_delivered(server)) == 3
+    assert sorted(set(checking.refused)) == sorted(checking.accepted)
+
+
+def test_no_overlap_revokes_the_old_secret_now(
+    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+) -> None:
+    old = checking.secret
+    made = rotate(server, endpoint, overlap_seconds=0)
+    assert (made["previous_secret_expires_at"], made["promoted"]) == (None, True)
+    assert rotation(server, endpoint) is None
+    checking.secret = made["secret"]
+    enrol(server)
+    [hit] = receiver.wait_for(1)
+    assert (signatures(hit), verifies(old, hit), verifies(made["secret"], hit)) == (1, False, True)
+
+
+def test_promote_takes_the_secret_that_waits_and_otherwise_makes_one_that_signs_at_once(
+    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+) -> None:
+    waiting = rotate(server, endpoint)
+    promoted = rotate(server, endpoint, promote=True)
+    assert promoted == waiting | {"promoted": True}
+    assert rotation(server, endpoint) is None
+    checking.secret = waiting["secret"]
+    enrol(server)
+    assert signatures(receiver.wait_for(1)[0]) == 2
+    at_once = rotate(server, endpoint, promote=True)
+    assert at_once["promoted"]
+    assert at_once["secret"] != waiting["secret"]
+    checking.secret = at_once["secret"]
+    enrol(server)
+    all_delivered(server)
+    assert not checking.refused
+    rotate(server, endpoint)
+    finished = rotate(server, endpoint, promote=True, overlap_seconds=0)
+    assert finished["previous_secret_expires_at"] is None
+    checking.secret = finished["secret"]
+    enrol(server)
+    assert signatures(receiver.wait_for(3)[2]) == 1
+
+
+def test_at_most_five_secrets_are_valid(server: Server, endpoint: str) -> None:
+    for _ in range(4):
+        rotate(server, endpoint)
+    refusal = server.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret")
+    assert (refusal.status, refusal.json["code"]) == (409, "too_many_secrets")
+    rotate(server, endpoint, overlap_seconds=0)
+    rotate(server, endpoint)
+
+
+def test_a_receiver_that_shows_one_secret_does_not_promote_the_next(
+    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+) -> None:
+    shown = rotate(server, endpoint)["secret"]
+    checking.secret, checking.gate = shown, threading.Event()
+    enrol(server)
+    receiver.wait_for(2)
+    rotate(server, endpoint)
+    checking.gate.set()
+    all_delivered(server)
+    assert rotation(server, endpoint) is not None
+    enrol(server)
+    all_delivered(server)
+    assert len(checking.refused) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"overlap_seconds": -1},
+        {"overlap_seconds": 604_801},
+        {"overlap_seconds": "1"},
+        {"overlap_seconds": True},
+        {"promote": 1},
+        {"secret": "whsec_mine"},
+    ],
+)
+def test_what_is_asked_wrong_is_refused(server: Server, endpoint: str, body: dict[str, object]) -> None:
+    answered = server.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body)
+    assert (answered.status, answered.json["param"]) == (422, next(iter(body)))
+    assert rotation(server, endpoint) is None
+    assert server.call("POST", f"/v1/webhook_endpoints/we_{'0' * 26}/rotate_secret").status == 404
+
+
+def test_a_repeated_request_makes_one_secret(server: Server, endpoint: str) -> None:
+    path = f"/v1/webhook_endpoints/{endpoint}/rotate_secret"
+    first, second = (server.post(path, {}, Idempotency_Key="once") for _ in range(2))
+    assert first == second
+    assert server.get(f"/v1/webhook_endpoints/{endpoint}/secret")["secret"] == first["secret"]
