@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check bench lock clean
+.PHONY: help setup setup-dev run test lint check bench schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: lint test ## Everything that must be true before a commit
 
 bench: setup-dev ## Measure, beside a bare libcurl loop; writes bench/RESULTS.md
 	$(BIN)/python -m bench
+
+schema: setup-dev ## Write the schema that all migrations add up to, for both databases
+	$(BIN)/python scripts/schema.py
 
 lock: setup-dev ## Choose the newest versions again and write their hashes
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml

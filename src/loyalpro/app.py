@@ -53,7 +53,7 @@ class Application:
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
         self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
-        self.sweeper = Sweeper(SweepStore(self.database, self.schedule).duties(settings.sweep_interval), self.clock)
+        self.sweeper = self._sweeper()
         self.transactions = Transactions(
             self.database, Tools(self.clock, self.ids, self.vault), on_owed=self.engine.wake
         )
@@ -70,6 +70,10 @@ class Application:
             meter=self.telemetry,
             settings=EngineSettings(timeout_s=self.settings.delivery_timeout, schedule=self.schedule),
         )
+
+    def _sweeper(self) -> Sweeper:
+        store = SweepStore(self.database, self.schedule, self.ids, retention_days=self.settings.retention_days)
+        return Sweeper(store.duties(self.settings.sweep_interval), self.clock)
 
     def _services(self) -> Services:
         return Services(

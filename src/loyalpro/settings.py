@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loyalpro.delivery.schedule import WINDOW_S
 from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.storage.sweep_store import RETENTION_DAYS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -31,6 +32,7 @@ class Settings(BaseSettings):
     delivery_timeout: float = Field(default=30.0, gt=0, le=30)
     retry_schedule: Annotated[tuple[float, ...] | None, NoDecode] = None
     sweep_interval: float = Field(default=60.0, gt=0)
+    retention_days: int = Field(default=RETENTION_DAYS, ge=30)
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
 
     @field_validator("egress_allow", mode="before")

@@ -56,5 +56,9 @@ class DriverConnection(Connection, Protocol):
         ...
 
 
+class LockTaken(Exception):
+    """Somebody else held the lock for longer than the transaction would wait. Nothing was changed; try again later."""
+
+
 class RetryTransaction(Exception):
     """The database undid the transaction to untangle it from another (a deadlock, say). Running it again is safe."""

@@ -6,8 +6,9 @@ from typing import Literal, Protocol, TypeVar
 from loyalpro.storage.connection import Connection, Dialect
 
 T = TypeVar("T")
-Lane = Literal["ingest", "delivery"]
-"""Who is writing. On PostgreSQL each has a connection, so that deliveries are settled while purchases pour in."""
+Lane = Literal["ingest", "delivery", "upkeep"]
+"""Who is writing. On PostgreSQL each has a connection, so that deliveries are settled while purchases pour in, and
+neither waits for the upkeep, which may wait for a lock."""
 
 
 class Database(Protocol):

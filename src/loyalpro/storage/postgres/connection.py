@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors, pq
 
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Dialect, RetryTransaction, Row
+from loyalpro.storage.connection import Dialect, LockTaken, RetryTransaction, Row
 
 _OLDEST_VERSION = 130_000
 _STATEMENT_TIMEOUT_MS = 60_000
@@ -130,6 +130,8 @@ def _translated() -> Iterator[None]:
         raise RetryTransaction from error
     except (errors.DiskFull, errors.OutOfMemory) as error:
         raise DiskFull("The database has no room left; nothing was written. Writing resumes by itself.") from error
+    except errors.LockNotAvailable as error:
+        raise LockTaken from error
     except errors.QueryCanceled:
         raise StoreUnavailable("The database took too long; nothing was written. Repeat it in a moment.") from None
     except (psycopg.OperationalError, psycopg.InterfaceError):

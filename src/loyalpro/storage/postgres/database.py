@@ -9,6 +9,7 @@ from loyalpro.kernel.clock import Clock
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection, Dialect
 from loyalpro.storage.database import Lane
+from loyalpro.storage.postgres import partitions
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.readers import Readers
 from loyalpro.storage.writer import GroupWriter
@@ -16,8 +17,9 @@ from loyalpro.storage.writer import GroupWriter
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 _READERS = 4
-_MOST_IN_GROUP = 60
-"""PostgreSQL keeps 64 subtransactions of a session at hand; with more, every snapshot in the server gets slower."""
+_MOST_IN_GROUP: dict[Lane, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
+"""PostgreSQL keeps 64 subtransactions of a session at hand; with more, every snapshot in the server gets slower.
+Upkeep sets limits for its transaction that nobody else may suffer from."""
 
 
 class PostgresDatabase:
@@ -30,19 +32,18 @@ class PostgresDatabase:
         self._dsn = dsn
         self._clock = clock
         self._migrations = migrations.load(migrations_folder)
-        lanes: tuple[Lane, ...] = ("ingest", "delivery")
         self._writers = {
             lane: GroupWriter(
-                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{lane}", most_in_group=_MOST_IN_GROUP
+                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{lane}", most_in_group=most
             )
-            for lane in lanes
+            for lane, most in _MOST_IN_GROUP.items()
         }
         self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
 
     @property
     def available(self) -> bool:
         """Whether writes can be taken now."""
-        return all(writer.available for writer in self._writers.values())
+        return self._writers["ingest"].available and self._writers["delivery"].available
 
     async def start(self) -> None:
         """Check the server and the schema, connect."""
@@ -52,6 +53,7 @@ class PostgresDatabase:
         connection = PostgresConnection(self._dsn, read_only=False)
         try:
             migrations.prepare(connection, self._migrations, self._clock)
+            partitions.prepare(connection, self._clock.now_ms())
         finally:
             connection.close()
         for writer in self._writers.values():
@@ -78,6 +80,8 @@ class PostgresDatabase:
         """Bring the schema forward."""
         connection = PostgresConnection(self._dsn, read_only=False)
         try:
-            return migrations.migrate(connection, self._migrations, self._clock)
+            applied = migrations.migrate(connection, self._migrations, self._clock)
+            partitions.prepare(connection, self._clock.now_ms())
         finally:
             connection.close()
+        return applied

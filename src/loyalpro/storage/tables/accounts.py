@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 
+_ANSWERS_AT_ONCE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
@@ -87,10 +89,11 @@ class AccountTables:
             (account_id, key, answer.fingerprint, answer.status_code, answer.body, now),
         )
 
-    def forget_answers(self, before: UnixMs) -> int:
-        """Drop expired answers, a bounded number at a time; how many there were."""
-        return self._connection.change(
+    def forget_answers(self, before: UnixMs) -> bool:
+        """Drop a bounded number of expired answers, oldest first; whether there may be more."""
+        removed = self._connection.change(
             "DELETE FROM idempotency_keys WHERE (account_id, key) IN ("
-            "SELECT account_id, key FROM idempotency_keys WHERE created_at <= ? LIMIT 500)",
-            (before,),
+            "SELECT account_id, key FROM idempotency_keys WHERE created_at <= ? ORDER BY created_at LIMIT ?)",
+            (before, _ANSWERS_AT_ONCE),
         )
+        return removed == _ANSWERS_AT_ONCE

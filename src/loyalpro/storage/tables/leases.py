@@ -52,6 +52,18 @@ class LeaseTables:
         rows = self._connection.execute("SELECT id FROM workers WHERE id <> ?", (worker,))
         return self._free([id_ for (id_,) in rows], now)
 
+    def rescue_strays(self, now: UnixMs) -> bool:
+        """Free the leases of a worker that is not known; whether there was one.
+
+        There should be none: a worker is made known before it leases anything, and forgotten with what it holds.
+        """
+        rows = self._connection.execute(
+            "SELECT worker FROM leases l WHERE NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = l.worker) LIMIT 1"
+        )
+        for (worker,) in rows:
+            self._free_leases(worker, now)
+        return bool(rows)
+
     def _free(self, workers: Sequence[WorkerId], now: UnixMs) -> frozenset[str]:
         """Deleting the worker's row comes first: of two rescuers only one gets it, and a late `renew` finds nothing."""
         endpoints: set[str] = set()

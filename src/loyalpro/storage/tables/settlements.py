@@ -10,12 +10,13 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
 
+# The cast keeps SQLite from the idea to look through all deliveries, with an index over these values.
 _SETTLE = """
 UPDATE deliveries SET status = v.column2, due_at = COALESCE(v.column3, due_at), finished_at = v.column4,
     outcome = COALESCE(v.column5, outcome), attempts = v.column6, first_attempt_at = v.column7,
     uncounted_attempts = uncounted_attempts + v.column8, fallback_status = NULL, fallback_due_at = NULL
 FROM (VALUES {rows}) AS v
-WHERE deliveries.id = v.column1 AND deliveries.status = 'pending'
+WHERE deliveries.id = CAST(v.column1 AS TEXT) AND deliveries.status = 'pending'
 RETURNING deliveries.id
 """
 _ROW = (

@@ -16,12 +16,21 @@ UPDATE deliveries SET status = 'exhausted', finished_at = ? WHERE status = 'pend
 RETURNING endpoint_id, customer_id
 """
 
+# What is owed to an endpoint is in one of two indexes, or in both; the order makes the database use them.
+_OWED = ("d.due_at IS NOT NULL ORDER BY d.due_at", "d.customer_id IS NOT NULL ORDER BY d.customer_id")
+
+_ORPHANED = """
+SELECT e.id FROM endpoints e WHERE e.deleted_at IS NOT NULL AND (
+    SELECT d.id FROM deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending' AND {owed} LIMIT 1) IS NOT NULL
+LIMIT 1
+"""
+
 _CANCEL = """
 UPDATE deliveries SET status = 'canceled', finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
 WHERE status = 'pending' AND id IN (
     SELECT d.id FROM deliveries d WHERE d.endpoint_id = ? AND d.status = 'pending'
       AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
-    LIMIT ? {lock})
+      AND {owed} LIMIT ? {lock})
 """
 
 
@@ -40,10 +49,10 @@ class SweepTables:
 
     def cancel_orphans(self, now: UnixMs) -> bool:
         """Write down that what a deleted endpoint was owed is canceled."""
-        rows = self._connection.execute(
-            "SELECT e.id FROM endpoints e WHERE e.deleted_at IS NOT NULL AND EXISTS ("
-            "SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending') LIMIT 1"
-        )
-        for (endpoint_id,) in rows:
-            self._connection.execute(_CANCEL.format(lock=self._lock), (now, endpoint_id, _PIECE))
-        return bool(rows)
+        return any(self._cancel_orphans(owed, now) for owed in _OWED)
+
+    def _cancel_orphans(self, owed: str, now: UnixMs) -> bool:
+        for (endpoint_id,) in self._connection.execute(_ORPHANED.format(owed=owed)):
+            sql = _CANCEL.format(owed=owed, lock=self._lock)
+            return self._connection.change(sql, (now, endpoint_id, _PIECE)) > 0
+        return False

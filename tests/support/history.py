@@ -1,0 +1,139 @@
+"""A past for a database: events, deliveries and attempts of long ago, inserted with the ids and times of then."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from loyalpro.kernel.clock import UnixMs, VirtualClock
+from loyalpro.kernel.ids import IdFactory, delivery_id
+from loyalpro.storage.connection import DriverConnection
+from loyalpro.storage.postgres.connection import PostgresConnection
+from loyalpro.storage.sqlite.connection import SqliteConnection
+from loyalpro.storage.vault import Vault
+
+ACCOUNT = "acct_01kat6b8z00000000000000000"
+VAULT = Vault(["a key for tests of enough characters"], random.Random(1).randbytes)
+_EVENT = "id, account_id, type, customer_id, sequence, created_at, owed, body"
+_DELIVERY = (
+    "id, account_id, endpoint_id, event_id, event_type, status, attempts, due_at, first_attempt_at, customer_id, sequence,"
+    " outcome, created_at, finished_at"
+)
+_ATTEMPT = (
+    "delivery_id, number, started_at, outcome, detail, request_headers, response_status, response_headers,"
+    " response_excerpt, response_truncated"
+)
+Rows = list[tuple[object, ...]]
+
+
+def connect(url: str) -> DriverConnection:
+    """A connection that writes, outside of the program that is tested."""
+    if url.startswith("sqlite"):
+        return SqliteConnection(Path(url.removeprefix("sqlite:///")), read_only=False)
+    return PostgresConnection(url, read_only=False)
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[DriverConnection]:
+    """A connection for one transaction."""
+    connection = connect(url)
+    try:
+        connection.begin()
+        yield connection
+        connection.commit()
+    finally:
+        connection.rollback()
+        connection.close()
+
+
+def query(url: str, sql: str, *params: object) -> list[tuple[Any, ...]]:
+    """What a statement answers; what it does is kept."""
+    with transaction(url) as connection:
+        return connection.execute(sql, params)
+
+
+def count(url: str, table: str, where: str = "1 = 1") -> int:
+    """How many rows there are."""
+    return int(query(url, f"SELECT COUNT(*) FROM {table} WHERE {where}")[0][0])
+
+
+def insert(url: str, table: str, columns: str, rows: Rows) -> None:
+    """Many rows, quickly."""
+    if url.startswith("sqlite"):
+        with transaction(url) as connection:
+            marks = ", ".join("?" * len(columns.split(",")))
+            connection.execute_many(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
+        return
+    with (
+        psycopg.connect(url) as session,
+        session.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+class History:
+    """Writes a past, endpoint by endpoint."""
+
+    def __init__(self, url: str, now: UnixMs, seed: int = 1) -> None:
+        self.url = url
+        self.now = now
+        self._clock = VirtualClock(now)
+        self.ids = IdFactory(self._clock, random.Random(seed))
+        with transaction(url) as connection:
+            connection.execute(
+                "INSERT INTO accounts (id, name, created_at) VALUES (?, 'A', 1) ON CONFLICT DO NOTHING", (ACCOUNT,)
+            )
+
+    def endpoint(self, status: str = "enabled", ordering: str = "none") -> str:
+        """An endpoint and its secret."""
+        id_ = self.ids.new("we")
+        sealed = VAULT.seal("whsec_c2VjcmV0", owner=f"{ACCOUNT}/{id_}")
+        with transaction(self.url) as connection:
+            connection.execute(
+                "INSERT INTO endpoints (id, account_id, url, types, ordering, headers, status, created_at, updated_at)"
+                " VALUES (?, ?, 'https://example.com/hook', '*', ?, '{}', ?, ?, ?)",
+                (id_, ACCOUNT, ordering, status, self.now, self.now),
+            )
+            connection.execute(
+                "INSERT INTO endpoint_secrets (endpoint_id, version, sealed, created_at, promoted_at) VALUES (?, 1, ?, ?, ?)",
+                (id_, sealed, self.now, self.now),
+            )
+        return id_
+
+    def events(
+        self,
+        endpoint_id: str,
+        number: int,
+        *,
+        at: UnixMs,
+        status: str = "succeeded",
+        customer_id: str | None = None,
+        first_sequence: int = 1,
+        ordered: bool = False,
+        body: Callable[[int], bytes] = lambda n: b'{"n":%d}' % n,
+        excerpt: bytes = b"thanks",
+    ) -> list[str]:
+        """Events of then, each with a delivery to the endpoint, attempted once unless it is pending; the event ids."""
+        ids = IdFactory(VirtualClock(at), random.Random(f"{at} {endpoint_id} {status} {first_sequence}"))
+        found = [ids.new("evt") for _ in range(number)]
+        done = status != "pending"
+        rows = [(id_, delivery_id(id_, endpoint_id), n + first_sequence) for n, id_ in enumerate(found)]
+        events: Rows = [
+            (id_, ACCOUNT, "points.earned", customer_id, seq if customer_id else None, at, 1, body(seq))
+            for id_, _, seq in rows
+        ]
+        deliveries: Rows = []
+        for id_, dlv, seq in rows:
+            due_at = None if ordered and seq > first_sequence else at
+            queue = (customer_id, seq) if ordered else (None, None)
+            state = (status, int(done), due_at, at if done else None, *queue, "succeeded" if done else None)
+            deliveries.append((dlv, ACCOUNT, endpoint_id, id_, "points.earned", *state, at, at if done else None))
+        attempts: Rows = [(dlv, 1, at, "succeeded", "", "[]", 200, "[]", excerpt, 0) for _, dlv, _ in rows if done]
+        insert(self.url, "events", _EVENT, events)
+        insert(self.url, "deliveries", _DELIVERY, deliveries)
+        insert(self.url, "attempts", _ATTEMPT, attempts)
+        return found
