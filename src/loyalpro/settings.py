@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     retry_schedule: Annotated[tuple[float, ...] | None, NoDecode] = None
     sweep_interval: float = Field(default=60.0, gt=0)
     retention_days: int = Field(default=RETENTION_DAYS, ge=30)
+    min_free_mb: int = Field(default=256, ge=0)
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
 
     @field_validator("egress_allow", mode="before")
