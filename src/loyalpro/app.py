@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from loyalpro import bootstrap
 from loyalpro.delivery.engine import Engine, EngineSettings
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.delivery.sweeper import Sweeper
+from loyalpro.delivery.sweeper import Duty, Sweeper
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.settings import Settings
@@ -24,6 +24,7 @@ from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
 from loyalpro.storage.replay_store import ReplayStore
+from loyalpro.storage.room import Room
 from loyalpro.storage.sweep_store import SweepStore
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.storage.vault import Vault
@@ -36,6 +37,7 @@ from loyalpro.web.services import Health, Services
 from loyalpro.web.telemetry import Telemetry
 
 DRAIN_S = 10.0
+_LOOK_S = 5.0
 _KEY_FILE = "secret.key"
 
 
@@ -49,7 +51,9 @@ class Application:
         self.ids = IdFactory(self.clock, self.chance)
         self.policy = AddressPolicy(settings.egress_allow)
         self.telemetry = Telemetry()
-        self.database: Database = open_database(settings.url, self.clock)
+        opened = open_database(settings.url, self.clock, min_free_bytes=settings.min_free_mb * 2**20)
+        self.database: Database = opened
+        self.room: Room = opened.room
         self.vault = Vault(_secret_keys(settings), self.chance.randbytes)
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
         self.schedule = RetrySchedule(settings.retry_schedule)
@@ -75,7 +79,9 @@ class Application:
     def _sweeper(self) -> Sweeper:
         sweeps = SweepStore(self.database, self.schedule, self.ids, retention_days=self.settings.retention_days)
         replays = ReplayStore(self.database, self.vault, on_owed=self.engine.wake)
-        return Sweeper([*sweeps.duties(self.settings.sweep_interval), replays.duty()], self.clock)
+        interval_s = self.settings.sweep_interval
+        room = Duty("room", min(interval_s, _LOOK_S), self.room.look)
+        return Sweeper([*sweeps.duties(interval_s), replays.duty(), room], self.clock)
 
     def _services(self) -> Services:
         return Services(
@@ -85,7 +91,7 @@ class Application:
             policy=self.policy,
             resolve=system_resolver(),
             health=Health(
-                accepts=lambda: self.database.available,
+                accepts=lambda: self.database.available and self.room.enough,
                 delivers=lambda: self.engine.ready and self.sender.alive and self.database.available,
             ),
             wake=self.engine.wake,

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         ge=30,
         description="Days that events, finished deliveries and their attempts are kept.",
     )
+    min_free_mb: int = Field(
+        default=256,
+        ge=0,
+        description="Megabytes that stay free on the disk of a SQLite database: with less, nothing more is taken in, while "
+        "deliveries and reading go on.",
+    )
     log_format: str = Field(
         default="auto",
         pattern="^(auto|json|console)$",

@@ -83,7 +83,7 @@ class OwnCluster(Cluster):
         self._user = _unprivileged() if os.geteuid() == 0 else None
         shm = Path("/dev/shm")  # fast, and its fsync is still called
         self.folder = Path(tempfile.mkdtemp(prefix="loyalpro-pg-", dir=shm if os.access(shm, os.W_OK) else None))
-        self._own(self.folder)
+        self.own(self.folder)
         self._binaries = self._reachable(binaries)
         self.port = _free_port()
         self._run("initdb", "-D", str(self.data), "-U", "loyalpro", "-A", "trust", "-E", "UTF8", "--locale=C")
@@ -128,7 +128,8 @@ class OwnCluster(Cluster):
             log = self.folder / "log"
             raise RuntimeError(f"{program} failed: {done.stderr}{log.read_text() if log.exists() else ''}")
 
-    def _own(self, folder: Path) -> None:
+    def own(self, folder: Path) -> None:
+        """Hand a folder to whoever the server runs as."""
         if self._user:
             shutil.chown(folder, self._user)
 

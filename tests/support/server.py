@@ -41,6 +41,7 @@ class Server:
             "bootstrap_api_key": API_KEY,
             "egress_allow": "127.0.0.0/8,::1/128",
             "egress_ca_file": ca_file,
+            "min_free_mb": 0,
         }
         self.application = Application(Settings(**chosen | settings))
         config = uvicorn.Config(self.application.web, port=0, log_config=None, access_log=False, lifespan="on")

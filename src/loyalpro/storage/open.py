@@ -7,10 +7,10 @@ from loyalpro.storage.postgres.database import PostgresDatabase
 from loyalpro.storage.sqlite.database import SqliteDatabase
 
 
-def open_database(url: str, clock: Clock) -> SqliteDatabase | PostgresDatabase:
-    """`sqlite:///path` or `postgresql://...`; connected by `start`."""
+def open_database(url: str, clock: Clock, *, min_free_bytes: int = 0) -> SqliteDatabase | PostgresDatabase:
+    """`sqlite:///path` or `postgresql://...`; connected by `start`. Beside a SQLite file so much has to stay free."""
     if url.startswith("sqlite:///"):
-        return SqliteDatabase(Path(url.removeprefix("sqlite:///")), clock)
+        return SqliteDatabase(Path(url.removeprefix("sqlite:///")), clock, min_free_bytes=min_free_bytes)
     return PostgresDatabase(url, clock)
 
 

@@ -27,6 +27,8 @@ STATUS: dict[type[errors.LoyalProError], int] = {
 """The HTTP status of each class of error; a class that is not here answers like its parent, at the end 500."""
 
 _MOST_ERRORS_LISTED = 20
+_RETRY_AFTER_S = {errors.DiskFull.code: "10"}
+"""Most of what is unavailable is back in a second."""
 
 
 def problem(
@@ -43,7 +45,8 @@ def problem(
     }
     if param is not None:
         content["param"] = param
-    headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    retry_after = _RETRY_AFTER_S.get(code, "1")
+    headers = {"Retry-After": retry_after} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(content | more, status, headers, "application/problem+json")

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.errors import DiskFull
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection, Dialect
 from loyalpro.storage.database import Lane
 from loyalpro.storage.postgres import partitions
 from loyalpro.storage.postgres.connection import PostgresConnection
+from loyalpro.storage.postgres.room import ServerRoom
 from loyalpro.storage.readers import Readers
+from loyalpro.storage.room import require
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
@@ -38,6 +41,7 @@ class PostgresDatabase:
             )
             for lane, most in _MOST_IN_GROUP.items()
         }
+        self.room = ServerRoom(self._writers["upkeep"].submit)
         self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
 
     @property
@@ -69,8 +73,14 @@ class PostgresDatabase:
             writer.stop()
 
     async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` in its lane's next group."""
-        return await self._writers[lane].submit(work)
+        """Run `work` in its lane's next group; nothing is taken in without room for it."""
+        if lane == "ingest":
+            require(self.room)
+        try:
+            return await self._writers[lane].submit(work)
+        except DiskFull:
+            self.room.ran_out()
+            raise
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a reader."""

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
-from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.kernel.errors import ConfigurationError, DiskFull
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection, Dialect
 from loyalpro.storage.database import Lane
 from loyalpro.storage.readers import Readers
+from loyalpro.storage.room import require
 from loyalpro.storage.sqlite.connection import SqliteConnection
+from loyalpro.storage.sqlite.room import DiskRoom
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
@@ -28,11 +30,14 @@ class SqliteDatabase:
     dialect: Dialect = "sqlite"
     exclusive = True
 
-    def __init__(self, path: Path, clock: Clock, migrations_folder: Path = MIGRATIONS) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, migrations_folder: Path = MIGRATIONS, *, min_free_bytes: int = 0
+    ) -> None:
         self._path = path
         self._clock = clock
         self._migrations = migrations.load(migrations_folder)
         self._lock = FolderLock(path)
+        self.room = DiskRoom(path, min_free_bytes)
         self._writer = GroupWriter(
             lambda: SqliteConnection(path, read_only=False), name="sqlite-writer", most_in_group=_MOST_IN_GROUP
         )
@@ -50,6 +55,7 @@ class SqliteDatabase:
     def _open(self) -> None:
         self._lock.take()
         try:
+            self.room.start()
             connection = SqliteConnection(self._path, read_only=False)
             try:
                 migrations.prepare(connection, self._migrations, self._clock)
@@ -69,9 +75,15 @@ class SqliteDatabase:
         self._writer.stop()
         self._lock.release()
 
-    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:  # noqa: ARG002 - one writer
-        """Run `work` in the writer's next group."""
-        return await self._writer.submit(work)
+    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+        """Run `work` in the writer's next group, whatever its lane; nothing is taken in without room for it."""
+        if lane == "ingest":
+            require(self.room)
+        try:
+            return await self._writer.submit(work)
+        except DiskFull:
+            self.room.ran_out()
+            raise
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a reader."""
