@@ -1,6 +1,7 @@
 """A disk that fills up: it is noticed before it is full, what was taken in is finished, and everything resumes by itself."""
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -243,12 +244,17 @@ def database_on(databases: Databases, disk: Path) -> Iterator[str]:
         session.execute("DROP TABLESPACE small")
 
 
+def open_to_all(folder: Path) -> Path:
+    """PostgreSQL runs as somebody else, who has to get there."""
+    folder.chmod(0o755)
+    return folder
+
+
 @on_a_small_disk
-def test_when_the_disk_of_the_server_is_full_ingestion_stops_and_resumes_by_itself(
-    tmp_path: Path, databases: Databases
-) -> None:
+def test_when_the_disk_of_the_server_is_full_ingestion_stops_and_resumes_by_itself(databases: Databases) -> None:
     with (
-        small_disk(tmp_path / "disk", 96) as disk,
+        tempfile.TemporaryDirectory() as folder,
+        small_disk(open_to_all(Path(folder)) / "disk", 96) as disk,
         database_on(databases, disk) as url,
         Server(url, sweep_interval=0.1) as server,
     ):
