@@ -100,7 +100,7 @@ class Engine:
 
     def wake(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         """A hint, after a commit: these endpoints are owed something new. `urgent`: by hand, past any breaker."""
-        self._lanes.hint(endpoint_ids, self._clock.now_ms(), urgent=urgent)
+        self._lanes.hint(sorted(endpoint_ids), self._clock.now_ms(), urgent=urgent)
         self._wake.set()
 
     @property
