@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.lane import Destination, Lane
-from loyalpro.delivery.ports import Claim, Claims, LaneRequest, Settlement, Survey, Target
+from loyalpro.delivery.ports import Claim, Claimed, Claims, LaneRequest, Settlement, Survey, Target
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 
@@ -74,7 +74,7 @@ class Lanes:
         """Believe the database: what is owed, to whom, and with how many workers the limits are shared."""
         self._share = max(1, survey.workers)
         owing = {state.target.endpoint_id: state for state in survey.lanes}
-        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in owing and not lane.in_flight]:
+        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in owing and not lane.held]:
             self._forget(self._lanes[endpoint_id])
         for state in owing.values():
             lane = self._known(state.target, now)
@@ -126,22 +126,30 @@ class Lanes:
             self._start(lane, count)
             self._schedule(lane, now)
 
-    def finished(self, settlement: Settlement, now: UnixMs) -> None:
-        """One delivery is settled, or its lease was lost: there is room again."""
-        lane = self._lanes[settlement.claimed.target.endpoint_id]
-        self._end(lane, succeeded=settlement.succeeded)
-        if settlement.due_at is not None and settlement.status is DeliveryStatus.PENDING:
-            lane.due_at = settlement.due_at if lane.due_at is None else min(lane.due_at, settlement.due_at)
-        if settlement.claimed.customer_id is not None:
-            lane.due_at = now  # the next of this customer's may go
+    def place(self, claimed: Claimed) -> "Place":
+        """The place that a claimed delivery has in its lane, to be freed once."""
+        return Place(self, claimed.target.endpoint_id)
+
+    def freed(self, endpoint_id: str, now: UnixMs, *, succeeded: bool) -> None:
+        """One delivery is no longer under way: there is room again."""
+        lane = self._lanes[endpoint_id]
+        self._end(lane, succeeded=succeeded)
         self._schedule(lane, now)
         self._admit(lane.destination, now)
 
-    def abandoned(self, endpoint_id: str, now: UnixMs) -> None:
-        """One delivery was given up before anything became of it."""
-        lane = self._lanes[endpoint_id]
-        self._end(lane, succeeded=False)
+    def settled(self, settlement: Settlement, now: UnixMs) -> None:
+        """What became of a delivery is durable: it may be due again, or the next of its customer's may go."""
+        lane = self._lanes[settlement.claimed.target.endpoint_id]
+        due_at = settlement.due_at if settlement.status is DeliveryStatus.PENDING else None
+        if settlement.claimed.customer_id is not None:
+            due_at = now
+        if due_at is not None:
+            lane.due_at = due_at if lane.due_at is None else min(lane.due_at, due_at)
         self._schedule(lane, now)
+
+    def left(self, endpoint_id: str) -> None:
+        """One delivery is out of this process's hands."""
+        self._lanes[endpoint_id].held -= 1
 
     def learned(self, health: Mapping[str, Health], now: UnixMs) -> None:
         """What the last attempts have shown of these endpoints."""
@@ -227,6 +235,7 @@ class Lanes:
         self.in_flight += count
         self._account(lane).in_flight += count
         self._unproven += 0 if lane.proven else count
+        lane.held += count
         lane.started(count)
 
     def _end(self, lane: Lane, *, succeeded: bool) -> None:
@@ -261,3 +270,23 @@ class Lanes:
     def __repr__(self) -> str:
         busy: Collection[Lane] = [lane for lane in self._lanes.values() if lane.in_flight or lane.due_at is not None]
         return f"<Lanes: {self.in_flight}/{self._bounds.in_flight} | {' '.join(map(repr, busy))}>"
+
+
+@dataclass(slots=True)
+class Place:
+    """The place of one delivery in its lane: freed when the endpoint has answered, left when that is durable."""
+
+    lanes: Lanes
+    endpoint_id: str
+    taken: bool = True
+
+    def free(self, now: UnixMs, *, succeeded: bool) -> None:
+        """Let the next one start. Doing it again makes no difference."""
+        if self.taken:
+            self.taken = False
+            self.lanes.freed(self.endpoint_id, now, succeeded=succeeded)
+
+    def leave(self, now: UnixMs) -> None:
+        """It is over, however it ended."""
+        self.free(now, succeeded=False)
+        self.lanes.left(self.endpoint_id)

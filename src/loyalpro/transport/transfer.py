@@ -1,5 +1,6 @@
 """One libcurl handle, reused from request to request: what it is told, what it read, and what its end means."""
 
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -42,7 +43,7 @@ _INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The answer is not valid HTTP."
 class Transfer:
     """A handle with the options that never change, and what the request under way has read so far."""
 
-    def __init__(self, policy: AddressPolicy, bundle: bytes) -> None:
+    def __init__(self, policy: AddressPolicy, bundle: "CertificateBundle") -> None:
         self._policy = policy
         self._blocked = False
         self._header_bytes = 0
@@ -54,7 +55,7 @@ class Transfer:
         for option, value in self._fixed_options(bundle).items():
             self.handle.setopt(option, value)
 
-    def _fixed_options(self, bundle: bytes) -> dict[int, Any]:
+    def _fixed_options(self, bundle: "CertificateBundle") -> dict[int, Any]:
         return {
             pycurl.PROTOCOLS: pycurl.PROTO_HTTPS,
             pycurl.FOLLOWLOCATION: 0,
@@ -64,7 +65,7 @@ class Transfer:
             pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
             pycurl.SSL_VERIFYPEER: 1,
             pycurl.SSL_VERIFYHOST: 2,
-            pycurl.CAINFO_BLOB: bundle,
+            pycurl.CAINFO: bundle.path,
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
             pycurl.HTTP09_ALLOWED: 0,
             pycurl.PATH_AS_IS: 1,
@@ -196,16 +197,30 @@ class _LentSocket(socket.socket):
         self.close()
 
 
-def certificate_bundle(extra: Path | None) -> bytes:
-    """The certificate authorities that deliveries trust: Mozilla's, and the operator's own."""
-    bundle = Path(certifi.where()).read_bytes()
-    if extra is None:
-        return bundle
+class CertificateBundle:
+    """The certificate authorities that deliveries trust, Mozilla's and the operator's own, as a file in memory.
+
+    libcurl parses a file once and keeps it for every connection; the same bytes handed over by value it would parse, and
+    copy, for each. A file in memory cannot be cleaned away while we run.
+    """
+
+    def __init__(self, extra: Path | None) -> None:
+        bundle = Path(certifi.where()).read_bytes() + b"\n" + (_own_authorities(extra) if extra else b"")
+        self._fd = os.memfd_create("certificates", os.MFD_CLOEXEC)
+        with open(self._fd, "wb", closefd=False) as file:
+            file.write(bundle)
+        self.path = f"/proc/self/fd/{self._fd}"
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
+def _own_authorities(path: Path) -> bytes:
     try:
-        own = extra.read_bytes()
+        own = path.read_bytes()
         ssl.create_default_context(cadata=own.decode("ascii"))
     except (OSError, ValueError, ssl.SSLError):
         raise ConfigurationError(
-            f"LOYALPRO_EGRESS_CA_FILE: {extra} cannot be read as certificates in PEM form."
+            f"LOYALPRO_EGRESS_CA_FILE: {path} cannot be read as certificates in PEM form."
         ) from None
-    return bundle + b"\n" + own
+    return own
