@@ -93,6 +93,7 @@ class Application:
                 delivers=lambda: self.engine.ready and self.sender.alive and self.database.available,
             ),
             wake=self.engine.wake,
+            sweep=self.sweeper.wake,
             metrics=self.telemetry.render,
         )
 

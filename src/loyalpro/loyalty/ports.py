@@ -53,3 +53,11 @@ class LoyaltyStore(Protocol):
     def insert_lot(self, lot: Lot, *, absorbed_by_debt: int) -> None:
         """Store a credit's lot, and what of it repaid debt at once."""
         ...
+
+    def empty_lots(self, customer_id: str, entry_id: str | None) -> None:
+        """Take everything out of a customer's lots, for an entry if there were points that count; cancel pending ones."""
+        ...
+
+    def forget_customer(self, customer: Customer, *, known_through: int) -> None:
+        """Store what is left of a deleted customer, and have erased what its events up to `known_through` say."""
+        ...

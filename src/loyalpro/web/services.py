@@ -33,6 +33,7 @@ class Services:
     resolve: Resolve
     health: Health
     wake: Callable[[Iterable[str]], None]
+    sweep: Callable[[str], None]
     metrics: Callable[[], bytes]
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
 

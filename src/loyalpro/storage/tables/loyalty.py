@@ -10,6 +10,7 @@ from loyalpro.loyalty.ledger import Balance, Entry, Lot
 from loyalpro.loyalty.program import EarnRule, Program, Tier, default_program
 from loyalpro.loyalty.transactions import Transaction
 from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.tables.erasures import ErasureTables
 
 _CUSTOMER = (
     "c.id, c.account_id, c.external_id, c.email, c.phone, c.name, c.metadata, c.status, c.tier_id, c.available, c.pending,"
@@ -83,8 +84,9 @@ class LoyaltyTables:
         return self._customer("c.account_id = ? AND c.id = ?", (account_id, customer_id))
 
     def lock_customer(self, account_id: str, customer_id: str) -> Customer | None:
-        """The customer as it is now; on SQLite the whole database is ours already."""
-        return self._customer("c.account_id = ? AND c.id = ?", (account_id, customer_id), self._for_update)
+        """The customer as it is now, unless it is deleted; on SQLite the whole database is ours already."""
+        where = "c.account_id = ? AND c.id = ? AND c.status = 'active'"
+        return self._customer(where, (account_id, customer_id), self._for_update)
 
     def lock_customer_by_external_id(self, account_id: str, external_id: str) -> Customer | None:
         """The same, by the merchant's own id."""
@@ -96,6 +98,7 @@ class LoyaltyTables:
         """Customers, newest first."""
         where, params = _where(
             ("c.account_id = ?", account_id),
+            ("c.status = ?", "active"),
             ("c.external_id = ?", external_id),
             ("c.email = ?", email),
             ("c.id < ?", before_id),
@@ -138,6 +141,17 @@ class LoyaltyTables:
                 customer.id,
             ),
         )
+
+    def forget_customer(self, customer: Customer, *, known_through: int) -> None:
+        """Store what is left of a deleted customer, and have erased what its events up to `known_through` say."""
+        self._connection.execute(
+            "UPDATE customers SET external_id = ?, email = ?, phone = ?, name = ?, metadata = ?, status = 'deleted'"
+            " WHERE id = ?",
+            (*_details(customer), customer.id),
+        )
+        self.update_balance(customer)
+        erasures = ErasureTables(self._connection)
+        erasures.begin(customer.account_id, customer.id, known_through, customer.updated_at)
 
     def _customer(self, where: str, params: Sequence[object], suffix: str = "") -> Customer | None:
         rows = self._connection.execute(f"SELECT {_CUSTOMER} FROM customers c WHERE {where}{suffix}", params)
@@ -244,6 +258,20 @@ class LoyaltyTables:
                 "INSERT INTO allocations (entry_id, lot_id, points) VALUES (?, ?, ?)",
                 (lot.entry_id, lot.id, absorbed_by_debt),
             )
+
+    def empty_lots(self, customer_id: str, entry_id: str | None) -> None:
+        """Take everything out of a customer's lots, for an entry if there were points that count; cancel pending ones."""
+        if entry_id is not None:
+            self._connection.execute(
+                "INSERT INTO allocations (entry_id, lot_id, points) SELECT CAST(? AS TEXT), id, remaining FROM lots"
+                " WHERE customer_id = ? AND remaining > 0 AND status = 'active'",
+                (entry_id, customer_id),
+            )
+        self._connection.execute(
+            "UPDATE lots SET remaining = 0, status = CASE WHEN status = 'pending' THEN 'canceled' ELSE status END"
+            " WHERE customer_id = ? AND remaining > 0",
+            (customer_id,),
+        )
 
     def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
         """Ledger entries, newest first."""
