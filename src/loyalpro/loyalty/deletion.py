@@ -24,11 +24,11 @@ def delete_customer(
         raise NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
     entry = _write_off(customer, now, ids) if customer.balance.net else None
     if entry is not None:
-        store.insert_entry(entry)
+        store.insert_entries([entry])
         emit(customer.event("points.adjusted", _adjusted_data(customer, entry)))
     store.empty_lots(customer.id, entry.id if entry else None)
     if entry is not None and entry.points > 0:
-        store.insert_lot(_repayment(entry, ids), absorbed_by_debt=entry.points)
+        store.insert_lots([(_repayment(entry, ids), entry.points)])
     events = 1 if entry is None else 2
     store.forget_customer(
         _forgotten(customer, now, entries=events - 1, events=events), known_through=customer.event_sequence

@@ -111,7 +111,7 @@ class LoyaltyTables:
         return self._customer(where, (account_id, customer_id), self._for_update)
 
     def lock_customers(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """Those that there are, locked in the order of their ids."""
+        """Those that there are and are not deleted, locked in the order of their ids."""
         return self._lock_all(account_id, "c.id", customer_ids)
 
     def lock_customers_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Customer]:
@@ -123,7 +123,8 @@ class LoyaltyTables:
             return []
         padded = _padded(wanted)
         rows = self._connection.execute(
-            f"SELECT {_CUSTOMER} FROM customers c WHERE c.account_id = ? AND {column} IN ({_marks(len(padded))})"
+            f"SELECT {_CUSTOMER} FROM customers c WHERE c.account_id = ? AND c.status = 'active' AND {column}"
+            f" IN ({_marks(len(padded))})"
             f" ORDER BY c.id{self._for_update}",
             (account_id, *padded),
         )
@@ -178,7 +179,7 @@ class LoyaltyTables:
             " WHERE id = ?",
             (*_details(customer), customer.id),
         )
-        self.update_balance(customer)
+        self.update_balances([customer])
         erasures = ErasureTables(self._connection)
         erasures.begin(customer.account_id, customer.id, known_through, customer.updated_at)
 
