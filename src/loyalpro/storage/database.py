@@ -43,3 +43,7 @@ class Database(Protocol):
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a connection that cannot write."""
         ...
+
+    async def lookup(self, work: Callable[[Connection], T]) -> T:
+        """`read`, for `work` that looks at a row or two by their keys and is asked for with every request."""
+        ...

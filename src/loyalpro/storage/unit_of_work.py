@@ -67,3 +67,7 @@ class Transactions:
     async def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run `work` on a connection that cannot write."""
         return await self._database.read(lambda connection: work(UnitOfWork(connection, self._tools)))
+
+    async def lookup(self, work: Callable[[UnitOfWork], T]) -> T:
+        """`read`, for `work` that looks at a row or two by their keys and is asked for with every request."""
+        return await self._database.lookup(lambda connection: work(UnitOfWork(connection, self._tools)))

@@ -58,7 +58,7 @@ async def _account_id(
     """The account that the request's API key speaks for."""
     if credentials is None:
         raise Unauthenticated("Send your API key: Authorization: Bearer lp_...", code="missing_api_key")
-    account_id = await services.transactions.read(lambda unit: unit.accounts.account_of(credentials.credentials))
+    account_id = await services.transactions.lookup(lambda unit: unit.accounts.account_of(credentials.credentials))
     if account_id is None:
         raise Unauthenticated("This API key is unknown or revoked.", code="invalid_api_key")
     return account_id

@@ -74,6 +74,10 @@ class PostgresDatabase:
         """Run `work` on a reader."""
         return await self._readers.run(work)
 
+    async def lookup(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on a reader: the server may be far away."""
+        return await self._readers.run(work)
+
     def migrate(self) -> list[str]:
         """Bring the schema forward."""
         connection = PostgresConnection(self._dsn, read_only=False)

@@ -77,6 +77,10 @@ class SqliteDatabase:
         """Run `work` on a reader."""
         return await self._readers.run(work)
 
+    async def lookup(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` at once: the row is in memory, and no writer keeps a reader waiting."""
+        return self._readers.run_here(work)
+
     def migrate(self) -> list[str]:
         """Bring the schema forward; nobody else may have the database open."""
         self._lock.take()

@@ -1,0 +1,103 @@
+"""A batch is what its purchases would have been alone, one after another."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.databases import Databases
+from support.server import Server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+    with Server(databases.fresh(request.param)) as running:
+        yield running
+
+
+def customers(server: Server, name: str) -> dict[str, str]:
+    return {each: server.post("/v1/customers", {"external_id": f"{name}-{each}"})["id"] for each in ("ann", "bob")}
+
+
+def purchases(name: str, ids: dict[str, str]) -> list[dict[str, Any]]:
+    """Two customers by either of their ids, nothing earned, the same number twice, and several refusals between."""
+    good: dict[str, Any] = {"amount": 5_600, "currency": "EUR", "customer_id": ids["ann"]}
+    by_name = {"amount": 199, "currency": "EUR", "customer_external_id": f"{name}-bob"}
+    return [
+        good | {"external_id": f"{name}-1", "metadata": {"a": [1.5, "\u2028é", {}]}, "items": [{"amount": 5, "sku": "x"}]},
+        by_name,
+        good | {"amount": 99},
+        good | {"currency": "USD"},
+        good | {"external_id": f"{name}-1"},
+        good | {"external_id": f"{name}-1", "amount": 1},
+        by_name | {"customer_external_id": "nobody"},
+        good | {"customer_id": ids["bob"], "occurred_at": "2025-01-31T10:00:00.5+02:00", "channel": "pos"},
+        good | {"occurred_at": "2199-01-01T00:00:00Z"},
+        by_name | {"external_id": f"{name}-1", "amount": 5_600},
+        good,
+    ]  # fmt: skip
+
+
+def plain(value: Any, name: str) -> Any:
+    """Without what differs between any two runs: ids, instants of now, and the customers' own numbers."""
+    text = json.dumps(value).replace(name, "run")
+    text = re.sub(r"([a-z]+)_[0-9a-z]{26}", r"\1", text)
+    return json.loads(re.sub(r"20(2[6-9]|[3-9]\d)-\d\d-\d\dT[\d:.]+Z", "now", text))
+
+
+def state(server: Server, ids: dict[str, str], name: str) -> Any:
+    paths = [f"customers/{each}{rest}" for each in ids.values() for rest in ("?", "/ledger?", "/lots?")]
+    paths += [f"{kind}?customer_id={each}&" for each in ids.values() for kind in ("transactions", "events")]
+    found = [server.get(f"/v1/{path}limit=100") for path in paths]
+    return plain(found, name)
+
+
+def test_a_batch_does_what_its_purchases_would_have_done_alone(server: Server) -> None:
+    alone, together = customers(server, "alone"), customers(server, "together")
+    answers = [server.call("POST", "/v1/transactions", each) for each in purchases("alone", alone)]
+    results = server.post("/v1/transactions/batch", {"transactions": purchases("together", together)})["data"]
+    assert [each["status"] for each in results] == [answer.status for answer in answers]
+    assert [answer.status for answer in answers] == [201, 201, 201, 422, 200, 409, 404, 201, 422, 409, 201]
+    for result, answer in zip(results, answers, strict=True):
+        if answer.status < 300:
+            assert plain(result["transaction"], "together") == plain(answer.json, "alone")
+        else:
+            shown = {key: answer.json.get(key) for key in ("code", "detail", "param")}
+            assert plain(result["error"], "together") == plain(shown, "alone")
+    assert state(server, together, "together") == state(server, alone, "alone")
+
+
+def test_one_event_stream_counts_on_through_a_batch(server: Server) -> None:
+    ids = customers(server, "stream")
+    server.post("/v1/transactions/batch", {"transactions": purchases("stream", ids)})
+    for each in ids.values():
+        events = server.get(f"/v1/events?customer_id={each}&limit=100")["data"]
+        assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+
+
+def test_a_key_that_is_revoked_stops_working_at_once(server: Server) -> None:
+    application = server.application
+    key = "lp_second_0123456789abcdef0123456789"
+
+    async def add() -> None:
+        def work(unit: Any) -> None:
+            [(account_id,)] = unit.connection.execute("SELECT id FROM accounts")
+            unit.accounts.insert_api_key(unit.ids.new("key"), account_id, "second", key, unit.now)
+
+        await application.transactions.change(work)
+
+    async def revoke() -> None:
+        await application.transactions.change(
+            lambda unit: unit.connection.execute(
+                "UPDATE api_keys SET revoked_at = ? WHERE name = 'second'", (unit.now,)
+            )
+        )
+
+    assert server.call("POST", "/v1/customers", {}, key=key).status == 401
+    asyncio.run(add())
+    assert server.call("POST", "/v1/customers", {}, key=key).status == 201
+    asyncio.run(revoke())
+    assert server.call("POST", "/v1/customers", {}, key=key).status == 401
