@@ -8,7 +8,11 @@ from loyalpro.web.idempotency import Reply, _bytes
 
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.text() | st.sampled_from(["\x7f", "\u2028", '"\\/', ",1.5", "[1e5", 1e-7, -2.5e-9, 1e16]),
+    st.none()
+    | st.booleans()
+    | NUMBERS
+    | st.text()
+    | st.sampled_from(["\x7f", "\u2028", '"\\/', ",1.5", "[1e5", 1e-7, -2.5e-9, 1e16]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
