@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs bench schema lock clean
+.PHONY: help setup setup-dev run test lint check docs bench chaos schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +35,7 @@ docs: setup-dev ## Write the generated pages of docs/reference again
 bench: setup-dev ## Measure, beside a bare libcurl loop; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
-schema: setup-dev ## Write the schema that all migrations add up to, for both databases
-	$(BIN)/python scripts/schema.py
+.PHONY: help setup setup-dev run test lint check docs bench chaos schema lock clean
 
 lock: setup-dev ## Choose the newest versions again and write their hashes
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
