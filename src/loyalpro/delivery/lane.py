@@ -50,6 +50,7 @@ class Destination:
 
     width: int
     in_flight: int = 0
+    lanes: int = 0
     waiting: "dict[str, Lane]" = field(default_factory=dict)
 
     @property
