@@ -43,6 +43,14 @@ def settlement(of: Claimed, *, succeeded: bool, due_at: int = NOW) -> Settlement
     return Settlement(of, status, due_at, Attempt(1, NOW, outcome, "", (), None, None, None))
 
 
+def end(lanes: Lanes, ended: Settlement, now: int) -> None:
+    """The endpoint has answered, and what became of it is durable."""
+    place = lanes.place(ended.claimed)
+    place.free(now, succeeded=ended.succeeded)
+    lanes.settled(ended, now)
+    place.leave(now)
+
+
 class Driver:
     """Plays the engine for lanes that are owed without end: asks, and gets all that it asks for."""
 
@@ -69,7 +77,7 @@ class Driver:
 
     def finish(self, *, succeeded: bool) -> None:
         """The oldest one ends."""
-        self.lanes.finished(settlement(self.in_flight.pop(0), succeeded=succeeded), NOW)
+        end(self.lanes, settlement(self.in_flight.pop(0), succeeded=succeeded), NOW)
 
     def count(self, account_id: str) -> int:
         return sum(each.target.account_id == account_id for each in self.in_flight)
@@ -127,7 +135,7 @@ def test_what_waits_for_a_host_goes_on_when_an_attempt_is_abandoned() -> None:
     driver = Driver(Bounds(host_width=1), [target("we_1"), target("we_2")])
     driver.fill()
     [only] = driver.in_flight
-    driver.lanes.abandoned(only.target.endpoint_id, NOW)
+    driver.lanes.place(only).leave(NOW)
     assert driver.turn()
 
 
@@ -294,14 +302,14 @@ class AllLanes(RuleBasedStateMachine):
         if not succeeded:
             self.rows[ended.target.endpoint_id].later.append(self.now + wait_ms)
             self.rows[ended.target.endpoint_id].ripen(self.now)
-        self.lanes.finished(settlement(ended, succeeded=succeeded, due_at=self.now + wait_ms), self.now)
+        end(self.lanes, settlement(ended, succeeded=succeeded, due_at=self.now + wait_ms), self.now)
 
     @precondition(lambda self: self.in_flight)
     @rule()
     def abandon(self) -> None:
         ended = self.in_flight.pop(0)
         self.rows[ended.target.endpoint_id].due += 1
-        self.lanes.abandoned(ended.target.endpoint_id, self.now)
+        self.lanes.place(ended).leave(self.now)
 
     @invariant()
     def counters_equal_what_was_started_minus_what_has_ended(self) -> None:
@@ -348,7 +356,7 @@ class AllLanes(RuleBasedStateMachine):
             row.enabled, row.target = True, replace(row.target, health=HEALTHY)
         for _ in range(1_000):
             while self.in_flight:
-                self.lanes.finished(settlement(self.in_flight.pop(0), succeeded=True), self.now)
+                end(self.lanes, settlement(self.in_flight.pop(0), succeeded=True), self.now)
             if not any(row.due or row.later for row in self.rows.values()):
                 break
             self.wait(1.0)
