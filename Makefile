@@ -38,7 +38,11 @@ bench: setup-dev ## Measure every goal, about 8 minutes; writes bench/RESULTS.md
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/MEMORY.md
 	$(BIN)/python -m bench --only memory --memory-minutes 60 --output bench/MEMORY.md
 
-.PHONY: help setup setup-dev run test lint check docs bench chaos schema lock clean
+chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md
+	$(BIN)/python -m chaos
+
+schema: setup-dev ## Write the schema that all migrations add up to, for both databases
+	$(BIN)/python scripts/schema.py
 
 lock: setup-dev ## Choose the newest versions again and write their hashes
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
