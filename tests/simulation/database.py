@@ -253,6 +253,9 @@ class ProcessDatabase:
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._submit(work, None)
 
+    async def lookup(self, work: Callable[[Connection], T]) -> T:
+        return await self.read(work)
+
     def _submit(self, work: Callable[[Connection], T], lane: Lane | None) -> asyncio.Future[T]:
         """On its way: it is done even if the caller is cancelled meanwhile. The writes of one lane stay in order."""
         stop_if_dead()
