@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs bench schema lock clean
+.PHONY: help setup setup-dev run test lint check docs bench chaos schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ docs: setup-dev ## Write the generated pages of docs/reference again
 
 bench: setup-dev ## Measure, beside a bare libcurl loop; writes bench/RESULTS.md
 	$(BIN)/python -m bench
+
+chaos: setup-dev ## Kill, cut and starve it for real, then account for every webhook; writes bench/CHAOS.md
+	$(BIN)/python -m chaos
 
 schema: setup-dev ## Write the schema that all migrations add up to, for both databases
 	$(BIN)/python scripts/schema.py
