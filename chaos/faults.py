@@ -19,7 +19,7 @@ from chaos.proxy import Proxy
 from chaos.receiver import Receiver
 from support.postgres import OwnCluster
 
-_LONGEST_HESITATION_S = 0.5
+_LONGEST_HESITATION_S = 0.1
 _CUT_WITHIN_S = 20
 _NOTICED_S = 20
 

@@ -9,7 +9,9 @@ from chaos.manners import ERRORS, HANGS, POISONED, RESETS, STEADY, Manners
 from chaos.receiver import Receiver
 
 EVERYTHING = ("*",)
-FIRST_ENDPOINTS: tuple[tuple[str, Manners, tuple[str, ...], str], ...] = (
+FirstEndpoint = tuple[str, Manners, tuple[str, ...], str]
+"""A name, its manners, the event types it asks for, and its ordering."""
+FIRST_ENDPOINTS: tuple[FirstEndpoint, ...] = (
     ("steady", STEADY, EVERYTHING, "none"),
     ("ordered", STEADY, EVERYTHING, "customer"),
     ("errors", ERRORS, EVERYTHING, "none"),
@@ -54,11 +56,6 @@ class Merchant:
         self._receiver = receiver
         self._journal = journal
         self._ids: dict[str, str] = {}
-
-    def subscribe_all(self) -> None:
-        """The endpoints that are there from the start."""
-        for name, manners, types, ordering in FIRST_ENDPOINTS:
-            self.subscribe(name, manners, types, ordering)
 
     def subscribe(self, name: str, manners: Manners, types: Sequence[str] = EVERYTHING, ordering: str = "none") -> None:
         """Add one. It starts paused, so that the receiver knows its secret before anything is sent."""

@@ -28,7 +28,7 @@ from chaos.faults import (
 )
 from chaos.journal import Journal
 from chaos.manners import STEADY
-from chaos.merchant import Enrolment, Merchant
+from chaos.merchant import FIRST_ENDPOINTS, Enrolment, FirstEndpoint, Merchant
 from chaos.producer import Assignment, Producers
 from chaos.product import API_KEY, SECRET_KEY, Nurse, Product
 from chaos.proxy import Proxy
@@ -42,8 +42,8 @@ DELIVERY_TIMEOUT_S = 3.0
 LONGER_THAN_A_LEASE_S = 16.0
 _PAIRS_FOR_EACH_PURCHASE = 15.5
 _AHEAD = 0.05
-_DRAIN_S = 240.0
-_POLL_S = 0.1
+_LEAST_AHEAD = 20
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,13 @@ class Plan:
     producers: int = 2
     disk_mb: int = 0
     retries_s: tuple[float, ...] = LONG_RETRIES_S
+    drain_s: float = 240.0
+    endpoints: tuple[FirstEndpoint, ...] = FIRST_ENDPOINTS
 
     @property
     def purchases(self) -> int:
         """As many as cause that many pairs."""
-        return max(50, round(self.pairs / _PAIRS_FOR_EACH_PURCHASE))
+        return round(self.pairs / _PAIRS_FOR_EACH_PURCHASE)
 
     @property
     def processes(self) -> str:
@@ -84,6 +86,17 @@ class _Site:
     products: list[Product] = field(default_factory=list)
     proxies: list[Proxy] = field(default_factory=list)
     cluster: OwnCluster | None = None
+    clients: list[Client] = field(default_factory=list)
+
+    def client(self, chance: random.Random) -> Client:
+        """A client of all servers; `hang_up` is called for it at the end."""
+        self.clients.append(Client(self.addresses, API_KEY, chance))
+        return self.clients[-1]
+
+    def hang_up(self) -> None:
+        """Close what its clients hold."""
+        for client in self.clients:
+            client.hang_up()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -102,20 +115,27 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Verdict:
         _work(plan, site, receiver, journal, watch)
         watch(1.0, "checking")
         journal.close()
-        return checker.check(evidence.read(folder), database.read(site.url))
+        return judge(folder, site.url)
+
+
+def judge(folder: Path, url: str) -> Verdict:
+    """The account of what the witnesses wrote and the database says."""
+    return checker.check(evidence.read(folder), database.read(url))
 
 
 def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: Watch) -> None:
     with ExitStack() as stack:
         stack.callback(_stop_all, site.products, journal)
+        stack.callback(site.hang_up)
         for product in site.products:
             product.start()
             product.wait_until_ready()
         nurse = Nurse(site.products, journal)
         nurse.start()
         stack.callback(nurse.stop)
-        merchant = Merchant(Client(site.addresses, API_KEY, random.Random(plan.seed)), receiver, journal)
-        merchant.subscribe_all()
+        merchant = Merchant(site.client(random.Random(plan.seed)), receiver, journal)
+        for endpoint in plan.endpoints:
+            merchant.subscribe(*endpoint)
         customer_ids = merchant.enrol(plan.customers)
         crowd = _Crowd(plan, site, customer_ids, receiver)
         stack.callback(crowd.producers.stop)
@@ -124,7 +144,7 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
             lane.start()
             stack.callback(lane.stop)
         _see_it_through(crowd, lanes, watch)
-        _drain(merchant, watch)
+        _drain(merchant, watch, plan.drain_s)
 
 
 class _Crowd:
@@ -135,7 +155,7 @@ class _Crowd:
         self._base = receiver.accepted()["steady"]
         self._starts = _starts(operations(plan.seed, plan.purchases, customer_ids))
         self._purchases = plan.purchases
-        self._most_ahead = max(50, round(plan.purchases * _AHEAD))
+        self._most_ahead = max(_LEAST_AHEAD, plan.purchases * _AHEAD)
         self._progress = 0.0
         work = Assignment(
             site.folder, site.addresses, API_KEY, plan.seed, plan.purchases, customer_ids, 0, plan.producers
@@ -174,9 +194,9 @@ def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], watch: Watch) -> None:
         time.sleep(_POLL_S)
 
 
-def _drain(merchant: Merchant, watch: Watch) -> None:
+def _drain(merchant: Merchant, watch: Watch, most_s: float) -> None:
     """Everything has healed: what is pending must come to its end by itself."""
-    deadline = time.monotonic() + _DRAIN_S
+    deadline = time.monotonic() + most_s
     while merchant.pending() and time.monotonic() < deadline:
         watch(1.0, "draining")
         time.sleep(_POLL_S)
@@ -293,7 +313,7 @@ def _of_the_database(site: _Site) -> dict[str, Break]:
 
 
 def _full_disk(site: _Site, chance: random.Random) -> Fault:
-    enrolment = Enrolment(Client(site.addresses, API_KEY, chance), f"disk-{chance.random()}")
+    enrolment = Enrolment(site.client(chance), f"disk-{chance.random()}")
     return FillDisk(site.folder / "disk", _LONGER_THAN_A_REQUEST_S, enrolment)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LARGEST_BATCH = 100
+_SMALLEST_NUMBER_OF_BATCHES = 10
 _SINGLES = 0.85  # of the requests: about a tenth of the purchases
 _REFUSED = 0.01
 _TOO_SMALL_FOR_POINTS = 0.02
@@ -46,10 +47,11 @@ def operations(seed: str, purchases: int, customer_ids: Sequence[str]) -> list[O
     """Batches of every size and some single purchases, that many purchases in all."""
     chance = random.Random(seed)
     made: list[Operation] = []
+    largest = max(2, min(_LARGEST_BATCH, purchases // _SMALLEST_NUMBER_OF_BATCHES))
     left = purchases
     while left > 0:
         batch = chance.random() >= _SINGLES
-        size = min(left, chance.randint(2, _LARGEST_BATCH)) if batch else 1
+        size = min(left, chance.randint(2, largest)) if batch else 1
         number = len(made)
         lines = tuple(_purchase(chance, f"{seed}-{number}-{n}", customer_ids, batch=batch) for n in range(size))
         made.append(Operation(number, f"{seed}-{number}", lines, batch))
