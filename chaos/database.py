@@ -35,7 +35,6 @@ class Delivery:
     endpoint_id: str
     status: str
     reason: str | None
-    created_ms: int
     attempt_count: int
     attempts: dict[int, str]
 
@@ -111,11 +110,10 @@ def _deliveries(rows: Rows) -> dict[str, Delivery]:
             endpoint_id,
             _visible(status, *endpoints[endpoint_id]),
             reason,
-            created_ms,
             attempt_count,
             attempts.get(id_, {}),
         )
-        for id_, event_id, endpoint_id, status, reason, created_ms, attempt_count in rows(_DELIVERIES)
+        for id_, event_id, endpoint_id, status, reason, attempt_count in rows(_DELIVERIES)
     }
 
 
@@ -130,7 +128,7 @@ def _visible(stored: str, endpoint_status: str, deleted_at: int | None) -> str:
 
 _EVENTS = "SELECT id, type, customer_id, sequence, body, owed FROM events"
 _ENDPOINTS = "SELECT id, status, deleted_at FROM endpoints"
-_DELIVERIES = "SELECT id, event_id, endpoint_id, status, outcome, created_at, attempts FROM deliveries"
+_DELIVERIES = "SELECT id, event_id, endpoint_id, status, outcome, attempts FROM deliveries"
 _ATTEMPTS = "SELECT delivery_id, number, outcome FROM attempts"
 _TRANSACTIONS = "SELECT id, metadata, customer_id, points_earned FROM transactions"
 _CUSTOMERS = """

@@ -18,8 +18,8 @@ API_KEY = f"lp_chaos_{secrets.token_hex(16)}"
 SECRET_KEY = secrets.token_hex(32)
 _START_S = 60
 _POLL_S = 0.05
-_NEWBORN_S = 10
-"""A worker has no address to ask; one that ends within this time has not started."""
+_NEWBORN_S = 3
+"""A worker has no address to ask: one that lives so long has started."""
 
 
 @dataclass

@@ -18,7 +18,7 @@ from typing import Any, cast
 import uvloop
 
 from chaos.journal import Journal
-from chaos.manners import ACCEPTED, Act, Manners
+from chaos.manners import ACCEPTED, STEADY, Act, Manners
 
 _OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{"received":true}'
 _ERROR = b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"
@@ -164,6 +164,10 @@ class _Server:
         endpoint = self._endpoints[name]
         endpoint.id, endpoint.secret = endpoint_id, secret
 
+    async def heal(self) -> None:
+        for endpoint in self._endpoints.values():
+            endpoint.manners = STEADY
+
     async def accepted(self) -> dict[str, int]:
         return {name: len(endpoint.accepted) for name, endpoint in self._endpoints.items()}
 
@@ -218,6 +222,10 @@ class Receiver:
     def up(self, name: str) -> None:
         """Listen again."""
         self._ask("up", name)
+
+    def heal(self) -> None:
+        """From now on every endpoint is well and answers 200."""
+        self._ask("heal")
 
     def accepted(self) -> dict[str, int]:
         """How many different deliveries each endpoint has accepted."""

@@ -144,6 +144,7 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
             lane.start()
             stack.callback(lane.stop)
         _see_it_through(crowd, lanes, watch)
+        receiver.heal()
         _drain(merchant, watch, plan.drain_s)
 
 
