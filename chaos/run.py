@@ -143,7 +143,7 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
         for lane in lanes:
             lane.start()
             stack.callback(lane.stop)
-        _see_it_through(crowd, lanes, watch)
+        _see_it_through(crowd, lanes, watch, plan.drain_s)
         receiver.heal()
         _drain(merchant, watch, plan.drain_s)
 
@@ -158,6 +158,7 @@ class _Crowd:
         self._purchases = plan.purchases
         self._most_ahead = max(_LEAST_AHEAD, plan.purchases * _AHEAD)
         self._progress = 0.0
+        self._total, self._moved_s = 0, time.monotonic()
         work = Assignment(
             site.folder, site.addresses, API_KEY, plan.seed, plan.purchases, customer_ids, 0, plan.producers
         )
@@ -167,9 +168,17 @@ class _Crowd:
         """From 0 to 1: the share of the purchases whose events an endpoint without faults of its own has accepted."""
         return self._progress
 
+    @property
+    def stalled_s(self) -> float:
+        """For how long nothing new has been accepted by any endpoint."""
+        return time.monotonic() - self._moved_s
+
     def look(self) -> float:
         """See how far it has come, and let the producers go a little further."""
-        bought = max(0, self._receiver.accepted()["steady"] - self._base) / 2
+        accepted = self._receiver.accepted()
+        if (total := sum(accepted.values())) != self._total:
+            self._total, self._moved_s = total, time.monotonic()
+        bought = max(0, accepted["steady"] - self._base) / 2
         self._progress = min(1.0, bought / self._purchases)
         allowed = bought + self._most_ahead
         self.producers.allow(sum(start <= allowed for start in self._starts))
@@ -185,9 +194,9 @@ def _starts(work: Sequence[Operation]) -> list[int]:
     return starts
 
 
-def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], watch: Watch) -> None:
-    """Until everything is bought and everything that was to be broken has been."""
-    while not crowd.producers.done or any(lane.is_alive() for lane in lanes):
+def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], watch: Watch, most_s: float) -> None:
+    """Until everything is bought and everything that was to be broken has been, or until nothing moves any more."""
+    while (not crowd.producers.done or any(lane.is_alive() for lane in lanes)) and crowd.stalled_s < most_s:
         watch(crowd.look(), "delivering")
         for lane in lanes:
             if lane.error is not None:
