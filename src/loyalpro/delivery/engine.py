@@ -151,6 +151,11 @@ class Engine:
                 self._in_doubt = True
                 await self._clock.wait(self._never, _PAUSE_S)
                 continue
+            except Exception:  # noqa: BLE001 - a mistake of ours must not end all deliveries
+                self._log.exception("dispatch_broke")
+                self._in_doubt = True
+                await self._clock.wait(self._never, _PAUSE_S)
+                continue
             if not asked:
                 await self._clock.wait(self._wake, self._idle_s(survey_at_s))
 
@@ -208,6 +213,7 @@ class Engine:
             place.leave(self._clock.now_ms())
             self._wake.set()
         if not held:
+            self._in_doubt = True  # if the lease is still there all the same, it has to be given up
             self._meter.fenced()
             self._log.warning("lease_lost", delivery_id=claimed.delivery_id)
 
