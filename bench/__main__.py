@@ -2,101 +2,129 @@
 
 import argparse
 import os
-import platform
-import statistics
+import resource
 import sys
-import tempfile
-from datetime import UTC, datetime
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench.end_to_end import Latency, Throughput, latency, sample_bodies, throughput
-from bench.ingest import IngestBench, rows
-from bench.libcurl_loop import requests_per_second
-from bench.receiver import Receiver
-from bench.server import Server
-from loyalpro.cli.demo.certificates import issue
-from loyalpro.kernel.clock import SystemClock
+from bench.attempts_behind import attempts_behind
+from bench.depth import depth
+from bench.growth import growth
+from bench.hot_account import hot_account
+from bench.ingest import ingest
+from bench.isolation import isolation
+from bench.kills import kills
+from bench.latency import latency
+from bench.measurement import FULL, QUICK, Measurement, Scale
+from bench.memory import memory
+from bench.outage import outage
+from bench.results import Outcome, page
+from bench.stage import Machine, Stage
+from bench.throughput import throughput
+from bench.window import window
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from support.postgres import Cluster
+_RESULTS = Path(__file__).parent / "RESULTS.md"
+_STORES = ("sqlite", "postgres")
+_MEASUREMENTS = [
+    Measurement("throughput", "Throughput", throughput),
+    Measurement("latency", "Latency", latency),
+    Measurement("isolation", "Isolation", isolation),
+    Measurement("hot-account", "A hot account", hot_account),
+    Measurement("depth", "Depth", depth),
+    Measurement("growth", "Growth: a second worker", growth),
+    Measurement("memory", "Growth: memory", memory),
+    Measurement("attempts", "Growth: old attempts", attempts_behind),
+    Measurement("kills", "Recovery: a killed worker", kills),
+    Measurement("outage", "Recovery: an endpoint that was away", outage),
+    Measurement("schedule", "Schedule", window),
+    Measurement("ingest", "Ingest alone", ingest),
+]
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
+
+def main() -> int:
+    """Measure everything, or what is named; 1 when something could not be measured."""
+    options = _options()
+    for name in [name for name in os.environ if name.startswith("LOYALPRO_") and "_TEST_" not in name]:
+        del os.environ[name]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    chosen = [each for each in _MEASUREMENTS if not options.only or each.name in options.only.split(",")]
+    scale = _scale(options)
+    outcomes = _measure(chosen, options.stores.split(","), scale)
+    text = page(outcomes, f"make bench{_arguments()}", small=scale.small)
+    Console().print(Markdown(text))
+    output = options.output or (_RESULTS if chosen == _MEASUREMENTS else None)
+    if output:
+        output.write_text(text)
+    return int(any(each.finding is None for each in outcomes))
 
 
-def main() -> None:
-    """Measure both stores, or those that are named."""
+def _options() -> argparse.Namespace:
+    names = ",".join(each.name for each in _MEASUREMENTS)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--stores", default="sqlite,postgres", help="which databases (default: both)")
-    parser.add_argument("--purchases", type=int, default=5_000, help="for throughput; each causes two deliveries")
-    parser.add_argument("--rounds", type=int, default=3, help="of throughput; the median counts")
-    parser.add_argument("--rate", type=int, default=100, help="events a second, for latency")
-    parser.add_argument("--seconds", type=float, default=20, help="of latency")
-    parser.add_argument("--no-write", action="store_true", help="print only")
+    parser.add_argument("--only", help=f"some of: {names}")
+    parser.add_argument("--stores", default=",".join(_STORES), help="which databases (default: both)")
+    parser.add_argument("--quick", action="store_true", help="everything small: to see that it works")
+    parser.add_argument("--full", action="store_true", help="10 million rows on SQLite too, and old attempts")
+    parser.add_argument("--memory-minutes", type=float, help="how long memory is watched")
+    parser.add_argument("--output", type=Path, help="the page (default: bench/RESULTS.md when everything is measured)")
     options = parser.parse_args()
-    console = Console()
-    sections = []
-    for store in options.stores.split(","):
-        with tempfile.TemporaryDirectory(prefix="loyalpro-bench-") as folder, console.status(f"measuring on {store}"):
-            sections.append(_measure(store, Path(folder), options))
-        console.print(sections[-1])
-    if not options.no_write:
-        RESULTS.write_text(_page(sections))
+    unknown = set((options.only or names).split(",")) - set(names.split(","))
+    unknown |= set(options.stores.split(",")) - set(_STORES)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    return options
 
 
-def _measure(store: str, folder: Path, options: argparse.Namespace) -> str:
-    certificates = issue(folder, SystemClock())
-    receiver = Receiver(str(certificates.chain_file), str(certificates.key_file))
-    cluster = Cluster.start() if store == "postgres" else None
-    url = cluster.create_database("bench") if cluster else f"sqlite:///{folder / 'bench.db'}"
-    server = Server(url, str(certificates.ca_file), folder)
+def _scale(options: argparse.Namespace) -> Scale:
+    scale = QUICK if options.quick else FULL if options.full else Scale()
+    return replace(scale, memory_s=options.memory_minutes * 60) if options.memory_minutes else scale
+
+
+def _measure(chosen: list[Measurement], stores: list[str], scale: Scale) -> list[Outcome]:
+    """One after the other. One that fails, or is interrupted, does not take the others' results with it."""
+    outcomes: list[Outcome] = []
+    columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    with Progress(*columns) as progress, Machine() as machine:
+        task = progress.add_task("", total=len(chosen))
+        for each in chosen:
+            said = f"{each.title}: "
+            stage = Stage(machine, stores, lambda text, said=said: progress.update(task, description=said + text))  # type: ignore[misc]
+            outcomes.append(_outcome(each, stage, scale))
+            progress.advance(task)
+            progress.console.print(_line(outcomes[-1]))
+            if outcomes[-1].error == "interrupted":
+                break
+    return outcomes
+
+
+def _outcome(measurement: Measurement, stage: Stage, scale: Scale) -> Outcome:
+    began_s = time.monotonic()
+    stage.say("getting ready")
     try:
-        soon = latency(server, receiver, options.rate, options.seconds)
-        bodies = sample_bodies(server.client())
-        bare, rounds = [], []
-        for _ in range(options.rounds):
-            bare.append(requests_per_second(receiver.url, str(certificates.ca_file), bodies, options.purchases * 2))
-            rounds.append(throughput(server, receiver, options.purchases))
-        alone = IngestBench(server)
-        for _ in range(options.rounds):
-            alone.round(options.purchases)
-        return _section(store, soon, rounds, bare) + rows(alone.rounds)
-    finally:
-        server.stop()
-        receiver.stop()
-        if cluster:
-            cluster.stop()
+        with stage:
+            finding = measurement.measure(stage, scale)
+    except KeyboardInterrupt:
+        return Outcome(measurement, time.monotonic() - began_s, None, "interrupted")
+    except Exception as error:  # noqa: BLE001 - it is written into the results
+        Console(stderr=True).print_exception()
+        return Outcome(measurement, time.monotonic() - began_s, None, f"{type(error).__name__}: {error}")
+    return Outcome(measurement, time.monotonic() - began_s, finding)
 
 
-def _section(store: str, soon: Latency, rounds: list[Throughput], bare: list[float]) -> str:
-    ratios = [each.per_s / yardstick for each, yardstick in zip(rounds, bare, strict=True)]
-    middle = sorted(rounds, key=lambda each: each.per_s)[len(rounds) // 2]
-    return f"""## {store}
-
-| what | measured |
-|---|---|
-| bare libcurl loop, requests/s (median of {len(bare)}) | {statistics.median(bare):,.0f} |
-| end to end, deliveries/s (median of {len(rounds)}, {middle.deliveries:,} each) | {middle.per_s:,.0f} |
-| end to end / bare loop, round by round | {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}) |
-| ingest while delivering, events/s | {middle.ingest_per_s:,.0f} |
-| server CPU for one delivery, ingest included | {middle.cpu_us_each:,.0f} us |
-| commit to receipt at {soon.per_s:,.0f} events/s ({soon.events:,} events) | p50 {soon.p50_ms:.1f} ms, p95 {soon.p95_ms:.1f} ms, p99 {soon.p99_ms:.1f} ms |
-"""
+def _line(outcome: Outcome) -> str:
+    measured = "; ".join(f"{each.what}: {each.measured}" for each in outcome.goals)
+    return f"{outcome.measurement.title} ({outcome.took_s:.0f} s): {measured or 'done'}"
 
 
-def _page(sections: list[str]) -> str:
-    today = datetime.now(UTC).date()
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    intro = f"""# Results
-
-Command: `make bench`. Measured on {today}: {machine}; client, server, database and receiver share them, so look at the
-ratios. "End to end" starts when the first batch of purchases is sent over HTTP and ends when the last webhook has been
-answered and its outcome is committed. "Commit to receipt" starts at the event's `created_at`, which is before its commit.
-
-"""
-    return intro + "\n".join(sections)
+def _arguments() -> str:
+    return f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,13 +9,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from bench.end_to_end import customers
+from bench.load import BATCH, EVENTS_PER_PURCHASE, customers
+from bench.measurement import Finding, Scale
 from bench.server import API_KEY, Server
+from bench.stage import Stage
 
-BATCH = 500
 CLIENTS = 8
 _CUSTOMERS = 1_000
-_EVENTS_PER_PURCHASE = 2
+
+
+def ingest(stage: Stage, scale: Scale) -> Finding:
+    """On every store; the architecture sets no goal for it."""
+    tables = []
+    for store in stage.stores:
+        stage.say(f"{store}: ingest alone")
+        server = stage.serve(stage.database(store))
+        bench = IngestBench(server)
+        for _ in range(scale.rounds):
+            bench.round(scale.purchases)
+        server.kill()
+        tables.append(f"| {store} | measured |\n|---|---|\n{rows(bench.rounds)}")
+    return Finding([], "\n".join(tables))
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ class IngestBench:
         for each in shops:
             each.join()
         elapsed_s, cpu_s = time.perf_counter() - began_s, self._server.cpu_s() - cpu_s
-        events = len(bodies) * purchases_each * _EVENTS_PER_PURCHASE
+        events = len(bodies) * purchases_each * EVENTS_PER_PURCHASE
         return Ingest(events / elapsed_s, cpu_s / events * 1e6)
 
     def _shop(self, path: str, bodies: Iterator[bytes]) -> None:
@@ -99,9 +113,9 @@ def rows(rounds: IngestRounds) -> str:
     """Lines for the table of results: medians."""
     batches, singles = _medians(rounds.batches), _medians(rounds.singles)
     return (
-        f"| ingest alone, batches of {BATCH}: events/s, server CPU for each (median of {len(rounds.batches)}) "
+        f"| batches of {BATCH}: events/s, server CPU for each (median of {len(rounds.batches)}) "
         f"| {batches.per_s:,.0f}, {batches.cpu_us_each:,.0f} us |\n"
-        f"| ingest alone, single posts from {CLIENTS} clients: events/s, server CPU for each "
+        f"| single posts from {CLIENTS} clients: events/s, server CPU for each "
         f"| {singles.per_s:,.0f}, {singles.cpu_us_each:,.0f} us |\n"
     )
 

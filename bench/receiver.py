@@ -1,4 +1,4 @@
-"""A lean HTTPS receiver in a process of its own: it answers 200, and remembers when each event arrived."""
+"""A lean HTTPS receiver in a process of its own: it answers, and remembers when each event arrived."""
 
 import asyncio
 import multiprocessing
@@ -6,26 +6,38 @@ import multiprocessing.connection
 import ssl
 import time
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import uvloop
 
-_ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{"received":true}'
+_BODY = b'Content-Type: application/json\r\nContent-Length: 17\r\n\r\n{"received":true}'
+_ACCEPT = b"HTTP/1.1 200 OK\r\n" + _BODY
+_REFUSE = b"HTTP/1.1 500 Internal Server Error\r\n" + _BODY
 _ID_AT = len(b'{"id":"')
 _ID_LENGTH = len("evt_") + 26
 
 
-@dataclass
-class Log:
-    """Arrivals: event id -> wall clock in milliseconds, first arrival only; and how many requests there were."""
+class Hit(NamedTuple):
+    """One request that was answered with 200. `at_ms`: when all of it had arrived, on the wall clock."""
 
-    arrived_ms: dict[str, float] = field(default_factory=dict)
-    requests: int = 0
+    event_id: str
+    attempt: int
+    at_ms: float
+
+
+@dataclass
+class _State:
+    answer_after_s: float
+    remembers: bool
+    refuses: bool = False
+    count: int = 0
+    hits: list[Hit] = field(default_factory=list)
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, state: _State, loop: asyncio.AbstractEventLoop) -> None:
+        self._state = state
+        self._loop = loop
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -38,35 +50,56 @@ class _Connection(asyncio.Protocol):
             if not found:
                 return
             lower = head.lower()
-            at = lower.index(b"content-length:") + 15
-            length = int(lower[at : lower.find(b"\r\n", at) if b"\r\n" in lower[at:] else None])
+            length = _number(lower, b"content-length:")
             if len(rest) < length:
                 return
-            self._log.requests += 1
-            event_id = rest[_ID_AT : _ID_AT + _ID_LENGTH].decode("ascii", "replace")
-            self._log.arrived_ms.setdefault(event_id, time.time() * 1_000)
             self._buffer = rest[length:]
-            self._transport.write(_ANSWER)
+            self._answer(lower, rest)
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        state = self._state
+        if state.refuses:
+            self._transport.write(_REFUSE)
+            return
+        state.count += 1
+        if state.remembers:
+            event_id = body[_ID_AT : _ID_AT + _ID_LENGTH].decode("ascii", "replace")
+            state.hits.append(Hit(event_id, _number(head, b"x-loyalpro-attempt:"), time.time() * 1_000))
+        if state.answer_after_s:
+            self._loop.call_later(state.answer_after_s, self._transport.write, _ACCEPT)
+        else:
+            self._transport.write(_ACCEPT)
 
 
-async def _serve(chain: str, key: str, pipe: multiprocessing.connection.Connection) -> None:
-    log = Log()
+def _number(head: bytes, name: bytes) -> int:
+    """A header's number; 0 when there is no such header, as in what the bare loop sends."""
+    at = head.find(name)
+    if at < 0:
+        return 0
+    end = head.find(b"\r\n", at)
+    return int(head[at + len(name) : end if end >= 0 else None])
+
+
+async def _serve(chain: str, key: str, state: _State, pipe: multiprocessing.connection.Connection) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(log), "127.0.0.1", 0, ssl=context, backlog=1_024)
+    server = await loop.create_server(lambda: _Connection(state, loop), "127.0.0.1", 0, ssl=context, backlog=1_024)
     pipe.send(server.sockets[0].getsockname()[1])
     stopped = asyncio.Event()
 
     def answer() -> None:
         match pipe.recv():
             case "count":
-                pipe.send(log.requests)
-            case "log":
-                pipe.send(log)
+                pipe.send(state.count)
+            case "hits":
+                pipe.send(state.hits)
             case "reset":
-                log.arrived_ms.clear()
-                log.requests = 0
+                state.hits.clear()
+                state.count = 0
+                pipe.send(None)
+            case "refuse" | "accept" as wish:
+                state.refuses = wish == "refuse"
                 pipe.send(None)
             case _:
                 stopped.set()
@@ -75,33 +108,46 @@ async def _serve(chain: str, key: str, pipe: multiprocessing.connection.Connecti
     await stopped.wait()
 
 
-def _main(chain: str, key: str, pipe: multiprocessing.connection.Connection) -> None:
-    uvloop.run(_serve(chain, key, pipe))
+def _main(chain: str, key: str, state: _State, pipe: multiprocessing.connection.Connection) -> None:
+    uvloop.run(_serve(chain, key, state, pipe))
 
 
 class Receiver:
     """The handle that a benchmark holds."""
 
-    def __init__(self, chain: str, key: str) -> None:
+    def __init__(self, chain: str, key: str, *, answer_after_s: float = 0, remembers: bool = True) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_main, args=(chain, key, theirs), daemon=True)
+        state = _State(answer_after_s, remembers)
+        self._process = context.Process(target=_main, args=(chain, key, state, theirs), daemon=True)
         self._process.start()
         self.url = f"https://localhost:{self._pipe.recv()}/hook"
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def count(self) -> int:
-        """How many requests have arrived."""
+        """How many requests have been answered with 200."""
         return int(self._ask("count"))
 
-    def log(self) -> Log:
-        """Everything that has arrived."""
-        log = self._ask("log")
-        assert isinstance(log, Log)
-        return log
+    def hits(self) -> list[Hit]:
+        """Each of them, in the order in which they arrived."""
+        return list(self._ask("hits"))
 
     def reset(self) -> None:
         """Forget everything."""
         self._ask("reset")
+
+    def refuse(self) -> None:
+        """Answer 500 from now on."""
+        self._ask("refuse")
+
+    def accept(self) -> None:
+        """Answer 200 from now on."""
+        self._ask("accept")
 
     def stop(self) -> None:
         """End the process."""

@@ -1,63 +1,120 @@
-"""A real `loyalpro serve` in a process of its own, on either database."""
+"""Real `loyalpro` processes, on either database."""
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from loyalpro.cli.api_client import ApiClient
 
 API_KEY = f"lp_bench_{secrets.token_hex(16)}"
+SECRET_KEY = secrets.token_hex(32)
 _START_S = 60
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-class Server:
+class Process:
+    """`loyalpro serve` or `loyalpro worker`."""
+
+    def __init__(self, command: str, environment: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loyalpro", command], env=os.environ | environment, stderr=stderr
+            )
+        self.pid = self._process.pid
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the process has used so far."""
+        return cpu_s(self.pid)
+
+    def memory_mb(self) -> float:
+        """What it holds in memory now."""
+        line = next(each for each in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmRSS" in each)
+        return int(line.split()[1]) / 1_024
+
+    def suspend(self) -> None:
+        """Let nothing of it run any more."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def stop(self) -> None:
+        """Let it finish what is under way."""
+        self._process.terminate()
+        self._process.wait(30)
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        self._process.kill()
+        self._process.wait(30)
+
+    def _started(self) -> bool:
+        raise NotImplementedError
+
+    def _wait_until_started(self) -> None:
+        deadline_s = time.monotonic() + _START_S
+        while not self._started():
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                self.kill()
+                raise RuntimeError(f"a process did not start: {self._log.read_text()[-2_000:]}")
+            time.sleep(0.02)
+
+
+class Server(Process):
     """Started when made; `client()` talks to it."""
 
-    def __init__(self, database_url: str, ca_file: str, folder: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        environment = os.environ | {
-            "LOYALPRO_DATABASE_URL": database_url,
-            "LOYALPRO_DATA_DIR": str(folder),
-            "LOYALPRO_PORT": str(port),
-            "LOYALPRO_SECRET_KEY": secrets.token_hex(32),
-            "LOYALPRO_BOOTSTRAP_API_KEY": API_KEY,
-            "LOYALPRO_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
-            "LOYALPRO_EGRESS_CA_FILE": ca_file,
-        }
-        self._log = (folder / "server.log").open("wb")
-        self._process = subprocess.Popen([sys.executable, "-m", "loyalpro", "serve"], env=environment, stderr=self._log)
-        self._wait_until_ready()
+        super().__init__("serve", {**environment, "LOYALPRO_PORT": str(port)}, log)
+        self._wait_until_started()
 
-    def client(self) -> ApiClient:
+    def client(self, api_key: str = API_KEY) -> ApiClient:
         """A connection of its own."""
-        return ApiClient(self.address, API_KEY, timeout_s=120)
+        return ApiClient(self.address, api_key, timeout_s=120)
 
-    def cpu_s(self) -> float:
-        """CPU seconds that the process has used so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def in_flight(self) -> int:
+        """How many deliveries are under way now."""
+        with urllib.request.urlopen(f"{self.address}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return int(float(next(each for each in lines if each.startswith("loyalpro_deliveries_in_flight ")).split()[1]))
 
-    def stop(self) -> None:
-        """Stop gracefully."""
-        self._process.terminate()
-        self._process.wait(30)
-        self._log.close()
+    def _started(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
-    def _wait_until_ready(self) -> None:
-        deadline_s = time.monotonic() + _START_S
-        while time.monotonic() < deadline_s and self._process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError(f"the server did not start; see {self._log.name}")
+
+class Worker(Process):
+    """Started when made."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        super().__init__("worker", environment, log)
+        self._wait_until_started()
+
+    def _started(self) -> bool:
+        return b'"working"' in self._log.read_bytes()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process and of all that it ever started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = sum(map(int, fields[11:15])) / _TICKS_PER_S
+    children = [int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in _children(task)]
+    return own + sum(map(cpu_s, children))
+
+
+def _children(task: Path) -> list[str]:
+    try:
+        return (task / "children").read_text().split()
+    except FileNotFoundError:
+        return []

@@ -43,14 +43,14 @@ class Cluster:
         self._made = 0
 
     @classmethod
-    def start(cls) -> "Cluster":
-        """The first of the three ways that there is."""
+    def start(cls, folder: Path | None = None) -> "Cluster":
+        """The first of the three ways that there is. A server of our own keeps its data in `folder`."""
         if dsn := os.environ.get(DSN_VARIABLE):
             return cls(dsn)
         binaries = system_binaries() or embedded_binaries()
         if binaries is None:
             raise RuntimeError(_MISSING)
-        return OwnCluster(binaries)
+        return OwnCluster(binaries, folder)
 
     def dsn(self, database: str) -> str:
         """The address of one database."""
@@ -79,10 +79,11 @@ class Cluster:
 class OwnCluster(Cluster):
     """A cluster made from binaries. PostgreSQL refuses to run as root, so root hands it to somebody else."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path | None = None) -> None:
         self._user = _unprivileged() if os.geteuid() == 0 else None
         shm = Path("/dev/shm")  # fast, and its fsync is still called
-        self.folder = Path(tempfile.mkdtemp(prefix="loyalpro-pg-", dir=shm if os.access(shm, os.W_OK) else None))
+        folder = folder or (shm if os.access(shm, os.W_OK) else None)
+        self.folder = Path(tempfile.mkdtemp(prefix="loyalpro-pg-", dir=folder))
         self.own(self.folder)
         self._binaries = self._reachable(binaries)
         self.port = _free_port()

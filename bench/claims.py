@@ -1,0 +1,114 @@
+"""What claiming and settling cost in a database, by the engine's own statements, in transactions that are undone."""
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from loyalpro.delivery.attempt import OutcomeCode, Response, Timings
+from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settlement
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.kernel.clock import SystemClock
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.tables.lanes import LaneTables
+from loyalpro.storage.tables.leases import LeaseTables
+from loyalpro.storage.tables.settlements import SettlementTables
+from loyalpro.storage.vault import Vault
+from support.history import connect
+
+ROOM = 64
+_WORKER = "wrk_bench"
+_TTL_MS = 3_600_000
+_PIECE = 20
+_HEADERS = (("content-type", "application/json"), ("webhook-signature", "v1," + "x" * 44), ("webhook-id", "x" * 30))
+
+
+class Claims:
+    """One connection to a database that owes at least 64 deliveries to each of these endpoints."""
+
+    def __init__(self, url: str, vault: Vault, endpoints: Sequence[str]) -> None:
+        self._connection = connect(url)
+        self._vault = vault
+        self._ids = IdFactory(SystemClock(), random.Random(1))
+        self._endpoints = endpoints
+        self._turn = 0
+        self._connection.begin()
+        LeaseTables(self._connection).register(_WORKER, host="bench", pid=1, now=_now(), ttl_ms=_TTL_MS)
+        self._connection.commit()
+
+    def claim(self) -> float:
+        """Milliseconds for one claim of 64 in one lane, after the other lanes had their turn."""
+        return self._timed(self._claim)
+
+    def claim_and_settle(self) -> float:
+        """The same, and for writing down that all of them have arrived."""
+        return self._timed(lambda: self._settle(self._claim()))
+
+    def survey(self) -> float:
+        """Milliseconds for the look at all lanes that an engine takes every second."""
+        return self._timed(lambda: LaneTables(self._connection, self._vault).survey(_now(), 0))
+
+    def tidy(self) -> None:
+        """Undone work leaves dead rows behind in PostgreSQL; those of the small tables are taken away."""
+        if self._connection.dialect == "postgres":
+            self._connection.execute("VACUUM leases")
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        self._turn += 1
+        self._connection.begin()
+        began_s = time.perf_counter()
+        work()
+        elapsed_s = time.perf_counter() - began_s
+        self._connection.rollback()
+        return elapsed_s * 1_000
+
+    def _claim(self) -> Sequence[Claimed]:
+        lane = LaneRequest(self._endpoints[self._turn % len(self._endpoints)], ROOM)
+        claimed = LaneTables(self._connection, self._vault).claim(_WORKER, [lane], _now(), 0).claimed
+        if len(claimed) != ROOM:
+            raise RuntimeError(f"{len(claimed)} deliveries were claimed instead of {ROOM}")
+        return claimed
+
+    def _settle(self, claimed: Sequence[Claimed]) -> None:
+        now = _now()
+        settlements = [Settlement(each, DeliveryStatus.SUCCEEDED, now, _attempt(each, now)) for each in claimed]
+        tables = SettlementTables(self._connection, self._ids)
+        tables.settle(_WORKER, settlements, now, longest_probe_s=60)
+
+
+def compared(few: Callable[[], float], many: Callable[[], float], tidy: Callable[[], None], times: int) -> "Compared":
+    """Medians of both, taken in turns, so that whatever else happens on the machine happens to both."""
+    for _ in range(_PIECE):
+        few(), many()
+    costs: tuple[list[float], list[float]] = ([], [])
+    for _ in range(max(1, times // _PIECE)):
+        tidy()
+        for cost, kept in zip((few, many), costs, strict=True):
+            kept += [cost() for _ in range(_PIECE)]
+    return Compared(*map(statistics.median, costs))
+
+
+class Compared:
+    """Milliseconds beside few rows and beside many."""
+
+    def __init__(self, few_ms: float, many_ms: float) -> None:
+        self.few_ms = few_ms
+        self.many_ms = many_ms
+        self.ratio = many_ms / few_ms
+
+    def __str__(self) -> str:
+        return f"{self.few_ms:.2f} | {self.many_ms:.2f} | {self.ratio:.2f}"
+
+
+def _attempt(claimed: Claimed, now: int) -> Attempt:
+    response = Response(200, _HEADERS, b'{"received":true}', truncated=False)
+    timings = Timings(0.1, 0.2, 0.3, 0.4, 0.5)
+    return Attempt(claimed.attempt_number, now, OutcomeCode.SUCCEEDED, "", _HEADERS, response, "127.0.0.1", timings)
+
+
+def _now() -> int:
+    return SystemClock().now_ms()

@@ -1,0 +1,89 @@
+"""What a measurement finds, and how much of everything it takes to find it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bench.stage import Stage
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line of the table of goals. `reached` is None where this run cannot tell."""
+
+    what: str
+    goal: str
+    measured: str
+    reached: bool | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came out: lines for the table of goals, and the details in Markdown."""
+
+    goals: Sequence[Goal]
+    details: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything. The defaults give the numbers of the goals in a few minutes."""
+
+    rounds: int = 3
+    purchases: int = 5_000
+    backlog: int = 15_000
+    latency_s: float = 12
+    endpoints: int = 1_000
+    before_s: float = 8
+    hanging_s: float = 33
+    hot_backlog: int = 50_000
+    hot_s: float = 8
+    pending_postgres: int = 10_000_000
+    pending_sqlite: int = 1_000_000
+    attempts: int = 1_000_000
+    claims: int = 200
+    growth_rounds: int = 2
+    growth_backlog: int = 12_000
+    kills: int = 5
+    kill_every_s: float = 10
+    outage_backlog: int = 4_000
+    memory_s: float = 45
+    memory_per_s: int = 1_000
+
+    @property
+    def small(self) -> bool:
+        """Whether less is measured than the goals speak of."""
+        return self.pending_postgres < Scale.pending_postgres
+
+
+QUICK = Scale(
+    rounds=1,
+    purchases=1_000,
+    backlog=2_000,
+    latency_s=2,
+    endpoints=100,
+    before_s=2,
+    hanging_s=3,
+    hot_backlog=5_000,
+    hot_s=2,
+    pending_postgres=50_000,
+    pending_sqlite=50_000,
+    attempts=20_000,
+    claims=40,
+    growth_rounds=1,
+    growth_backlog=2_000,
+    kills=1,
+    kill_every_s=3,
+    outage_backlog=400,
+    memory_s=6,
+    memory_per_s=500,
+)
+FULL = replace(Scale(), pending_sqlite=10_000_000, attempts=10_000_000)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One thing that `--only` can name."""
+
+    name: str
+    title: str
+    measure: Callable[[Stage, Scale], Finding]

@@ -1,0 +1,114 @@
+"""What is in a database before the server starts: written by the program's own transactions, from this process."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import SecretStr
+
+from bench.server import API_KEY, SECRET_KEY
+from loyalpro import bootstrap
+from loyalpro.app import Application
+from loyalpro.delivery.states import EndpointStatus
+from loyalpro.events.new_event import NewEvent
+from loyalpro.events.samples import sample
+from loyalpro.kernel.clock import Clock
+from loyalpro.settings import Settings
+from loyalpro.storage.tables.endpoints import Endpoint
+from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.storage.vault import Vault
+
+T = TypeVar("T")
+EVENT_TYPE = "points.earned"
+_AT_ONCE = 500
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Past:
+    """An application that only writes: neither its engine nor its API runs."""
+
+    def __init__(self, url: str, folder: Path, clock: Clock | None = None) -> None:
+        settings = Settings(
+            database_url=SecretStr(url),
+            secret_key=SecretStr(SECRET_KEY),
+            bootstrap_api_key=SecretStr(API_KEY),
+            data_dir=folder,
+        )
+        self._application = Application(settings, clock)
+        self._runner = asyncio.Runner()
+        self._runner.run(self._application.database.start())
+        self._runner.run(bootstrap.first_account(self._application.transactions, settings))
+        account_id = self._change(lambda unit: unit.accounts.account_of(API_KEY))
+        assert account_id is not None
+        self.account_id = account_id
+
+    @property
+    def vault(self) -> Vault:
+        """Opens the secrets of the endpoints."""
+        return self._application.vault
+
+    def account(self, api_key: str) -> str:
+        """One more account; its id."""
+
+        def work(unit: UnitOfWork) -> str:
+            account_id = unit.ids.new("acct")
+            unit.accounts.insert_account(account_id, "Another", unit.now)
+            unit.loyalty.insert_program(account_id, unit.ids)
+            unit.accounts.insert_api_key(unit.ids.new("key"), account_id, "bench", api_key, unit.now)
+            return account_id
+
+        return self._change(work)
+
+    def endpoints(self, account_id: str, urls: Sequence[str], *, status: str = "enabled") -> list[str]:
+        """Endpoints for everything; their ids."""
+
+        def work(unit: UnitOfWork) -> list[str]:
+            made = [_endpoint(unit, account_id, url, EndpointStatus(status)) for url in urls]
+            for each in made:
+                unit.endpoints.insert(each, _SECRET)
+            return [each.id for each in made]
+
+        return self._change(work)
+
+    def events(self, account_id: str, count: int) -> None:
+        """Events, and what every endpoint of the account is owed for them."""
+
+        def work(unit: UnitOfWork, many: int) -> None:
+            for _ in range(many):
+                unit.outbox.emit(NewEvent(account_id, EVENT_TYPE, None, None, sample(EVENT_TYPE, unit.now)))
+
+        for start in range(0, count, _AT_ONCE):
+            many = min(_AT_ONCE, count - start)
+            self._change(lambda unit, many=many: work(unit, many))  # type: ignore[misc]
+
+    def enable_all(self) -> None:
+        """Straight into the table: through the API, what waits would be let out at a rising rate."""
+        self._change(lambda unit: unit.connection.execute("UPDATE endpoints SET status = 'enabled'"))
+
+    def _change(self, work: Callable[[UnitOfWork], T]) -> T:
+        return self._runner.run(self._application.transactions.change(work))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._application.database.stop())
+        self._runner.close()
+
+
+def _endpoint(unit: UnitOfWork, account_id: str, url: str, status: EndpointStatus) -> Endpoint:
+    return Endpoint(
+        id=unit.ids.new("we"),
+        account_id=account_id,
+        url=url,
+        description=None,
+        types=("*",),
+        ordering="none",
+        rate_limit=None,
+        headers={},
+        status=status,
+        status_reason=None,
+        created_at=unit.now,
+        updated_at=unit.now,
+    )

@@ -1,0 +1,121 @@
+"""What one measurement needs: databases, servers, receivers. All of it ends with the measurement, however that ends."""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.past import Past
+from bench.receiver import Receiver
+from bench.server import API_KEY, SECRET_KEY, Server, Worker, cpu_s
+from loyalpro.cli.demo.certificates import issue
+from loyalpro.kernel.clock import Clock, SystemClock
+from support.postgres import Cluster, OwnCluster
+
+
+class Machine:
+    """What all measurements of a run share: certificates, and a PostgreSQL that is started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+        self.folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="loyalpro-bench-")))
+        self.certificates = issue(self.folder, SystemClock())
+        self.numbers = itertools.count(1)
+        self._cluster: Cluster | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        """PostgreSQL, on the disk that SQLite is on too."""
+        if self._cluster is None:
+            self._cluster = Cluster.start(Path(tempfile.gettempdir()))
+            self._ends.callback(self._cluster.stop)
+        return self._cluster
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+
+class Stage:
+    """One measurement's own. `say` tells whoever waits what is being done."""
+
+    def __init__(self, machine: Machine, stores: Sequence[str], say: Callable[[str], None]) -> None:
+        self.stores = stores
+        self.say = say
+        self._machine = machine
+        self._ends = ExitStack()
+        self._folder = machine.folder / f"stage-{next(machine.numbers)}"
+        self._folder.mkdir()
+
+    @property
+    def ca_file(self) -> str:
+        """Whom to trust."""
+        return str(self._machine.certificates.ca_file)
+
+    def database(self, store: str) -> str:
+        """The address of an empty database."""
+        if store == "sqlite":
+            return f"sqlite:///{self._folder / f'{next(self._machine.numbers)}.db'}"
+        cluster = self._machine.cluster
+        url = cluster.create_database("bench")
+        self._ends.callback(cluster.drop_database, url)
+        return url
+
+    def past(self, url: str, clock: Clock | None = None) -> Past:
+        """Opens a database before any server does."""
+        return Past(url, self._folder, clock)
+
+    def receiver(self, *, answer_after_s: float = 0, remembers: bool = True) -> Receiver:
+        """A receiver that answers."""
+        files = self._machine.certificates
+        receiver = Receiver(
+            str(files.chain_file), str(files.key_file), answer_after_s=answer_after_s, remembers=remembers
+        )
+        self._ends.callback(receiver.stop)
+        return receiver
+
+    def serve(self, url: str) -> Server:
+        """A `loyalpro serve`."""
+        server = Server(self._environment(url), self._log())
+        self._ends.callback(server.kill)
+        return server
+
+    def work(self, url: str) -> Worker:
+        """A `loyalpro worker`."""
+        worker = Worker(self._environment(url), self._log())
+        self._ends.callback(worker.kill)
+        return worker
+
+    def database_cpu_s(self) -> float | None:
+        """CPU seconds that PostgreSQL has used so far; None when it is not ours to look at."""
+        cluster = self._machine.cluster
+        if not isinstance(cluster, OwnCluster):
+            return None
+        return cpu_s(int((cluster.data / "postmaster.pid").read_text().split()[0]))
+
+    def _environment(self, url: str) -> dict[str, str]:
+        return {
+            "LOYALPRO_DATABASE_URL": url,
+            "LOYALPRO_DATA_DIR": str(self._folder),
+            "LOYALPRO_SECRET_KEY": SECRET_KEY,
+            "LOYALPRO_BOOTSTRAP_API_KEY": API_KEY,
+            "LOYALPRO_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
+            "LOYALPRO_EGRESS_CA_FILE": self.ca_file,
+            "LOYALPRO_LOG_FORMAT": "json",
+        }
+
+    def _log(self) -> Path:
+        return self._folder / f"{next(self._machine.numbers)}.log"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.close()

@@ -1,0 +1,132 @@
+"""Events a second: end to end from purchases, and from a backlog with nothing coming in."""
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+
+from bench.libcurl_loop import requests_per_second
+from bench.load import EVENTS_PER_PURCHASE, buy, customers, subscribe, wait_until_settled
+from bench.measurement import Finding, Goal, Scale
+from bench.receiver import Receiver
+from bench.server import Server
+from bench.stage import Stage
+from loyalpro.cli.api_client import ApiClient
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round, and what the bare loop sent to the same receiver just before it."""
+
+    deliveries: int
+    per_s: float
+    cpu_us_each: float
+    bare_per_s: float
+    ingest_per_s: float = 0
+
+    @property
+    def ratio(self) -> float:
+        """Of what the bare loop sends."""
+        return self.per_s / self.bare_per_s
+
+
+def throughput(stage: Stage, scale: Scale) -> Finding:
+    """Both, on every store."""
+    goals, details = [], []
+    for store in stage.stores:
+        receiver = stage.receiver()
+        rounds = _end_to_end(stage, store, receiver, scale)
+        drains = [_drain(stage, store, receiver, scale.backlog) for _ in range(max(1, scale.rounds - 1))]
+        ratio = statistics.median(each.ratio for each in rounds)
+        measured = f"{_middle(rounds).per_s:,.0f}/s, {ratio:.2f} of the bare loop"
+        goals.append(Goal(f"throughput, {store}", "at least 0.50 of a bare libcurl loop", measured, ratio >= 0.5))
+        details.append(_table(store, rounds, drains))
+    svix = Goal("throughput beside Svix", "more than 5 times as much", "not measured: there is no Svix here", None)
+    return Finding([*goals, svix], _INTRO + "\n".join(details))
+
+
+_INTRO = """"End to end" starts when the first batch of purchases is sent over HTTP and ends when the last webhook has been
+answered and its outcome is committed. "Drain" is delivery alone: the server starts on a database that already owes. Each
+round comes right after the bare loop's, to the same receiver with the same bodies.
+
+"""
+
+
+def _end_to_end(stage: Stage, store: str, receiver: Receiver, scale: Scale) -> list[Round]:
+    stage.say(f"{store}: end to end")
+    server = stage.serve(stage.database(store))
+    client = server.client()
+    buyers = customers(client, 50)
+    buy(client, buyers, 50)
+    bodies = _bodies(client)
+    rounds = []
+    for _ in range(scale.rounds):
+        bare_per_s = requests_per_second(receiver.url, stage.ca_file, bodies, scale.purchases * EVENTS_PER_PURCHASE)
+        rounds.append(_round(server, receiver, buyers, scale.purchases, bare_per_s))
+    server.kill()
+    return rounds
+
+
+def _round(server: Server, receiver: Receiver, buyers: list[str], purchases: int, bare_per_s: float) -> Round:
+    client = server.client()
+    endpoint_id = subscribe(client, receiver.url)
+    receiver.reset()
+    expected = purchases * EVENTS_PER_PURCHASE
+    cpu_s, began_s = server.cpu_s(), time.perf_counter()
+    buy(client, buyers, purchases)
+    ingested_s = time.perf_counter() - began_s
+    wait_until_settled(client, endpoint_id, receiver, expected)
+    elapsed_s = time.perf_counter() - began_s
+    cpu_us = (server.cpu_s() - cpu_s) / expected * 1e6
+    client.call("DELETE", f"/v1/webhook_endpoints/{endpoint_id}")
+    return Round(receiver.count(), expected / elapsed_s, cpu_us, bare_per_s, expected / ingested_s)
+
+
+def _drain(stage: Stage, store: str, receiver: Receiver, backlog: int) -> Round:
+    """From the first look at the server to the last outcome; what it had sent by then does not count."""
+    stage.say(f"{store}: drain")
+    url = stage.database(store)
+    with stage.past(url) as past:
+        [endpoint_id] = past.endpoints(past.account_id, [receiver.url])
+        past.events(past.account_id, backlog)
+    receiver.reset()
+    server = stage.serve(url)
+    before, cpu_s, began_s = receiver.count(), server.cpu_s(), time.perf_counter()
+    client = server.client()
+    wait_until_settled(client, endpoint_id, receiver, backlog)
+    elapsed_s, cpu_s = time.perf_counter() - began_s, server.cpu_s() - cpu_s
+    bodies = _bodies(client)
+    server.kill()
+    bare_per_s = requests_per_second(receiver.url, stage.ca_file, bodies, backlog)
+    sent = backlog - before
+    return Round(sent, sent / elapsed_s, cpu_s / sent * 1e6, bare_per_s)
+
+
+def _bodies(client: ApiClient) -> list[bytes]:
+    """Of the size that is really sent, for the bare loop."""
+    events = client.call("GET", "/v1/events?limit=100")["data"]
+    return [json.dumps(each, separators=(",", ":")).encode() for each in events]
+
+
+def _middle(rounds: list[Round]) -> Round:
+    return sorted(rounds, key=lambda each: each.per_s)[len(rounds) // 2]
+
+
+def _table(store: str, rounds: list[Round], drains: list[Round]) -> str:
+    middle, drain = _middle(rounds), _middle(drains)
+    bare_per_s = statistics.median(each.bare_per_s for each in rounds)
+    return f"""| {store} | measured |
+|---|---|
+| bare libcurl loop, requests/s (median of {len(rounds)}) | {bare_per_s:,.0f} |
+| end to end, deliveries/s (median of {len(rounds)}, {middle.deliveries:,} each) | {middle.per_s:,.0f} |
+| end to end / bare loop, round by round | {_ratios(rounds)} |
+| ingest while delivering, events/s | {middle.ingest_per_s:,.0f} |
+| server CPU for one delivery, ingest included | {middle.cpu_us_each:,.0f} us |
+| drain, deliveries/s (median of {len(drains)}, {drain.deliveries:,}) | {drain.per_s:,.0f} |
+| drain / bare loop | {_ratios(drains)} |
+| drain, server CPU for one delivery | {drain.cpu_us_each:,.0f} us |
+"""
+
+
+def _ratios(rounds: list[Round]) -> str:
+    return ", ".join(f"{each.ratio:.2f}" for each in rounds)
