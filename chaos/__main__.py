@@ -41,7 +41,7 @@ _FAULTS = {
     },
 }
 _DISK_BYTES_FOR_EACH_PAIR = 6_000
-_SMALLEST_DISK_MB = 256
+_SMALLEST_DISK_MB = 384
 
 
 def main() -> None:

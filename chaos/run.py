@@ -233,7 +233,7 @@ def _site(plan: Plan, folder: Path, ca_file: Path) -> Iterator[_Site]:
         "LOYALPRO_DELIVERY_TIMEOUT": str(DELIVERY_TIMEOUT_S),
         "LOYALPRO_RETRY_SCHEDULE": ",".join(map(str, plan.retries_s)),
         "LOYALPRO_LOG_FORMAT": "json",
-        "LOYALPRO_MIN_FREE_MB": "16",  # the disk is small, and it shall fill up
+        "LOYALPRO_MIN_FREE_MB": "64",
     }
     where = _sqlite_site if plan.store == "sqlite" else _postgres_site
     with where(plan, folder, environment) as site:

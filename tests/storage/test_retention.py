@@ -249,6 +249,9 @@ class Measured:
         self.dialect = database.dialect
         self.pieces: list[int] = []
 
+    async def read(self, work: Callable[[Connection], Any]) -> Any:
+        return await self._database.read(work)
+
     async def write(self, work: Callable[[Connection], Any], lane: Lane = "ingest") -> Any:
         result = await self._database.write(work, lane)
         if lane == "upkeep" and type(result) is int:

@@ -29,6 +29,7 @@ _FAILURES: Final = {
     pycurl.E_PEER_FAILED_VERIFICATION: (OutcomeCode.TLS_UNTRUSTED, "The certificate is not trusted."),
     pycurl.E_GOT_NOTHING: (OutcomeCode.CONNECTION_LOST, "The connection was closed without an answer."),
     pycurl.E_SEND_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the request was sent."),
+    pycurl.E_SEND_FAIL_REWIND: (OutcomeCode.CONNECTION_LOST, "The connection broke before an answer came."),
     pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the answer was read."),
     pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the answer was complete."),
 }
@@ -51,6 +52,7 @@ class Transfer:
         self._headers_cut = False
         self._excerpt = bytearray()
         self._truncated = False
+        self._unsent = memoryview(b"")
         self.handle = pycurl.Curl()
         for option, value in self._fixed_options(bundle).items():
             self.handle.setopt(option, value)
@@ -73,6 +75,7 @@ class Transfer:
             pycurl.MAXAGE_CONN: 60,
             pycurl.POST: 1,
             pycurl.OPENSOCKETFUNCTION: self._open_socket,
+            pycurl.READFUNCTION: self._send_body,
             pycurl.HEADERFUNCTION: self._read_header,
             pycurl.WRITEFUNCTION: self._read_body,
             _QUICK_EXIT: 1,
@@ -87,7 +90,8 @@ class Transfer:
         timeout_ms = max(1, round(request.timeout_s * 1_000))
         handle = self.handle
         handle.setopt(pycurl.URL, request.url)
-        handle.setopt(pycurl.POSTFIELDS, request.body)
+        handle.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
+        self._unsent = memoryview(request.body)
         handle.setopt(
             pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in request.headers), "Accept: */*", "Expect:"]
         )
@@ -167,6 +171,15 @@ class Transfer:
             return _LentSocket(address.family, address.socktype, address.protocol)
         except OSError:
             return int(pycurl.SOCKET_BAD)
+
+    def _send_body(self, size: int) -> bytes:
+        """The body goes out once: libcurl cannot rewind it.
+
+        When a kept connection breaks, libcurl would by itself send the request again, up to five times, although the
+        receiver may have had it. Whether to try again is for the engine to decide, with an attempt of its own.
+        """
+        piece, self._unsent = self._unsent[:size], self._unsent[size:]
+        return bytes(piece)
 
     def _read_header(self, line: bytes) -> int:
         self._header_bytes += len(line)
