@@ -101,3 +101,19 @@ def test_after_a_recovery_the_rate_rises_until_it_is_free() -> None:
     assert by_s[0] <= 30
     assert all(later >= earlier for earlier, later in zip(by_s[:20], by_s[2:22], strict=True))
     assert back.bucket is None
+
+
+@given(st.integers(1, 500), st.lists(st.integers(-50, 60), min_size=1, max_size=200))
+def test_a_time_that_was_read_earlier_is_not_counted_twice(rate_limit: int, moves_ms: list[int]) -> None:
+    """Whoever waited for the database brings an older time than those who did not."""
+    limited = lane(target(rate_limit=rate_limit), width=10**6, host_width=10**9)
+    limited.window = 10**6
+    now = latest = NOW
+    count = 0
+    for move_ms in moves_ms:
+        now = max(NOW, now + move_ms)
+        latest = max(latest, now)
+        asked = room(limited, now)
+        limited.started(asked)
+        count += asked
+    assert count <= rate_limit * (latest - NOW) / 1_000 + max(1, rate_limit / 20) + 1

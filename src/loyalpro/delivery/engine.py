@@ -162,7 +162,7 @@ class Engine:
     async def _survey(self) -> None:
         now = self._clock.now_ms()
         survey = await self._store.survey(now, closing_since=self._schedule.closing_since(now))
-        self._lanes.survey(survey, now)
+        self._lanes.survey(survey, self._clock.now_ms())
 
     async def _claim(self) -> int:
         """Lease due deliveries for the lanes whose turn it is, and send each on its way; how many lanes were asked."""
@@ -175,7 +175,7 @@ class Engine:
         if not requests:
             return 0
         claims = await self._store.claim(worker, requests, now, closing_since=self._schedule.closing_since(now))
-        self._lanes.claimed(requests, claims, now)
+        self._lanes.claimed(requests, claims, self._clock.now_ms())
         for each in claims.claimed:
             task = asyncio.create_task(self._deliver(each, worker), name=each.delivery_id)
             self._tasks.add(task)

@@ -31,7 +31,7 @@ class TokenBucket:
         """Whole tokens there are at `now`."""
         elapsed_s = max(0, now - self.filled_at) / MS_PER_S
         self.tokens = min(self.depth, self.tokens + elapsed_s * self.flow_per_s)
-        self.filled_at = now
+        self.filled_at = max(self.filled_at, now)  # an older time, read before a wait, must not count twice
         return int(self.tokens + 1e-9)
 
     def take(self, count: int) -> None:
