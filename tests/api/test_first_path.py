@@ -13,6 +13,7 @@ import standardwebhooks
 import svix.webhooks
 
 from support import node
+from support.history import query
 from support.receivers import Authority, Hit, RawServer, answering, good
 from support.server import Server
 
@@ -153,6 +154,23 @@ def test_when_every_attempt_failed_the_delivery_is_exhausted_and_kept(database_u
         assert delivery["status"] == "exhausted"
         assert delivery["attempt_count"] == 2
         assert server.get("/v1/deliveries?status=exhausted")["data"][0]["id"] == delivery["id"]
+
+
+def test_no_signing_secret_lies_open_in_the_database(database_url: str, authority: Authority) -> None:
+    """Not even in the answers that are kept for those who repeat themselves."""
+    address = {"url": "https://127.0.0.1:9/hook", "events": ["*"]}
+    with Server(database_url, authority.ca_file) as server:
+        made, again = (server.post("/v1/webhook_endpoints", address, Idempotency_Key="make") for _ in range(2))
+        path = f"/v1/webhook_endpoints/{made['id']}/rotate_secret"
+        rotated, repeated = (server.post(path, {}, Idempotency_Key="rotate") for _ in range(2))
+    assert (again, repeated) == (made, rotated)
+    kept = [
+        *query(database_url, "SELECT body FROM idempotency_keys"),
+        *query(database_url, "SELECT sealed FROM endpoint_secrets"),
+    ]
+    assert len(kept) == 4
+    for (stored,) in kept:
+        assert not any(each["secret"].encode() in bytes(stored) for each in (made, rotated))
 
 
 def test_the_plain_signature_gives_the_known_answer() -> None:

@@ -40,7 +40,7 @@ class UnitOfWork:
     def __init__(self, connection: Connection, tools: Tools) -> None:
         self.connection = connection
         self.ids = tools.ids
-        self._vault = tools.vault
+        self.vault = tools.vault
         self.now = tools.clock.now_ms()
         self.accounts = AccountTables(connection)
         self.loyalty = LoyaltyTables(connection)
@@ -67,7 +67,7 @@ class UnitOfWork:
     @property
     def secrets(self) -> SecretTables:
         """What deliveries are signed with."""
-        return SecretTables(self.connection, self._vault)
+        return SecretTables(self.connection, self.vault)
 
     @property
     def health(self) -> HealthTables:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -53,6 +53,8 @@ async def commit(request: Request, account_id: str, work: Work) -> Response:
 def _answer_once(
     unit: UnitOfWork, account_id: str, key: str, fingerprint: bytes, work: Work
 ) -> tuple[StoredAnswer, bool]:
+    """The answer is kept sealed: it may hold a signing secret, or what a customer is called."""
+    owner = f"{account_id}/idempotency/{key}"
     if not unit.accounts.hold_idempotency_key(account_id, key):
         raise _still_running()
     known = unit.accounts.answer(account_id, key, since=unit.now - MS_PER_DAY)
@@ -63,10 +65,11 @@ def _answer_once(
                 code="idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        return known, True
+        return replace(known, body=unit.vault.open(known.body, owner=owner).encode()), True
     reply = work(unit)
     answer = StoredAnswer(fingerprint, reply.status_code, _bytes(reply))
-    unit.accounts.store_answer(account_id, key, answer, unit.now)
+    sealed = replace(answer, body=unit.vault.seal(answer.body.decode(), owner=owner))
+    unit.accounts.store_answer(account_id, key, sealed, unit.now)
     return answer, False
 
 

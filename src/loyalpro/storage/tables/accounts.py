@@ -11,7 +11,7 @@ _ANSWERS_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What a request with an idempotency key was answered."""
+    """What a request with an idempotency key was answered. In the database, `body` is sealed."""
 
     fingerprint: bytes
     status_code: int
