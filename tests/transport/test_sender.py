@@ -309,6 +309,18 @@ def test_connections_are_kept_and_descriptors_do_not_leak(
     assert len(server.hits) == 328
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Type: applicati"])
+def test_a_success_whose_head_is_cut_off_is_none(
+    authority: Authority, serve: Callable[..., RawServer], head: bytes
+) -> None:
+    def cut(connection: socket.socket, _: Hit | None) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
+        connection.sendall(head)
+        connection.unwrap()  # TLS is ended as it should be: only HTTP is not
+
+    assert classify(sent(authority, serve(cut).url)) is OutcomeCode.CONNECTION_LOST
+
+
 def test_a_request_is_never_sent_twice_by_itself(authority: Authority, serve: Callable[..., RawServer]) -> None:
     """A kept connection breaks after the receiver has read the request: whether to try again is not libcurl's to say."""
     answered: list[Hit] = []

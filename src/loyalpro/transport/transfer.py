@@ -50,6 +50,7 @@ class Transfer:
         self._header_bytes = 0
         self._headers: list[tuple[str, str]] = []
         self._headers_cut = False
+        self._head_ended = False
         self._excerpt = bytearray()
         self._truncated = False
         self._unsent = memoryview(b"")
@@ -83,7 +84,7 @@ class Transfer:
 
     def prepare(self, request: OutgoingRequest) -> None:
         """Set what differs from request to request."""
-        self._blocked = self._headers_cut = self._truncated = False
+        self._blocked = self._headers_cut = self._head_ended = self._truncated = False
         self._header_bytes = 0
         self._headers = []
         self._excerpt = bytearray()
@@ -106,6 +107,8 @@ class Transfer:
             failure = self._failure(code)
         elif response is None:
             failure = _INVALID
+        elif not self._head_ended:  # libcurl is content when a connection ends in the middle of the headers
+            failure = _FAILURES[pycurl.E_PARTIAL_FILE]
         return SendResult(
             response=response,
             failure=failure[0] if failure else None,
@@ -186,7 +189,10 @@ class Transfer:
         if self._header_bytes > MAX_HEADER_BYTES:
             self._headers_cut = True
             return -1
-        if line.startswith(b"HTTP/"):
+        if line in (b"\r\n", b"\n"):
+            self._head_ended = True
+        elif line.startswith(b"HTTP/"):
+            self._head_ended = False
             self._headers = []  # an interim answer's headers are not the answer's
         name, colon, value = line.partition(b":")
         if colon:
