@@ -96,7 +96,8 @@ class RetentionTables:
 
     def _hold_events(self, before: UnixMs) -> bool:
         """Keep everybody from looking for these events while they go: who replays one must not find it half gone."""
-        if not self._connection.execute("SELECT 1 FROM events_default WHERE id < ? LIMIT 1", (floor("evt", before),)):
+        [(oldest,)] = self._connection.execute("SELECT min(id) FROM events_default")
+        if oldest is None or str(oldest) >= floor("evt", before):
             return False
         self._connection.execute("SET LOCAL lock_timeout = 100")
         self._connection.execute("LOCK TABLE ONLY events_default IN ACCESS EXCLUSIVE MODE")
