@@ -107,6 +107,7 @@ def _plan(store: str, options: argparse.Namespace, console: Console) -> Plan:
         serves=1 if store == "sqlite" else options.serves,
         workers=0 if store == "sqlite" else options.workers,
         disk_mb=disk_mb,
+        keep=options.keep,
     )
 
 

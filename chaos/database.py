@@ -6,7 +6,9 @@ It reads with drivers of its own (SQLite's is the one in Python), once every pro
 import json
 import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -74,13 +76,24 @@ class Snapshot:
 def read(url: str) -> Snapshot:
     """Read a database at rest."""
     if url.startswith("sqlite:///"):
-        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-        try:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             return _snapshot(connection.execute)
-        finally:
-            connection.close()
     with psycopg.connect(url) as session:
         return _snapshot(lambda sql: session.execute(sql.encode()))
+
+
+def export(url: str, folder: Path) -> None:
+    """Keep what the database says, to be looked at later: SQLite's file, or PostgreSQL's tables as CSV."""
+    if url.startswith("sqlite:///"):
+        here, there = sqlite3.connect(url.removeprefix("sqlite:///")), sqlite3.connect(folder / "database.sqlite")
+        with closing(here), closing(there):
+            here.backup(there)
+        return
+    with psycopg.connect(url) as session, session.cursor() as cursor:
+        for table in _TABLES:
+            sql = f"COPY (SELECT * FROM {table}) TO STDOUT WITH (FORMAT csv, HEADER)".encode()
+            with (folder / f"{table}.csv").open("wb") as file, cursor.copy(sql) as rows:
+                file.writelines(bytes(each) for each in rows)
 
 
 def _snapshot(rows: Rows) -> Snapshot:
@@ -126,6 +139,7 @@ def _visible(stored: str, endpoint_status: str, deleted_at: int | None) -> str:
     return "pending" if endpoint_status == "enabled" else "parked"
 
 
+_TABLES = ("events", "endpoints", "deliveries", "attempts", "leases", "transactions", "customers", "ledger_entries")
 _EVENTS = "SELECT id, type, customer_id, sequence, body, owed FROM events"
 _ENDPOINTS = "SELECT id, status, deleted_at FROM endpoints"
 _DELIVERIES = "SELECT id, event_id, endpoint_id, status, outcome, attempts FROM deliveries"

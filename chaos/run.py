@@ -38,7 +38,7 @@ from support.postgres import OwnCluster, embedded_binaries, system_binaries
 
 LONG_RETRIES_S = (0.2, 0.5, 1.0, 2.0, *[3.0] * 20)
 """Together far longer than any fault: only what is refused for ever is given up."""
-DELIVERY_TIMEOUT_S = 3.0
+DELIVERY_TIMEOUT_S = 5.0
 LONGER_THAN_A_LEASE_S = 16.0
 _PAIRS_FOR_EACH_PURCHASE = 15.5
 _AHEAD = 0.05
@@ -61,6 +61,7 @@ class Plan:
     disk_mb: int = 0
     retries_s: tuple[float, ...] = LONG_RETRIES_S
     drain_s: float = 240.0
+    keep: bool = False
     endpoints: tuple[FirstEndpoint, ...] = FIRST_ENDPOINTS
 
     @property
@@ -115,6 +116,8 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Verdict:
         _work(plan, site, receiver, journal, watch)
         watch(1.0, "checking")
         journal.close()
+        if plan.keep:
+            database.export(site.url, folder)
         return judge(folder, site.url)
 
 
@@ -288,6 +291,7 @@ def _free_port() -> int:
 
 Break = Callable[[random.Random], Fault]
 _LONGER_THAN_A_REQUEST_S = DELIVERY_TIMEOUT_S + 1
+_OUTAGE_S = 15.0
 
 
 def _lanes(
@@ -330,7 +334,7 @@ def _full_disk(site: _Site, chance: random.Random) -> Fault:
 
 def _of_the_merchant(receiver: Receiver, merchant: Merchant) -> dict[str, Break]:
     return {
-        "outage": lambda _: Outage(receiver, "outage", 5 * DELIVERY_TIMEOUT_S),
+        "outage": lambda _: Outage(receiver, "outage", _OUTAGE_S),
         "join": lambda _: Change("join", lambda: merchant.subscribe("joiner", STEADY)),
         "leave": lambda _: Change("leave", lambda: merchant.unsubscribe("leaver")),
         "pause": lambda _: Change("pause", lambda: merchant.pause("errors")),
