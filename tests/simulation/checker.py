@@ -290,7 +290,8 @@ def _windows(books: Books) -> Iterator[str]:
         delivery = books.delivery.get(sent.delivery_id)
         if delivery is None or delivery.first_attempt_at is None:
             continue
-        after_s = sent.at_s - (delivery.first_attempt_at - START_MS) / 1_000
+        first_s = min((delivery.first_attempt_at - START_MS) / 1_000, books.sent[sent.delivery_id][0].at_s)
+        after_s = sent.at_s - first_s
         if sent.delivery_id not in books.deeds.touched and after_s > books.window_s + books.tolerance_s:
             yield f"late: attempt {sent.attempt} of {sent.delivery_id} left {after_s} s after the first"
     for sighting in books.sightings:

@@ -1,132 +1,28 @@
-"""Copies of the product with one mistake each, to prove that the checker would see it.
+"""Mistakes that somebody could make, one in each copy of the product. The checker has to see every one of them."""
 
-A mutant is compiled from patched source into modules of its own; the real ones are not touched. A patch whose text is no
-longer there fails loudly: then the code has changed, and the mutant must be written anew.
-"""
+from simulation.mutation import Mutant, Patch
 
-import ast
-import builtins
-import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from types import ModuleType
-
-import loyalpro
-from simulation.product import Product
-
-_ROOT = Path(loyalpro.__file__).parent
-_PARTS = ("delivery", "events", "storage", "transport")
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """One text in one module that is replaced by another."""
-
-    module: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A mistake that somebody could make."""
-
-    name: str
-    patches: tuple[Patch, ...]
-
-
-def product_of(mutant: Mutant) -> Product:
-    """The product with this mistake in it."""
-    copy = _Copy(mutant.patches)
-    unit_of_work = copy.load("loyalpro.storage.unit_of_work")
-    engine = copy.load("loyalpro.delivery.engine")
-    return Product(
-        engine=engine.Engine,
-        settings=engine.EngineSettings,
-        leases=copy.load("loyalpro.delivery.membership").LeaseTimes,
-        schedule=copy.load("loyalpro.delivery.schedule").RetrySchedule,
-        store=copy.load("loyalpro.storage.delivery_store").DatabaseDeliveryStore,
-        sweeper=copy.load("loyalpro.delivery.sweeper").Sweeper,
-        sweeps=copy.load("loyalpro.storage.sweep_store").SweepStore,
-        replays=copy.load("loyalpro.storage.replay_store").ReplayStore,
-        transactions=unit_of_work.Transactions,
-        tools=unit_of_work.Tools,
-        sign=copy.load("loyalpro.transport.request").sign_attempt,
-    )
-
-
-class _Copy:
-    """Modules of their own: the patched ones, and all that import them."""
-
-    def __init__(self, patches: Sequence[Patch]) -> None:
-        self._patches = patches
-        self._copied = _importers({patch.module for patch in patches})
-        self._modules: dict[str, ModuleType] = {}
-
-    def load(self, name: str) -> ModuleType:
-        if name not in self._copied:
-            return importlib.import_module(name)
-        if name not in self._modules:
-            module = self._modules[name] = ModuleType(name)
-            module.__dict__["__builtins__"] = vars(builtins) | {"__import__": self._import}
-            exec(compile(self._source(name), str(_path(name)), "exec"), module.__dict__)
-        return self._modules[name]
-
-    def _source(self, name: str) -> str:
-        source = _path(name).read_text()
-        for patch in self._patches:
-            if patch.module == name:
-                assert source.count(patch.old) == 1, f"{name} has changed: write the mutant anew for {patch.old!r}"
-                source = source.replace(patch.old, patch.new)
-        return source
-
-    def _import(
-        self,
-        name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002 - the name that `__import__` gives it
-        locals: Mapping[str, object] | None = None,  # noqa: A002 - the same
-        fromlist: Sequence[str] = (),
-        level: int = 0,
-    ) -> ModuleType:
-        if name in self._copied and fromlist:
-            return self.load(name)
-        return __import__(name, globals, locals, fromlist, level)
-
-
-def _path(module: str) -> Path:
-    return _ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
-
-
-def _importers(modules: set[str]) -> set[str]:
-    """These modules, and every one that needs one of them, directly or not."""
-    found = set(modules)
-    while True:
-        more = {name for name, imported in _imports().items() if imported & found} - found
-        if not more:
-            return found
-        found |= more
-
-
-@cache
-def _imports() -> dict[str, frozenset[str]]:
-    paths = [path for part in _PARTS for path in (_ROOT / part).rglob("*.py") if path.stem != "__init__"]
-    return {".".join(("loyalpro", *path.relative_to(_ROOT).with_suffix("").parts)): _imported(path) for path in paths}
-
-
-def _imported(path: Path) -> frozenset[str]:
-    tree = ast.parse(path.read_text())
-    return frozenset(node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-
+_DELIVERY = "loyalpro.delivery"
+_TABLES = "loyalpro.storage.tables"
+_UNIT_OF_WORK = "loyalpro.storage.unit_of_work"
+_FENCED_BY_DELIVERY = (
+    Patch(
+        f"{_TABLES}.settlements",
+        "return settlement.claimed.delivery_id, settlement.claimed.attempt_number",
+        "return settlement.claimed.delivery_id, 0",
+    ),
+    Patch(f"{_TABLES}.settlements", "AND (delivery_id, attempt) IN", "AND (delivery_id, 0) IN"),
+    Patch(f"{_TABLES}.settlements", 'RETURNING delivery_id, attempt"', 'RETURNING delivery_id, 0"'),
+)
 
 MUTANTS = (
     Mutant(
         "fan-out outside the transaction",
+        0,
         (
-            Patch("loyalpro.storage.unit_of_work", "return result, unit.outbox.flush()", "return result, unit.outbox"),
+            Patch(_UNIT_OF_WORK, "return result, unit.outbox.flush()", "return result, unit.outbox"),
             Patch(
-                "loyalpro.storage.unit_of_work",
+                _UNIT_OF_WORK,
                 "        result, owed = await self._database.write(transaction)\n",
                 "        result, outbox = await self._database.write(transaction)\n"
                 "        def fan_out(connection):\n"
@@ -138,41 +34,68 @@ MUTANTS = (
     ),
     Mutant(
         "settled as succeeded before the send",
+        0,
         (
             Patch(
-                "loyalpro.delivery.engine",
-                "                attempt = await self._attempt(claimed, now)\n",
-                "                early = close_unsent(claimed, now)\n"
-                "                await self._settle(worker, dataclasses.replace(early, status=DeliveryStatus.SUCCEEDED))\n"
-                "                attempt = await self._attempt(claimed, now)\n",
+                f"{_DELIVERY}.engine",
+                "import asyncio\n",
+                "import asyncio\nimport dataclasses\nfrom loyalpro.delivery.states import DeliveryStatus\n",
             ),
-            Patch("loyalpro.delivery.engine", "import asyncio\n", "import asyncio\nimport dataclasses\n"),
+            Patch(
+                f"{_DELIVERY}.engine",
+                "            settlement = await self._attempt(claimed)\n",
+                "            early = close_unsent(claimed, self._clock.now_ms())\n"
+                "            await self._settler.settle(worker, dataclasses.replace(early, status=DeliveryStatus.SUCCEEDED))\n"
+                "            settlement = await self._attempt(claimed)\n",
+            ),
         ),
     ),
     Mutant(
         "a lease never expires",
-        (Patch("loyalpro.storage.tables.leases", "WHERE expires_at < ?", "WHERE 1 = 0 AND expires_at < ?"),),
+        0,
+        (Patch(f"{_TABLES}.leases", "WHERE expires_at < ?", "WHERE 1 = 0 AND expires_at < ?"),),
     ),
     Mutant(
         "a settlement is not fenced",
-        (Patch("loyalpro.storage.tables.leases", "AND deliveries.lease = ?\n", "AND ? <> ''\n"),),
+        0,
+        (
+            *_FENCED_BY_DELIVERY,
+            Patch(f"{_TABLES}.settlements", "WHERE worker = ? AND", "WHERE ? <> '' AND"),
+        ),
+    ),
+    Mutant("a settlement is fenced by the worker only", 0, _FENCED_BY_DELIVERY),
+    Mutant(
+        "a worker that was given up may still lease",
+        0,
+        (Patch(f"{_TABLES}.lanes", "if not self._is_known(worker):", "if False:"),),
+    ),
+    Mutant(
+        "a lease that nobody heard of is kept",
+        0,
+        (Patch(f"{_DELIVERY}.engine", "                self._in_doubt = True\n", ""),),
+    ),
+    Mutant(
+        "a commit that comes late is not waited for",
+        0,
+        (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
         "a retry has a new event id",
+        0,
         (
             Patch(
                 "loyalpro.transport.request",
-                "*sign(secrets, secrets[0], claimed.event_id, timestamp_s, claimed.body)",
-                "*sign(secrets, secrets[0], claimed.event_id[:-1] + str(claimed.attempt_number % 10), timestamp_s,"
-                " claimed.body)",
+                "claimed.event_id, timestamp_s, claimed.body)",
+                "claimed.event_id[:-1] + str(claimed.attempt_number % 10), timestamp_s, claimed.body)",
             ),
         ),
     ),
     Mutant(
         "a retry has new bytes",
+        0,
         (
             Patch(
-                "loyalpro.delivery.engine",
+                f"{_DELIVERY}.engine",
                 "OutgoingRequest(claimed.target.url, headers, claimed.body,",
                 "OutgoingRequest(claimed.target.url, headers, claimed.body + b' ' * (claimed.attempt_number - 1),",
             ),
@@ -180,100 +103,178 @@ MUTANTS = (
     ),
     Mutant(
         "given up in silence instead of exhausted",
+        0,
+        (Patch(f"{_DELIVERY}.decide", "status = DeliveryStatus.EXHAUSTED if", "status = DeliveryStatus.CANCELED if"),),
+    ),
+    Mutant(
+        "given up at the third failure",
+        0,
+        (Patch(f"{_DELIVERY}.decide", "EXHAUSTED if due is None", "EXHAUSTED if due is None or attempt.number >= 3"),),
+    ),
+    Mutant(
+        "order is ignored",
+        0,
         (
+            Patch(f"{_TABLES}.lanes", "AND earlier.sequence < d.sequence", "AND earlier.sequence < 0"),
             Patch(
-                "loyalpro.delivery.decide",
-                "DeliveryStatus.EXHAUSTED, now, attempt, gone)",
-                "DeliveryStatus.CANCELED, now, attempt, gone)",
+                f"{_TABLES}.events",
+                "due_at = None if queue in behind or self._is_busy(*queue) else now",
+                "due_at = now",
             ),
         ),
     ),
     Mutant(
-        "given up at the third failure",
-        (Patch("loyalpro.delivery.decide", "    if due is None:", "    if due is None or attempt.number >= 3:"),),
-    ),
-    Mutant(
-        "order is ignored",
-        (Patch("loyalpro.storage.tables.leases", "AND earlier.sequence < d.sequence", "AND earlier.sequence < 0"),),
+        "the next of a customer's is not let go",
+        0,
+        (
+            Patch(
+                f"{_TABLES}.settlements",
+                "advance(self._connection, _finished_queues(kept), now)",
+                "_finished_queues(kept)",
+            ),
+        ),
     ),
     Mutant(
         "tried after the window",
+        0,
         (
             Patch(
-                "loyalpro.delivery.schedule",
+                f"{_DELIVERY}.schedule",
                 "return due if due + _SHORTEST_GAP_S * MS_PER_S <= last else last",
                 "return due",
             ),
-            Patch("loyalpro.delivery.schedule", "return now > first_attempt_at", "return now < 0 * first_attempt_at"),
+            Patch(f"{_DELIVERY}.schedule", "return now > first_attempt_at", "return now < 0 * first_attempt_at"),
+            Patch(f"{_TABLES}.sweeps", "d.first_attempt_at < ? AND", "d.first_attempt_at < 0 * ? AND"),
+        ),
+    ),
+    Mutant(
+        "the window begins anew with each attempt",
+        0,
+        (
+            Patch(
+                f"{_TABLES}.lanes",
+                "first_attempt_at=now if first_attempt_at is None else first_attempt_at",
+                "first_attempt_at=now",
+            ),
+        ),
+    ),
+    Mutant(
+        "the window begins when the event happened",
+        0,
+        (
+            Patch(
+                f"{_TABLES}.settlements",
+                "first_attempt_at = v.column7",
+                "first_attempt_at = LEAST(v.column7, created_at)".replace("LEAST", "MIN"),
+            ),
         ),
     ),
     Mutant(
         "an interrupted attempt is not written down",
-        (Patch("loyalpro.storage.tables.leases", "        self._insert_attempts(lost)\n", ""),),
-    ),
-    Mutant(
-        "an attempt is not counted when it is claimed",
+        0,
         (
             Patch(
-                "loyalpro.storage.tables.leases",
-                "SET lease = ?, attempts = attempts + 1",
-                "SET lease = ?, attempts = 1",
+                f"{_TABLES}.leases",
+                "        insert_attempts(self._connection, [(id_, _interrupted(number, at)) for id_, _, number, at in freed])\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "a rescue does not count the attempt",
+        0,
+        (
+            Patch(
+                f"{_TABLES}.leases",
+                "SET attempts = leases.attempt, first_attempt_at = COALESCE(first_attempt_at, leases.started_at),\n    due_at",
+                "SET due_at",
+            ),
+        ),
+    ),
+    Mutant(
+        "a rescue does not count what was canceled",
+        387,
+        (Patch(f"{_TABLES}.leases", "        self._connection.execute(_COUNT, (worker,))\n", ""),),
+    ),
+    Mutant(
+        "a cancel is overwritten",
+        0,
+        (
+            Patch(
+                f"{_TABLES}.settlements",
+                "CAST(v.column1 AS TEXT) AND deliveries.status = 'pending'",
+                "CAST(v.column1 AS TEXT)",
             ),
         ),
     ),
     Mutant(
         "a retry is never due",
-        (
-            Patch(
-                "loyalpro.delivery.decide",
-                "DeliveryStatus.PENDING, due, attempt",
-                "DeliveryStatus.PENDING, 2 * due, attempt",
-            ),
-        ),
+        0,
+        (Patch(f"{_DELIVERY}.decide", "status, due or now, attempt,", "status, 2 * due if due else now, attempt,"),),
     ),
     Mutant(
         "owed to endpoints that did not ask",
-        (Patch("loyalpro.events.outbox", " if each.wants(new.type)]", "]"),),
+        0,
+        (Patch("loyalpro.events.outbox", " if each.wants(kind[1])]", "]"),),
     ),
     Mutant(
         "a wake is lost, and nobody looks",
+        0,
         (
             Patch(
-                "loyalpro.delivery.engine",
-                "self._hot.update(dict.fromkeys(sorted(endpoint_ids)))",
+                f"{_DELIVERY}.engine",
+                "self._lanes.hint(sorted(endpoint_ids), self._clock.now_ms(), urgent=urgent)",
                 "list(endpoint_ids)",
             ),
-            Patch("loyalpro.delivery.engine", "self._hot.update(dict.fromkeys(survey.due))", "list(survey.due)"),
+            Patch(f"{_DELIVERY}.engine", "self._lanes.survey(survey, now)", "list(survey.lanes)"),
         ),
+    ),
+    Mutant(
+        "an open breaker is never probed",
+        0,
+        (
+            Patch(
+                f"{_DELIVERY}.lane",
+                "due = self.target.health.probe_at is not None and",
+                "due = False and self.target.health.probe_at and",
+            ),
+        ),
+    ),
+    Mutant(
+        "a place is not given back",
+        0,
+        (Patch(f"{_DELIVERY}.lane", "        self.in_flight -= 1\n", ""),),
     ),
     Mutant(
         "a failed write of the outcome is taken for done",
+        0,
         (
             Patch(
-                "loyalpro.delivery.settler",
+                f"{_DELIVERY}.settler",
                 "                await self._clock.wait(self._never, pause_s)\n",
-                "                return frozenset(each.delivery_id for each in settlements)\n",
+                "                return Settled(frozenset(), {}, ())\n",
             ),
         ),
     ),
     Mutant(
-        "a lost answer is taken for a lost request",
+        "a lost answer is taken for a success",
+        0,
         (
             Patch(
-                "loyalpro.delivery.engine",
-                "outcome=classify(result)",
-                "outcome=OutcomeCode.SUCCEEDED if result.failure else classify(result)",
+                f"{_DELIVERY}.engine",
+                "outcome = classify(result)",
+                "outcome = OutcomeCode.SUCCEEDED if result.failure else classify(result)",
             ),
         ),
     ),
     Mutant(
         "what a receiver asks to wait is not waited for",
-        (
-            Patch(
-                "loyalpro.delivery.decide",
-                "retry_after_ms=retry_after_ms(attempt.response, now)",
-                "retry_after_ms=None",
-            ),
-        ),
+        0,
+        (Patch(f"{_DELIVERY}.decide", "        retry_after_ms=hold_ms,\n", "        retry_after_ms=None,\n"),),
+    ),
+    Mutant(
+        "a replay leaves out what was never owed",
+        0,
+        (Patch(f"{_TABLES}.replays", "elif MISSING in replay.statuses:", "elif False:"),),
     ),
 )

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
 from simulation.checker import Books, fingerprint, statistics, violations
-from simulation.database import RandomFaults, memory_folder, open_sqlite
+from simulation.database import Faults, RandomFaults, memory_folder, open_sqlite
 from simulation.loop import VirtualLoop
 from simulation.product import REAL, Product
 from simulation.profile import Profile
@@ -26,6 +25,7 @@ class Report:
     violations: list[str]
     fingerprint: str
     virtual_s: float
+    calls: int
     counted: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -35,35 +35,50 @@ class Report:
 def simulate(seed: int, product: Product = REAL) -> Report:
     """One run, from its seed."""
     profile = Profile.draw(seed)
+
+    def faults(loop: VirtualLoop) -> Faults:
+        return RandomFaults(
+            seed=f"{seed}/database",
+            rates=profile.database_faults,
+            longest_freeze_s=profile.longest_freeze_s,
+            longest_latency_s=profile.longest_latency_s,
+            outages=profile.database_outages,
+            loop=loop,
+        )
+
+    return play(profile, faults, product=product)
+
+
+def play(
+    profile: Profile,
+    faults: Callable[[VirtualLoop], Faults],
+    *,
+    product: Product = REAL,
+    world: type[World] = World,
+) -> Report:
+    """One run, in a fresh database."""
     with memory_folder() as folder, logged() as logs, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)
-        return _play(runner, loop, profile, product, folder, logs)
+        database = open_sqlite(loop, folder, faults(loop))
+        try:
+            made = world(loop, profile, product, database)
+            runner.run(made.play())
+            books = Books.of(made)
+        finally:
+            database.close()
+        return _report(made, books, logs)
 
 
-def _play(
-    runner: asyncio.Runner, loop: VirtualLoop, profile: Profile, product: Product, folder: Path, logs: list[str]
-) -> Report:
-    faults = RandomFaults(
-        seed=f"{profile.seed}/database",
-        rates=profile.database_faults,
-        longest_freeze_s=profile.longest_freeze_s,
-        longest_latency_s=profile.longest_latency_s,
-        outages=profile.database_outages,
-        loop=loop,
-    )
-    database = open_sqlite(loop, folder, faults)
-    try:
-        world = World(loop, profile, product, database)
-        runner.run(world.play())
-        books = Books.of(world)
-    finally:
-        database.close()
+def _report(world: World, books: Books, logs: list[str]) -> Report:
+    database = world.database
     counted = world.counted + statistics(books)
     counted.update({f"db {kind}": count for kind, count in database.fired.items()})
     counted.update({f"net {answer}": count for answer, count in world.network.answered.items()})
     broken = [*world.failures, *logs, *violations(books)]
-    return Report(profile.seed, profile, broken, fingerprint(books), loop.time(), counted)
+    return Report(
+        world.profile.seed, world.profile, broken, fingerprint(books), world.loop.time(), database.calls, counted
+    )
 
 
 @contextmanager

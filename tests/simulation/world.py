@@ -104,14 +104,17 @@ class World:
         """Accounts, customers, endpoints, and what is going to happen."""
         profile, chance = self.profile, self._chance("world")
         for _ in range(profile.accounts):
-            account_id = self._tools.ids.new("acct")
-            self._accounts.append(account_id)
-            self._change(lambda unit, id_=account_id: unit.accounts.insert_account(id_, "Test", unit.now))  # type: ignore[misc]
+            self._accounts.append(self._open_account())
         self._customers = [(chance.choice(self._accounts), f"cus_{n}") for n in range(profile.customers)]
         for number in range(profile.endpoints):
             self._subscribe(number)
         for number in range(profile.events):
             self.orders.append(self._order(number, chance))
+
+    def _open_account(self) -> str:
+        account_id = self._tools.ids.new("acct")
+        self._change(lambda unit: unit.accounts.insert_account(account_id, "Test", unit.now))
+        return account_id
 
     def _order(self, number: int, chance: random.Random) -> Order:
         """Some customers are busier than others, and some events have none."""
@@ -137,15 +140,32 @@ class World:
             slowest_s=chance.choice((0.01, 0.5, 5.0)),
             longest_retry_after_s=profile.longest_retry_after_s,
         )
-        self.network.add(receiver)
-        endpoint = Endpoint(
-            id=self._tools.ids.new("we"),
+        self._add_endpoint(
+            receiver,
             account_id=chance.choice(self._accounts),
-            url=receiver.url,
-            description=None,
             types=chance.choice((("*",), tuple(TYPES)[:1])),
             ordering=chance.choice(("none", "customer")),
             rate_limit=chance.choice((None, None, 1, 5)),
+        )
+
+    def _add_endpoint(
+        self,
+        receiver: Receiver,
+        *,
+        account_id: str,
+        types: tuple[str, ...] = ("*",),
+        ordering: str = "none",
+        rate_limit: int | None = None,
+    ) -> None:
+        self.network.add(receiver)
+        endpoint = Endpoint(
+            id=self._tools.ids.new("we"),
+            account_id=account_id,
+            url=receiver.url,
+            description=None,
+            types=types,
+            ordering=ordering,
+            rate_limit=rate_limit,
             headers={},
             status=EndpointStatus.ENABLED,
             status_reason=None,
@@ -153,11 +173,7 @@ class World:
             updated_at=START_MS,
         )
         position = self._change(partial(_insert_endpoint, endpoint=endpoint))
-        self.subscribers.append(
-            Subscriber(
-                endpoint.id, endpoint.account_id, receiver, endpoint.types, endpoint.ordering == "customer", position
-            )
-        )
+        self.subscribers.append(Subscriber(endpoint.id, account_id, receiver, types, ordering == "customer", position))
 
     # -- servers -----------------------------------------------------------------------------------------------------
 
