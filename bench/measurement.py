@@ -29,24 +29,24 @@ class Scale:
     """How much of everything. The defaults give the numbers of the goals in a few minutes."""
 
     rounds: int = 3
-    purchases: int = 5_000
-    backlog: int = 15_000
-    latency_s: float = 12
+    purchases: int = 3_000
+    backlog: int = 10_000
+    latency_s: float = 6
     endpoints: int = 1_000
-    before_s: float = 8
-    hanging_s: float = 33
+    before_s: float = 6
+    hanging_s: float = 32
     hot_backlog: int = 50_000
-    hot_s: float = 8
+    hot_s: float = 5
     pending_postgres: int = 10_000_000
     pending_sqlite: int = 1_000_000
     attempts: int = 1_000_000
     claims: int = 200
     growth_rounds: int = 2
-    growth_backlog: int = 12_000
+    growth_backlog: int = 8_000
     kills: int = 5
     kill_every_s: float = 10
     outage_backlog: int = 4_000
-    memory_s: float = 45
+    memory_s: float = 20
     memory_per_s: int = 1_000
 
     @property

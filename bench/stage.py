@@ -70,11 +70,15 @@ class Stage:
         """Opens a database before any server does."""
         return Past(url, self._folder, clock)
 
-    def receiver(self, *, answer_after_s: float = 0, remembers: bool = True) -> Receiver:
-        """A receiver that answers."""
+    def receiver(self, *, answer_after_s: float | None = 0, remembers: bool = True, ports: int = 1) -> Receiver:
+        """A receiver."""
         files = self._machine.certificates
         receiver = Receiver(
-            str(files.chain_file), str(files.key_file), answer_after_s=answer_after_s, remembers=remembers
+            str(files.chain_file),
+            str(files.key_file),
+            answer_after_s=answer_after_s,
+            remembers=remembers,
+            ports=ports,
         )
         self._ends.callback(receiver.stop)
         return receiver
