@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs bench bench-memory schema lock clean
+.PHONY: help setup setup-dev run test lint check docs bench bench-memory chaos schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: setup-dev ## Measure every goal, about 8 minutes; writes bench/RESULTS.md
 
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/MEMORY.md
 	$(BIN)/python -m bench --only memory --memory-minutes 60 --output bench/MEMORY.md
+
+chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md
+	$(BIN)/python -m chaos
 
 schema: setup-dev ## Write the schema that all migrations add up to, for both databases
 	$(BIN)/python scripts/schema.py

@@ -37,7 +37,7 @@ def environment() -> str:
         f"{_GENERATED}\n\n"
         "LoyalPro reads its settings from environment variables, once, when it starts. A value that is wrong stops the\n"
         "start with a line that names the variable. Names are not case-sensitive. Variables that are not listed here are\n"
-        "ignored.\n"
+        "ignored. `LOYALPRO_SERVER` and `LOYALPRO_API_KEY` are for [commands](commands.md) that talk to a server.\n"
     )
     return "\n".join([intro, *(_variable(name, field) for name, field in Settings.model_fields.items())])
 
@@ -79,7 +79,9 @@ def commands() -> str:
     intro = (
         "# Commands\n\n"
         f"{_GENERATED}\n\n"
-        "`make setup` puts the `loyalpro` command into `.venv/bin`. Each command reads the [environment](environment.md).\n"
+        "`make setup` puts the `loyalpro` command into `.venv/bin`. `serve`, `worker` and `migrate` read the\n"
+        "[environment](environment.md). `events`, `deliveries` and `endpoints` talk to a server that runs, wherever it is:\n"
+        "`LOYALPRO_SERVER` says where, and `LOYALPRO_API_KEY` for whom.\n"
     )
     sections = [f"## `{' '.join(words)}`\n\n```text\n{_help(words[1:])}\n```\n" for words in _every_command()]
     return "\n".join([intro, *sections])

@@ -136,7 +136,10 @@ class Application:
 def configure_logs(settings: Settings) -> None:
     """Structured lines on stderr: JSON for machines, columns for people at a terminal."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    plain = structlog.dev.plain_traceback  # the other one shows local variables, and some of those are secret
+    renderer = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(exception_formatter=plain)
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

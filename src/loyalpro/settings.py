@@ -83,8 +83,9 @@ class Settings(BaseSettings):
     sweep_interval: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds between sweeps for what time alone causes: that what a deleted endpoint was owed is canceled. "
-        "Deliveries whose 72 hours ran out while they waited are looked for every 5 seconds, or more often if this is less.",
+        description="Seconds between sweeps for what time alone causes: removing what is too old, canceling what a deleted "
+        "endpoint was owed, making partitions. Deliveries whose 72 hours ran out while they waited are looked for every 5 "
+        "seconds, or more often if this is less.",
     )
     retention_days: int = Field(
         default=RETENTION_DAYS,

@@ -14,7 +14,8 @@ from typing import Any
 from loyalpro.storage.connection import Connection
 from simulation.loop import START_MS
 from simulation.network import ACCEPTED, Answer, Sent
-from simulation.world import TYPES, Order, Sighting, Subscriber, World
+from simulation.owner import Deeds, Subscriber
+from simulation.world import TYPES, Order, Sighting, World
 
 _LAST_ATTEMPT_BEFORE_THE_END_S = 20.0
 _RECORDED_AS = {
@@ -70,6 +71,8 @@ class Books:
     events: list[EventRow]
     deliveries: list[DeliveryRow]
     attempts: dict[str, list[tuple[int, str]]]
+    replays: dict[str, str]
+    deeds: Deeds
     window_s: float
     tolerance_s: float
 
@@ -77,16 +80,17 @@ class Books:
     def of(cls, world: World) -> "Books":
         """Read them, with SQL of our own."""
 
-        def work(connection: Connection) -> tuple[list[Any], list[Any], list[Any]]:
+        def work(connection: Connection) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
             return (
                 connection.execute("SELECT id, position, account_id, type, customer_id, sequence, body FROM events"),
                 connection.execute(
                     "SELECT id, event_id, endpoint_id, status, attempts, first_attempt_at, finished_at FROM deliveries"
                 ),
                 connection.execute("SELECT delivery_id, number, outcome FROM attempts ORDER BY delivery_id, number"),
+                connection.execute("SELECT id, status FROM replays"),
             )
 
-        events, deliveries, attempts = world.database.run(work, writes=False)
+        events, deliveries, attempts, replays = world.database.run(work, writes=False)
         by_delivery: dict[str, list[tuple[int, str]]] = defaultdict(list)
         for delivery_id, number, outcome in attempts:
             by_delivery[delivery_id].append((number, outcome))
@@ -98,6 +102,8 @@ class Books:
             events=[EventRow(row[0], row[1], row[2], row[3], row[4], row[5], bytes(row[6])) for row in events],
             deliveries=[DeliveryRow(*row) for row in deliveries],
             attempts=by_delivery,
+            replays=dict(replays),
+            deeds=world.owner.deeds,
             window_s=world.profile.pace.window_s,
             tolerance_s=2 * world.profile.skew_ms / 1_000 + 0.01,
         )
@@ -177,20 +183,37 @@ def _events(books: Books) -> Iterator[str]:
 
 
 def _debts(books: Books) -> Iterator[str]:
-    """One delivery for each event and subscriber at its time; no more, no fewer."""
+    """One delivery for each event and subscriber at its time, and for what was asked for later; no more, no fewer."""
     rows = Counter((each.event_id, each.endpoint_id) for each in books.deliveries)
     for pair in books.owed - set(rows):
         yield f"lost: {pair} has no delivery"
     for pair, count in rows.items():
-        if count > 1 or pair not in books.owed:
+        if count > 1 or pair not in books.owed | books.deeds.granted:
             yield f"phantom: {pair} has {count} deliveries"
+    for job in books.deeds.jobs:
+        if books.replays[job.id] == "done" and "missing" in job.statuses:
+            for event_id in sorted(job.event_ids):
+                if not rows[event_id, job.endpoint_id]:
+                    yield f"lost: {job.id} has left out {event_id}"
 
 
 def _endings(books: Books) -> Iterator[str]:
     """Succeeded means that the receiver has it; exhausted means that it was tried for the whole window."""
+    renewed = {
+        (event_id, job.endpoint_id)
+        for job in books.deeds.jobs
+        if "canceled" in job.statuses
+        for event_id in job.event_ids
+    }
     for each in books.deliveries:
         deleted = books.subscriber[each.endpoint_id].until_position is not None
         accepted = any(sent.answer is Answer.ACCEPT for sent in books.sent[each.id])
+        if (
+            each.id in books.deeds.ended
+            and each.status != "canceled"
+            and (each.event_id, each.endpoint_id) not in renewed
+        ):
+            yield f"resurrected: {each} had been canceled"
         match each.status:
             case "succeeded" if not accepted:
                 yield f"lost: {each.id} succeeded, and the receiver never said so"
@@ -200,11 +223,15 @@ def _endings(books: Books) -> Iterator[str]:
                 pass
             case "pending" | "canceled" if deleted:
                 pass
+            case "canceled" if each.id in books.deeds.canceled:
+                pass
             case _:
                 yield f"unfinished: {each}"
 
 
 def _exhausted_too_soon(books: Books, each: DeliveryRow) -> bool:
+    if each.id in books.deeds.touched:
+        return False
     if each.first_attempt_at is None or each.finished_at is None:
         return True
     least_s = books.window_s - _LAST_ATTEMPT_BEFORE_THE_END_S - books.tolerance_s
@@ -239,9 +266,11 @@ def _records(books: Books) -> Iterator[str]:
             if count > 1:
                 yield f"unexplained duplicate: attempt {number} of {each.id} was sent {count} times"
         outcomes = dict(rows)
-        if "succeeded" in list(outcomes.values())[:-1]:
+        touched, canceled = each.id in books.deeds.touched, each.id in books.deeds.canceled
+        if "succeeded" in list(outcomes.values())[:-1] and not touched:
             yield f"resurrected: {each.id} has {rows}"
-        if (each.status == "succeeded") != (list(outcomes.values())[-1:] == ["succeeded"]):
+        last_succeeded = list(outcomes.values())[-1:] == ["succeeded"]
+        if (each.status == "succeeded") != last_succeeded and not touched and not canceled:
             yield f"untrue: {each.id} is {each.status} with {rows}"
         for request in sent:
             yield from _record(books, each, request, outcomes.get(request.attempt))
@@ -262,10 +291,12 @@ def _windows(books: Books) -> Iterator[str]:
         if delivery is None or delivery.first_attempt_at is None:
             continue
         after_s = sent.at_s - (delivery.first_attempt_at - START_MS) / 1_000
-        if after_s > books.window_s + books.tolerance_s:
+        if sent.delivery_id not in books.deeds.touched and after_s > books.window_s + books.tolerance_s:
             yield f"late: attempt {sent.attempt} of {sent.delivery_id} left {after_s} s after the first"
     for sighting in books.sightings:
         sent = sighting.sent
+        if sent.delivery_id in books.deeds.touched | books.deeds.canceled:
+            continue
         if sighting.finished and dict(books.attempts[sent.delivery_id]).get(sent.attempt) != "interrupted":
             yield f"after the end: attempt {sent.attempt} of {sent.delivery_id}"
 
@@ -275,12 +306,15 @@ def _order(books: Books) -> Iterator[str]:
     for sighting in books.sightings:
         sent = sighting.sent
         ordered = books.subscriber[books.delivery[sent.delivery_id].endpoint_id].ordered
-        if ordered and sighting.earlier_pending:
-            yield f"overtaken: {sent.delivery_id} left while {sighting.earlier_pending} before it were pending"
+        earlier = set(sighting.earlier_pending) - books.deeds.touched
+        if ordered and earlier and sent.delivery_id not in books.deeds.touched:
+            yield f"overtaken: {sent.delivery_id} left while {sorted(earlier)} before it were pending"
     arrivals: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
     for each in books.deliveries:
         event = books.event[each.event_id]
         if not books.subscriber[each.endpoint_id].ordered or event.customer_id is None or each.status != "succeeded":
+            continue
+        if each.id in books.deeds.touched:
             continue
         first = min((sent.arrived_at_s or 0.0 for sent in books.sent[each.id] if sent.accepted), default=0.0)
         arrivals[each.endpoint_id, event.customer_id].append((event.sequence or 0, first))
@@ -293,6 +327,8 @@ def _order(books: Books) -> Iterator[str]:
 def _waits(books: Books) -> Iterator[str]:
     """A `Retry-After` that was written down is waited for, unless the window would close before."""
     for each in books.deliveries:
+        if each.id in books.deeds.touched:
+            continue
         outcomes = dict(books.attempts[each.id])
         by_number = {sent.attempt: sent for sent in books.sent[each.id]}
         for sent in by_number.values():

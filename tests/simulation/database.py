@@ -1,27 +1,30 @@
 """One database that many simulated processes share: the product's SQL on a real file, faults where the network would be."""
 
 import asyncio
+import contextlib
 import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import CommitUnknown, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Connection, Dialect, DriverConnection, RetryTransaction
+from loyalpro.storage.connection import Connection, Dialect, DriverConnection, RetryTransaction, Row
 from loyalpro.storage.database import Lane
 from loyalpro.storage.open import migrate_database
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from simulation.loop import PROCESS, Process, VirtualLoop, stop_if_dead
 
 T = TypeVar("T")
+_LATEST_COMMIT_S = 60.0
 
 
 class Fault(StrEnum):
@@ -32,6 +35,7 @@ class Fault(StrEnum):
     DISK_FULL = "disk_full"
     COMMIT_LOST = "commit_lost"
     ANSWER_LOST = "answer_lost"
+    LATE_COMMIT = "late_commit"
     CRASH_BEFORE = "crash_before"
     CRASH_AFTER = "crash_after"
     FREEZE_BEFORE = "freeze_before"
@@ -61,6 +65,10 @@ class Faults(Protocol):
         """How long the process stands still, when that is the fault."""
         ...
 
+    def late_s(self) -> float:
+        """How long after its client has given up a transaction is committed, when that is the fault."""
+        ...
+
     def latency_s(self) -> float:
         """How long a call is on its way; so much again is its answer."""
         ...
@@ -73,6 +81,9 @@ class NoFaults:
         return Fault.NONE
 
     def freeze_s(self) -> float:
+        return 0.0
+
+    def late_s(self) -> float:
         return 0.0
 
     def latency_s(self) -> float:
@@ -95,6 +106,9 @@ class FaultAt:
         return self.kind if call.writes or self.kind in ON_READS else Fault.UNAVAILABLE
 
     def freeze_s(self) -> float:
+        return self.pause_s
+
+    def late_s(self) -> float:
         return self.pause_s
 
     def latency_s(self) -> float:
@@ -132,6 +146,9 @@ class RandomFaults:
     def freeze_s(self) -> float:
         return self.chance.uniform(0.0, self.longest_freeze_s)
 
+    def late_s(self) -> float:
+        return self.chance.uniform(0.0, _LATEST_COMMIT_S)
+
     def latency_s(self) -> float:
         return self.chance.random() ** 3 * self.longest_latency_s
 
@@ -147,6 +164,40 @@ class _Job:
     future: asyncio.Future[Any]
 
 
+class _Noting:
+    """A connection that notes the rows which a transaction locks: nobody else gets past them before it has ended.
+
+    Reading a worker by its id counts, because the product locks what it reads there where there is something to lock.
+    """
+
+    _KEYS = ("wrk_", "dlv_", "order-")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.dialect: Dialect = connection.dialect
+        self.rows: set[str] = set()
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        self._note(sql, params)
+        return self._connection.execute(sql, params)
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        for row in rows:
+            self._note(sql, row)
+        self._connection.execute_many(sql, rows)
+
+    def change(self, sql: str, params: Sequence[object] = ()) -> int:
+        self._note(sql, params)
+        return self._connection.change(sql, params)
+
+    def run_script(self, sql: str) -> None:
+        raise NotImplementedError
+
+    def _note(self, sql: str, params: Sequence[object]) -> None:
+        if not sql.lstrip().startswith("SELECT") or "FROM workers WHERE id" in sql:
+            self.rows |= {each for each in params if isinstance(each, str) and each.startswith(self._KEYS)}
+
+
 class SharedDatabase:
     """The database itself. It outlives every process, and does one thing at a time."""
 
@@ -157,6 +208,8 @@ class SharedDatabase:
         self.fired: Counter[Fault] = Counter()
         self._writer = writer
         self._reader = reader
+        self._locked: set[str] = set()
+        self._waiting: list[Callable[[], None]] = []
         self.dialect: Dialect = writer.dialect
 
     def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
@@ -193,28 +246,63 @@ class SharedDatabase:
             case Fault.COMMIT_LOST:
                 self._answer(job, error=CommitUnknown("The answer to COMMIT was lost."))
             case Fault.ANSWER_LOST:
-                self._commit(job, lost=CommitUnknown("The answer to COMMIT was lost."))
+                self._commit(process, job, lost=CommitUnknown("The answer to COMMIT was lost."))
+            case Fault.LATE_COMMIT:
+                self._commit_late(process, job)
             case Fault.CRASH_BEFORE:
                 process.kill()
             case Fault.CRASH_AFTER:
-                self._commit(job)
+                self._commit(process, job)
                 process.kill()
             case Fault.FREEZE_BEFORE:
                 process.freeze(self.faults.freeze_s())
-                self.loop.call_soon(self._commit, job)
+                self.loop.call_soon(self._commit, process, job)
             case Fault.FREEZE_AFTER:
                 process.freeze(self.faults.freeze_s())
-                self._commit(job)
+                self._commit(process, job)
             case Fault.NONE:
-                self._commit(job)
+                self._commit(process, job)
 
-    def _commit(self, job: _Job, lost: CommitUnknown | None = None) -> None:
+    def _commit(self, process: Process, job: _Job, lost: CommitUnknown | None = None) -> None:
+        if process.dead:
+            return  # it waited for a row, and nobody says COMMIT any more
+        if self._locked and job.writes and self._rows(job) & self._locked:
+            self._waiting.append(partial(self._commit, process, job, lost))
+            return
         try:
             result = self.run(job.work, writes=job.writes)
         except Exception as error:  # noqa: BLE001 - handed to the caller
             self._answer(job, error=error)
         else:
             self._answer(job, result, lost)
+
+    def _commit_late(self, process: Process, job: _Job) -> None:
+        """Its client hears that the connection broke; the server commits some time later, and holds its rows till then."""
+        rows = self._rows(job)
+        if self._locked:
+            self._commit(process, job, lost=CommitUnknown("The answer to COMMIT was lost."))
+            return
+        self._locked = rows
+        self._answer(job, error=CommitUnknown("The connection broke at COMMIT."))
+        Context().run(self.loop.call_later, self.faults.late_s(), self._end_late, job)
+
+    def _end_late(self, job: _Job) -> None:
+        with contextlib.suppress(Exception):  # it failed, and there is nobody to be told
+            self.run(job.work, writes=True)
+        waiting, self._waiting, self._locked = self._waiting, [], set()
+        for commit in waiting:
+            commit()
+
+    def _rows(self, job: _Job) -> set[str]:
+        """What a transaction locks, found by running it and undoing it."""
+        noting = _Noting(self._writer)
+        self._writer.begin()
+        try:
+            with contextlib.suppress(Exception):  # it will fail again when it is run in earnest
+                job.work(noting)
+        finally:
+            self._writer.rollback()
+        return noting.rows
 
     def _answer(self, job: _Job, result: object = None, error: Exception | None = None) -> None:
         delay_s = self.faults.latency_s()

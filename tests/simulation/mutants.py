@@ -50,6 +50,7 @@ def product_of(mutant: Mutant) -> Product:
         store=copy.load("loyalpro.storage.delivery_store").DatabaseDeliveryStore,
         sweeper=copy.load("loyalpro.delivery.sweeper").Sweeper,
         sweeps=copy.load("loyalpro.storage.sweep_store").SweepStore,
+        replays=copy.load("loyalpro.storage.replay_store").ReplayStore,
         transactions=unit_of_work.Transactions,
         tools=unit_of_work.Tools,
         sign=copy.load("loyalpro.transport.request").sign_attempt,

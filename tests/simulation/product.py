@@ -7,6 +7,7 @@ from loyalpro.delivery.membership import LeaseTimes
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.sweeper import Sweeper
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.replay_store import ReplayStore
 from loyalpro.storage.sweep_store import SweepStore
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.transport.request import sign_attempt
@@ -23,6 +24,7 @@ class Product:
     store: type[DatabaseDeliveryStore]
     sweeper: type[Sweeper]
     sweeps: type[SweepStore]
+    replays: type[ReplayStore]
     transactions: type[Transactions]
     tools: type[Tools]
     sign: Sign
@@ -36,6 +38,7 @@ REAL = Product(
     store=DatabaseDeliveryStore,
     sweeper=Sweeper,
     sweeps=SweepStore,
+    replays=ReplayStore,
     transactions=Transactions,
     tools=Tools,
     sign=sign_attempt,

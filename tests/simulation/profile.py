@@ -87,7 +87,7 @@ class Profile:
             crash_every_s=_sometimes(chance, 0.4, heal_s / chance.randint(1, 10)),
             freeze_every_s=_sometimes(chance, 0.4, heal_s / chance.randint(1, 10)),
             stop_every_s=_sometimes(chance, 0.3, heal_s / chance.randint(1, 6)),
-            owner_every_s=_sometimes(chance, 0.3, heal_s / chance.randint(1, 6)),
+            owner_every_s=_sometimes(chance, 0.4, heal_s / chance.randint(1, 20)),
             noisy=chance.choice((0.0, 0.1, 0.4)),
             out=chance.choice((0.0, 0.0, 0.3, 0.6)),
             gone=_sometimes(chance, 0.2, 0.1) or 0.0,

@@ -17,6 +17,8 @@ from simulation.profile import Pace
 
 TIMEOUT_S = 10.0
 DRAIN_S = 10.0
+DUTIES = frozenset({"windows", "orphans", "stray leases", "replays"})
+"""What is done here of all that the sweeper does: nothing becomes so old that it would be removed."""
 
 
 class CountingMeter:
@@ -78,8 +80,11 @@ class Server:
         self.transactions = product.transactions(
             database, product.tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
         )
-        duties = product.sweeps(database, schedule, ids).duties(pace.poll_s)
-        sweeper = product.sweeper([replace(duty, every_s=pace.poll_s) for duty in duties], clock)
+        duties = [
+            *product.sweeps(database, schedule, ids).duties(pace.poll_s),
+            product.replays(database, site.vault, self.engine.wake).duty(),
+        ]
+        sweeper = product.sweeper([replace(duty, every_s=pace.poll_s) for duty in duties if duty.name in DUTIES], clock)
         self.mains = [
             self.process.spawn(self.engine.run(), f"{name} engine"),
             self.process.spawn(sweeper.run(), f"{name} sweeper"),

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from loyalpro.storage.vault import Vault
 from simulation.database import RandomFaults, SharedDatabase
 from simulation.loop import START_MS, LoopClock, VirtualLoop, pass_time
 from simulation.network import Network, Outage, Receiver, Sent
+from simulation.owner import Owner, Subscriber, newest_position
 from simulation.product import Product
 from simulation.profile import Profile, draw_noise, draw_outage
 from simulation.server import Server, Site
@@ -43,26 +44,13 @@ class Order:
     acknowledged: bool = False
 
 
-@dataclass
-class Subscriber:
-    """An endpoint as the world knows it. What was committed at positions in between is owed to it."""
-
-    id: str
-    account_id: str
-    receiver: Receiver
-    types: tuple[str, ...]
-    ordered: bool
-    after_position: int
-    until_position: int | None = None
-
-
 @dataclass(frozen=True)
 class Sighting:
     """What the database said about a delivery at the moment a request for it was made."""
 
     sent: Sent
     finished: bool
-    earlier_pending: int
+    earlier_pending: tuple[str, ...]
 
 
 class World:
@@ -88,6 +76,14 @@ class World:
         self._ending = False
         self._accounts: list[str] = []
         self._customers: list[tuple[str, str]] = []
+        self.owner = Owner(
+            subscribers=self.subscribers,
+            change=self._change,
+            add=lambda: self._subscribe(len(self.subscribers)),
+            wake=self._wake,
+            chance=self._chance("owner"),
+            counted=self.counted,
+        )
 
     async def play(self) -> None:
         """Everything that happens."""
@@ -219,14 +215,11 @@ class World:
             if server.serves:
                 self._trouble.append(self.loop.create_task(server.stop()))
 
-        def meddle() -> None:
-            self._meddle(chance)
-
         for every_s, what in (
             (profile.crash_every_s, crash),
             (profile.freeze_every_s, freeze),
             (profile.stop_every_s, stop),
-            (profile.owner_every_s, meddle),
+            (profile.owner_every_s, self.owner.meddle),
         ):
             if every_s is not None:
                 self._trouble.append(self.loop.create_task(self._again_and_again(every_s, what, chance)))
@@ -238,36 +231,14 @@ class World:
                 self.counted[what.__name__] += 1
                 what()
 
+    def _wake(self, endpoint_id: str, urgent: bool) -> None:  # noqa: FBT001 - the one flag that it has
+        """The process that was asked tells its own engine; the others find out by themselves."""
+        server = self._anyone(self._chance(f"wake {self.loop.time()}"))
+        if server.serves:
+            server.engine.wake([endpoint_id], urgent=urgent)
+
     def _anyone(self, chance: random.Random) -> Server:
         return chance.choice(list(self._servers.values()))
-
-    def _meddle(self, chance: random.Random) -> None:
-        """The owner pauses, enables, adds or deletes an endpoint."""
-        match chance.choice(("pause", "enable", "enable", "delete", "add")):
-            case "pause":
-                self._set_status(chance.choice(self.subscribers), EndpointStatus.PAUSED)
-            case "enable":
-                self._set_status(chance.choice(self.subscribers), EndpointStatus.ENABLED)
-            case "delete":
-                self._unsubscribe(chance.choice(self.subscribers))
-            case "add":
-                self._subscribe(len(self.subscribers))
-
-    def _set_status(self, subscriber: Subscriber, status: EndpointStatus) -> None:
-        def work(unit: UnitOfWork) -> None:
-            endpoint = unit.endpoints.get(subscriber.account_id, subscriber.id, lock=True)
-            if endpoint is not None:
-                unit.endpoints.update(replace(endpoint, status=status))
-
-        self._change(work)
-
-    def _unsubscribe(self, subscriber: Subscriber) -> None:
-        def work(unit: UnitOfWork) -> int:
-            unit.endpoints.delete(subscriber.account_id, subscriber.id, unit.now)
-            return _position(unit)
-
-        if subscriber.until_position is None:
-            subscriber.until_position = self._change(work)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -307,10 +278,13 @@ class World:
         return longest_retry_s + 5 * pace.lease_ttl_s + 4 * pace.poll_s + skew_s + 600
 
     def _pending(self) -> int:
+        """Deliveries and replays that are not done."""
+
         def work(connection: Connection) -> int:
             [(count,)] = connection.execute(
-                "SELECT count(*) FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id"
-                " WHERE d.status = 'pending' AND e.deleted_at IS NULL"
+                "SELECT (SELECT count(*) FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id"
+                " WHERE d.status = 'pending' AND e.deleted_at IS NULL)"
+                " + (SELECT count(*) FROM replays WHERE status = 'running')"
             )
             return int(count)
 
@@ -323,8 +297,8 @@ class World:
 
         def work(connection: Connection) -> Sighting:
             [(status,)] = connection.execute("SELECT status FROM deliveries WHERE id = ?", (sent.delivery_id,))
-            [(earlier,)] = connection.execute(_EARLIER_PENDING, (sent.delivery_id,))
-            return Sighting(sent, status != "pending", earlier)
+            earlier = connection.execute(_EARLIER_PENDING, (sent.delivery_id,))
+            return Sighting(sent, status != "pending", tuple(id_ for (id_,) in earlier))
 
         self.sightings.append(self.database.run(work, writes=False))
 
@@ -341,7 +315,7 @@ class World:
 
 
 _EARLIER_PENDING = """
-SELECT count(*) FROM deliveries mine
+SELECT earlier.id FROM deliveries mine
 JOIN events now ON now.id = mine.event_id
 JOIN events before ON before.customer_id = now.customer_id AND before.sequence < now.sequence
 JOIN deliveries earlier ON earlier.event_id = before.id AND earlier.endpoint_id = mine.endpoint_id
@@ -365,13 +339,7 @@ def _place_order(unit: UnitOfWork, order: Order) -> None:
 
 def _insert_endpoint(unit: UnitOfWork, endpoint: Endpoint) -> int:
     unit.endpoints.insert(endpoint, SECRET)
-    return _position(unit)
-
-
-def _position(unit: UnitOfWork) -> int:
-    """Of the newest event: what comes after it has a greater one."""
-    [(position,)] = unit.connection.execute("SELECT COALESCE(MAX(position), 0) FROM events")
-    return int(position)
+    return newest_position(unit)
 
 
 def _look_at(request: "asyncio.Task[None]") -> None:

@@ -263,6 +263,8 @@ def test_when_the_disk_of_the_server_is_full_ingestion_stops_and_resumes_by_itse
         _, refused = enrol_until_refused(server)
         assert refused.json["code"] == "disk_full"
         assert_refused_for_room(server, enrol(server))
+        asyncio.run(server.application.room.look(0))
+        assert not server.application.room.enough
         assert server.get("/v1/customers?limit=1")["data"]
         filler.unlink()
         until(lambda: server.call("GET", "/readyz").json["accepts"])

@@ -115,6 +115,8 @@ def connection(world: World) -> Iterator[DriverConnection]:
     """A transaction that is undone."""
     opened = connect(world.url)
     opened.begin()
+    for worker in ("wrk_1", "wrk_2"):
+        LeaseTables(opened).register(worker, host="h", pid=1, now=0, ttl_ms=1)
     yield opened
     opened.rollback()
     opened.close()
@@ -221,10 +223,10 @@ def test_settling(world: World, connection: DriverConnection) -> None:
 
 def test_freeing_what_the_dead_held(world: World, connection: DriverConnection) -> None:
     lanes = [LaneRequest(world.endpoints[0], ROOM)]
-    LeaseTables(connection).register("wrk_1", host="h", pid=1, now=0, ttl_ms=1)
     LaneTables(connection, VAULT).claim("wrk_1", lanes, world.now, 0)
     explained(connection, 4 * ROOM, lambda c: LeaseTables(c).release("wrk_1", world.now))
     LaneTables(connection, VAULT).claim("wrk_2", lanes, world.now, 0)
+    connection.execute("DELETE FROM workers")
     assert explained(connection, 4 * ROOM, lambda c: LeaseTables(c).rescue_strays(world.now))
 
 

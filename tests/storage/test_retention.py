@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -17,7 +17,7 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
 from loyalpro.settings import Settings
-from loyalpro.storage.connection import Connection, LockTaken
+from loyalpro.storage.connection import Connection, Dialect, DriverConnection, LockTaken, Row
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
@@ -116,7 +116,7 @@ def test_less_than_thirty_days_are_refused() -> None:
 def test_the_operator_says_how_often_everything_is_swept(database_url: str) -> None:
     settings = Settings(database_url=database_url, secret_key="a key for tests of enough characters", sweep_interval=7)
     duties = Application(settings).sweeper._duties
-    assert {duty.every_s for duty in duties if duty.name not in ("windows", "room")} == {7}
+    assert {duty.every_s for duty in duties if duty.name not in ("windows", "room", "replays")} == {7}
     assert {duty.name for duty in duties} >= {"windows", "retention", "unsent", "answers", "leftovers"}
 
 
@@ -248,6 +248,9 @@ class Measured:
         self._database = database
         self.dialect = database.dialect
         self.pieces: list[int] = []
+
+    async def read(self, work: Callable[[Connection], Any]) -> Any:
+        return await self._database.read(work)
 
     async def write(self, work: Callable[[Connection], Any], lane: Lane = "ingest") -> Any:
         result = await self._database.write(work, lane)
@@ -488,3 +491,36 @@ def test_replaying_waits_for_an_event_that_is_going(postgres_url: str, now: Unix
     upkeep.rollback()
     replay.close()
     upkeep.close()
+
+
+class Meddled:
+    """A connection beside which something happens just before it takes a lock."""
+
+    dialect: Dialect = "postgres"
+
+    def __init__(self, inner: DriverConnection, meddle: Callable[[], object]) -> None:
+        self._inner = inner
+        self._meddle = meddle
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        if sql.startswith("SET LOCAL lock_timeout"):
+            self._meddle()
+        return self._inner.execute(sql, params)
+
+
+@pytest.mark.parametrize("act", ["make", "drop"])
+def test_what_comes_between_the_look_and_the_lock_is_seen(postgres_url: str, now: UnixMs, act: str) -> None:
+    history = History(postgres_url, now)
+    week = Week("events", partitions.week_start(now - 120 * MS_PER_DAY))
+    endpoint = history.endpoint()
+    if act == "drop":
+        with transaction(postgres_url) as connection:
+            partitions.make(connection, week)
+    upkeep = connect(postgres_url)
+    upkeep.begin()
+    meddled: Any = Meddled(upkeep, lambda: history.events(endpoint, 1, at=week.start, status="pending"))
+    assert not (partitions.make if act == "make" else partitions.drop)(meddled, week)
+    upkeep.commit()
+    upkeep.close()
+    assert (week.name in names(postgres_url, "events")) == (act == "drop")
+    assert count(postgres_url, "events") == 1

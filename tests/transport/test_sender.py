@@ -309,6 +309,28 @@ def test_connections_are_kept_and_descriptors_do_not_leak(
     assert len(server.hits) == 328
 
 
+def test_a_request_is_never_sent_twice_by_itself(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    """A kept connection breaks after the receiver has read the request: whether to try again is not libcurl's to say."""
+    answered: list[Hit] = []
+
+    def once_then_reset(connection: socket.socket, hit: Hit | None) -> None:
+        assert hit is not None
+        answered.append(hit)
+        if len(answered) == 1:
+            good(connection, hit)
+        else:
+            reset(connection)
+
+    server = serve(once_then_reset)
+
+    async def twice(sender: CurlSender) -> list[SendResult]:
+        return [await sender.send(request(server.url)) for _ in range(2)]
+
+    outcomes = [classify(result) for result in run(authority, twice)]
+    assert outcomes == [OutcomeCode.SUCCEEDED, OutcomeCode.CONNECTION_LOST]
+    assert len(server.hits) == 2
+
+
 def test_hundreds_that_hang_do_not_delay_one_that_answers(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:

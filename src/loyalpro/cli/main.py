@@ -1,11 +1,12 @@
 """`loyalpro`: every command, each with its examples. Heavy imports wait until a command needs them."""
 
-import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from loyalpro import __version__
+from loyalpro.cli import deliveries, endpoints, events
+from loyalpro.cli.remote import fail
 from loyalpro.kernel.errors import LoyalProError
 
 app = typer.Typer(
@@ -16,6 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(events.app, name="events")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(endpoints.app, name="endpoints")
 
 Port = Annotated[int | None, typer.Option(help="Listen here instead of LOYALPRO_PORT.")]
 
@@ -44,7 +48,7 @@ def serve(port: Port = None) -> None:
     try:
         server.serve(port)
     except LoyalProError as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command(epilog="Example: `LOYALPRO_DATABASE_URL=postgresql://... LOYALPRO_SECRET_KEY=... loyalpro worker`")
@@ -58,7 +62,7 @@ def worker() -> None:
     try:
         server.work()
     except LoyalProError as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command(epilog="Example: `loyalpro migrate`")
@@ -69,7 +73,7 @@ def migrate() -> None:
     try:
         applied = server.migrate()
     except LoyalProError as error:
-        _fail(error)
+        fail(error)
     print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the database is up to date")
 
 
@@ -81,9 +85,4 @@ def demo(port: Port = None) -> None:
     try:
         show.run(port)
     except LoyalProError as error:
-        _fail(error)
-
-
-def _fail(error: LoyalProError) -> NoReturn:
-    print(f"loyalpro: {error.detail}", file=sys.stderr)
-    raise typer.Exit(1) from None
+        fail(error)

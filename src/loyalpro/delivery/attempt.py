@@ -1,8 +1,10 @@
 """One request and what came of it: pure values, and the code that each end of it gets."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Protocol
+
+from loyalpro.kernel.record import record
 
 
 class OutcomeCode(StrEnum):
@@ -30,7 +32,7 @@ class OutcomeCode(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OutgoingRequest:
     """A `POST` to send, byte for byte."""
 
@@ -40,7 +42,7 @@ class OutgoingRequest:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timings:
     """Where the time went, in milliseconds; None for a phase that was not reached, or not needed on a kept connection."""
 
@@ -51,7 +53,7 @@ class Timings:
     total_ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Response:
     """What came back, as far as it was read."""
 
@@ -61,7 +63,7 @@ class Response:
     truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendResult:
     """How the transport saw it. `failure` is set when no whole response came in time; `detail` is a sentence for people."""
 

@@ -27,6 +27,8 @@ from loyalpro.kernel.errors import StoreError
 Headers = tuple[tuple[str, str], ...]
 _PAUSE_S = 0.5
 _SHORTEST_TRY_S = 1.0
+_MOST_UNSETTLED = 1_000
+"""While so many outcomes wait for the database, nothing more is started: they are what a crash would repeat."""
 
 
 class Sign(Protocol):
@@ -100,7 +102,7 @@ class Engine:
 
     def wake(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         """A hint, after a commit: these endpoints are owed something new. `urgent`: by hand, past any breaker."""
-        self._lanes.hint(endpoint_ids, self._clock.now_ms(), urgent=urgent)
+        self._lanes.hint(sorted(endpoint_ids), self._clock.now_ms(), urgent=urgent)
         self._wake.set()
 
     @property
@@ -149,6 +151,11 @@ class Engine:
                 self._in_doubt = True
                 await self._clock.wait(self._never, _PAUSE_S)
                 continue
+            except Exception:  # noqa: BLE001 - a mistake of ours must not end all deliveries
+                self._log.exception("dispatch_broke")
+                self._in_doubt = True
+                await self._clock.wait(self._never, _PAUSE_S)
+                continue
             if not asked:
                 await self._clock.wait(self._wake, self._idle_s(survey_at_s))
 
@@ -163,7 +170,8 @@ class Engine:
         if self._in_doubt:  # a claim may have been committed although we never heard of it
             await self._store.disown(worker, keep=[task.get_name() for task in self._tasks])
             self._in_doubt = False
-        requests = self._lanes.requests(now)
+        unsettled = len(self._tasks) - self._lanes.in_flight
+        requests = self._lanes.requests(now) if unsettled < _MOST_UNSETTLED else []
         if not requests:
             return 0
         claims = await self._store.claim(worker, requests, now, closing_since=self._schedule.closing_since(now))
@@ -189,21 +197,23 @@ class Engine:
     # -- one delivery ------------------------------------------------------------------------------------------------
 
     async def _deliver(self, claimed: Claimed, worker: WorkerId) -> None:
-        """Sign, send, classify, decide, settle."""
-        settlement: Settlement | None = None
+        """Sign, send, classify, decide, settle. The lane has its place back as soon as the endpoint has answered."""
+        place = self._lanes.place(claimed)
         try:
             if not await self._membership.holds(worker):
                 return  # this process slept, and somebody else has it by now
             settlement = await self._attempt(claimed)
+            if not claimed.probe:  # after a probe, nothing goes before it is known how it went
+                place.free(self._clock.now_ms(), succeeded=settlement.succeeded)
+                self._wake.set()
             held = await self._settler.settle(worker, settlement)
+            place.free(self._clock.now_ms(), succeeded=settlement.succeeded)
+            self._lanes.settled(settlement, self._clock.now_ms())
         finally:
-            now = self._clock.now_ms()
-            if settlement is None:
-                self._lanes.abandoned(claimed.target.endpoint_id, now)
-            else:
-                self._lanes.finished(settlement, now)
+            place.leave(self._clock.now_ms())
             self._wake.set()
         if not held:
+            self._in_doubt = True  # if the lease is still there all the same, it has to be given up
             self._meter.fenced()
             self._log.warning("lease_lost", delivery_id=claimed.delivery_id)
 

@@ -50,6 +50,7 @@ class Destination:
 
     width: int
     in_flight: int = 0
+    lanes: int = 0
     waiting: "dict[str, Lane]" = field(default_factory=dict)
 
     @property
@@ -64,6 +65,7 @@ class Lane:
 
     The window is how many may be under way at once: it opens with every success, to `width`, and halves with every
     failure. So an endpoint that hangs holds few places, long before its breaker has seen the first attempt time out.
+    `held` counts those too that have been answered and whose outcome is not durable yet.
     """
 
     target: Target
@@ -71,6 +73,7 @@ class Lane:
     width: int
     share: int = 1
     in_flight: int = 0
+    held: int = 0
     window: int = FIRST_WINDOW
     due_at: UnixMs | None = None
     alarm_at: UnixMs | None = None

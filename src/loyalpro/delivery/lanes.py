@@ -8,17 +8,20 @@ endpoints point to it, so that nobody can turn us against a third party.
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.lane import Destination, Lane
-from loyalpro.delivery.ports import Claim, Claims, LaneRequest, Settlement, Survey, Target
+from loyalpro.delivery.ports import Claim, Claimed, Claims, LaneRequest, Settlement, Survey, Target
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 
 _LANES_A_TURN = 64
 _CLAIMS_A_LANE = 64
+_ALARMS_A_LANE = 4
+_SPARE_ALARMS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,23 @@ class _Account:
     ready: dict[str, Lane] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Plan:
+    """What a turn may still ask for, and what it has asked for already: nothing of that is under way yet."""
+
+    free: int
+    accounts: Counter[str] = field(default_factory=Counter)
+    hosts: Counter[str] = field(default_factory=Counter)
+    unproven: int = 0
+
+    def note(self, lane: Lane, room: int) -> None:
+        """So much of it is promised to this lane."""
+        self.free -= room
+        self.accounts[lane.target.account_id] += room
+        self.hosts[lane.target.host] += room
+        self.unproven += 0 if lane.proven else room
+
+
 class Lanes:
     """What this process knows of the work there is. The database knows better: a survey corrects it."""
 
@@ -53,6 +73,7 @@ class Lanes:
         self._accounts: dict[str, _Account] = {}
         self._destinations: dict[str, Destination] = {}
         self._unknown: dict[str, bool] = {}
+        self._held: dict[str, Lane] = {}
         self._alarms: list[tuple[UnixMs, str]] = []
         self.in_flight = 0
         self._unproven = 0
@@ -74,29 +95,36 @@ class Lanes:
         """Believe the database: what is owed, to whom, and with how many workers the limits are shared."""
         self._share = max(1, survey.workers)
         owing = {state.target.endpoint_id: state for state in survey.lanes}
-        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in owing and not lane.in_flight]:
+        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in owing and not lane.held]:
             self._forget(self._lanes[endpoint_id])
         for state in owing.values():
             lane = self._known(state.target, now)
             lane.due_at, lane.urgent = state.due_at, state.urgent
             self._unknown.pop(lane.endpoint_id, None)  # nobody is asked for twice in one claim
             self._schedule(lane, now)
+        for destination in self._destinations.values():
+            self._admit(destination, now)  # with fewer workers there is more room for each
 
     def requests(self, now: UnixMs) -> list[LaneRequest]:
         """What to claim now: accounts take turns, and so do the lanes of each."""
         self._ring(now)
-        free = self._bounds.in_flight - self.in_flight
+        plan = _Plan(self._bounds.in_flight - self.in_flight)
         requests = [
             LaneRequest(endpoint_id, 1, Claim.URGENT if urgent else Claim.DUE)
-            for endpoint_id, urgent in itertools.islice(self._unknown.items(), min(max(free, 0), _LANES_A_TURN))
+            for endpoint_id, urgent in itertools.islice(self._unknown.items(), min(max(plan.free, 0), _LANES_A_TURN))
         ]
-        free -= len(requests)
-        while free > 0 and len(requests) < _LANES_A_TURN:
-            asked = self._round(now, free, _LANES_A_TURN - len(requests))
+        plan.free -= len(requests)
+        refused: list[Lane] = []
+        while plan.free > 0 and len(requests) < _LANES_A_TURN:
+            asked = self._round(now, plan, refused, _LANES_A_TURN - len(requests))
             if not asked:
                 break
             requests += asked
-            free -= sum(each.room for each in asked)
+        for lane in refused:
+            if requests:
+                self._schedule(lane, now)  # to be judged again when what is asked for now is under way, or is not there
+            else:
+                self._hold(lane, now)
         return requests
 
     def next_at(self, now: UnixMs) -> UnixMs | None:
@@ -126,22 +154,33 @@ class Lanes:
             self._start(lane, count)
             self._schedule(lane, now)
 
-    def finished(self, settlement: Settlement, now: UnixMs) -> None:
-        """One delivery is settled, or its lease was lost: there is room again."""
-        lane = self._lanes[settlement.claimed.target.endpoint_id]
-        self._end(lane, succeeded=settlement.succeeded)
-        if settlement.due_at is not None and settlement.status is DeliveryStatus.PENDING:
-            lane.due_at = settlement.due_at if lane.due_at is None else min(lane.due_at, settlement.due_at)
-        if settlement.claimed.customer_id is not None:
-            lane.due_at = now  # the next of this customer's may go
+    def place(self, claimed: Claimed) -> "Place":
+        """The place that a claimed delivery has in its lane, to be freed once."""
+        return Place(self, claimed.target.endpoint_id)
+
+    def freed(self, endpoint_id: str, now: UnixMs, *, succeeded: bool) -> None:
+        """One delivery is no longer under way: there is room again."""
+        lane = self._lanes[endpoint_id]
+        self._end(lane, succeeded=succeeded)
         self._schedule(lane, now)
         self._admit(lane.destination, now)
+        self._release(now)
 
-    def abandoned(self, endpoint_id: str, now: UnixMs) -> None:
-        """One delivery was given up before anything became of it."""
-        lane = self._lanes[endpoint_id]
-        self._end(lane, succeeded=False)
+    def settled(self, settlement: Settlement, now: UnixMs) -> None:
+        """What became of a delivery is durable: it may be due again, or the next of its customer's may go."""
+        lane = self._lanes[settlement.claimed.target.endpoint_id]
+        due_at = settlement.due_at if settlement.status is DeliveryStatus.PENDING else None
+        if settlement.claimed.customer_id is not None:
+            due_at = now
+        if due_at is not None:
+            lane.due_at = due_at if lane.due_at is None else min(lane.due_at, due_at)
         self._schedule(lane, now)
+        self._admit(lane.destination, now)
+        self._release(now)
+
+    def left(self, endpoint_id: str) -> None:
+        """One delivery is out of this process's hands."""
+        self._lanes[endpoint_id].held -= 1
 
     def learned(self, health: Mapping[str, Health], now: UnixMs) -> None:
         """What the last attempts have shown of these endpoints."""
@@ -156,25 +195,38 @@ class Lanes:
     def _known(self, target: Target, now: UnixMs) -> Lane:
         lane = self._lanes.get(target.endpoint_id)
         if lane is None:
-            width = max(1, self._bounds.lane_width // self._share)
-            lane = Lane(target, self._destination(target.host), width)
+            lane = Lane(target, self._destination(target.host), self._bounds.lane_width)
+            lane.destination.lanes += 1
             self._lanes[target.endpoint_id] = lane
         elif lane.target.host != target.host:
-            lane.destination.in_flight -= lane.in_flight
-            lane.destination = self._destination(target.host)
-            lane.destination.in_flight += lane.in_flight
+            self._move(lane, target.host, now)
+        lane.width = max(1, self._bounds.lane_width // self._share)
+        lane.destination.width = max(1, self._bounds.host_width // self._share)
         lane.refresh(target, now, share=self._share)
         return lane
 
     def _destination(self, host: str) -> Destination:
-        width = max(1, self._bounds.host_width // self._share)
-        found = self._destinations.setdefault(host, Destination(width))
-        found.width = width
-        return found
+        return self._destinations.setdefault(host, Destination(self._bounds.host_width))
+
+    def _move(self, lane: Lane, host: str, now: UnixMs) -> None:
+        """Its owner has given it an address elsewhere."""
+        self._depart(lane)
+        lane.destination.in_flight -= lane.in_flight
+        self._admit(lane.destination, now)
+        lane.destination = self._destination(host)
+        lane.destination.lanes += 1
+        lane.destination.in_flight += lane.in_flight
+
+    def _depart(self, lane: Lane) -> None:
+        lane.destination.waiting.pop(lane.endpoint_id, None)
+        lane.destination.lanes -= 1
+        if not lane.destination.lanes:
+            del self._destinations[lane.target.host]
 
     def _schedule(self, lane: Lane, now: UnixMs) -> None:
         """Put the lane where it belongs: to be asked now, at a time, or when something happens to it."""
         ready = self._account(lane).ready
+        self._held.pop(lane.endpoint_id, None)
         at = lane.ready_at(now)
         if at is None or at > now:
             ready.pop(lane.endpoint_id, None)
@@ -183,6 +235,14 @@ class Lanes:
         if at is not None and at > now and lane.alarm_at != at:
             lane.alarm_at = at
             heapq.heappush(self._alarms, (at, lane.endpoint_id))
+            self._forget_alarms()
+
+    def _forget_alarms(self) -> None:
+        """Those that were put off, or whose lane is gone, would stay until their time: too many of them are cleared."""
+        if len(self._alarms) > _SPARE_ALARMS + _ALARMS_A_LANE * len(self._lanes):
+            lanes = self._lanes.values()
+            self._alarms = [(lane.alarm_at, lane.endpoint_id) for lane in lanes if lane.alarm_at is not None]
+            heapq.heapify(self._alarms)
 
     def _ring(self, now: UnixMs) -> None:
         """Look again at the lanes whose time has come."""
@@ -193,28 +253,54 @@ class Lanes:
                 lane.alarm_at = None
                 self._schedule(lane, now)
 
-    def _round(self, now: UnixMs, free: int, most: int) -> list[LaneRequest]:
+    def _round(self, now: UnixMs, plan: _Plan, refused: list[Lane], most: int) -> list[LaneRequest]:
         """One lane of each account that has one ready; whoever was asked goes to the end of its queue."""
         asked: list[LaneRequest] = []
         for account_id in [id_ for id_, account in self._accounts.items() if account.ready][:most]:
             account = self._accounts.pop(account_id)
             self._accounts[account_id] = account
-            endpoint_id, lane = next(iter(account.ready.items()))
-            del account.ready[endpoint_id]
-            request = lane.ask(now, min(free, self._allowance(account, lane), _CLAIMS_A_LANE))
+            request = self._ask_one(account, now, plan, refused)
             if request is not None:
                 asked.append(request)
-                free -= request.room
-            elif lane.destination.is_full:
-                lane.destination.waiting[endpoint_id] = lane
-            if free <= 0:
+            if plan.free <= 0:
                 break
         return asked
 
-    def _allowance(self, account: _Account, lane: Lane) -> int:
+    def _ask_one(self, account: _Account, now: UnixMs, plan: _Plan, refused: list[Lane]) -> LaneRequest | None:
+        """The first of the account's lanes that has room."""
+        while account.ready:
+            endpoint_id, lane = next(iter(account.ready.items()))
+            del account.ready[endpoint_id]
+            request = lane.ask(now, self._allowance(account, lane, plan))
+            if request is not None:
+                plan.note(lane, request.room)
+                return request
+            refused.append(lane)
+        return None
+
+    def _allowance(self, account: _Account, lane: Lane, plan: _Plan) -> int:
+        """How much the lane may ask for, beside what is under way and what this turn has promised."""
         others = self.in_flight - account.in_flight
-        fair = (self._bounds.in_flight - others) // 2 - account.in_flight
-        return fair if lane.proven else min(fair, self._bounds.unproven - self._unproven)
+        fair = (self._bounds.in_flight - others) // 2 - account.in_flight - plan.accounts[lane.target.account_id]
+        host = lane.destination.width - lane.destination.in_flight - plan.hosts[lane.target.host]
+        unproven = plan.free if lane.proven else self._bounds.unproven - self._unproven - plan.unproven
+        return min(plan.free, fair, host, unproven, _CLAIMS_A_LANE)
+
+    def _hold(self, lane: Lane, now: UnixMs) -> None:
+        """It was refused: let it wait for what it lacks, which is its host, its time, or places that others have."""
+        at = lane.ready_at(now)
+        if lane.destination.is_full:
+            lane.destination.waiting[lane.endpoint_id] = lane
+        elif at is not None and at <= now:
+            self._held[lane.endpoint_id] = lane
+        else:
+            self._schedule(lane, now)
+
+    def _release(self, now: UnixMs) -> None:
+        """Something has ended. Of the lanes that wait for places, two may ask; all of them when nothing is under way."""
+        count = 2 if self.in_flight else len(self._held)
+        for lane in list(itertools.islice(self._held.values(), count)):
+            self._schedule(lane, now)
 
     def _admit(self, destination: Destination, now: UnixMs) -> None:
         """There is room at a host again: whoever waits for it may ask."""
@@ -227,6 +313,7 @@ class Lanes:
         self.in_flight += count
         self._account(lane).in_flight += count
         self._unproven += 0 if lane.proven else count
+        lane.held += count
         lane.started(count)
 
     def _end(self, lane: Lane, *, succeeded: bool) -> None:
@@ -244,9 +331,8 @@ class Lanes:
 
     def _forget(self, lane: Lane) -> None:
         del self._lanes[lane.endpoint_id]
-        lane.destination.waiting.pop(lane.endpoint_id, None)
-        if not lane.destination.in_flight and not lane.destination.waiting:
-            self._destinations.pop(lane.target.host, None)
+        self._depart(lane)
+        self._held.pop(lane.endpoint_id, None)
         account = self._account(lane)
         account.ready.pop(lane.endpoint_id, None)
         if not account.ready and not account.in_flight:
@@ -261,3 +347,23 @@ class Lanes:
     def __repr__(self) -> str:
         busy: Collection[Lane] = [lane for lane in self._lanes.values() if lane.in_flight or lane.due_at is not None]
         return f"<Lanes: {self.in_flight}/{self._bounds.in_flight} | {' '.join(map(repr, busy))}>"
+
+
+@dataclass(slots=True)
+class Place:
+    """The place of one delivery in its lane: freed when the endpoint has answered, left when that is durable."""
+
+    lanes: Lanes
+    endpoint_id: str
+    taken: bool = True
+
+    def free(self, now: UnixMs, *, succeeded: bool) -> None:
+        """Let the next one start. Doing it again makes no difference."""
+        if self.taken:
+            self.taken = False
+            self.lanes.freed(self.endpoint_id, now, succeeded=succeeded)
+
+    def leave(self, now: UnixMs) -> None:
+        """It is over, however it ended."""
+        self.free(now, succeeded=False)
+        self.lanes.left(self.endpoint_id)

@@ -1,7 +1,7 @@
 """This process among the workers: known by a name that is never used again, alive as long as it says so in time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -30,7 +30,7 @@ class Membership:
         store: DeliveryStore,
         clock: Clock,
         new_worker_id: Callable[[], WorkerId],
-        on_freed: Callable[[frozenset[str]], None],
+        on_freed: Callable[[Iterable[str]], None],
         times: LeaseTimes,
     ) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class Membership:
             try:
                 await self._store.register(worker, ttl_ms=self._ttl_ms)
                 self.worker, self._valid_until_s = worker, began_s + self._times.ttl_s
-                self._on_freed(await self._store.rescue(worker))
+                self._on_freed(sorted(await self._store.rescue(worker)))
             except StoreError as error:
                 self._log.warning("register_failed", code=error.code)
                 await self._clock.wait(self._never, pause_s)
@@ -77,7 +77,7 @@ class Membership:
             try:
                 async with self._renewing:
                     await self._renew()
-                self._on_freed(await self._store.rescue(self.worker))
+                self._on_freed(sorted(await self._store.rescue(self.worker)))
             except StoreError as error:
                 self._log.warning("heartbeat_failed", code=error.code)
 

@@ -9,12 +9,13 @@ from loyalpro.delivery.attempt import OutcomeCode, Response, Timings
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.record import record
 
 WorkerId = str
 """One process that delivers, from its start to its end. It is also the lease's token: never given out twice."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Target:
     """Where an endpoint's deliveries go, and how: read again at every claim, so an edit counts at once.
 
@@ -48,7 +49,7 @@ class Fallback:
     due_at: UnixMs | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Claimed:
     """A delivery that this worker holds, with all that is needed to send it."""
 
@@ -73,7 +74,7 @@ class Claim(StrEnum):
     URGENT = "urgent"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LaneRequest:
     """An ask for up to `room` due deliveries of one endpoint. Those of an endpoint whose breaker is open are not due."""
 
@@ -107,7 +108,7 @@ class Survey:
     workers: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attempt:
     """What one attempt did and how it ended, as its owner sees it."""
 
@@ -121,7 +122,7 @@ class Attempt:
     timings: Timings | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settlement:
     """One delivery's next state, to be written if the lease still holds. No attempt: its window closed unsent.
 

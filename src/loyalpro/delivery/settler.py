@@ -54,8 +54,17 @@ class Settler:
                 await self._write(worker, [each for each in batch if each.worker == worker])
 
     async def _write(self, worker: WorkerId, batch: list[_Waiting]) -> None:
-        settled = await self._settled(worker, [each.settlement for each in batch])
-        self._on_settled(settled)
+        """One that breaks the write is left out of it: it is not known to be settled, and comes again."""
+        try:
+            settled = await self._settled(worker, [each.settlement for each in batch])
+            self._on_settled(settled)
+        except Exception:  # noqa: BLE001 - a mistake of ours must not end all deliveries
+            structlog.get_logger("delivery").exception("settle_broke", deliveries=len(batch))
+            if len(batch) > 1:
+                for each in batch:
+                    await self._write(worker, [each])
+                return
+            settled = Settled(frozenset(), {}, ())
         for each in batch:
             if not each.done.done():
                 each.done.set_result(each.settlement.claimed.delivery_id in settled.held)

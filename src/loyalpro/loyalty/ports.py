@@ -59,3 +59,11 @@ class LoyaltyStore(Protocol):
     def insert_lots(self, lots: Sequence[tuple[Lot, int]]) -> None:
         """Store the lots of credits, each with what of it repaid debt at once."""
         ...
+
+    def empty_lots(self, customer_id: str, entry_id: str | None) -> None:
+        """Take everything out of a customer's lots, for an entry if there were points that count; cancel pending ones."""
+        ...
+
+    def forget_customer(self, customer: Customer, *, known_through: int) -> None:
+        """Store what is left of a deleted customer, and have erased what its events up to `known_through` say."""
+        ...

@@ -4,11 +4,31 @@ SQL above this line is written once, in the subset both take: `?` placeholders, 
 instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB/BYTEA for frozen bytes.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 Dialect = Literal["sqlite", "postgres"]
+
+
+_LARGEST_PIECE: Final = 256
+
+
+def padded(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """`values` in pieces whose lengths are powers of two, the last one filled up with its own last value.
+
+    For statements that name many rows, and to which it makes no difference that one is named twice: there are few
+    different ones then, and each is prepared once.
+    """
+    for start in range(0, len(values), _LARGEST_PIECE):
+        piece = list(values[start : start + _LARGEST_PIECE])
+        yield piece + [piece[-1]] * ((1 << (len(piece) - 1).bit_length()) - len(piece))
+
+
+def marks(count: int, row: str = "?") -> str:
+    """`?, ?, ?`, or so many rows."""
+    return ", ".join([row] * count)
 
 
 class Connection(Protocol):

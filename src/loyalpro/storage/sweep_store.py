@@ -13,6 +13,7 @@ from loyalpro.storage.connection import Connection, LockTaken
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.postgres import partitions
 from loyalpro.storage.tables.accounts import AccountTables
+from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.retention import PIECE, Aging, RetentionTables, kept_since
 from loyalpro.storage.tables.sweeps import SweepTables
@@ -47,6 +48,7 @@ class SweepStore:
             "retention": self.remove_old,
             "answers": self.forget_answers,
             "leftovers": self.remove_leftovers,
+            "erasures": self.erase,
         }
         if self._database.dialect == "postgres":
             acts["partitions"] = self.tend_partitions
@@ -105,10 +107,27 @@ class SweepStore:
 
         def work(connection: Connection) -> bool:
             tables, before = RetentionTables(connection), kept_since(connection, now, self._kept_ms)
-            counts = (tables.remove_notices(before), tables.remove_replays(before), tables.remove_leftovers(now))
+            counts = (
+                tables.remove_notices(before),
+                tables.remove_replays(before),
+                tables.remove_leftovers(now),
+                ErasureTables(connection).remove_finished(before),
+            )
             return max(counts) >= PIECE
 
         return await self._write(work, "upkeep")
+
+    async def erase(self, now: UnixMs) -> bool:
+        """Erase a piece of the past of each deleted customer."""
+        customers = await self._database.read(lambda connection: ErasureTables(connection).running())
+        return any([await self._erase(customer_id, now) for customer_id in customers])
+
+    async def _erase(self, customer_id: str, now: UnixMs) -> bool:
+        progress = await self._write(lambda connection: ErasureTables(connection).advance(customer_id, now), "upkeep")
+        if progress.finished is not None:
+            counts = {"events": progress.finished.events, "deliveries_canceled": progress.finished.canceled}
+            self._log.info("customer_erased", customer_id=customer_id, **counts)
+        return progress.more
 
     async def _remove(self, kind: Aging, now: UnixMs) -> int:
         def work(connection: Connection) -> int:

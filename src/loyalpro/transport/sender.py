@@ -16,7 +16,7 @@ import structlog
 
 from loyalpro.delivery.attempt import OutgoingRequest, SendResult
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.transfer import Transfer, certificate_bundle
+from loyalpro.transport.transfer import CertificateBundle, Transfer
 
 _MOST_IDLE_HANDLES: Final = 256
 _MOST_IDLE_CONNECTIONS: Final = 2_000
@@ -39,7 +39,7 @@ class CurlSender:
 
     def __init__(self, policy: AddressPolicy, ca_file: Path | None = None) -> None:
         self._policy = policy
-        self._bundle = certificate_bundle(ca_file)
+        self._bundle = CertificateBundle(ca_file)
         self._inbox: deque[_Job] = deque()
         self._canceled: deque[_Job] = deque()
         self._stopping = False
@@ -103,7 +103,7 @@ class _CurlLoop:
     def __init__(
         self,
         policy: AddressPolicy,
-        bundle: bytes,
+        bundle: CertificateBundle,
         wake_fd: int,
         take: Callable[[], tuple[list[_Job], list[_Job]]],
         stopping: Callable[[], bool],

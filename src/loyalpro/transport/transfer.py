@@ -1,5 +1,6 @@
 """One libcurl handle, reused from request to request: what it is told, what it read, and what its end means."""
 
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -28,6 +29,7 @@ _FAILURES: Final = {
     pycurl.E_PEER_FAILED_VERIFICATION: (OutcomeCode.TLS_UNTRUSTED, "The certificate is not trusted."),
     pycurl.E_GOT_NOTHING: (OutcomeCode.CONNECTION_LOST, "The connection was closed without an answer."),
     pycurl.E_SEND_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the request was sent."),
+    pycurl.E_SEND_FAIL_REWIND: (OutcomeCode.CONNECTION_LOST, "The connection broke before an answer came."),
     pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the answer was read."),
     pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the answer was complete."),
 }
@@ -42,7 +44,7 @@ _INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The answer is not valid HTTP."
 class Transfer:
     """A handle with the options that never change, and what the request under way has read so far."""
 
-    def __init__(self, policy: AddressPolicy, bundle: bytes) -> None:
+    def __init__(self, policy: AddressPolicy, bundle: "CertificateBundle") -> None:
         self._policy = policy
         self._blocked = False
         self._header_bytes = 0
@@ -50,11 +52,12 @@ class Transfer:
         self._headers_cut = False
         self._excerpt = bytearray()
         self._truncated = False
+        self._unsent = memoryview(b"")
         self.handle = pycurl.Curl()
         for option, value in self._fixed_options(bundle).items():
             self.handle.setopt(option, value)
 
-    def _fixed_options(self, bundle: bytes) -> dict[int, Any]:
+    def _fixed_options(self, bundle: "CertificateBundle") -> dict[int, Any]:
         return {
             pycurl.PROTOCOLS: pycurl.PROTO_HTTPS,
             pycurl.FOLLOWLOCATION: 0,
@@ -64,7 +67,7 @@ class Transfer:
             pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
             pycurl.SSL_VERIFYPEER: 1,
             pycurl.SSL_VERIFYHOST: 2,
-            pycurl.CAINFO_BLOB: bundle,
+            pycurl.CAINFO: bundle.path,
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
             pycurl.HTTP09_ALLOWED: 0,
             pycurl.PATH_AS_IS: 1,
@@ -72,6 +75,7 @@ class Transfer:
             pycurl.MAXAGE_CONN: 60,
             pycurl.POST: 1,
             pycurl.OPENSOCKETFUNCTION: self._open_socket,
+            pycurl.READFUNCTION: self._send_body,
             pycurl.HEADERFUNCTION: self._read_header,
             pycurl.WRITEFUNCTION: self._read_body,
             _QUICK_EXIT: 1,
@@ -86,7 +90,8 @@ class Transfer:
         timeout_ms = max(1, round(request.timeout_s * 1_000))
         handle = self.handle
         handle.setopt(pycurl.URL, request.url)
-        handle.setopt(pycurl.POSTFIELDS, request.body)
+        handle.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
+        self._unsent = memoryview(request.body)
         handle.setopt(
             pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in request.headers), "Accept: */*", "Expect:"]
         )
@@ -167,6 +172,15 @@ class Transfer:
         except OSError:
             return int(pycurl.SOCKET_BAD)
 
+    def _send_body(self, size: int) -> bytes:
+        """The body goes out once: libcurl cannot rewind it.
+
+        When a kept connection breaks, libcurl would by itself send the request again, up to five times, although the
+        receiver may have had it. Whether to try again is for the engine to decide, with an attempt of its own.
+        """
+        piece, self._unsent = self._unsent[:size], self._unsent[size:]
+        return bytes(piece)
+
     def _read_header(self, line: bytes) -> int:
         self._header_bytes += len(line)
         if self._header_bytes > MAX_HEADER_BYTES:
@@ -196,16 +210,30 @@ class _LentSocket(socket.socket):
         self.close()
 
 
-def certificate_bundle(extra: Path | None) -> bytes:
-    """The certificate authorities that deliveries trust: Mozilla's, and the operator's own."""
-    bundle = Path(certifi.where()).read_bytes()
-    if extra is None:
-        return bundle
+class CertificateBundle:
+    """The certificate authorities that deliveries trust, Mozilla's and the operator's own, as a file in memory.
+
+    libcurl parses a file once and keeps it for every connection; the same bytes handed over by value it would parse, and
+    copy, for each. A file in memory cannot be cleaned away while we run.
+    """
+
+    def __init__(self, extra: Path | None) -> None:
+        bundle = Path(certifi.where()).read_bytes() + b"\n" + (_own_authorities(extra) if extra else b"")
+        self._fd = os.memfd_create("certificates", os.MFD_CLOEXEC)
+        with open(self._fd, "wb", closefd=False) as file:
+            file.write(bundle)
+        self.path = f"/proc/self/fd/{self._fd}"
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
+def _own_authorities(path: Path) -> bytes:
     try:
-        own = extra.read_bytes()
+        own = path.read_bytes()
         ssl.create_default_context(cadata=own.decode("ascii"))
     except (OSError, ValueError, ssl.SSLError):
         raise ConfigurationError(
-            f"LOYALPRO_EGRESS_CA_FILE: {extra} cannot be read as certificates in PEM form."
+            f"LOYALPRO_EGRESS_CA_FILE: {path} cannot be read as certificates in PEM form."
         ) from None
-    return bundle + b"\n" + own
+    return own

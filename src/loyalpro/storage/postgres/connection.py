@@ -99,14 +99,19 @@ class PostgresConnection:
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for each row; an INSERT takes many rows at a time. A round trip for each size of piece."""
+        start = 0
+        for size in _PIECES if _ONE_ROW.search(sql) else (1,):
+            end = start + (len(rows) - start) // size * size
+            self._run_many(numbered(sql, size), [_flat(rows[at : at + size]) for at in range(start, end, size)])
+            start = end
+
+    def _run_many(self, sql: str, pieces: Sequence[Sequence[object]]) -> None:
+        """Several go out before the first is answered; for one alone that would be a detour."""
         with _translated(), self._session.cursor() as cursor:
-            start = 0
-            for size in _PIECES if _ONE_ROW.search(sql) else (1,):
-                end = start + (len(rows) - start) // size * size
-                if end > start:
-                    pieces = [_flat(rows[at : at + size]) for at in range(start, end, size)]
-                    cursor.executemany(cast("Any", numbered(sql, size)), pieces)
-                start = end
+            if len(pieces) == 1:
+                cursor.execute(cast("Any", sql), pieces[0])
+            elif pieces:
+                cursor.executemany(cast("Any", sql), pieces)
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; the rows it changed."""

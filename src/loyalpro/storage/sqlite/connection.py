@@ -45,6 +45,7 @@ class SqliteConnection:
             return
         if database.pragma("journal_mode", "wal") != "wal":
             raise ConfigurationError("SQLite's write-ahead log does not work on this file system; use a local disk.")
+        database.pragma("secure_delete", True)  # what is deleted or erased is overwritten, not only forgotten
         # FULL: a commit is on the disk before anybody hears of it. NORMAL loses commits when the power fails.
         database.pragma("synchronous", 2)
         if database.pragma("synchronous") != 2:

@@ -63,7 +63,7 @@ class ControlTables:
             being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", id_),
             by_hand=fallback is not None,
             waits_for=customer_id and self._earlier(endpoint_id, customer_id, sequence),
-            event_kept=self._any("SELECT 1 FROM events WHERE id = ?", event_id),
+            event_kept=self._any("SELECT 1 FROM events WHERE id = ? AND erased_at IS NULL", event_id),
         )
 
     def _earlier(self, endpoint_id: str, customer_id: str, sequence: int) -> str | None:

@@ -104,8 +104,11 @@ class EventTables:
         )
 
     def list_after(self, account_id: str, after_id: str | None, wanted: EventFilter, limit: int) -> list[Event]:
-        """The next events in the order they were committed, oldest first; `after_id` is the last one already seen."""
-        clauses, params = ["account_id = ?", "test = 0"], [account_id]
+        """The next events in the order they were committed, oldest first; `after_id` is the last one already seen.
+
+        Erased ones are left out: whoever follows along reads what events say, and these say nothing any more.
+        """
+        clauses, params = ["account_id = ?", "test = 0", "erased_at IS NULL"], [account_id]
         clauses += self._settled_clause()
         if after_id is not None:
             clauses.append(f"{self._order} > (SELECT {self._order_columns} FROM events WHERE id = ?)")

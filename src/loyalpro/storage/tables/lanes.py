@@ -2,20 +2,17 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
 
 from loyalpro.delivery.breaker import HEALTHY, Health
 from loyalpro.delivery.ports import Claim, Claimed, Claims, Fallback, LaneRequest, LaneState, Survey, Target, WorkerId
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.connection import Connection, Row
+from loyalpro.kernel.record import record
+from loyalpro.storage.connection import Connection, Row, marks, padded
 from loyalpro.storage.tables.endpoints import sealed_owner
 from loyalpro.storage.tables.health import HEALTH_COLUMNS, begin_probe, health_from
 from loyalpro.storage.vault import Vault
-
-T = TypeVar("T")
 
 _UNLEASED = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"
 
@@ -70,10 +67,9 @@ _LEASE = (
     "INSERT INTO leases (delivery_id, worker, endpoint_id, attempt, started_at) VALUES {rows}"
     " ON CONFLICT (delivery_id) DO NOTHING RETURNING delivery_id"
 )
-_MOST_IN_STATEMENT = 500
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Due:
     """A row of `_DUE` and what it was asked for as."""
 
@@ -116,8 +112,8 @@ class LaneTables:
     def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> dict[str, Target]:
         """The enabled ones among these endpoints, with every secret that is valid now and how they are doing."""
         targets: dict[str, Target] = {}
-        for ids in _chunks(endpoint_ids):
-            rows = self._connection.execute(_TARGETS.format(marks=_marks(ids)), (now, *ids))
+        for ids in padded(endpoint_ids):
+            rows = self._connection.execute(_TARGETS.format(marks=marks(len(ids))), (now, *ids))
             for id_, secrets in itertools.groupby(rows, key=lambda row: str(row[0])):
                 targets[id_] = self._target(list(secrets))
         return targets
@@ -158,18 +154,19 @@ class LaneTables:
     def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> set[str]:
         """Another worker may have leased one since we looked: the lease's key lets only one of us have it."""
         leased: set[str] = set()
-        for chunk in _chunks(due):
+        for piece in padded(due):
             params: list[object] = []
-            for each in chunk:
+            for each in piece:
                 params += (each.row[0], worker, each.target.endpoint_id, each.row[3] + 1, now)
-            rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(chunk))
-            leased |= {id_ for (id_,) in self._connection.execute(_LEASE.format(rows=rows), params)}
+            sql = _LEASE.format(rows=marks(len(piece), "(?, ?, ?, ?, ?)"))
+            leased |= {id_ for (id_,) in self._connection.execute(sql, params)}
         return leased
 
     def _bodies(self, event_ids: Sequence[str]) -> dict[str, bytes]:
         bodies: dict[str, bytes] = {}
-        for ids in _chunks(event_ids):
-            bodies.update(self._connection.execute(f"SELECT id, body FROM events WHERE id IN ({_marks(ids)})", ids))
+        for ids in padded(event_ids):
+            sql = f"SELECT id, body FROM events WHERE id IN ({marks(len(ids))})"
+            bodies.update(self._connection.execute(sql, ids))
         return bodies
 
 
@@ -196,11 +193,3 @@ def _claimed(due: _Due, body: bytes, now: UnixMs) -> Claimed:
         probe=due.probe,
         target=due.target,
     )
-
-
-def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (values[start : start + _MOST_IN_STATEMENT] for start in range(0, len(values), _MOST_IN_STATEMENT))
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))

@@ -18,12 +18,20 @@ FROM leases
 WHERE deliveries.id = leases.delivery_id AND leases.worker = ? AND deliveries.status = 'pending'
 """
 
+# What its owner has canceled meanwhile stays so; the number of its next attempt, by hand perhaps, must be a new one.
+_COUNT = """
+UPDATE deliveries SET attempts = leases.attempt, first_attempt_at = COALESCE(first_attempt_at, leases.started_at)
+FROM leases
+WHERE deliveries.id = leases.delivery_id AND leases.worker = ? AND deliveries.status = 'canceled'
+"""
+
 
 class LeaseTables:
     """The workers and leases tables, inside one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._lock = " FOR UPDATE" if connection.dialect == "postgres" else ""
 
     def register(self, worker: WorkerId, *, host: str, pid: int, now: UnixMs, ttl_ms: int) -> None:
         """Make a worker known."""
@@ -43,7 +51,11 @@ class LeaseTables:
         self._free([worker], now)
 
     def disown(self, worker: WorkerId, keep: Collection[str]) -> None:
-        """Free leases that the worker does not know it has: nothing was sent for them, so nothing is counted."""
+        """Free leases that the worker does not know it has: nothing was sent for them, so nothing is counted.
+
+        On PostgreSQL the commit that nobody heard of may still be to come. It holds the worker's row: wait for its end.
+        """
+        self._connection.execute(f"SELECT 1 FROM workers WHERE id = ?{self._lock}", (worker,))
         held = self._connection.execute("SELECT delivery_id FROM leases WHERE worker = ?", (worker,))
         unknown = sorted({id_ for (id_,) in held}.difference(keep))
         self._connection.execute_many(
@@ -83,6 +95,7 @@ class LeaseTables:
     def _free_leases(self, worker: WorkerId, now: UnixMs) -> set[str]:
         """An attempt that was cut short counts: the receiver may have had it."""
         self._connection.execute(_FREE, (now, worker))
+        self._connection.execute(_COUNT, (worker,))
         freed = self._connection.execute(
             "DELETE FROM leases WHERE worker = ? RETURNING delivery_id, endpoint_id, attempt, started_at", (worker,)
         )

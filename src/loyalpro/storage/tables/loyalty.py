@@ -13,6 +13,7 @@ from loyalpro.loyalty.ledger import Balance, Entry, Lot
 from loyalpro.loyalty.program import EarnRule, Program, Tier, default_program
 from loyalpro.loyalty.transactions import Transaction
 from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.tables.erasures import ErasureTables
 
 T = TypeVar("T")
 
@@ -105,11 +106,12 @@ class LoyaltyTables:
         return self._customer("c.account_id = ? AND c.id = ?", (account_id, customer_id))
 
     def lock_customer(self, account_id: str, customer_id: str) -> Customer | None:
-        """The customer as it is now; on SQLite the whole database is ours already."""
-        return self._customer("c.account_id = ? AND c.id = ?", (account_id, customer_id), self._for_update)
+        """The customer as it is now, unless it is deleted; on SQLite the whole database is ours already."""
+        where = "c.account_id = ? AND c.id = ? AND c.status = 'active'"
+        return self._customer(where, (account_id, customer_id), self._for_update)
 
     def lock_customers(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """Those that there are, locked in the order of their ids."""
+        """Those that there are and are not deleted, locked in the order of their ids."""
         return self._lock_all(account_id, "c.id", customer_ids)
 
     def lock_customers_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Customer]:
@@ -121,7 +123,8 @@ class LoyaltyTables:
             return []
         padded = _padded(wanted)
         rows = self._connection.execute(
-            f"SELECT {_CUSTOMER} FROM customers c WHERE c.account_id = ? AND {column} IN ({_marks(len(padded))})"
+            f"SELECT {_CUSTOMER} FROM customers c WHERE c.account_id = ? AND c.status = 'active' AND {column}"
+            f" IN ({_marks(len(padded))})"
             f" ORDER BY c.id{self._for_update}",
             (account_id, *padded),
         )
@@ -134,6 +137,7 @@ class LoyaltyTables:
         """Customers, newest first."""
         where, params = _where(
             ("c.account_id = ?", account_id),
+            ("c.status = ?", "active"),
             ("c.external_id = ?", external_id),
             ("c.email = ?", email),
             ("c.id < ?", before_id),
@@ -167,6 +171,17 @@ class LoyaltyTables:
             _UPDATE_BALANCES.format(rows=", ".join([f"({_marks(9)})"] * len(rows))),
             [value for row in rows for value in row],
         )
+
+    def forget_customer(self, customer: Customer, *, known_through: int) -> None:
+        """Store what is left of a deleted customer, and have erased what its events up to `known_through` say."""
+        self._connection.execute(
+            "UPDATE customers SET external_id = ?, email = ?, phone = ?, name = ?, metadata = ?, status = 'deleted'"
+            " WHERE id = ?",
+            (*_details(customer), customer.id),
+        )
+        self.update_balances([customer])
+        erasures = ErasureTables(self._connection)
+        erasures.begin(customer.account_id, customer.id, known_through, customer.updated_at)
 
     def _customer(self, where: str, params: Sequence[object], suffix: str = "") -> Customer | None:
         rows = self._connection.execute(f"SELECT {_CUSTOMER} FROM customers c WHERE {where}{suffix}", params)
@@ -222,6 +237,20 @@ class LoyaltyTables:
         self._connection.execute_many(_INSERT_LOT, [_lot_values(lot) for lot, _ in lots])
         self._connection.execute_many(
             _INSERT_ALLOCATION, [(lot.entry_id, lot.id, absorbed) for lot, absorbed in lots if absorbed]
+        )
+
+    def empty_lots(self, customer_id: str, entry_id: str | None) -> None:
+        """Take everything out of a customer's lots, for an entry if there were points that count; cancel pending ones."""
+        if entry_id is not None:
+            self._connection.execute(
+                "INSERT INTO allocations (entry_id, lot_id, points) SELECT CAST(? AS TEXT), id, remaining FROM lots"
+                " WHERE customer_id = ? AND remaining > 0 AND status = 'active'",
+                (entry_id, customer_id),
+            )
+        self._connection.execute(
+            "UPDATE lots SET remaining = 0, status = CASE WHEN status = 'pending' THEN 'canceled' ELSE status END"
+            " WHERE customer_id = ? AND remaining > 0",
+            (customer_id,),
         )
 
     def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:

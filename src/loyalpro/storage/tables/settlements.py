@@ -7,9 +7,13 @@ from loyalpro.delivery.ports import Settled, Settlement, WorkerId
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, marks, padded
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
+
+_GIVE_UP = (
+    "DELETE FROM leases WHERE worker = ? AND (delivery_id, attempt) IN (VALUES {rows}) RETURNING delivery_id, attempt"
+)
 
 # The cast keeps SQLite from the idea to look through all deliveries, with an index over these values.
 _SETTLE = """
@@ -64,27 +68,18 @@ class SettlementTables:
 
     def _give_up(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[tuple[str, int]]:
         """The attempt is part of the fence: a worker may have leased the same delivery again meanwhile."""
-        leases = sorted(_lease_of(each) for each in settlements)
-        marks = ", ".join(["(?, ?)"] * len(leases))
-        rows = self._connection.execute(
-            f"DELETE FROM leases WHERE worker = ? AND (delivery_id, attempt) IN (VALUES {marks})"
-            " RETURNING delivery_id, attempt",
-            (worker, *itertools.chain.from_iterable(leases)),
-        )
-        return {(delivery_id, attempt) for delivery_id, attempt in rows}
+        given_up: set[tuple[str, int]] = set()
+        for leases in padded(sorted(_lease_of(each) for each in settlements)):
+            sql = _GIVE_UP.format(rows=marks(len(leases), "(?, ?)"))
+            given_up |= set(self._connection.execute(sql, (worker, *itertools.chain.from_iterable(leases))))
+        return given_up
 
     def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[str]:
-        params: list[object] = []
-        for each in settlements:
-            claimed, attempt = each.claimed, each.attempt
-            finished_at = None if each.status is DeliveryStatus.PENDING else now
-            outcome = attempt.outcome.value if attempt else None
-            number = claimed.attempt_number - (0 if attempt else 1)
-            uncounted = 0 if each.scheduled else 1
-            params += (claimed.delivery_id, each.status.value, each.due_at, finished_at, outcome)
-            params += (number, claimed.first_attempt_at, uncounted)
-        rows = ", ".join([_ROW] * len(settlements))
-        return {id_ for (id_,) in self._connection.execute(_SETTLE.format(rows=rows), params)}
+        moved: set[str] = set()
+        for piece in padded([_moved_values(each, now) for each in settlements]):
+            sql = _SETTLE.format(rows=marks(len(piece), _ROW))
+            moved |= {id_ for (id_,) in self._connection.execute(sql, list(itertools.chain.from_iterable(piece)))}
+        return moved
 
     def _count(self, settlements: Sequence[Settlement]) -> None:
         """Its owner canceled it while it was under way: it stays canceled, and its attempt is written down."""
@@ -104,6 +99,20 @@ class SettlementTables:
                 " WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
                 (now, endpoint_id, version),
             )
+
+
+def _moved_values(settlement: Settlement, now: UnixMs) -> tuple[object, ...]:
+    claimed, attempt = settlement.claimed, settlement.attempt
+    return (
+        claimed.delivery_id,
+        settlement.status.value,
+        settlement.due_at,
+        None if settlement.status is DeliveryStatus.PENDING else now,
+        attempt.outcome.value if attempt else None,
+        claimed.attempt_number - (0 if attempt else 1),
+        claimed.first_attempt_at,
+        0 if settlement.scheduled else 1,
+    )
 
 
 def _lease_of(settlement: Settlement) -> tuple[str, int]:

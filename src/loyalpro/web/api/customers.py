@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from loyalpro.kernel.errors import NotFound
 from loyalpro.loyalty.customers import Customer, EnrolCustomer, customer_view, enrol_customer, update_customer
+from loyalpro.loyalty.deletion import delete_customer, deleted_view
 from loyalpro.loyalty.ledger import entry_view, lot_view
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
@@ -90,8 +91,9 @@ async def list_customers(
 
 @router.get("/{customer_id}", summary="Get a customer")
 async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
-    """One customer, with points and tier."""
-    return customer_view(await services.transactions.read(lambda unit: _existing(unit, account_id, customer_id)))
+    """One customer, with points and tier; of a deleted one, that it is deleted."""
+    customer = await services.transactions.read(lambda unit: _existing(unit, account_id, customer_id))
+    return deleted_view(customer.id) if customer.status == "deleted" else customer_view(customer)
 
 
 @router.patch("/{customer_id}", summary="Change a customer's details")
@@ -108,6 +110,23 @@ async def update(
         lambda unit: update_customer(unit.loyalty, unit.outbox.emit, account_id, customer_id, changes, now=unit.now)
     )
     return customer_view(customer)
+
+
+@router.delete("/{customer_id}", summary="Delete a customer and erase what is known of it")
+async def delete(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
+    """Its points are forfeited and its external id is free again. Causes `points.adjusted` if it had any, `customer.deleted`.
+
+    What its earlier events and the answers to them said, its purchases' items and metadata, and notes in its ledger are
+    erased within minutes; deliveries of those events that are still owed are canceled.
+    """
+    known_id("cus", customer_id)
+    await services.transactions.change(
+        lambda unit: delete_customer(
+            unit.loyalty, unit.outbox.emit, account_id, customer_id, now=unit.now, ids=unit.ids
+        )
+    )
+    services.wake_duty("erasures")
+    return deleted_view(customer_id)
 
 
 @router.get("/{customer_id}/ledger", summary="List a customer's ledger entries, newest first")

@@ -1,0 +1,135 @@
+"""`make chaos`: break LoyalPro for real, count what arrived, and write bench/CHAOS.md."""
+
+import argparse
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from chaos.faults import SmallDisk
+from chaos.report import Account, examples, page, table
+from chaos.run import Plan, run
+
+RESULTS = Path(__file__).parent.parent / "bench" / "CHAOS.md"
+QUICK_PAIRS = 5_000
+EXAMPLES = """examples:
+  python -m chaos                                     both stores, 200,000 pairs each (make chaos)
+  python -m chaos --quick                             a few minutes: 5,000 pairs, every fault once
+  python -m chaos --stores postgres --workers 2       with `loyalpro worker` processes
+  python -m chaos --stores sqlite --seed 7 --keep     repeat a seed, keep logs and database
+"""
+_CHANGES = {"join": 1, "leave": 1, "pause": 1, "outage": 1}
+_FAULTS = {
+    "sqlite": {"kill": 12, "freeze": 2, "full disk": 2},
+    "postgres": {
+        "kill": 8,
+        "freeze": 2,
+        "restart": 4,
+        "cut after commit": 16,
+        "cut in transaction": 8,
+        "partition": 2,
+    },
+}
+_DISK_BYTES_FOR_EACH_PAIR = 6_000
+_SMALLEST_DISK_MB = 384
+
+
+def main() -> None:
+    """Run, print, write; exit code 1 when anything is wrong."""
+    options = _options()
+    console = Console()
+    accounts = [_account(store, options, console) for store in options.stores.split(",")]
+    for account in accounts:
+        console.print(table(account))
+        for line in examples(account.verdict):
+            console.print(f"  {line}", style="red", markup=False)
+    if not options.no_write:
+        command = "make chaos" if len(sys.argv) == 1 else f"python -m chaos {' '.join(sys.argv[1:])}"
+        machine = (
+            f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        )
+        RESULTS.write_text(page(accounts, command, str(datetime.now(UTC).date()), machine))
+    if not all(account.verdict.passed for account in accounts):
+        raise SystemExit(1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m chaos",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--stores", default="sqlite,postgres", help="which databases (default: both)")
+    parser.add_argument("--pairs", type=int, default=200_000, help="(event, endpoint) pairs for each store, about")
+    parser.add_argument("--seed", default=str(random.randrange(10**6)), help="repeat a run (default: a new one)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS:,} pairs, every fault once")
+    parser.add_argument("--serves", type=int, default=2, help="`loyalpro serve` processes on PostgreSQL (default: 2)")
+    parser.add_argument("--workers", type=int, default=0, help="`loyalpro worker` processes on PostgreSQL (default: 0)")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with logs and database, and name it")
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    return parser.parse_args()
+
+
+def _account(store: str, options: argparse.Namespace, console: Console) -> Account:
+    plan = _plan(store, options, console)
+    with _folder(store, console, keep=options.keep) as folder, _progress(console) as progress:
+        task = progress.add_task(store, total=1.0, phase="starting")
+        began_s = time.monotonic()
+        verdict = run(plan, folder, lambda done, phase: progress.update(task, completed=done, phase=phase))
+        return Account(store, plan.seed, plan.processes, time.monotonic() - began_s, verdict)
+
+
+def _plan(store: str, options: argparse.Namespace, console: Console) -> Plan:
+    pairs = QUICK_PAIRS if options.quick else options.pairs
+    faults = dict.fromkeys(_FAULTS[store], 1) if options.quick else dict(_FAULTS[store])
+    disk_mb = 0
+    if store == "sqlite" and SmallDisk.is_possible():
+        disk_mb = _SMALLEST_DISK_MB + pairs * _DISK_BYTES_FOR_EACH_PAIR // 1_000_000
+    elif store == "sqlite":
+        faults.pop("full disk")
+        console.print("Only root can mount a small disk: no disk will be full in this run.", style="yellow")
+    return Plan(
+        store=store,
+        pairs=pairs,
+        seed=options.seed,
+        faults=_CHANGES | faults,
+        serves=1 if store == "sqlite" else options.serves,
+        workers=0 if store == "sqlite" else options.workers,
+        disk_mb=disk_mb,
+    )
+
+
+@contextmanager
+def _folder(store: str, console: Console, *, keep: bool) -> Iterator[Path]:
+    if keep:
+        folder = Path(tempfile.mkdtemp(prefix=f"loyalpro-chaos-{store}-"))
+        console.print(f"{store}: everything is kept in {folder}")
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix=f"loyalpro-chaos-{store}-") as name:
+            yield Path(name)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description:9}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[phase]:10}"),
+    )
+    return Progress(*columns, TimeElapsedColumn(), console=console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What the database says at the end: the only file that knows the product's tables.
+
+It reads with drivers of its own (SQLite's is the one in Python), once every process of the product has ended.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+Rows = Callable[[str], Iterable[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event and its frozen body. `owed`: how many endpoints it was counted for."""
+
+    id: str
+    type: str
+    customer_id: str | None
+    sequence: int | None
+    body: bytes
+    owed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for one endpoint, with the status that its owner sees. `attempts`: number -> outcome."""
+
+    id: str
+    event_id: str
+    endpoint_id: str
+    status: str
+    reason: str | None
+    attempt_count: int
+    attempts: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A balance, and what the ledger adds up to."""
+
+    id: str
+    available: int
+    debt: int
+    entry_points: int
+    entry_count: int
+    last_entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A recorded purchase; `ref` is what the producer calls it."""
+
+    id: str
+    ref: str
+    customer_id: str
+    points: int
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All of it."""
+
+    events: dict[str, Event] = field(default_factory=dict)
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    transactions: list[Transaction] = field(default_factory=list)
+    customers: dict[str, Customer] = field(default_factory=dict)
+
+
+def read(url: str) -> Snapshot:
+    """Read a database at rest."""
+    if url.startswith("sqlite:///"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        try:
+            return _snapshot(connection.execute)
+        finally:
+            connection.close()
+    with psycopg.connect(url) as session:
+        return _snapshot(lambda sql: session.execute(sql.encode()))
+
+
+def _snapshot(rows: Rows) -> Snapshot:
+    return Snapshot(
+        events={
+            id_: Event(id_, type_, customer_id, sequence, bytes(body), owed)
+            for id_, type_, customer_id, sequence, body, owed in rows(_EVENTS)
+        },
+        deliveries=_deliveries(rows),
+        transactions=[
+            Transaction(id_, json.loads(metadata).get("ref", ""), customer_id, points)
+            for id_, metadata, customer_id, points in rows(_TRANSACTIONS)
+        ],
+        customers={row[0]: Customer(row[0], *map(int, row[1:])) for row in rows(_CUSTOMERS)},
+    )
+
+
+def _deliveries(rows: Rows) -> dict[str, Delivery]:
+    attempts: dict[str, dict[int, str]] = {}
+    for delivery_id, number, outcome in rows(_ATTEMPTS):
+        attempts.setdefault(delivery_id, {})[number] = outcome
+    endpoints = {id_: (status, deleted) for id_, status, deleted in rows(_ENDPOINTS)}
+    return {
+        id_: Delivery(
+            id_,
+            event_id,
+            endpoint_id,
+            _visible(status, *endpoints[endpoint_id]),
+            reason,
+            attempt_count,
+            attempts.get(id_, {}),
+        )
+        for id_, event_id, endpoint_id, status, reason, attempt_count in rows(_DELIVERIES)
+    }
+
+
+def _visible(stored: str, endpoint_status: str, deleted_at: int | None) -> str:
+    """A pending delivery is canceled once its endpoint is deleted, and parked while it is not enabled."""
+    if stored != "pending":
+        return stored
+    if deleted_at is not None:
+        return "canceled"
+    return "pending" if endpoint_status == "enabled" else "parked"
+
+
+_EVENTS = "SELECT id, type, customer_id, sequence, body, owed FROM events"
+_ENDPOINTS = "SELECT id, status, deleted_at FROM endpoints"
+_DELIVERIES = "SELECT id, event_id, endpoint_id, status, outcome, attempts FROM deliveries"
+_ATTEMPTS = "SELECT delivery_id, number, outcome FROM attempts"
+_TRANSACTIONS = "SELECT id, metadata, customer_id, points_earned FROM transactions"
+_CUSTOMERS = """
+SELECT c.id, c.available, c.debt, COALESCE(SUM(e.points), 0), COUNT(e.id), COALESCE(MAX(e.sequence), 0)
+FROM customers c LEFT JOIN ledger_entries e ON e.customer_id = c.id GROUP BY c.id, c.available, c.debt
+"""

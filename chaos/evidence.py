@@ -1,0 +1,154 @@
+"""What the witnesses wrote down, put in order: the files in, plain values out."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos import journal
+from chaos.manners import Act
+
+NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class Purchase:
+    """One purchase as its producer saw it. It may have been committed at any moment between first and last."""
+
+    ref: str
+    customer_id: str
+    amount: int
+    to_be_refused: bool
+    first_ms: float
+    last_ms: float = NEVER
+    status: int | None = None
+    transaction_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One request at the receiver."""
+
+    at_ms: float
+    endpoint_id: str
+    delivery_id: str
+    event_id: str
+    webhook_id: str
+    attempt: str
+    sha256: str
+    signed: bool
+    act: Act
+
+
+@dataclass(slots=True)
+class Subscription:
+    """An endpoint; each change of it happened somewhere between its two times."""
+
+    endpoint_id: str
+    name: str
+    types: frozenset[str]
+    ordered: bool
+    added: tuple[float, float]
+    removed: tuple[float, float] = (NEVER, NEVER)
+
+    def wants(self, event_type: str) -> bool:
+        """Whether it asked for this type."""
+        return "*" in self.types or event_type in self.types
+
+
+@dataclass(slots=True)
+class Fault:
+    """Something that was broken from one time to another."""
+
+    name: str
+    from_ms: float
+    to_ms: float = NEVER
+    took_effect: bool = True
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything that is known without the database."""
+
+    purchases: dict[str, Purchase] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+    refusals: list[str] = field(default_factory=list)
+    enrolled: dict[str, tuple[float, float]] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    hits: list[Hit] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    asked: dict[str, int] = field(default_factory=dict)
+    retries: int = 0
+    fallen: list[str] = field(default_factory=list)
+    resent: Counter[str] = field(default_factory=Counter)
+
+
+def read(folder: Path) -> Evidence:
+    """All files of a run."""
+    evidence = Evidence()
+    for line in journal.read(folder / "run.jsonl"):
+        _read_run(evidence, line)
+    for path in sorted(folder.glob("producer-*.jsonl")):
+        intents: dict[int, list[str]] = {}
+        for line in journal.read(path):
+            _read_producer(evidence, line, intents)
+    evidence.hits = [_hit(line) for line in journal.read(folder / "hits.jsonl")]
+    return evidence
+
+
+def _read_run(evidence: Evidence, line: dict[str, Any]) -> None:
+    began = line.get("began", line["at"])
+    match line["kind"]:
+        case "plan":
+            evidence.asked, evidence.retries = line["asked"], line["retries"]
+        case "enrolled":
+            evidence.enrolled[line["customer"]] = (began, line["at"])
+        case "subscribed":
+            evidence.subscriptions[line["endpoint"]] = Subscription(
+                line["endpoint"],
+                line["name"],
+                frozenset(line["types"]),
+                line["ordering"] == "customer",
+                (began, line["at"]),
+            )
+        case "unsubscribed":
+            evidence.subscriptions[line["endpoint"]].removed = (began, line["at"])
+        case "fault":
+            evidence.faults.append(Fault(line["name"], began))
+        case "mended":
+            open_ = next(f for f in reversed(evidence.faults) if f.name == line["name"] and f.to_ms == NEVER)
+            open_.to_ms, open_.took_effect = line["at"], line.get("effect", True)
+        case "resent":
+            evidence.resent[line["delivery"]] += 1
+        case "fell":
+            evidence.fallen.append(f"{line['product']} ended by itself with exit code {line['exit_code']}")
+
+
+def _read_producer(evidence: Evidence, line: dict[str, Any], intents: dict[int, list[str]]) -> None:
+    evidence.requests[line["kind"]] += 1
+    match line["kind"]:
+        case "intent":
+            intents[line["op"]] = [ref for ref, *_ in line["purchases"]]
+            for ref, customer_id, amount, to_be_refused in line["purchases"]:
+                evidence.purchases[ref] = Purchase(ref, customer_id, amount, to_be_refused, line["at"])
+        case "refusal":
+            evidence.refusals.append(line["why"])
+        case "ok":
+            evidence.requests["recovered"] += bool(line["replayed"])
+            for ref, status, transaction_id in line["results"]:
+                purchase = evidence.purchases[ref]
+                purchase.last_ms, purchase.status, purchase.transaction_id = line["at"], status, transaction_id
+
+
+def _hit(line: dict[str, Any]) -> Hit:
+    return Hit(
+        line["at"],
+        line["endpoint"],
+        line["delivery"],
+        line["event"],
+        line["webhook"],
+        line["attempt"],
+        line["sha256"],
+        line["signed"],
+        Act(line["act"]),
+    )

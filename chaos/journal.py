@@ -1,0 +1,39 @@
+"""Append-only files of JSON lines: what the witnesses write and the checker believes."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def now_ms() -> float:
+    """Milliseconds since 1970: every witness is on the same machine."""
+    return time.time() * 1_000
+
+
+class Journal:
+    """One file. Lines of several threads never mix: each is one write."""
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._durable = durable
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Written when this returns; with `durable`, on the disk."""
+        line = json.dumps({"kind": kind, "at": now_ms()} | fields, separators=(",", ":"))
+        os.write(self._fd, line.encode() + b"\n")
+        if self._durable:
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        """No more lines."""
+        os.close(self._fd)
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Every line. A line that is not whole is an error: no witness is ever killed."""
+    with path.open("rb") as lines:
+        for line in lines:
+            yield json.loads(line)

@@ -1,0 +1,99 @@
+"""The merchant: adds endpoints and customers, and, while everything breaks, adds, pauses and deletes endpoints again."""
+
+import time
+from collections.abc import Sequence
+
+from chaos.client import Client, Refusal, patiently
+from chaos.journal import Journal, now_ms
+from chaos.manners import ERRORS, HANGS, POISONED, RESETS, STEADY, Manners
+from chaos.receiver import Receiver
+
+EVERYTHING = ("*",)
+FirstEndpoint = tuple[str, Manners, tuple[str, ...], str]
+"""A name, its manners, the event types it asks for, and its ordering."""
+FIRST_ENDPOINTS: tuple[FirstEndpoint, ...] = (
+    ("steady", STEADY, EVERYTHING, "none"),
+    ("ordered", STEADY, EVERYTHING, "customer"),
+    ("errors", ERRORS, EVERYTHING, "none"),
+    ("resets", RESETS, EVERYTHING, "none"),
+    ("hangs", HANGS, EVERYTHING, "none"),
+    ("outage", STEADY, EVERYTHING, "none"),
+    ("poisoned", POISONED, ("points.earned", "transaction.completed"), "none"),
+    ("leaver", STEADY, EVERYTHING, "none"),
+)
+_PAUSE_S = 3.0
+
+
+class Enrolment:
+    """Enrols customers one by one; one that may or may not be there is asked for again with the same key."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._count = 0
+        self._began_ms: float | None = None
+
+    def attempt(self, journal: Journal) -> str:
+        """Ask once; the customer's id, or `Unknown`."""
+        self._began_ms = self._began_ms or now_ms()
+        key = f"{self._name}-{self._count}"
+        customer_id = str(self._client.call("POST", "/v1/customers", {"name": key}, key).body["id"])
+        journal.write("enrolled", began=self._began_ms, customer=customer_id)
+        self._count += 1
+        self._began_ms = None
+        return customer_id
+
+    def insist(self, journal: Journal) -> str:
+        """Ask until it is there."""
+        return patiently(lambda: self.attempt(journal))
+
+
+class Merchant:
+    """Everything it changes is written down with the time before and after: in between nobody can know."""
+
+    def __init__(self, client: Client, receiver: Receiver, journal: Journal) -> None:
+        self._client = client
+        self._receiver = receiver
+        self._journal = journal
+        self._ids: dict[str, str] = {}
+
+    def subscribe(self, name: str, manners: Manners, types: Sequence[str] = EVERYTHING, ordering: str = "none") -> None:
+        """Add one. It starts paused, so that the receiver knows its secret before anything is sent."""
+        url = self._receiver.open(name, manners)
+        body = {"url": url, "events": list(types), "ordering": ordering, "status": "paused"}
+        began = now_ms()
+        made = self._client.insist("POST", "/v1/webhook_endpoints", body, key=f"subscribe-{name}").body
+        self._journal.write(
+            "subscribed", began=began, endpoint=made["id"], name=name, types=list(types), ordering=ordering
+        )
+        self._ids[name] = made["id"]
+        self._receiver.trust(name, made["id"], made["secret"])
+        self._set_status(name, "enabled")
+
+    def enrol(self, count: int) -> tuple[str, ...]:
+        """New customers; their ids."""
+        enrolment = Enrolment(self._client, "first")
+        return tuple(enrolment.insist(self._journal) for _ in range(count))
+
+    def pause(self, name: str) -> None:
+        """Pause an endpoint for a moment: what it is owed waits."""
+        self._set_status(name, "paused")
+        time.sleep(_PAUSE_S)
+        self._set_status(name, "enabled")
+
+    def unsubscribe(self, name: str) -> None:
+        """Delete an endpoint: what it is still owed is canceled."""
+        began = now_ms()
+        try:
+            self._client.insist("DELETE", f"/v1/webhook_endpoints/{self._ids[name]}")
+        except Refusal as refusal:
+            if " 404 " not in str(refusal):
+                raise  # 404: an earlier try, whose answer was lost, has done it
+        self._journal.write("unsubscribed", began=began, endpoint=self._ids[name])
+
+    def pending(self) -> bool:
+        """Whether any delivery is still on its way."""
+        return bool(self._client.insist("GET", "/v1/deliveries?status=pending&limit=1").body["data"])
+
+    def _set_status(self, name: str, status: str) -> None:
+        self._client.insist("PATCH", f"/v1/webhook_endpoints/{self._ids[name]}", {"status": status})

@@ -1,0 +1,176 @@
+"""`loyalpro endpoints`: where events go."""
+
+import threading
+from typing import Annotated, Any
+
+import typer
+
+from loyalpro.cli.api_client import ApiClient
+from loyalpro.cli.remote import (
+    DEFAULT_SERVER,
+    ApiKey,
+    AsJson,
+    Limit,
+    Server,
+    connected,
+    newest,
+    print_json,
+    print_table,
+)
+
+app = typer.Typer(
+    help="List, add, pause and test endpoints, change their secrets, send them the past.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+EndpointId = Annotated[str, typer.Argument(help="An endpoint's id: we_...")]
+_PAUSE_S = 0.2
+_COLUMNS = {"ID": "id", "STATUS": "status", "HEALTH": "health", "EVENTS": "events", "URL": "url"}
+
+
+@app.command("list", epilog="Examples: `loyalpro endpoints list` · `loyalpro endpoints list --json`")
+def list_endpoints(
+    limit: Limit = 100,
+    as_json: AsJson = False,  # noqa: FBT002 - the framework's signature for a flag
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = "",
+) -> None:
+    """Endpoints, newest first, and how they are doing."""
+    with connected(server, api_key) as client:
+        found = newest(client, "/v1/webhook_endpoints", limit)
+    if as_json:
+        print_json(*found)
+    else:
+        print_table([each | {"health": each["health"]["state"]} for each in found], **_COLUMNS)
+
+
+@app.command(
+    epilog="Examples: `loyalpro endpoints add https://example.com/hook` · "
+    "`loyalpro endpoints add https://example.com/hook --events points.earned,points.redeemed --in-order`"
+)
+def add(
+    url: Annotated[str, typer.Argument(help="An https:// address on the public internet.")],
+    events: Annotated[str, typer.Option(help="Event types, separated by commas; * is all of them.")] = "*",
+    description: Annotated[str | None, typer.Option(help="For yourself.")] = None,
+    in_order: Annotated[bool, typer.Option("--in-order", help="Send each customer's events in order.")] = False,  # noqa: FBT002
+    rate_limit: Annotated[int | None, typer.Option(min=1, help="At most so many requests a second.")] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = "",
+) -> None:
+    """Add an endpoint, and show the secret that its deliveries are signed with."""
+    body = {"url": url, "events": events.split(","), "description": description, "rate_limit": rate_limit}
+    with connected(server, api_key) as client:
+        made = client.call("POST", "/v1/webhook_endpoints", body | {"ordering": "customer" if in_order else "none"})
+    print(f"{made['id']} is {made['status']}\nsecret: {made['secret']}")
+
+
+@app.command(epilog="Example: `loyalpro endpoints pause we_...`")
+def pause(endpoint: EndpointId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
+    """Send nothing for now. What it is owed waits, each delivery for at most 72 hours after its first attempt."""
+    _switch(endpoint, "paused", server, api_key)
+
+
+@app.command(epilog="Example: `loyalpro endpoints enable we_...`")
+def enable(endpoint: EndpointId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
+    """Send again, beginning with what waits."""
+    _switch(endpoint, "enabled", server, api_key)
+
+
+@app.command(
+    epilog="Examples: `loyalpro endpoints rotate-secret we_...` · `loyalpro endpoints rotate-secret we_... --promote` · "
+    "`loyalpro endpoints rotate-secret we_... --overlap 0` (the old one has leaked)"
+)
+def rotate_secret(
+    endpoint: EndpointId,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="Seconds that the old secret stays valid: 24 hours unless told.")
+    ] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="The receiver knows the newest secret.")] = False,  # noqa: FBT002
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = "",
+) -> None:
+    """Make a new secret and show it; with --promote, finish the rotation that is under way."""
+    body = {"promote": promote} | ({} if overlap is None else {"overlap_seconds": overlap})
+    with connected(server, api_key) as client:
+        made = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body)
+    print(f"secret: {made['secret']}")
+    until = made["previous_secret_expires_at"]
+    print(f"the one before is valid until {until}" if until else "the one before is revoked")
+    if not made["promoted"]:
+        print("X-LoyalPro-Signature stays on the one before until the receiver shows that it knows the new one.")
+
+
+@app.command(
+    epilog="Examples: `loyalpro endpoints replay we_... --since 2026-11-01T00:00:00Z` · "
+    "`loyalpro endpoints replay we_... --since 2026-11-23T08:00:00Z --status exhausted`"
+)
+def replay(
+    endpoint: EndpointId,
+    since: Annotated[str, typer.Option(help="From when: RFC 3339, such as 2026-11-23T10:15:30Z.")],
+    until: Annotated[str | None, typer.Option(help="Until when; now unless told.", show_default=False)] = None,
+    types: Annotated[str | None, typer.Option(help="Event types, separated by commas.", show_default=False)] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(help="succeeded, exhausted, canceled, missing, separated by commas; all unless told."),
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Show how far it is until it is done.")] = True,  # noqa: FBT002
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = "",
+) -> None:
+    """Send an endpoint events of the past, again or for the first time."""
+    body = {"since": since, "until": until, "types": types and types.split(","), "status": status and status.split(",")}
+    with connected(server, api_key) as client:
+        job = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/replay", {k: v for k, v in body.items() if v})
+        if wait:
+            job = _follow(client, job)
+    print(f"{job['id']} is {job['status']}: {job['examined']} events examined, {job['replayed']} deliveries made due")
+
+
+@app.command(
+    "test", epilog="Examples: `loyalpro endpoints test we_...` · `loyalpro endpoints test we_... --type points.earned`"
+)
+def send_test(
+    endpoint: EndpointId,
+    type_: Annotated[str, typer.Option("--type", help="Which sample to send.")] = "customer.created",
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = "",
+) -> None:
+    """Send a sample event, and show what the endpoint answered."""
+    done = threading.Event()
+    with connected(server, api_key) as client:
+        delivery = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/test", {"type": type_})
+        path = f"/v1/deliveries/{delivery['id']}"
+        while (found := client.call("GET", path))["status"] == "pending" and not found["attempts"]:
+            done.wait(_PAUSE_S)
+    if not found["attempts"]:
+        print(f"{found['id']} is {found['status']}: it is sent when the endpoint is enabled")
+        raise typer.Exit(1)
+    last = found["attempts"][-1]
+    print(f"{found['id']}: {last['outcome']}. {last['detail']}".rstrip())
+    if last["outcome"] != "succeeded":
+        raise typer.Exit(1)
+
+
+def _switch(endpoint: str, status: str, server: str, api_key: str) -> None:
+    with connected(server, api_key) as client:
+        view = client.call("PATCH", f"/v1/webhook_endpoints/{endpoint}", {"status": status})
+    print(f"{view['id']} is {view['status']}")
+
+
+def _follow(client: ApiClient, job: dict[str, Any]) -> dict[str, Any]:
+    """A bar that grows until the job has ended. Ctrl-C ends the bar, not the job."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    path = f"/v1/webhook_endpoints/{job['endpoint_id']}/replays/{job['id']}"
+    done = threading.Event()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("replaying", total=job["estimated_total"])
+        while True:
+            job = client.call("GET", path)
+            progress.update(bar, completed=job["examined"], total=job["estimated_total"])
+            if job["status"] != "running":
+                return job
+            done.wait(_PAUSE_S)

@@ -1,0 +1,76 @@
+"""What the commands share that talk to a server: where it is, who asks, and how a refusal is told."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urlencode
+
+import typer
+
+from loyalpro.cli.api_client import ApiClient
+from loyalpro.kernel.errors import ConfigurationError, LoyalProError
+
+DEFAULT_SERVER = "http://127.0.0.1:8700"
+_PAGE = 100
+
+Server = Annotated[str, typer.Option("--server", envvar="LOYALPRO_SERVER", help="The server's address.")]
+ApiKey = Annotated[str, typer.Option("--api-key", envvar="LOYALPRO_API_KEY", help="An API key of your account.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for other programs.")]
+
+
+def fail(error: LoyalProError) -> NoReturn:
+    """Say what is wrong, and end."""
+    print(f"loyalpro: {error.detail}", file=sys.stderr)
+    raise typer.Exit(1) from None
+
+
+@contextmanager
+def connected(server: str, api_key: str) -> Iterator[ApiClient]:
+    """A client of the server. What the server refuses ends the command with its words."""
+    try:
+        if not api_key:
+            raise ConfigurationError("Set LOYALPRO_API_KEY, or give --api-key: whom to speak for.")
+        client = ApiClient(server, api_key)
+        try:
+            yield client
+        finally:
+            client.close()
+    except LoyalProError as error:
+        fail(error)
+
+
+def newest(client: ApiClient, path: str, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
+    """The first `limit` of a list, page by page."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        query = {**wanted, "limit": str(min(limit - len(found), _PAGE)), "cursor": cursor}
+        page = client.call("GET", f"{path}?{urlencode({name: value for name, value in query.items() if value})}")
+        found += page["data"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    return found
+
+
+def print_json(*rows: object) -> None:
+    """One a line."""
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def print_table(rows: list[dict[str, Any]], **columns: str) -> None:
+    """A table of these columns: `HEADING="key"`. Nothing is ever cut: ids are there to be copied."""
+    lines = [list(columns), *([_shown(row[key]) for key in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "-" if value is None else str(value)

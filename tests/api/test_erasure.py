@@ -1,0 +1,457 @@
+"""A deleted customer: what it causes, what is left, and that nothing of what it was can be found any more."""
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psycopg
+import pytest
+
+from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.ledger import Balance, discrepancies
+from loyalpro.storage.open import open_database
+from loyalpro.storage.sweep_store import SweepStore
+from loyalpro.storage.tables.erasures import ErasureTables
+from loyalpro.storage.tables.loyalty import LoyaltyTables
+from support.history import ACCOUNT, History, connect, count, query, transaction
+from support.receivers import Authority, Hit, RawServer, answer
+from support.server import Server
+
+EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER = (
+    f"canary-{word}-7f3a" for word in "mail name phone note item till excerpt header".split()
+)
+DETAILS = {"external_id": "shop-77", "email": f"{EMAIL}@example.com", "name": NAME, "phone": PHONE}
+CANARIES = (EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER)
+
+
+@pytest.fixture
+def receiver(authority: Authority) -> Iterator[RawServer]:
+    def echo(connection: Any, hit: Hit | None) -> None:
+        assert hit is not None
+        told = b"canary" in hit.body
+        connection.sendall(answer(200, EXCERPT.encode() if told else b"", X_Echo=HEADER if told else "-"))
+
+    with RawServer(echo, authority.context()) as listening:
+        yield listening
+
+
+@pytest.fixture
+def server(database_url: str, authority: Authority) -> Iterator[Server]:
+    with Server(database_url, authority.ca_file, sweep_interval=0.1) as running:
+        yield running
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Ask again and again: what the program does by itself it does soon, or the test times out."""
+    pause = threading.Event()
+    while not (found := condition()):
+        pause.wait(0.02)
+    return found
+
+
+def enrol(server: Server, *, metadata_bytes: int = 10, **more: object) -> str:
+    details = {**DETAILS, "metadata": {"note": NOTE * (metadata_bytes // len(NOTE) + 1)}, **more}
+    customer: dict[str, str] = server.post("/v1/customers", details)
+    return customer["id"]
+
+
+def buy(server: Server, customer_id: str) -> None:
+    items = [{"sku": ITEM, "quantity": 1, "amount": 5_600}]
+    body = {"customer_id": customer_id, "amount": 5_600, "currency": "EUR", "items": items, "metadata": {"till": TILL}}
+    server.post("/v1/transactions", body)
+
+
+def delete(server: Server, customer_id: str) -> None:
+    answered = server.call("DELETE", f"/v1/customers/{customer_id}")
+    assert (answered.status, answered.json) == (200, {"id": customer_id, "deleted": True})
+
+
+def wait_until_erased(server: Server, url: str) -> None:
+    until(lambda: count(url, "erasures", "finished_at IS NULL") == 0)
+
+
+def events(server: Server, **wanted: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.get("/v1/events?limit=100" + "".join(f"&{k}={v}" for k, v in wanted.items()))[
+        "data"
+    ]
+    return found
+
+
+# -- what it causes and what is left ---------------------------------------------------------------------------------
+
+
+def test_deleting_forfeits_the_points_and_says_so(server: Server, receiver: RawServer) -> None:
+    server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["points.adjusted", "customer.deleted"]})
+    customer = enrol(server)
+    buy(server, customer)
+    delete(server, customer)
+    bodies = sorted((json.loads(hit.body) for hit in receiver.wait_for(2)), key=lambda body: int(body["sequence"]))
+    adjusted, deleted = bodies
+    assert [(body["type"], body["sequence"]) for body in bodies] == [("points.adjusted", 4), ("customer.deleted", 5)]
+    assert (adjusted["data"]["points"], adjusted["data"]["reason_code"]) == (-56, "customer_deleted")
+    assert adjusted["data"]["balance"] == {"before": 56, "after": 0, "pending": 0, "debt": 0}
+    assert deleted["data"].pop("deleted_at").endswith("Z")
+    assert deleted["data"] == {
+        "customer_id": customer,
+        "external_id": "shop-77",
+        "reason": "merchant_request",
+        "erased": True,
+        "points_forfeited": 56,
+        "merged_into": None,
+    }
+    schemas = {each["type"]: each["schema"] for each in server.get("/v1/event_types")["data"]}
+    for hit in receiver.wait_for(2):
+        body = json.loads(hit.body)
+        jsonschema.Draft202012Validator(schemas[body["type"]]).validate(body)
+
+
+def test_a_customer_without_points_only_says_that_it_is_deleted(server: Server) -> None:
+    customer = enrol(server)
+    delete(server, customer)
+    assert [each["type"] for each in events(server)][-1] == "customer.deleted"
+    assert "points.adjusted" not in [each["type"] for each in events(server)]
+    assert server.get(f"/v1/customers/{customer}/ledger")["data"] == []
+
+
+def test_a_deleted_customer_is_shown_as_that_and_takes_part_in_nothing(server: Server) -> None:
+    customer = enrol(server)
+    buy(server, customer)
+    delete(server, customer)
+    purchase = {"amount": 100, "currency": "EUR"}
+    assert server.get(f"/v1/customers/{customer}") == {"id": customer, "deleted": True}
+    assert server.get("/v1/customers")["data"] == []
+    assert server.get("/v1/customers?external_id=shop-77")["data"] == []
+    for method, path, body in (
+        ("PATCH", f"/v1/customers/{customer}", {"name": "X"}),
+        ("DELETE", f"/v1/customers/{customer}", None),
+        ("POST", "/v1/transactions", {**purchase, "customer_id": customer}),
+        ("POST", "/v1/transactions", {**purchase, "customer_external_id": "shop-77"}),
+    ):
+        refused = server.call(method, path, body)
+        assert (refused.status, refused.json["code"]) == (404, "customer_not_found"), (method, path)
+    again = enrol(server)
+    assert again != customer
+    assert server.get(f"/v1/customers/{again}")["external_id"] == "shop-77"
+
+
+def test_somebody_elses_customer_cannot_be_deleted(server: Server) -> None:
+    customer = enrol(server)
+    assert server.call("DELETE", f"/v1/customers/{customer}", key="lp_another_0123456789abcdef").status == 401
+    assert server.call("DELETE", "/v1/customers/cus_00000000000000000000000000").status == 404
+    assert server.call("DELETE", "/v1/customers/nonsense").status == 404
+    assert server.get(f"/v1/customers/{customer}")["name"] == NAME
+
+
+def books(url: str, customer_id: str) -> tuple[Balance, list[Any], list[Any]]:
+    with transaction(url) as connection:
+        tables = LoyaltyTables(connection)
+        [(account_id,)] = connection.execute("SELECT account_id FROM customers WHERE id = ?", (customer_id,))
+        customer = tables.get_customer(account_id, customer_id)
+        assert customer is not None
+        entries = tables.list_entries(customer_id, None, 100)[::-1]
+        return customer.balance, entries, tables.list_lots(customer_id, None, 100)
+
+
+def test_the_books_still_add_up_after_points_were_forfeited(server: Server, database_url: str) -> None:
+    customer = enrol(server)
+    for _ in range(3):
+        buy(server, customer)
+    delete(server, customer)
+    balance, entries, lots = books(database_url, customer)
+    assert discrepancies(balance, entries, lots) == []
+    assert (balance.available, balance.lifetime_earned) == (0, 168)
+    assert [lot.remaining for lot in lots] == [0, 0, 0]
+    last = entries[-1]
+    assert (last.type, last.points, last.reason_code) == ("adjust", -168, "customer_deleted")
+    assert query(database_url, "SELECT SUM(points), COUNT(*) FROM allocations WHERE entry_id = ?", last.id) == [
+        (168, 3)
+    ]
+
+
+def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
+    customer = enrol(server)
+    buy(server, customer)
+    with transaction(database_url) as connection:
+        connection.execute(
+            "UPDATE customers SET available = 0, debt = 30, ledger_sequence = 2 WHERE id = ?", (customer,)
+        )
+        connection.execute("UPDATE lots SET remaining = 0 WHERE customer_id = ?", (customer,))
+        connection.execute(
+            "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"
+            " source_id, actor, rules, occurred_at, created_at)"
+            " VALUES ('led_x', ?, 2, 'clawback', -86, -30, 0, 'refund', 'ref_x', 'api', '[]', 1, 1)",
+            (customer,),
+        )
+    delete(server, customer)
+    balance, entries, lots = books(database_url, customer)
+    written_off = next(entry for entry in entries if entry.reason_code == "customer_deleted")
+    assert (written_off.points, written_off.balance_after) == (30, 0)
+    assert (balance.available, balance.debt) == (0, 0)
+    assert sum(entry.points for entry in entries) == 0
+    assert {lot.remaining for lot in lots} == {0}
+    lot = next(lot for lot in lots if lot.entry_id == written_off.id)
+    assert lot.original == 30
+    assert query(database_url, "SELECT points FROM allocations WHERE lot_id = ?", lot.id) == [(30,)]
+    adjusted = next(each for each in events(server) if each["type"] == "points.adjusted")
+    assert adjusted["data"]["points"] == 30
+    deleted = next(each for each in events(server) if each["type"] == "customer.deleted")
+    assert deleted["data"]["points_forfeited"] == 0
+
+
+# -- what is erased --------------------------------------------------------------------------------------------------
+
+
+def test_earlier_events_become_tombstones_and_pollers_do_not_meet_them(
+    server: Server, receiver: RawServer, database_url: str
+) -> None:
+    server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"]})
+    customer = enrol(server)
+    buy(server, customer)
+    receiver.wait_for(3)
+    until(lambda: server.get("/v1/deliveries?status=pending")["data"] == [])
+    first, *_ = before = events(server)
+    delete(server, customer)
+    wait_until_erased(server, database_url)
+    assert [each["type"] for each in events(server)] == ["points.adjusted", "customer.deleted"]
+    assert [each["sequence"] for each in events(server, customer_id=customer)] == [4, 5]
+    assert [each["sequence"] for each in events(server, after=first["id"])] == [4, 5]
+    for event in before:
+        view = server.get(f"/v1/events/{event['id']}")
+        erased_at = view.pop("erased_at")
+        assert view == event | {"data": None}
+        assert erased_at.endswith("Z")
+        [delivery] = server.get(f"/v1/deliveries?event_id={event['id']}")["data"]
+        assert delivery["status"] == "succeeded"
+        [attempt] = server.get(f"/v1/deliveries/{delivery['id']}")["attempts"]
+        assert attempt["response"] == {"status": 200, "headers": [], "body_excerpt": "", "body_truncated": False}
+        assert ["X-LoyalPro-Event-Id", event["id"]] in attempt["request"]["headers"]
+
+
+def test_what_is_still_owed_of_erased_events_is_canceled_and_says_why(
+    server: Server, receiver: RawServer, database_url: str
+) -> None:
+    endpoint = server.post(
+        "/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"], "ordering": "customer", "status": "paused"}
+    )
+    customer = enrol(server)
+    buy(server, customer)
+    delete(server, customer)
+    wait_until_erased(server, database_url)
+    deliveries = server.get("/v1/deliveries")["data"]
+    assert [(each["event_type"], each["status"], each["last_outcome"]) for each in deliveries] == [
+        ("customer.deleted", "parked", None),
+        ("points.adjusted", "parked", None),
+        ("points.earned", "canceled", "erased"),
+        ("transaction.completed", "canceled", "erased"),
+        ("customer.created", "canceled", "erased"),
+    ]
+    assert query(database_url, "SELECT events, canceled FROM erasures") == [(3, 3)]
+    server.call("PATCH", f"/v1/webhook_endpoints/{endpoint['id']}", {"status": "enabled"})
+    hits = receiver.wait_for(2)
+    assert [json.loads(hit.body)["type"] for hit in hits] == ["points.adjusted", "customer.deleted"]
+
+
+def test_what_is_being_sent_is_waited_for(database_url: str, authority: Authority) -> None:
+    arrived, let_go = threading.Event(), threading.Event()
+
+    def slow(connection: Any, hit: Any) -> None:
+        arrived.set()
+        let_go.wait(30)
+        connection.sendall(answer(200, EXCERPT.encode()))
+
+    with (
+        RawServer(slow, authority.context()) as receiver,
+        Server(database_url, authority.ca_file, sweep_interval=0.1) as server,
+    ):
+        server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["customer.created"]})
+        customer = enrol(server)
+        assert arrived.wait(30)
+        delete(server, customer)
+        until(lambda: count(database_url, "erasures") == 1)
+        assert count(database_url, "events", "erased_at IS NOT NULL") == 0
+        let_go.set()
+        wait_until_erased(server, database_url)
+        [delivery] = server.get("/v1/deliveries")["data"]
+        assert delivery["status"] == "succeeded"
+        assert server.get(f"/v1/deliveries/{delivery['id']}")["attempts"][0]["response"]["body_excerpt"] == ""
+
+
+def everything(url: str) -> str:
+    """All that is in the database: every row of every table."""
+    if url.startswith("sqlite"):
+        names = query(url, "SELECT name FROM sqlite_master WHERE type = 'table'")
+        rows = [row for (name,) in names for row in query(url, f"SELECT * FROM {name}")]
+        return "\n".join(
+            value.decode("latin-1") if isinstance(value, bytes) else str(value) for row in rows for value in row
+        )
+    with psycopg.connect(url) as session:
+        names = session.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
+            " AND relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        rows = [row for (name,) in names for row in session.execute(f"SELECT * FROM {name}".encode())]
+    return "\n".join(
+        value.decode("latin-1") if isinstance(value, bytes) else str(value) for row in rows for value in row
+    )
+
+
+def found(text: str | bytes) -> list[str]:
+    if isinstance(text, str):
+        return [canary for canary in CANARIES if canary in text]
+    return [canary for canary in CANARIES if canary.encode() in text]
+
+
+@pytest.mark.parametrize("metadata_bytes", [100, 15_000])
+def test_nothing_that_was_known_of_a_customer_can_be_found_any_more(
+    database_url: str, authority: Authority, receiver: RawServer, metadata_bytes: int
+) -> None:
+    """In a database of many customers. What idempotency keys were answered goes last: a day later."""
+    with Server(database_url, authority.ca_file, sweep_interval=0.1) as server:
+        server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"]})
+        batch = [
+            server.post(
+                "/v1/customers", {"external_id": f"{n % 2}o{n}", "email": f"{n % 7}{n}@example.com", "name": "O"}
+            )
+            for n in range(150)
+        ]
+        body = {**DETAILS, "metadata": {"note": NOTE * (metadata_bytes // len(NOTE))}}
+        customer = server.post("/v1/customers", body, Idempotency_Key="once")["id"]
+        server.call("PATCH", f"/v1/customers/{customer}", {"name": f"{NAME} II"})
+        buy(server, customer)
+        receiver.wait_for(len(batch) + 4)
+        until(lambda: server.get("/v1/deliveries?status=pending")["data"] == [])
+        assert found(everything(database_url)) == list(CANARIES)
+        delete(server, customer)
+        wait_until_erased(server, database_url)
+        receiver.wait_for(len(batch) + 6)
+    sweep(database_url, SystemClock().now_ms(), "answers")
+    assert count(database_url, "idempotency_keys") == 1
+    sweep(database_url, SystemClock().now_ms() + MS_PER_DAY + 1, "answers")
+    assert found(everything(database_url)) == []
+    if database_url.startswith("sqlite"):
+        folder = Path(database_url.removeprefix("sqlite:///")).parent
+        assert found(b"".join(path.read_bytes() for path in folder.iterdir())) == []
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def sweep(url: str, now: UnixMs, *names: str) -> None:
+    async def main() -> None:
+        database = open_database(url, SystemClock())
+        await database.start()
+        store = SweepStore(database, RetrySchedule(), IdFactory(VirtualClock(now), random.Random(3)))
+        duties = {duty.name: duty for duty in store.duties(60)}
+        for name in names:
+            while await duties[name].act(now):
+                pass
+        await database.stop()
+
+    asyncio.run(main())
+
+
+def deleted_with_many_events(url: str, now: UnixMs, number: int) -> str:
+    """A customer with so many events, and what `DELETE` leaves to be done."""
+    history = History(url, now)
+    customer = history.ids.new("cus")
+    body = f'{{"api_version":"2026-11-01","data":{{"email":"{EMAIL}"}}}}'.encode()
+    history.events(history.endpoint(), number, at=now - MS_PER_DAY, customer_id=customer, body=lambda _: body)
+    with transaction(url) as connection:
+        ErasureTables(connection).begin(ACCOUNT, customer, number, now)
+    return customer
+
+
+def erased(url: str) -> int:
+    return count(url, "events", "erased_at IS NOT NULL")
+
+
+def test_many_events_are_erased_in_pieces_that_go_on_after_a_crash(database_url: str) -> None:
+    now = SystemClock().now_ms()
+    customer = deleted_with_many_events(database_url, now, 130)
+    for expected in (50, 100):
+        with transaction(database_url) as connection:  # each with a connection of its own, as after a restart
+            assert ErasureTables(connection).advance(customer, now).more
+        assert erased(database_url) == expected
+    lost = connect(database_url)
+    lost.begin()
+    ErasureTables(lost).advance(customer, now)
+    lost.rollback()  # a crash before the commit
+    lost.close()
+    assert erased(database_url) == 100
+    sweep(database_url, now, "erasures")
+    assert erased(database_url) == 130
+    assert query(database_url, "SELECT events, canceled, finished_at FROM erasures") == [(130, 0, now)]
+    assert EMAIL not in everything(database_url)
+
+
+def test_erasing_goes_on_when_the_event_it_stood_at_has_become_too_old(database_url: str) -> None:
+    now = SystemClock().now_ms()
+    customer = deleted_with_many_events(database_url, now, 120)
+    with transaction(database_url) as connection:
+        ErasureTables(connection).advance(customer, now)
+        [(cursor,)] = connection.execute("SELECT event_cursor FROM erasures")
+        connection.execute("DELETE FROM events WHERE id = ?", (cursor,))
+    sweep(database_url, now, "erasures")
+    assert erased(database_url) == count(database_url, "events") == 119
+
+
+def test_events_after_the_deletion_are_left_alone(database_url: str) -> None:
+    now = SystemClock().now_ms()
+    customer = deleted_with_many_events(database_url, now, 20)
+    query(database_url, "UPDATE erasures SET through_sequence = 18")
+    sweep(database_url, now, "erasures")
+    rows = query(database_url, "SELECT sequence FROM events WHERE customer_id = ? AND erased_at IS NULL", customer)
+    assert sorted(rows) == [(19,), (20,)]
+
+
+def test_finished_erasures_are_forgotten_after_ninety_days(database_url: str) -> None:
+    now = SystemClock().now_ms()
+    deleted_with_many_events(database_url, now - 100 * MS_PER_DAY, 1)
+    sweep(database_url, now - 91 * MS_PER_DAY, "erasures", "leftovers")
+    assert count(database_url, "erasures") == 1
+    sweep(database_url, now, "leftovers")
+    assert count(database_url, "erasures") == 0
+
+
+# -- what the database itself refuses --------------------------------------------------------------------------------
+
+
+def test_an_event_can_be_erased_once_and_changed_never(database_url: str) -> None:
+    now = SystemClock().now_ms()
+    history = History(database_url, now)
+    history.events(history.endpoint(), 1, at=now)
+    change, erase = "UPDATE events SET body = ?", "UPDATE events SET body = ?, erased_at = 1"
+    with pytest.raises(Exception, match="frozen"):
+        query(database_url, change, b"a")
+    query(database_url, erase, b"b")
+    with pytest.raises(Exception, match="frozen"):
+        query(database_url, erase, b"c")
+    with pytest.raises(Exception, match="frozen"):
+        query(database_url, "UPDATE events SET erased_at = NULL")
+    assert query(database_url, "SELECT body FROM events") == [(b"b",)]
+
+
+def test_of_a_ledger_entry_only_the_note_can_go(server: Server, database_url: str) -> None:
+    customer = enrol(server)
+    with transaction(database_url) as connection:
+        connection.execute(
+            "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"
+            " source_id, actor, rules, note, occurred_at, created_at)"
+            " VALUES ('led_x', ?, 1, 'adjust', 5, 5, 0, 'note', 'n', 'api', '[]', ?, 1, 1)",
+            (customer, NOTE),
+        )
+    for change in ("points = 6", "note = 'other'", "note = NULL, points = 6", "note = NULL, reason_code = 'x'"):
+        with pytest.raises(Exception, match="append-only"):
+            query(database_url, f"UPDATE ledger_entries SET {change}")
+    with pytest.raises(Exception, match="append-only"):
+        query(database_url, "DELETE FROM ledger_entries")
+    delete(server, customer)
+    wait_until_erased(server, database_url)
+    assert query(database_url, "SELECT note FROM ledger_entries WHERE id = 'led_x'") == [(None,)]

@@ -1,0 +1,325 @@
+"""The checker is checked: an honest run, doctored in every way that matters; each time it must be found."""
+
+import ast
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import chaos
+from chaos.checker import Kind
+from support.chaos_runs import Doctored, Lines, Run
+
+
+@pytest.fixture
+def doctored(sqlite_run: Run, tmp_path: Path) -> Doctored:
+    return Doctored(Path(shutil.copytree(sqlite_run.folder, tmp_path / "run")))
+
+
+def test_an_honest_run_has_no_findings(doctored: Doctored) -> None:
+    assert doctored.judge().findings == []
+
+
+def lost_event(run: Doctored) -> None:
+    run.sql(
+        f"DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id = '{run.event}')",
+        f"DELETE FROM deliveries WHERE event_id = '{run.event}'",
+        f"DELETE FROM events WHERE id = '{run.event}'",
+    )
+    run.change("hits", lambda lines: keep(lines, lambda line: line["event"] != run.event))
+
+
+def lost_purchase(run: Doctored) -> None:
+    run.sql("DELETE FROM transactions WHERE id = (SELECT MIN(id) FROM transactions)")
+
+
+def missing_delivery_row(run: Doctored) -> None:
+    run.sql(
+        f"DELETE FROM attempts WHERE delivery_id = '{run.delivery}'",
+        f"DELETE FROM deliveries WHERE id = '{run.delivery}'",
+        f"UPDATE events SET owed = owed - 1 WHERE id = '{run.event}'",
+    )
+    run.without_hits()
+
+
+def delivery_that_was_counted_but_not_written(run: Doctored) -> None:
+    run.sql(f"UPDATE events SET owed = owed + 1 WHERE id = '{run.event}'")
+
+
+def success_that_never_arrived(run: Doctored) -> None:
+    run.without_hits()
+
+
+def success_that_the_receiver_refused(run: Doctored) -> None:
+    run.hit(act="error")
+
+
+def success_by_another_attempt(run: Doctored) -> None:
+    run.sql(f"UPDATE attempts SET outcome = 'timeout' WHERE delivery_id = '{run.delivery}'")
+
+
+def canceled_without_cause(run: Doctored) -> None:
+    run.sql(f"UPDATE deliveries SET status = 'canceled' WHERE id = '{run.delivery}'")
+
+
+def still_pending(run: Doctored) -> None:
+    run.sql(f"UPDATE deliveries SET status = 'pending', finished_at = NULL WHERE id = '{run.delivery}'")
+
+
+def parked(run: Doctored) -> None:
+    still_pending(run)
+    run.sql(f"UPDATE endpoints SET status = 'disabled' WHERE id = '{run.endpoint}'")
+
+
+def never_acknowledged(run: Doctored) -> None:
+    run.change("producer", lambda lines: keep(lines, lambda line: line["kind"] != "ok"))
+
+
+def request_for_no_delivery(run: Doctored) -> None:
+    run.second_hit(delivery="dlv_nobody")
+
+
+def purchase_recorded_twice(run: Doctored) -> None:
+    run.sql(
+        "INSERT INTO transactions SELECT 'txn_twice', account_id, customer_id, NULL, status, currency, amount, items,"
+        " channel, location_id, employee_id, metadata, points_earned, occurred_at, created_at FROM transactions LIMIT 1"
+    )
+
+
+def event_that_nobody_caused(run: Doctored) -> None:
+    run.sql(
+        "INSERT INTO events (id, account_id, type, customer_id, sequence, created_at, owed, body)"
+        " SELECT 'evt_x', account_id, type, 'cus_x', 1, created_at, 0, CAST(replace(CAST(body AS TEXT), id, 'evt_x') AS BLOB)"
+        f" FROM events WHERE id = '{run.event}'"
+    )
+
+
+def delivery_to_one_who_did_not_ask(run: Doctored) -> None:
+    run.change("run", lambda lines: change(lines, "subscribed", endpoint=run.endpoint, types=["customer.created"]))
+
+
+def delivery_to_nobody(run: Doctored) -> None:
+    run.change("run", lambda lines: keep(lines, lambda line: line.get("endpoint") != run.endpoint))
+
+
+def purchase_that_was_to_be_refused(run: Doctored) -> None:
+    def refuse(lines: Lines) -> None:
+        for line in lines:
+            for purchase in line.get("purchases", ()):
+                purchase[3] = True
+
+    run.change("producer-0", refuse)
+
+
+def transaction_without_a_producer(run: Doctored) -> None:
+    run.change("producer-0", list.clear)
+
+
+def body_changed_on_the_way(run: Doctored) -> None:
+    run.hit(sha256="0" * 64)
+
+
+def body_changed_in_the_database(run: Doctored) -> None:
+    run.sql(f"UPDATE events SET body = CAST(CAST(body AS TEXT) || ' ' AS BLOB) WHERE id = '{run.event}'")
+
+
+def body_that_contradicts_its_row(run: Doctored) -> None:
+    run.sql(f"UPDATE events SET type = 'points.adjusted' WHERE id = '{run.event}'")
+
+
+def event_id_changed_on_the_way(run: Doctored) -> None:
+    run.hit(event="evt_other")
+
+
+def webhook_id_changed_on_the_way(run: Doctored) -> None:
+    run.hit(webhook="evt_other")
+
+
+def delivered_to_another_endpoint(run: Doctored) -> None:
+    run.hit(endpoint="we_other")
+
+
+def acknowledged_under_another_id(run: Doctored) -> None:
+    run.sql("UPDATE transactions SET id = 'txn_other' WHERE id = (SELECT MIN(id) FROM transactions)")
+
+
+def signature_wrong(run: Doctored) -> None:
+    run.hit(signed=False)
+
+
+def sent_again_after_success(run: Doctored) -> None:
+    run.second_hit(attempt="2")
+    run.sql(f"INSERT INTO attempts SELECT delivery_id, 2, {ATTEMPT_REST} WHERE delivery_id = '{run.delivery}'")
+
+
+def sent_again_without_a_record(run: Doctored) -> None:
+    run.second_hit(attempt="2")
+
+
+def interrupted_without_a_fault(run: Doctored) -> None:
+    interrupted_by_a_fault(run)
+    run.change("run", lambda lines: keep(lines, lambda line: line["kind"] not in {"fault", "mended"}))
+
+
+def interrupted_by_a_fault(run: Doctored) -> None:
+    run.second_hit(attempt="2")
+    run.sql(
+        f"INSERT INTO attempts SELECT delivery_id, 2, {ATTEMPT_REST} WHERE delivery_id = '{run.delivery}'",
+        f"UPDATE attempts SET outcome = 'interrupted' WHERE delivery_id = '{run.delivery}' AND number = 1",
+    )
+
+
+def same_attempt_twice(run: Doctored) -> None:
+    run.second_hit()
+
+
+def attempt_without_a_record(run: Doctored) -> None:
+    run.second_hit(attempt="2", act="error")
+
+
+def given_up_early(run: Doctored) -> None:
+    run.sql(f"UPDATE deliveries SET status = 'exhausted' WHERE id = '{run.delivery}'")
+
+
+def later_before_earlier(run: Doctored) -> None:
+    ordered = "SELECT id FROM endpoints WHERE ordering = 'customer'"
+    last = run.rows(f"SELECT id FROM deliveries WHERE endpoint_id IN ({ordered}) ORDER BY sequence DESC LIMIT 1")[0][0]
+    run.change("hits", lambda lines: change(lines, "hit", delivery=last, at=0))
+
+
+def gap_in_a_sequence(run: Doctored) -> None:
+    run.sql(f"UPDATE events SET sequence = 10000 WHERE customer_id = '{run.customer}' AND sequence = 3")
+
+
+def points_from_nowhere(run: Doctored) -> None:
+    run.sql(f"UPDATE customers SET available = available + 1 WHERE id = '{run.customer}'")
+
+
+def points_posted_twice(run: Doctored) -> None:
+    run.sql(
+        f"UPDATE customers SET available = available * 2 WHERE id = '{run.customer}'",
+        f"UPDATE ledger_entries SET points = points * 2 WHERE customer_id = '{run.customer}'",
+    )
+
+
+def ledger_entry_missing(run: Doctored) -> None:
+    run.sql(f"DELETE FROM ledger_entries WHERE customer_id = '{run.customer}' AND sequence = 2")
+
+
+def purchase_refused(run: Doctored) -> None:
+    def refuse(lines: Lines) -> None:
+        results = next(line["results"] for line in lines if line["kind"] == "ok")
+        results[0][1:] = [422, None]
+
+    run.change("producer-0", refuse)
+
+
+def request_refused(run: Doctored) -> None:
+    run.change("producer-0", lambda lines: lines.append({"kind": "refusal", "at": 1, "op": 1, "why": "400"}))
+
+
+def process_that_fell(run: Doctored) -> None:
+    run.change("run", lambda lines: lines.append({"kind": "fell", "at": 1, "product": "serve-1", "exit_code": 1}))
+
+
+def fault_that_did_not_fire(run: Doctored) -> None:
+    run.change("run", lambda lines: lines[0]["asked"].update(kill=2))
+
+
+ATTEMPT_REST = (
+    "started_at, outcome, detail, request_headers, response_status, response_headers, response_excerpt,"
+    " response_truncated, remote_ip, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms FROM attempts"
+)
+
+CASES: list[tuple[Callable[[Doctored], None], Kind]] = [
+    (lost_event, Kind.LOST),
+    (lost_purchase, Kind.LOST),
+    (missing_delivery_row, Kind.LOST),
+    (delivery_that_was_counted_but_not_written, Kind.LOST),
+    (success_that_never_arrived, Kind.LOST),
+    (success_that_the_receiver_refused, Kind.LOST),
+    (success_by_another_attempt, Kind.LOST),
+    (canceled_without_cause, Kind.LOST),
+    (still_pending, Kind.STUCK),
+    (parked, Kind.STUCK),
+    (never_acknowledged, Kind.STUCK),
+    (request_for_no_delivery, Kind.PHANTOM),
+    (purchase_recorded_twice, Kind.PHANTOM),
+    (event_that_nobody_caused, Kind.PHANTOM),
+    (delivery_to_one_who_did_not_ask, Kind.PHANTOM),
+    (delivery_to_nobody, Kind.PHANTOM),
+    (purchase_that_was_to_be_refused, Kind.PHANTOM),
+    (transaction_without_a_producer, Kind.PHANTOM),
+    (body_changed_on_the_way, Kind.BODY),
+    (body_changed_in_the_database, Kind.BODY),
+    (body_that_contradicts_its_row, Kind.BODY),
+    (event_id_changed_on_the_way, Kind.ID),
+    (webhook_id_changed_on_the_way, Kind.ID),
+    (delivered_to_another_endpoint, Kind.ID),
+    (acknowledged_under_another_id, Kind.ID),
+    (signature_wrong, Kind.SIGNATURE),
+    (sent_again_after_success, Kind.DUPLICATE),
+    (sent_again_without_a_record, Kind.DUPLICATE),
+    (interrupted_without_a_fault, Kind.DUPLICATE),
+    (same_attempt_twice, Kind.REPEATED),
+    (attempt_without_a_record, Kind.UNRECORDED),
+    (given_up_early, Kind.EARLY),
+    (later_before_earlier, Kind.ORDER),
+    (gap_in_a_sequence, Kind.SEQUENCE),
+    (points_from_nowhere, Kind.LEDGER),
+    (points_posted_twice, Kind.LEDGER),
+    (ledger_entry_missing, Kind.LEDGER),
+    (purchase_refused, Kind.REFUSED),
+    (request_refused, Kind.REFUSED),
+    (process_that_fell, Kind.FELL),
+    (fault_that_did_not_fire, Kind.TOO_FEW),
+]
+
+
+@pytest.mark.parametrize(("doctor", "kind"), CASES, ids=[doctor.__name__ for doctor, _ in CASES])
+def test_what_is_wrong_is_found(doctored: Doctored, doctor: Callable[[Doctored], None], kind: Kind) -> None:
+    doctor(doctored)
+    verdict = doctored.judge()
+    assert verdict.found(kind)
+    assert not verdict.passed
+
+
+def test_every_kind_of_finding_has_a_case() -> None:
+    assert {kind for _, kind in CASES} == set(Kind)
+
+
+def test_a_duplicate_is_explained_by_a_recorded_interruption_with_a_fault_nearby(doctored: Doctored) -> None:
+    before = doctored.judge().duplicates["fault: interrupted"]
+    interrupted_by_a_fault(doctored)
+    verdict = doctored.judge()
+    assert verdict.findings == []
+    assert verdict.duplicates["fault: interrupted"] == before + 1
+
+
+def test_a_duplicate_is_explained_by_a_resend_by_hand(doctored: Doctored) -> None:
+    sent_again_after_success(doctored)
+    resent = {"kind": "resent", "at": 1, "delivery": doctored.delivery}
+    doctored.change("run", lambda lines: lines.append(resent))
+    verdict = doctored.judge()
+    assert verdict.found(Kind.DUPLICATE) == 0
+    assert verdict.duplicates["resent by hand"] == 1
+
+
+def test_the_checker_shares_no_code_with_the_product() -> None:
+    for path in Path(chaos.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "loyalpro"], path
+
+
+def keep(lines: Lines, wanted: Callable[[dict[str, object]], bool]) -> None:
+    """Drop the others."""
+    lines[:] = [line for line in lines if wanted(line)]
+
+
+def change(lines: Lines, kind: str, **fields: object) -> None:
+    """Change the line of this kind that has the first of these fields already."""
+    name, value = next(iter(fields.items()))
+    next(line for line in lines if line["kind"] == kind and line[name] == value).update(fields)

@@ -1,0 +1,165 @@
+"""The commands that talk to a server, against one."""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from click.testing import Result
+from typer.testing import CliRunner
+
+from loyalpro.cli.main import app
+from support.databases import Databases
+from support.receivers import Authority, Moody, RawServer
+from support.server import API_KEY, Server
+
+Run = Callable[..., Result]
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+@pytest.fixture(autouse=True)
+def _no_log_lines() -> Iterator[None]:
+    """The server runs in this process: its log must not stand in the output of the commands."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def mood() -> Moody:
+    return Moody()
+
+
+@pytest.fixture
+def receiver(authority: Authority, mood: Moody) -> Iterator[RawServer]:
+    with RawServer(mood, authority.context()) as listening:
+        yield listening
+        mood.let_go()
+
+
+@pytest.fixture
+def server(databases: Databases, authority: Authority) -> Iterator[Server]:
+    with Server(databases.fresh("sqlite"), authority.ca_file, retry_schedule="3600,3600") as running:
+        yield running
+
+
+@pytest.fixture
+def run(server: Server) -> Run:
+    """Runs a command against the server."""
+
+    def command(*arguments: str, code: int = 0) -> Result:
+        where = {"LOYALPRO_SERVER": f"http://127.0.0.1:{server.port}", "LOYALPRO_API_KEY": API_KEY}
+        result: Any = CliRunner().invoke(app, arguments, env=where)
+        assert result.exit_code == code, (arguments, result.output, result.exception)
+        found: Result = result
+        return found
+
+    return command
+
+
+@pytest.fixture
+def endpoint(run: Run, receiver: RawServer) -> str:
+    made = run("endpoints", "add", receiver.url, "--events", "customer.created", "--description", "till").stdout
+    found = re.fullmatch(r"(we_\w+) is enabled\nsecret: whsec_\S+\n", made)
+    assert found is not None, made
+    return found[1]
+
+
+def enrol(server: Server) -> str:
+    """The delivery that this causes, once it has been tried."""
+    server.post("/v1/customers", {"name": "Ada"})
+    page = server.until("/v1/deliveries?limit=1", lambda page: page["data"] and page["data"][0]["attempt_count"])
+    return str(page["data"][0]["id"])
+
+
+def test_events_are_listed_and_sent_again(server: Server, run: Run, endpoint: str, receiver: RawServer) -> None:
+    enrol(server)
+    server.post("/v1/customers", {"name": "Grace"})
+    ids = [json.loads(line)["id"] for line in run("events", "list", "--json").stdout.splitlines()]
+    assert len(ids) == 2
+    assert ids[1] in run("events", "list", "--after", ids[0], "--type", "customer.created").stdout
+    assert ids[0] not in run("events", "list", "--after", ids[0]).stdout
+    assert len(run("events", "list", "-n", "1", "--json").stdout.splitlines()) == 1
+    receiver.wait_for(2)
+    server.until("/v1/deliveries", lambda page: all(each["status"] == "succeeded" for each in page["data"]))
+    assert endpoint in run("events", "resend", ids[0]).stdout
+    [sent] = run("events", "resend", ids[1], "--endpoint", endpoint, "--json").stdout.splitlines()
+    assert json.loads(sent)["event_id"] == ids[1]
+    receiver.wait_for(4)
+    run("endpoints", "pause", endpoint)
+    assert "No enabled endpoint" in run("events", "resend", ids[0]).stdout
+
+
+def test_deliveries_are_shown_retried_and_canceled(server: Server, run: Run, endpoint: str, mood: Moody) -> None:
+    mood.status = 500
+    delivery = enrol(server)
+    shown = run("deliveries", "show", delivery).stdout
+    assert "attempt 1 at" in shown
+    assert "http_5xx (HTTP 500)" in shown
+    assert json.loads(run("deliveries", "show", delivery, "--json").stdout)["endpoint_id"] == endpoint
+    assert run("deliveries", "retry", delivery).stdout == f"{delivery} is pending\n"
+    server.until(f"/v1/deliveries/{delivery}", lambda each: each["attempt_count"] == 2)
+    assert run("deliveries", "cancel", delivery).stdout == f"{delivery} is canceled\n"
+    for arguments in (("--no-follow",), ("--status", "canceled", "--no-follow"), ("--json", "--no-follow")):
+        [line] = run("deliveries", "tail", *arguments).stdout.splitlines()
+        assert delivery in line
+    assert run("deliveries", "tail", "--status", "succeeded", "--no-follow").stdout == ""
+
+
+def test_endpoints_are_paused_enabled_listed_and_tested(
+    server: Server, run: Run, endpoint: str, receiver: RawServer, mood: Moody
+) -> None:
+    assert run("endpoints", "pause", endpoint).stdout == f"{endpoint} is paused\n"
+    assert "parked" in run("endpoints", "test", endpoint, code=1).stdout
+    assert run("endpoints", "enable", endpoint).stdout == f"{endpoint} is enabled\n"
+    receiver.wait_for(1)
+    assert ": succeeded." in run("endpoints", "test", endpoint, "--type", "points.earned").stdout
+    assert receiver.wait_for(2)[1].headers["X-LoyalPro-Event-Type"] == "points.earned"
+    mood.status = 404
+    assert ": http_4xx." in run("endpoints", "test", endpoint, code=1).stdout
+    listed = run("endpoints", "list").stdout
+    assert endpoint in listed
+    assert receiver.url in listed
+    assert json.loads(run("endpoints", "list", "--json").stdout)["description"] == "till"
+
+
+def test_secrets_are_rotated(run: Run, endpoint: str) -> None:
+    started = run("endpoints", "rotate-secret", endpoint).stdout
+    assert "stays on the one before" in started
+    promoted = run("endpoints", "rotate-secret", endpoint, "--promote").stdout
+    assert promoted.splitlines()[:2] == started.splitlines()[:2]
+    assert "stays" not in promoted
+    assert "is revoked" in run("endpoints", "rotate-secret", endpoint, "--overlap", "0").stdout
+
+
+def test_a_replay_is_followed_until_it_is_done(server: Server, run: Run, endpoint: str, receiver: RawServer) -> None:
+    enrol(server)
+    done = run("endpoints", "replay", endpoint, "--since", LONG_AGO, "--status", "succeeded,missing").stdout
+    assert done.endswith("is done: 1 events examined, 1 deliveries made due\n")
+    receiver.wait_for(2)
+    started = run("endpoints", "replay", endpoint, "--since", LONG_AGO, "--types", "points.earned", "--no-wait").stdout
+    assert started.startswith("rpl_")
+
+
+def test_what_the_server_refuses_ends_the_command_with_its_words(run: Run, server: Server) -> None:
+    assert "There is no delivery" in run("deliveries", "show", "dlv_" + "0" * 36, code=1).stderr
+    assert "is not an event type" in run("endpoints", "add", "https://localhost:1/", "--events", "x", code=1).stderr
+    here = f"http://127.0.0.1:{server.port}"
+    for arguments, expected in (
+        (("--api-key", "lp_wrong_wrong_wrong", "--server", here), "unknown or revoked"),
+        (("--api-key", "", "--server", here), "LOYALPRO_API_KEY"),
+        (("--api-key", API_KEY, "--server", "http://127.0.0.1:1"), "does not answer"),
+        (("--api-key", API_KEY, "--server", "localhost"), "is not an address"),
+    ):
+        assert expected in run("events", "list", *arguments, code=1).stderr
+
+
+@pytest.mark.parametrize("noun", ["events", "deliveries", "endpoints"])
+def test_every_command_explains_itself_with_an_example(run: Run, noun: str) -> None:
+    listed = re.findall(r"^│ ([a-z-]+) ", run(noun, "--help").stdout.partition("Commands")[2], re.MULTILINE)
+    assert len(listed) >= 2
+    for command in listed:
+        assert f"loyalpro {noun} {command}" in run(noun, command, "--help").stdout

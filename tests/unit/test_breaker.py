@@ -1,0 +1,151 @@
+"""The breaker as a function of what happens: simulated over days, with every pace and mixture of answers."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loyalpro.delivery.breaker import (
+    DISABLE_AFTER_DAYS,
+    FIRST_PROBE_S,
+    HEALTHY,
+    LONGEST_HOLD_S,
+    LONGEST_PROBE_S,
+    OPEN_AFTER,
+    RAMP_S,
+    WARN_AFTER_DAYS,
+    Health,
+    HealthState,
+    Verdict,
+    after_failures,
+    after_success,
+)
+from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S
+
+NOW = 1_763_980_200_000
+HOUR_MS = 3_600_000
+
+
+def fail(
+    health: Health,
+    now: int = NOW,
+    *,
+    count: int = 1,
+    probed: bool = False,
+    hold_ms: int | None = None,
+    longest_probe_s: float = LONGEST_PROBE_S,
+) -> Verdict:
+    return after_failures(health, now, count=count, probed=probed, hold_ms=hold_ms, longest_probe_s=longest_probe_s)
+
+
+def opened(now: int = NOW) -> Health:
+    health = fail(HEALTHY, now, count=OPEN_AFTER).health
+    assert health.is_open
+    return health
+
+
+def probes_until(end: int, longest_probe_s: float) -> list[int]:
+    """When an endpoint that never answers is probed, each probe at the first moment that it may be."""
+    health, times = opened(), list[int]()
+    while health.probe_at is not None and health.probe_at <= end:
+        times.append(health.probe_at)
+        health = fail(health, health.probe_at, probed=True, longest_probe_s=longest_probe_s).health
+    return times
+
+
+def test_it_opens_at_the_fifth_failure_in_a_row_and_not_before() -> None:
+    health = HEALTHY
+    for number in range(1, OPEN_AFTER + 1):
+        health = fail(health, NOW + number).health
+        assert health.is_open == (number == OPEN_AFTER)
+        assert health.failing_since == NOW + 1
+    assert health.probe_at == NOW + OPEN_AFTER + round(FIRST_PROBE_S * MS_PER_S)
+
+
+@given(st.integers(0, 6 * MS_PER_DAY // MS_PER_S), st.floats(0, 20_000))
+def test_an_endpoint_that_only_fails_gets_few_attempts_however_much_it_is_owed(for_s: int, longest_s: float) -> None:
+    times = probes_until(NOW + min(for_s, 4 * 24 * 3600) * MS_PER_S, max(longest_s, 1.0))
+    longest_ms = min(max(longest_s, 1.0), LONGEST_PROBE_S) * MS_PER_S
+    doublings = 13
+    assert len(times) <= doublings + for_s * MS_PER_S / longest_ms
+
+
+@given(st.floats(0.05, 20_000))
+def test_probes_come_later_and_later_but_never_further_apart_than_the_longest_wait(longest_s: float) -> None:
+    times = probes_until(NOW + HOUR_MS, longest_s)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert all(gap <= min(longest_s, LONGEST_PROBE_S) * MS_PER_S + 1 for gap in gaps)
+    assert gaps == sorted(gaps)
+    assert times
+
+
+def test_what_fails_while_it_is_open_without_being_the_probe_does_not_put_the_probe_off() -> None:
+    health = opened()
+    straggler = fail(health, NOW + 50, count=3).health
+    assert (straggler.probe_at, straggler.probes) == (health.probe_at, health.probes)
+    assert straggler.failures == OPEN_AFTER + 3
+
+
+@given(hold_ms=st.integers(0, 10**10), probed=st.booleans(), count=st.integers(1, 50))
+def test_an_endpoint_that_asks_to_be_left_alone_is_for_an_hour_at_most(
+    *, hold_ms: int, probed: bool, count: int
+) -> None:
+    for before in (HEALTHY, opened()):
+        health = fail(before, count=count, probed=probed, hold_ms=hold_ms).health
+        assert health.probe_at is not None
+        assert health.probe_at >= NOW + min(hold_ms, LONGEST_HOLD_S * MS_PER_S)
+        assert health.probe_at <= NOW + max(LONGEST_HOLD_S, LONGEST_PROBE_S) * MS_PER_S
+
+
+@given(st.lists(st.integers(1, 12 * HOUR_MS), min_size=60, max_size=200))
+def test_its_owner_is_warned_after_one_and_three_days_once_each_and_it_is_disabled_after_five(gaps: list[int]) -> None:
+    health, now, warned = HEALTHY, NOW, list[int]()
+    for gap in gaps:
+        verdict = fail(health, now, probed=health.is_open)
+        days = (now - NOW) / MS_PER_DAY
+        if verdict.warn_days is not None:
+            warned.append(verdict.warn_days)
+            assert days >= verdict.warn_days
+        assert warned == [each for each in WARN_AFTER_DAYS if each <= days]
+        assert verdict.disable == (days >= DISABLE_AFTER_DAYS)
+        if verdict.disable:
+            assert verdict.health == HEALTHY
+            return
+        health, now = verdict.health, now + gap
+
+
+def test_two_failures_five_days_apart_disable_nothing() -> None:
+    first = fail(HEALTHY).health
+    verdict = fail(first, NOW + 6 * MS_PER_DAY)
+    assert not verdict.disable
+
+
+@given(failures=st.integers(0, 100), later=st.integers(0, 5 * MS_PER_DAY), held=st.booleans())
+def test_a_success_forgets_every_failure(*, failures: int, later: int, held: bool) -> None:
+    health = HEALTHY
+    for number in range(failures):
+        health = fail(health, NOW + number, hold_ms=5 if held else None).health
+    well = after_success(health, NOW + later)
+    assert well == Health(recovered_at=NOW + later if health.is_open else None)
+    again = fail(well, NOW + later + 1).health
+    assert (again.failures, again.failing_since, again.warned_days) == (1, NOW + later + 1, 0)
+
+
+def test_a_recovery_is_over_after_its_ramp_and_a_success_in_it_does_not_begin_it_anew() -> None:
+    back = after_success(opened(), NOW)
+    assert after_success(back, NOW + 5_000) == back
+    rates = [back.allowed_per_s(NOW + second * MS_PER_S) for second in range(round(RAMP_S))]
+    known = [each for each in rates if each is not None]
+    assert known == rates == sorted(known)
+    assert back.allowed_per_s(NOW + round(RAMP_S * MS_PER_S)) is None
+    assert back.allowed_per_s(NOW - HOUR_MS) == rates[0], "a clock that is set back does not stop the recovery"
+
+
+def test_its_state_in_one_word() -> None:
+    back = after_success(opened(), NOW)
+    assert HEALTHY.state(NOW) is HealthState.HEALTHY
+    assert fail(HEALTHY).health.state(NOW) is HealthState.FAILING
+    assert opened().state(NOW) is HealthState.OPEN
+    assert back.state(NOW) is HealthState.RECOVERING
+    assert fail(back).health.state(NOW) is HealthState.FAILING
+    assert back.state(NOW + round(RAMP_S * MS_PER_S)) is HealthState.HEALTHY

@@ -1,0 +1,47 @@
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from loyalpro.delivery.breaker import HEALTHY
+from loyalpro.delivery.ports import Claimed, Settled, Settlement, Target, WorkerId
+from loyalpro.delivery.settler import Settler
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.kernel.clock import UnixMs, VirtualClock
+
+TARGET = Target("we_1", "acct_1", "https://example.com/hook", (), ("whsec_x",), 0, None, ordered=False, health=HEALTHY)
+
+
+def settlement(name: str) -> Settlement:
+    claimed = Claimed(name, "evt_1", "points.earned", b"{}", 1, 1, 0, None, None, probe=False, target=TARGET)
+    return Settlement(claimed, DeliveryStatus.SUCCEEDED, 0, None)
+
+
+class PickyStore:
+    """Breaks on one delivery, as a mistake of ours would."""
+
+    async def settle(
+        self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
+    ) -> Settled:
+        names = [each.claimed.delivery_id for each in settlements]
+        if "dlv_bad" in names:
+            raise ValueError("a mistake")
+        return Settled(frozenset(names), {}, ())
+
+
+def test_one_settlement_that_breaks_the_write_takes_no_other_with_it() -> None:
+    async def main() -> list[bool]:
+        store: Any = PickyStore()
+        settler = Settler(store, VirtualClock(), lambda _: None, longest_probe_s=1.0)
+        running = asyncio.create_task(settler.run())
+        names = ["dlv_1", "dlv_bad", "dlv_2"]
+        first = await asyncio.gather(*(settler.settle("wrk_1", settlement(name)) for name in names))
+        later = await settler.settle("wrk_1", settlement("dlv_3"))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return [*first, later]
+
+    with capture_logs() as logs:
+        assert asyncio.run(main()) == [True, False, True, True]
+    assert [each["event"] for each in logs] == ["settle_broke", "settle_broke"]
