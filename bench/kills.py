@@ -13,7 +13,7 @@ from bench.stage import Stage
 from support.history import query
 
 _PER_S = 100
-_ANSWER_AFTER_S = 0.3
+_ANSWER_AFTER_S = 0.5
 _HELD = """
 SELECT d.event_id, l.attempt FROM leases l
 JOIN workers w ON w.id = l.worker JOIN deliveries d ON d.id = l.delivery_id AND d.status = 'pending' WHERE w.pid = ?

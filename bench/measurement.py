@@ -30,6 +30,7 @@ class Scale:
 
     rounds: int = 3
     purchases: int = 3_000
+    buyers: int = 1_000
     backlog: int = 10_000
     latency_s: float = 6
     endpoints: int = 1_000
@@ -58,23 +59,24 @@ class Scale:
 QUICK = Scale(
     rounds=1,
     purchases=1_000,
+    buyers=50,
     backlog=2_000,
-    latency_s=2,
+    latency_s=1,
     endpoints=100,
     before_s=2,
     hanging_s=3,
-    hot_backlog=5_000,
-    hot_s=2,
+    hot_backlog=2_500,
+    hot_s=1,
     pending_postgres=50_000,
     pending_sqlite=50_000,
     attempts=20_000,
     claims=40,
     growth_rounds=1,
-    growth_backlog=2_000,
+    growth_backlog=1_500,
     kills=1,
     kill_every_s=3,
-    outage_backlog=400,
-    memory_s=6,
+    outage_backlog=200,
+    memory_s=4,
     memory_per_s=500,
 )
 FULL = replace(Scale(), pending_sqlite=10_000_000, attempts=10_000_000)

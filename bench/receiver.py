@@ -85,6 +85,7 @@ async def _serve(chain: str, key: str, ports: int, state: _State, pipe: multipro
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)  # whoever hangs up in the middle of it was killed
     servers = [
         await loop.create_server(lambda: _Connection(state, loop), "127.0.0.1", 0, ssl=context, backlog=1_024)
         for _ in range(ports)

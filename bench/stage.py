@@ -1,6 +1,7 @@
 """What one measurement needs: databases, servers, receivers. All of it ends with the measurement, however that ends."""
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ class Machine:
     def __init__(self) -> None:
         self._ends = ExitStack()
         self.folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="loyalpro-bench-")))
+        os.environ["PYTHONPYCACHEPREFIX"] = str(self.folder / "compiled")  # only the first start has to compile
         self.certificates = issue(self.folder, SystemClock())
         self.numbers = itertools.count(1)
         self._cluster: Cluster | None = None
