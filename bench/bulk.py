@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from loyalpro.storage.connection import DriverConnection
 from support.history import connect
 
+ATTEMPTS_EACH = 4
 _COLUMNS = "id, account_id, endpoint_id, event_id, event_type, status, due_at, created_at"
 _OWED = f"""
 INSERT INTO {{table}} ({_COLUMNS})
@@ -20,15 +21,16 @@ FROM events e CROSS JOIN endpoints p
 _DONE = f"""
 INSERT INTO deliveries ({_COLUMNS}, attempts, first_attempt_at, finished_at, outcome)
 SELECT 'dlv_' || substr(e.id, 5) || substr(p.id, length(p.id) - 9), e.account_id, p.id, e.id, e.type, 'succeeded',
-    e.created_at, e.created_at, 1, e.created_at, e.created_at, 'succeeded'
+    e.created_at, e.created_at, {ATTEMPTS_EACH}, e.created_at, e.created_at, 'succeeded'
 FROM events e CROSS JOIN endpoints p
 """
-_ATTEMPTED = """
+_ATTEMPTED = f"""
 INSERT INTO attempts (delivery_id, number, started_at, outcome, detail, request_headers, response_status,
     response_headers, response_excerpt, response_truncated, total_ms)
-SELECT id, 1, created_at, 'succeeded', '', '[["content-type","application/json"],["webhook-id","evt"]]', 200,
+SELECT d.id, n.number, d.created_at, 'succeeded', '', '[["content-type","application/json"],["webhook-id","evt"]]', 200,
     '[["content-type","application/json"]]', NULL, 0, 1.5
-FROM deliveries WHERE status = 'succeeded'
+FROM deliveries d CROSS JOIN (SELECT column1 AS number FROM (VALUES {", ".join(f"({n})" for n in range(1, ATTEMPTS_EACH + 1))}) v) n WHERE d.status = 'succeeded'
+ORDER BY d.id, n.number
 """
 _INHERITED = "SELECT relname FROM pg_class WHERE relispartition"
 
@@ -42,7 +44,7 @@ def owe_everything(url: str) -> None:
 
 
 def deliver_everything(url: str) -> None:
-    """Every event to every endpoint, delivered at the first attempt."""
+    """Every event to every endpoint, delivered at the last of a few attempts."""
     connection = _connect(url)
     connection.begin()
     connection.execute(_DONE)
