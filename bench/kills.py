@@ -14,7 +14,7 @@ from support.history import query
 
 _PER_S = 100
 _ANSWER_AFTER_S = 0.5
-_FIRST_AFTER_S = 3.0
+_FIRST_AFTER_S = 5.0
 _HELD = """
 SELECT d.event_id, l.attempt FROM leases l
 JOIN workers w ON w.id = l.worker JOIN deliveries d ON d.id = l.delivery_id AND d.status = 'pending' WHERE w.pid = ?

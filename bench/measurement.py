@@ -29,8 +29,8 @@ class Scale:
     """How much of everything. The defaults give the numbers of the goals in a few minutes."""
 
     rounds: int = 3
-    purchases: int = 3_000
-    buyers: int = 1_000
+    purchases: int = 2_500
+    buyers: int = 300
     backlog: int = 10_000
     latency_s: float = 6
     endpoints: int = 1_000
@@ -43,11 +43,11 @@ class Scale:
     attempts: int = 1_000_000
     claims: int = 200
     growth_rounds: int = 2
-    growth_backlog: int = 8_000
+    growth_backlog: int = 6_000
     kills: int = 5
     kill_every_s: float = 10
     outage_backlog: int = 4_000
-    memory_s: float = 20
+    memory_s: float = 15
     memory_per_s: int = 1_000
 
     @property
