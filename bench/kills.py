@@ -139,6 +139,7 @@ def _span(waits_s: list[float]) -> str:
 def _intro(scale: Scale) -> str:
     return f"""A server and two workers share {_PER_S} events/s to a receiver that answers after {_ANSWER_AFTER_S} s. Every {scale.kill_every_s:g} s one worker
 is killed with SIGKILL and replaced. The wait runs from the kill to the first request for the delivery with a later number.
+`make chaos` breaks more than that, and accounts for every webhook: CHAOS.md.
 
 | kill | under way at the killed worker | first request from elsewhere after, s | never sent again |
 |---|---|---|---|

@@ -31,13 +31,13 @@ class Scale:
     rounds: int = 3
     purchases: int = 2_500
     buyers: int = 300
-    backlog: int = 10_000
-    latency_s: float = 6
+    backlog: int = 8_000
+    latency_s: float = 5
     endpoints: int = 1_000
-    before_s: float = 6
+    before_s: float = 5
     hanging_s: float = 32
     hot_backlog: int = 50_000
-    hot_s: float = 5
+    hot_s: float = 4
     pending_postgres: int = 10_000_000
     pending_sqlite: int = 1_000_000
     attempts: int = 1_000_000

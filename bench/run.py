@@ -55,7 +55,7 @@ def main() -> int:
     outcomes = _measure(chosen, options.stores.split(","), scale)
     text = page(outcomes, f"make bench{_arguments()}", small=scale.small)
     Console().print(Markdown(text))
-    output = options.output or (_RESULTS if chosen == _MEASUREMENTS else None)
+    output = options.output or (_RESULTS if chosen == _MEASUREMENTS and not options.quick else None)
     if output:
         output.write_text(text)
     return int(any(each.finding is None for each in outcomes))
@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", help=f"some of: {names}")
     parser.add_argument("--stores", default=",".join(_STORES), help="which databases (default: both)")
-    parser.add_argument("--quick", action="store_true", help="everything small: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="everything small, to see that it works; writes no page")
     parser.add_argument("--full", action="store_true", help="10 million rows on SQLite too, and old attempts")
     parser.add_argument("--memory-minutes", type=float, help="how long memory is watched")
     parser.add_argument("--output", type=Path, help="the page (default: bench/RESULTS.md when everything is measured)")
@@ -119,8 +119,12 @@ def _outcome(measurement: Measurement, stage: Stage, scale: Scale) -> Outcome:
         return Outcome(measurement, time.monotonic() - began_s, None, "interrupted")
     except Exception as error:  # noqa: BLE001 - it is written into the results
         Console(stderr=True).print_exception()
-        return Outcome(measurement, time.monotonic() - began_s, None, f"{type(error).__name__}: {error}")
+        return Outcome(measurement, time.monotonic() - began_s, None, f"{type(error).__name__}: {_first_line(error)}")
     return Outcome(measurement, time.monotonic() - began_s, finding)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0].replace("|", "/")
 
 
 def _line(outcome: Outcome) -> str:
