@@ -1,6 +1,6 @@
 """What new deliveries cost with millions of old ones and their attempts behind them."""
 
-from bench.bulk import deliver_everything
+from bench.bulk import ATTEMPTS_EACH, deliver_everything
 from bench.claims import ROOM, Claims, Compared, compared
 from bench.measurement import Finding, Goal, Scale
 from bench.stage import Stage
@@ -23,7 +23,7 @@ def attempts_behind(stage: Stage, scale: Scale) -> Finding:
 
 
 _INTRO = f"""A claim of {ROOM} and the settlement of all of them, in a transaction that is undone: medians. Behind them lie the events,
-deliveries and attempts of five days ago.
+deliveries and attempts of five days ago, {ATTEMPTS_EACH} attempts for each delivery.
 
 | store | many | few, ms | many, ms | ratio |
 |---|---|---|---|---|
@@ -31,7 +31,7 @@ deliveries and attempts of five days ago.
 
 
 def _measure(stage: Stage, store: str, scale: Scale) -> Compared:
-    few = _with_past(stage, store, _LANES)
+    few = _with_past(stage, store, ATTEMPTS_EACH * _LANES)
     stage.say(f"{store}: writing {scale.attempts:,} attempts")
     many = _with_past(stage, store, scale.attempts)
     stage.say(f"{store}: claiming and settling")
@@ -50,7 +50,7 @@ def _with_past(stage: Stage, store: str, attempts: int) -> Claims:
     """So many that were made five days ago; 64 that each endpoint is owed now."""
     url = stage.database(store)
     with stage.past(url, VirtualClock(SystemClock().now_ms() - 5 * MS_PER_DAY)) as past:
-        past.events(past.account_id, attempts // _LANES)
+        past.events(past.account_id, attempts // (ATTEMPTS_EACH * _LANES))
         endpoints = past.endpoints(past.account_id, ["https://localhost:9/"] * _LANES)
         deliver_everything(url)
     with stage.past(url) as past:

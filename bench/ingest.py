@@ -15,7 +15,6 @@ from bench.server import API_KEY, Server
 from bench.stage import Stage
 
 CLIENTS = 8
-_CUSTOMERS = 1_000
 
 
 def ingest(stage: Stage, scale: Scale) -> Finding:
@@ -24,8 +23,8 @@ def ingest(stage: Stage, scale: Scale) -> Finding:
     for store in stage.stores:
         stage.say(f"{store}: ingest alone")
         server = stage.serve(stage.database(store))
-        bench = IngestBench(server)
-        for _ in range(scale.rounds):
+        bench = IngestBench(server, scale.buyers)
+        for _ in range(max(1, scale.rounds - 1)):
             bench.round(scale.purchases)
         server.kill()
         tables.append(f"| {store} | measured |\n|---|---|\n{rows(bench.rounds)}")
@@ -51,13 +50,13 @@ class IngestRounds:
 class IngestBench:
     """A server with one endpoint that is owed everything but paused, and customers who buy in turn."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, buyers: int) -> None:
         self._server = server
         client = server.client()
         client.call(
             "POST", "/v1/webhook_endpoints", {"url": "https://localhost:9/", "events": ["*"], "status": "paused"}
         )
-        self._buyers = customers(client, _CUSTOMERS)
+        self._buyers = customers(client, buyers)
         self._numbers = iter(range(10**9))
         self.rounds = IngestRounds()
 
@@ -74,7 +73,7 @@ class IngestBench:
 
     def _purchase(self, number: int) -> dict[str, object]:
         return {
-            "customer_id": self._buyers[number % _CUSTOMERS],
+            "customer_id": self._buyers[number % len(self._buyers)],
             "external_id": f"receipt-{number}",
             "amount": 5_600,
             "currency": "EUR",

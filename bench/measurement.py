@@ -29,24 +29,25 @@ class Scale:
     """How much of everything. The defaults give the numbers of the goals in a few minutes."""
 
     rounds: int = 3
-    purchases: int = 5_000
-    backlog: int = 15_000
-    latency_s: float = 12
+    purchases: int = 2_500
+    buyers: int = 300
+    backlog: int = 8_000
+    latency_s: float = 5
     endpoints: int = 1_000
-    before_s: float = 8
-    hanging_s: float = 33
+    before_s: float = 5
+    hanging_s: float = 32
     hot_backlog: int = 50_000
-    hot_s: float = 8
+    hot_s: float = 4
     pending_postgres: int = 10_000_000
     pending_sqlite: int = 1_000_000
     attempts: int = 1_000_000
     claims: int = 200
     growth_rounds: int = 2
-    growth_backlog: int = 12_000
+    growth_backlog: int = 6_000
     kills: int = 5
     kill_every_s: float = 10
     outage_backlog: int = 4_000
-    memory_s: float = 45
+    memory_s: float = 15
     memory_per_s: int = 1_000
 
     @property
@@ -57,24 +58,25 @@ class Scale:
 
 QUICK = Scale(
     rounds=1,
-    purchases=1_000,
-    backlog=2_000,
-    latency_s=2,
-    endpoints=100,
-    before_s=2,
-    hanging_s=3,
-    hot_backlog=5_000,
-    hot_s=2,
-    pending_postgres=50_000,
-    pending_sqlite=50_000,
-    attempts=20_000,
-    claims=40,
+    purchases=500,
+    buyers=50,
+    backlog=1_000,
+    latency_s=1,
+    endpoints=60,
+    before_s=1,
+    hanging_s=2,
+    hot_backlog=2_500,
+    hot_s=1,
+    pending_postgres=20_000,
+    pending_sqlite=20_000,
+    attempts=10_000,
+    claims=20,
     growth_rounds=1,
-    growth_backlog=2_000,
+    growth_backlog=1_000,
     kills=1,
-    kill_every_s=3,
-    outage_backlog=400,
-    memory_s=6,
+    kill_every_s=2,
+    outage_backlog=200,
+    memory_s=3,
     memory_per_s=500,
 )
 FULL = replace(Scale(), pending_sqlite=10_000_000, attempts=10_000_000)

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import multiprocessing.connection
 import ssl
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -27,7 +28,7 @@ class Hit(NamedTuple):
 
 @dataclass
 class _State:
-    answer_after_s: float
+    answer_after_s: float | None
     remembers: bool
     refuses: bool = False
     count: int = 0
@@ -67,7 +68,7 @@ class _Connection(asyncio.Protocol):
             state.hits.append(Hit(event_id, _number(head, b"x-loyalpro-attempt:"), time.time() * 1_000))
         if state.answer_after_s:
             self._loop.call_later(state.answer_after_s, self._transport.write, _ACCEPT)
-        else:
+        elif state.answer_after_s is not None:
             self._transport.write(_ACCEPT)
 
 
@@ -80,12 +81,16 @@ def _number(head: bytes, name: bytes) -> int:
     return int(head[at + len(name) : end if end >= 0 else None])
 
 
-async def _serve(chain: str, key: str, state: _State, pipe: multiprocessing.connection.Connection) -> None:
+async def _serve(chain: str, key: str, ports: int, state: _State, pipe: multiprocessing.connection.Connection) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(state, loop), "127.0.0.1", 0, ssl=context, backlog=1_024)
-    pipe.send(server.sockets[0].getsockname()[1])
+    loop.set_exception_handler(lambda _loop, _context: None)  # whoever hangs up in the middle of it was killed
+    servers = [
+        await loop.create_server(lambda: _Connection(state, loop), "127.0.0.1", 0, ssl=context, backlog=1_024)
+        for _ in range(ports)
+    ]
+    pipe.send([each.sockets[0].getsockname()[1] for each in servers])
     stopped = asyncio.Event()
 
     def answer() -> None:
@@ -108,20 +113,28 @@ async def _serve(chain: str, key: str, state: _State, pipe: multiprocessing.conn
     await stopped.wait()
 
 
-def _main(chain: str, key: str, state: _State, pipe: multiprocessing.connection.Connection) -> None:
-    uvloop.run(_serve(chain, key, state, pipe))
+def _main(chain: str, key: str, ports: int, state: _State, pipe: multiprocessing.connection.Connection) -> None:
+    uvloop.run(_serve(chain, key, ports, state, pipe))
 
 
 class Receiver:
-    """The handle that a benchmark holds."""
+    """The handle that a benchmark holds. `answer_after_s`: None is never. Each of its ports is a host of its own."""
 
-    def __init__(self, chain: str, key: str, *, answer_after_s: float = 0, remembers: bool = True) -> None:
+    def __init__(
+        self, chain: str, key: str, *, answer_after_s: float | None = 0, remembers: bool = True, ports: int = 1
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
+        self._asking = threading.Lock()
         state = _State(answer_after_s, remembers)
-        self._process = context.Process(target=_main, args=(chain, key, state, theirs), daemon=True)
+        self._process = context.Process(target=_main, args=(chain, key, ports, state, theirs), daemon=True)
         self._process.start()
-        self.url = f"https://localhost:{self._pipe.recv()}/hook"
+        self.urls = [f"https://localhost:{port}/hook" for port in self._pipe.recv()]
+
+    @property
+    def url(self) -> str:
+        """Its first address."""
+        return self.urls[0]
 
     @property
     def pid(self) -> int:
@@ -155,5 +168,6 @@ class Receiver:
         self._process.join(10)
 
     def _ask(self, question: str) -> Any:
-        self._pipe.send(question)
-        return self._pipe.recv()
+        with self._asking:
+            self._pipe.send(question)
+            return self._pipe.recv()

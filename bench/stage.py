@@ -1,6 +1,7 @@
 """What one measurement needs: databases, servers, receivers. All of it ends with the measurement, however that ends."""
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ class Machine:
     def __init__(self) -> None:
         self._ends = ExitStack()
         self.folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="loyalpro-bench-")))
+        os.environ["PYTHONPYCACHEPREFIX"] = str(self.folder / "compiled")  # only the first start has to compile
         self.certificates = issue(self.folder, SystemClock())
         self.numbers = itertools.count(1)
         self._cluster: Cluster | None = None
@@ -70,11 +72,15 @@ class Stage:
         """Opens a database before any server does."""
         return Past(url, self._folder, clock)
 
-    def receiver(self, *, answer_after_s: float = 0, remembers: bool = True) -> Receiver:
-        """A receiver that answers."""
+    def receiver(self, *, answer_after_s: float | None = 0, remembers: bool = True, ports: int = 1) -> Receiver:
+        """A receiver."""
         files = self._machine.certificates
         receiver = Receiver(
-            str(files.chain_file), str(files.key_file), answer_after_s=answer_after_s, remembers=remembers
+            str(files.chain_file),
+            str(files.key_file),
+            answer_after_s=answer_after_s,
+            remembers=remembers,
+            ports=ports,
         )
         self._ends.callback(receiver.stop)
         return receiver
