@@ -20,6 +20,22 @@ _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?")
 _ONE_ROW = re.compile(r" VALUES (\([^()]*\))$")
 _PIECES = (64, 8, 1)
 """Few sizes, so that each statement is prepared once; in large pieces, because each costs as much as a row or more."""
+_BY_INDEX = " ".join(
+    f"-c {setting}=off"
+    for setting in (
+        *(
+            "enable_seqscan",
+            "enable_bitmapscan",
+            "enable_sort",
+            "enable_hashjoin",
+            "enable_mergejoin",
+            "enable_material",
+        ),
+        "jit",  # or the penalties of the others make every statement look worth compiling
+    )
+)
+"""Every statement of ours is written for an index, in whose order it stops early. What the planner believes of tables
+that fill and empty within a second is always old, and one backlog read and sorted for each claim is all that it takes."""
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
 
 
@@ -41,7 +57,7 @@ class PostgresConnection:
                 keepalives_interval=3,
                 keepalives_count=3,
                 tcp_user_timeout=20_000,
-                options=f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
+                options=f"{_BY_INDEX} -c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
                 + (" -c default_transaction_read_only=on" if read_only else ""),
             )
         except psycopg.OperationalError as error:

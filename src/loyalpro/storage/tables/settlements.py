@@ -11,18 +11,40 @@ from loyalpro.storage.connection import Connection, marks, padded
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
 
-_GIVE_UP = (
-    "DELETE FROM leases WHERE worker = ? AND (delivery_id, attempt) IN (VALUES {rows}) RETURNING delivery_id, attempt"
-)
+# The ids are named once more, by themselves: so there is but one way for the planners to find the rows, by their keys.
+# And what is looked through for each of them is materialized: PostgreSQL reads bare VALUES at many times the price.
+_GIVE_UP = """
+WITH v AS MATERIALIZED (VALUES {rows})
+DELETE FROM leases WHERE worker = ? AND delivery_id IN ({ids}) AND (delivery_id, attempt) IN (SELECT * FROM v)
+RETURNING delivery_id, attempt
+"""
 
 # The cast keeps SQLite from the idea to look through all deliveries, with an index over these values.
 _SETTLE = """
+WITH v (column1, column2, column3, column4, column5, column6, column7, column8) AS MATERIALIZED (VALUES {rows})
 UPDATE deliveries SET status = v.column2, due_at = COALESCE(v.column3, due_at), finished_at = v.column4,
     outcome = COALESCE(v.column5, outcome), attempts = v.column6, first_attempt_at = v.column7,
     uncounted_attempts = uncounted_attempts + v.column8, fallback_status = NULL, fallback_due_at = NULL
-FROM (VALUES {rows}) AS v
-WHERE deliveries.id = CAST(v.column1 AS TEXT) AND deliveries.status = 'pending'
+FROM v WHERE deliveries.id = CAST(v.column1 AS TEXT) AND deliveries.status = 'pending' {among}
 RETURNING deliveries.id
+"""
+
+# PostgreSQL keeps what is owed apart from what is done. Taking a row out here and putting it in there is the same move
+# that UPDATE would make, at less than half the price.
+_FINISH = """
+WITH v AS MATERIALIZED (VALUES {rows}), taken AS (
+    DELETE FROM deliveries_owed AS d USING v
+    WHERE d.id = v.column1 AND d.status = 'pending' {among}
+    RETURNING d.id, d.account_id, d.endpoint_id, d.event_id, d.event_type, v.column2 AS status,
+        COALESCE(v.column3, d.due_at) AS due_at, d.customer_id, d.sequence, d.created_at, v.column4 AS finished_at,
+        COALESCE(v.column5, d.outcome) AS outcome, v.column6 AS attempts, v.column7 AS first_attempt_at,
+        d.uncounted_attempts + v.column8 AS uncounted_attempts
+)
+INSERT INTO deliveries_done (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,
+    created_at, finished_at, outcome, attempts, first_attempt_at, uncounted_attempts)
+SELECT id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,
+    created_at, finished_at, outcome, attempts, first_attempt_at, uncounted_attempts
+FROM taken RETURNING id
 """
 _ROW = (
     "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT),"
@@ -70,15 +92,28 @@ class SettlementTables:
         """The attempt is part of the fence: a worker may have leased the same delivery again meanwhile."""
         given_up: set[tuple[str, int]] = set()
         for leases in padded(sorted(_lease_of(each) for each in settlements)):
-            sql = _GIVE_UP.format(rows=marks(len(leases), "(?, ?)"))
-            given_up |= set(self._connection.execute(sql, (worker, *itertools.chain.from_iterable(leases))))
+            sql = _GIVE_UP.format(ids=marks(len(leases)), rows=marks(len(leases), "(?, ?)"))
+            ids = [delivery_id for delivery_id, _ in leases]
+            given_up |= set(self._connection.execute(sql, (*itertools.chain.from_iterable(leases), worker, *ids)))
         return given_up
 
     def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[str]:
+        if self._connection.dialect == "sqlite":
+            return self._write(_SETTLE, settlements, now)
+        finished = [each for each in settlements if each.status is not DeliveryStatus.PENDING]
+        waiting = [each for each in settlements if each.status is DeliveryStatus.PENDING]
+        return self._write(_FINISH, finished, now) | self._write(_SETTLE, waiting, now)
+
+    def _write(self, statement: str, settlements: Sequence[Settlement], now: UnixMs) -> set[str]:
         moved: set[str] = set()
         for piece in padded([_moved_values(each, now) for each in settlements]):
-            sql = _SETTLE.format(rows=marks(len(piece), _ROW))
-            moved |= {id_ for (id_,) in self._connection.execute(sql, list(itertools.chain.from_iterable(piece)))}
+            params = list(itertools.chain.from_iterable(piece))
+            among = ""
+            if self._connection.dialect == "postgres":
+                among = f"AND id IN ({marks(len(piece))})"
+                params += [values[0] for values in piece]
+            sql = statement.format(rows=marks(len(piece), _ROW), among=among)
+            moved |= {id_ for (id_,) in self._connection.execute(sql, params)}
         return moved
 
     def _count(self, settlements: Sequence[Settlement]) -> None:

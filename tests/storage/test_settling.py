@@ -1,0 +1,55 @@
+"""What a settlement writes of a delivery, and what it leaves as it was."""
+
+import random
+from typing import Any
+
+import pytest
+
+from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.delivery.ports import Attempt, LaneRequest, Settlement
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.kernel.clock import SystemClock, VirtualClock
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.tables.lanes import LaneTables
+from loyalpro.storage.tables.leases import LeaseTables
+from loyalpro.storage.tables.settlements import SettlementTables
+from support.databases import Databases
+from support.history import VAULT, History, query, transaction
+
+_COLUMNS = (
+    "account_id, endpoint_id, event_id, event_type, customer_id, sequence, created_at, uncounted_attempts, status, due_at,"
+    " attempts, first_attempt_at, outcome, finished_at, fallback_status, fallback_due_at"
+)
+_RETRY_MS = 60_000
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+@pytest.mark.parametrize("status", [DeliveryStatus.SUCCEEDED, DeliveryStatus.EXHAUSTED, DeliveryStatus.PENDING])
+def test_a_settled_delivery_is_what_it_was_but_for_its_outcome(
+    databases: Databases, store: str, status: DeliveryStatus
+) -> None:
+    now = SystemClock().now_ms()
+    history = History(databases.fresh(store), now)
+    endpoint, customer = history.endpoint(ordering="customer"), history.ids.new("cus")
+    [event] = history.events(endpoint, 1, at=now - 1, status="pending", customer_id=customer, ordered=True)
+    query(history.url, "UPDATE deliveries SET attempts = 3, uncounted_attempts = 1, first_attempt_at = 5")
+    query(history.url, "UPDATE deliveries SET fallback_status = 'exhausted', fallback_due_at = 9")
+
+    finished = status is not DeliveryStatus.PENDING
+    _settle(history, endpoint, status, now, due_at=None if finished else now + _RETRY_MS)
+
+    [row] = query(history.url, f"SELECT {_COLUMNS} FROM deliveries")
+    before = (row[0], endpoint, event, "points.earned", customer, 1, now - 1, 1)
+    after = (status, now - 1 if finished else now + _RETRY_MS, 4, 5, "http_5xx", now if finished else None, None, None)
+    assert row == (*before, *after)
+    assert query(history.url, "SELECT COUNT(*) FROM leases") == [(0,)]
+
+
+def _settle(history: History, endpoint: str, status: DeliveryStatus, now: int, **moved: Any) -> None:
+    with transaction(history.url) as connection:
+        LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
+        [claimed] = LaneTables(connection, VAULT).claim("wrk_1", [LaneRequest(endpoint, 1)], now, 0).claimed
+        attempt = Attempt(4, now, OutcomeCode.HTTP_5XX, "", (), None, None, None)
+        settlement = Settlement(claimed, status, attempt=attempt, **moved)
+        ids = IdFactory(VirtualClock(now), random.Random(1))
+        SettlementTables(connection, ids).settle("wrk_1", [settlement], now, longest_probe_s=60)
