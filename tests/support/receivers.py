@@ -262,3 +262,9 @@ class Moody:
 def bodies(hits: list[Hit]) -> list[dict[str, object]]:
     """What the hits carried."""
     return [json.loads(hit.body) for hit in hits]
+
+
+def hold(connection: socket.socket, _: Hit | None) -> None:
+    """Say nothing until the other side has had enough."""
+    while connection.recv(4_096):
+        pass

@@ -7,7 +7,7 @@ import resource
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, 
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.sender import CurlSender
 from loyalpro.transport.transfer import MAX_EXCERPT_BYTES
-from support.receivers import Authority, Hit, RawServer, Script, answer, good
+from support.receivers import Authority, Hit, RawServer, Script, answer, good, hold
 
 LOCAL = AddressPolicy([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 HEADERS = (("Content-Type", "application/json"), ("X-Case", "Kept"))
@@ -26,8 +26,9 @@ TIMEOUT_S = 0.6
 
 
 def open_descriptors() -> int:
-    """How many this process holds."""
-    return len(list(Path("/proc/self/fd").iterdir()))
+    """How many this process holds, and those that it started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in ["self", *children])
 
 
 def run(authority: Authority, use: Callable[[CurlSender], Awaitable[Any]], policy: AddressPolicy = LOCAL) -> Any:
@@ -51,27 +52,6 @@ def request(url: str, timeout_s: float = 10, body: bytes = b'{"a":1}') -> Outgoi
 def sent(authority: Authority, url: str, timeout_s: float = 10, policy: AddressPolicy = LOCAL) -> SendResult:
     result: SendResult = run(authority, lambda sender: sender.send(request(url, timeout_s)), policy)
     return result
-
-
-@pytest.fixture
-def serve(authority: Authority) -> Iterator[Callable[..., RawServer]]:
-    made: list[RawServer] = []
-
-    def start(
-        script: Script, *, context: ssl.SSLContext | None = None, plain: bool = False, reads: bool = True
-    ) -> RawServer:
-        made.append(RawServer(script, None if plain else context or authority.context(), reads=reads))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.stop()
-
-
-def hold(connection: socket.socket, _: Hit | None) -> None:
-    """Say nothing until the other side has had enough."""
-    while connection.recv(4_096):
-        pass
 
 
 def reset(connection: socket.socket, *, after: bytes = b"") -> None:

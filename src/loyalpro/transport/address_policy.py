@@ -29,7 +29,7 @@ class AddressPolicy:
     """Public addresses, and the networks that the operator allows besides."""
 
     def __init__(self, allow: Sequence[Network] = ()) -> None:
-        self._allow = tuple(allow)
+        self.allow = tuple(allow)
 
     def allows(self, address: str | Address) -> bool:
         """Whether a packet may go there. What is not an address may not."""
@@ -47,7 +47,7 @@ class AddressPolicy:
             return False
         if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
             return False  # an IPv4 address in disguise is nobody's honest target
-        return any(found in network for network in self._allow if network.version == found.version)
+        return any(found in network for network in self.allow if network.version == found.version)
 
 
 def _is_public(address: Address) -> bool:

@@ -1,250 +1,208 @@
-"""Sends over HTTPS with libcurl, from one thread that drives every transfer; the rest of the program awaits results."""
+"""Sends over HTTPS through a process of its own, where libcurl has a core to itself; the rest of the program awaits results."""
 
 import asyncio
-import contextlib
+import itertools
 import os
-import select
-import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-import pycurl
 import structlog
 
-from loyalpro.delivery.attempt import OutgoingRequest, SendResult
+from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, Timings
+from loyalpro.kernel.errors import LoyalProError
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.transfer import CertificateBundle, Transfer
+from loyalpro.transport.transfer import CertificateBundle
+from loyalpro.transport.wire import Frames, Orders, Reports, frame
 
-_MOST_IDLE_HANDLES: Final = 256
-_MOST_IDLE_CONNECTIONS: Final = 2_000
-_EVENTS: Final = {
-    pycurl.POLL_IN: select.EPOLLIN,
-    pycurl.POLL_OUT: select.EPOLLOUT,
-    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
-}
+_LOOK_S: Final = 5.0
+_OVERDUE_S: Final = 10.0
+_STOP_S: Final = 5.0
+_ENDED: Final = SendResult(
+    response=None,
+    failure=OutcomeCode.INTERRUPTED,
+    detail="The process that was sending it ended; the endpoint may or may not have had it, and it is tried again.",
+    remote_ip=None,
+    timings=Timings(None, None, None, None, 0.0),
+)
+
+
+class SenderStopped(LoyalProError):
+    """A request came when nothing is sent any more."""
+
+    code = "sender_stopped"
 
 
 @dataclass(slots=True)
 class _Job:
-    request: OutgoingRequest
-    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[SendResult]
+    overdue_at_s: float
 
 
 class CurlSender:
-    """Satisfies `delivery.attempt.Sender`. `start` before the first `send`, `stop` after the last."""
+    """Satisfies `delivery.attempt.Sender`. `start` before the first `send`, `stop` after the last.
 
-    def __init__(self, policy: AddressPolicy, ca_file: Path | None = None) -> None:
-        self._policy = policy
-        self._bundle = CertificateBundle(ca_file)
-        self._inbox: deque[_Job] = deque()
-        self._canceled: deque[_Job] = deque()
-        self._stopping = False
-        self._woken = False
-        self._thread: threading.Thread | None = None
-        self._wake_fd = -1
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread is not None and self._thread.is_alive()
-
-    async def start(self) -> None:
-        """Start the thread."""
-        self._stopping = False
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        loop = _CurlLoop(self._policy, self._bundle, self._wake_fd, self._take, lambda: self._stopping)
-        self._thread = threading.Thread(target=loop.run, name="curl", daemon=True)
-        self._thread.start()
-
-    async def stop(self) -> None:
-        """End the thread. What is still under way is abandoned: nobody awaits it any more."""
-        self._stopping = True
-        self._wake()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
-            os.close(self._wake_fd)
-            self._thread = None
-
-    async def send(self, request: OutgoingRequest) -> SendResult:
-        """Send and wait for the result; cancelling breaks the transfer off."""
-        loop = asyncio.get_running_loop()
-        job = _Job(request, loop, loop.create_future())
-        self._inbox.append(job)
-        self._wake()
-        try:
-            return await job.future
-        except asyncio.CancelledError:
-            self._canceled.append(job)
-            self._wake()
-            raise
-
-    def _wake(self) -> None:
-        """Once is enough for everything that is asked before the thread looks."""
-        if not self._woken:
-            self._woken = True
-            os.eventfd_write(self._wake_fd, 1)
-
-    def _take(self) -> tuple[list[_Job], list[_Job]]:
-        """What has been asked since the last time: transfers to start, and to break off.
-
-        The flag falls before the look: whoever asks after the look wakes the thread again.
-        """
-        self._woken = False
-        return _drained(self._inbox), _drained(self._canceled)
-
-
-class _CurlLoop:
-    """The thread's own event loop: epoll, driven by what libcurl says it waits for."""
+    When the process ends by itself, what it had under way is `interrupted`, and another one is started for the next.
+    One that stands still is ended: it has, `overdue_s` after a request's time was up, not said what became of it.
+    """
 
     def __init__(
         self,
         policy: AddressPolicy,
-        bundle: CertificateBundle,
-        wake_fd: int,
-        take: Callable[[], tuple[list[_Job], list[_Job]]],
-        stopping: Callable[[], bool],
+        ca_file: Path | None = None,
+        *,
+        most_idle_connections: int = 2_000,
+        look_s: float = _LOOK_S,
+        overdue_s: float = _OVERDUE_S,
     ) -> None:
         self._policy = policy
-        self._bundle = bundle
-        self._wake_fd = wake_fd
-        self._take = take
-        self._stopping = stopping
-        self._epoll = select.epoll()
-        self._watched: set[int] = set()
-        self._timeout_s: float = -1
-        self._jobs: dict[pycurl.Curl, _Job] = {}
-        self._transfers: dict[pycurl.Curl, Transfer] = {}
-        self._idle: list[Transfer] = []
-        self._finished: list[tuple[_Job, SendResult]] = []
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, _MOST_IDLE_CONNECTIONS)
+        self._most_idle_connections = most_idle_connections
+        self._look_s = look_s
+        self._overdue_s = overdue_s
+        self._bundle = CertificateBundle(ca_file)
+        self._courier: _Courier | None = None
+        self._starting = asyncio.Lock()
+        self._stopped = True
 
-    def run(self) -> None:
-        """Until told to stop."""
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
-        while not self._stopping():
-            try:
-                self._turn()
-            except Exception:
-                structlog.get_logger("transport").exception("sender_broke")
-                raise
-        self._close()
+    @property
+    def alive(self) -> bool:
+        """Whether requests are being sent."""
+        return self._courier is not None and self._courier.alive
 
-    def _turn(self) -> None:
-        """Wait for the network, a timer or a request; let libcurl act; hand back what is finished."""
-        ready = self._epoll.poll(self._timeout_s)
-        if not ready:
-            self._timeout_s = -1
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        for fd, events in ready:
-            if fd == self._wake_fd:
-                os.eventfd_read(self._wake_fd)
-                self._accept()
-            elif fd in self._watched:
-                self._multi.socket_action(fd, _action(events))
-        self._collect()
-        self._hand_back()
+    async def start(self) -> None:
+        """Start the process."""
+        self._stopped = False
+        await self._working()
 
-    def _accept(self) -> None:
-        starting, canceled = self._take()
-        for job in starting:
-            transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._bundle)
-            transfer.prepare(job.request)
-            self._jobs[transfer.handle] = job
-            self._transfers[transfer.handle] = transfer
-            self._multi.add_handle(transfer.handle)
-        if canceled:
-            gone = {id(job) for job in canceled}
-            for handle in [handle for handle, job in self._jobs.items() if id(job) in gone]:
-                self._release(handle)
+    async def stop(self) -> None:
+        """End the process. What is still under way is abandoned: nobody awaits it any more."""
+        self._stopped = True
+        courier, self._courier = self._courier, None
+        if courier is not None:
+            await courier.stop()
 
-    def _collect(self) -> None:
-        while True:
-            waiting, succeeded, failed = self._multi.info_read(100)
-            for handle in succeeded:
-                self._finish(handle, 0)
-            for handle, code, _ in failed:
-                self._finish(handle, code)
-            if not waiting:
-                return
+    async def send(self, request: OutgoingRequest) -> SendResult:
+        """Send and wait for the result; cancelling breaks the transfer off."""
+        courier = self._courier
+        if courier is None or not courier.alive:
+            courier = await self._working()
+        return await courier.send(request)
 
-    def _finish(self, handle: pycurl.Curl, code: int) -> None:
-        result = self._transfers[handle].result(code)
-        self._finished.append((self._jobs[handle], result))
-        self._release(handle)
+    async def _working(self) -> "_Courier":
+        async with self._starting:
+            if self._stopped:
+                raise SenderStopped("Nothing is sent any more; start the sender first.")
+            if self._courier is not None and not self._courier.alive:
+                await self._courier.stop()
+                self._courier = None
+            if self._courier is None:
+                self._courier = await self._start()
+            return self._courier
 
-    def _release(self, handle: pycurl.Curl) -> None:
-        self._multi.remove_handle(handle)
-        del self._jobs[handle]
-        transfer = self._transfers.pop(handle)
-        if len(self._idle) < _MOST_IDLE_HANDLES:
-            self._idle.append(transfer)
-        else:
-            handle.close()
+    async def _start(self) -> "_Courier":
+        """It takes orders at once, and follows them when it has found its feet."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = self._spawn(theirs.fileno())
+        loop = asyncio.get_running_loop()
+        courier = _Courier(process, loop, self._look_s, self._overdue_s)
+        await loop.create_unix_connection(lambda: courier, sock=ours)
+        return courier
 
-    def _hand_back(self) -> None:
-        """One wake-up of each event loop for everything that finished in this turn."""
-        if not self._finished:
-            return
-        finished, self._finished = self._finished, []
-        for loop in {job.loop for job, _ in finished}:
-            mine = [(job.future, result) for job, result in finished if job.loop is loop]
-            try:
-                loop.call_soon_threadsafe(_resolve, mine)
-            except RuntimeError:
-                structlog.get_logger("transport").warning("results_dropped", count=len(mine))  # their loop is closed
-
-    def _watch(self, event: int, fd: int, _multi: object, _data: object) -> None:
-        """libcurl says which sockets it waits for."""
-        if event == pycurl.POLL_REMOVE:
-            if fd in self._watched:
-                self._watched.discard(fd)
-                with contextlib.suppress(OSError):  # it may be closed already
-                    self._epoll.unregister(fd)
-        elif fd in self._watched:
-            self._epoll.modify(fd, _EVENTS[event])
-        else:
-            self._watched.add(fd)
-            self._epoll.register(fd, _EVENTS[event])
-
-    def _set_timer(self, timeout_ms: int) -> None:
-        """libcurl says when it wants to be called although nothing happened; -1 is never."""
-        self._timeout_s = timeout_ms / 1_000 if timeout_ms >= 0 else -1
-
-    def _close(self) -> None:
-        for handle in list(self._jobs):
-            self._release(handle)
-        self._multi.close()
-        for transfer in self._idle:
-            transfer.handle.close()
-        self._epoll.close()
+    def _spawn(self, socket_fd: int) -> "subprocess.Popen[bytes]":
+        """It talks to strangers: of the server's environment, where the keys are, it gets nothing that is ours."""
+        arguments = [str(socket_fd), self._bundle.path, str(self._most_idle_connections), *map(str, self._policy.allow)]
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "loyalpro.transport.courier", *arguments],
+            pass_fds=(socket_fd, self._bundle.fd),
+            env={name: value for name, value in os.environ.items() if not name.startswith("LOYALPRO_")},
+            stdin=subprocess.DEVNULL,
+        )
 
 
-def _action(events: int) -> int:
-    action = 0
-    if events & select.EPOLLIN:
-        action |= pycurl.CSELECT_IN
-    if events & select.EPOLLOUT:
-        action |= pycurl.CSELECT_OUT
-    if events & (select.EPOLLERR | select.EPOLLHUP):
-        action |= pycurl.CSELECT_ERR
-    return action
+@dataclass(slots=True, eq=False)
+class _Courier(asyncio.Protocol):
+    """The server's side of one process. All orders of one turn of the event loop leave in one frame."""
 
+    process: "subprocess.Popen[bytes]"
+    loop: asyncio.AbstractEventLoop
+    look_s: float
+    overdue_s: float
+    alive: bool = True
+    _jobs: dict[int, _Job] = field(default_factory=dict)
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    _orders: Orders = field(default_factory=lambda: Orders([], []))
+    _reports: Frames[Reports] = field(default_factory=lambda: Frames(Reports))
+    _transport: asyncio.WriteTransport | None = None
+    _look: asyncio.TimerHandle | None = None
 
-def _resolve(finished: list[tuple[asyncio.Future[SendResult], SendResult]]) -> None:
-    for future, result in finished:
-        if not future.done():
-            future.set_result(result)
+    async def stop(self) -> None:
+        """Hang up, and wait until the process has gone."""
+        if self._transport is not None:
+            self._transport.close()
+        try:
+            await asyncio.to_thread(self.process.wait, _STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait)
 
+    async def send(self, request: OutgoingRequest) -> SendResult:
+        """Order it, and wait for the report."""
+        number = next(self._numbers)
+        job = _Job(self.loop.create_future(), self.loop.time() + request.timeout_s + self.overdue_s)
+        self._jobs[number] = job
+        self._order().start.append((number, request))
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            if self._jobs.pop(number, None) is not None:
+                self._order().cancel.append(number)
+            raise
 
-def _drained(queue: deque[_Job]) -> list[_Job]:
-    taken = []
-    while queue:
-        taken.append(queue.popleft())
-    return taken
+    def _order(self) -> Orders:
+        if not self._orders.start and not self._orders.cancel:
+            self.loop.call_soon(self._flush)
+        return self._orders
+
+    def _flush(self) -> None:
+        orders, self._orders = self._orders, Orders([], [])
+        if self._transport is not None and self.alive:
+            self._transport.write(frame(orders))
+
+    # -- what the event loop tells -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """There is somebody to give orders to."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._look = self.loop.call_later(self.look_s, self._look_after)
+
+    def data_received(self, data: bytes) -> None:
+        """Reports, or a piece of one."""
+        for reports in self._reports.read(data):
+            for number, result in reports.ended:
+                job = self._jobs.pop(number, None)
+                if job is not None and not job.future.done():
+                    job.future.set_result(result)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The process has ended, by our wish or by itself."""
+        self.alive = False
+        if self._look is not None:
+            self._look.cancel()
+        jobs, self._jobs = self._jobs, {}
+        if jobs:
+            structlog.get_logger("transport").error("courier_ended", pid=self.process.pid, under_way=len(jobs))
+        for job in jobs.values():
+            if not job.future.done():
+                job.future.set_result(_ENDED)
+
+    def _look_after(self) -> None:
+        """End a process that stands still: its requests are tried again by another."""
+        now_s = self.loop.time()
+        if any(job.overdue_at_s < now_s for job in self._jobs.values()):
+            structlog.get_logger("transport").error("courier_stands_still", pid=self.process.pid)
+            self.process.kill()
+        self._look = self.loop.call_later(self.look_s, self._look_after)

@@ -44,7 +44,7 @@ _INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The answer is not valid HTTP."
 class Transfer:
     """A handle with the options that never change, and what the request under way has read so far."""
 
-    def __init__(self, policy: AddressPolicy, bundle: "CertificateBundle") -> None:
+    def __init__(self, policy: AddressPolicy, certificates: str) -> None:
         self._policy = policy
         self._blocked = False
         self._header_bytes = 0
@@ -55,10 +55,10 @@ class Transfer:
         self._truncated = False
         self._unsent = memoryview(b"")
         self.handle = pycurl.Curl()
-        for option, value in self._fixed_options(bundle).items():
+        for option, value in self._fixed_options(certificates).items():
             self.handle.setopt(option, value)
 
-    def _fixed_options(self, bundle: "CertificateBundle") -> dict[int, Any]:
+    def _fixed_options(self, certificates: str) -> dict[int, Any]:
         return {
             pycurl.PROTOCOLS: pycurl.PROTO_HTTPS,
             pycurl.FOLLOWLOCATION: 0,
@@ -68,7 +68,7 @@ class Transfer:
             pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
             pycurl.SSL_VERIFYPEER: 1,
             pycurl.SSL_VERIFYHOST: 2,
-            pycurl.CAINFO: bundle.path,
+            pycurl.CAINFO: certificates,
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
             pycurl.HTTP09_ALLOWED: 0,
             pycurl.PATH_AS_IS: 1,
@@ -225,13 +225,13 @@ class CertificateBundle:
 
     def __init__(self, extra: Path | None) -> None:
         bundle = Path(certifi.where()).read_bytes() + b"\n" + (_own_authorities(extra) if extra else b"")
-        self._fd = os.memfd_create("certificates", os.MFD_CLOEXEC)
-        with open(self._fd, "wb", closefd=False) as file:
+        self.fd = os.memfd_create("certificates", os.MFD_CLOEXEC)
+        with open(self.fd, "wb", closefd=False) as file:
             file.write(bundle)
-        self.path = f"/proc/self/fd/{self._fd}"
+        self.path = f"/proc/self/fd/{self.fd}"
 
     def __del__(self) -> None:
-        os.close(self._fd)
+        os.close(self.fd)
 
 
 def _own_authorities(path: Path) -> bytes:

@@ -1,11 +1,11 @@
 """`Idempotency-Key`: the first answer is kept for 24 hours, in the same transaction as its effect."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
 from fastapi import Request, Response
 
 from loyalpro.kernel.clock import MS_PER_DAY
@@ -103,7 +103,7 @@ async def _fingerprint(request: Request) -> bytes:
 
 
 def _bytes(reply: Reply) -> bytes:
-    return json.dumps(reply.content, ensure_ascii=False, separators=(",", ":")).encode()
+    return msgspec.json.encode(reply.content)
 
 
 def _response(status_code: int, body: bytes, headers: dict[str, str] | None = None) -> Response:

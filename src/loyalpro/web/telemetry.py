@@ -21,6 +21,7 @@ class Telemetry:
         self._attempts = Counter(
             "loyalpro_delivery_attempts", "Delivery attempts by outcome.", ["outcome"], registry=self.registry
         )
+        self._by_outcome = {each: self._attempts.labels(each.value) for each in OutcomeCode}
         self._attempt_s = Histogram(
             "loyalpro_delivery_attempt_seconds", "Duration of attempts.", buckets=_SECONDS, registry=self.registry
         )
@@ -37,7 +38,7 @@ class Telemetry:
 
     def attempted(self, outcome: OutcomeCode, total_ms: float) -> None:
         """One delivery attempt ended."""
-        self._attempts.labels(outcome.value).inc()
+        self._by_outcome[outcome].inc()
         self._attempt_s.observe(total_ms / 1_000)
 
     def fenced(self) -> None:

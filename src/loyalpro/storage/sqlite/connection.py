@@ -10,6 +10,9 @@ from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailabl
 from loyalpro.storage.connection import Dialect, Row
 
 _BUSY_MS = 10_000
+_CACHE_KB = 64 * 1024
+_LOG_PAGES = 4_000
+"""16 MB of log before it is copied into the file: the same few pages change again and again, and are copied once."""
 _MACHINE = (
     apsw.FullError,
     apsw.IOError,
@@ -45,6 +48,8 @@ class SqliteConnection:
             return
         if database.pragma("journal_mode", "wal") != "wal":
             raise ConfigurationError("SQLite's write-ahead log does not work on this file system; use a local disk.")
+        database.pragma("cache_size", -_CACHE_KB)
+        database.pragma("wal_autocheckpoint", _LOG_PAGES)
         database.pragma("secure_delete", True)  # what is deleted or erased is overwritten, not only forgotten
         # FULL: a commit is on the disk before anybody hears of it. NORMAL loses commits when the power fails.
         database.pragma("synchronous", 2)

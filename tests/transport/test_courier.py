@@ -1,0 +1,145 @@
+"""The process that sends: what its end, its standing still and the server's end come to."""
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, classify
+from loyalpro.transport.address_policy import AddressPolicy, networks
+from loyalpro.transport.sender import CurlSender, SenderStopped
+from support.receivers import Authority, RawServer, good, hold
+
+LOCAL = AddressPolicy(networks(["127.0.0.0/8", "::1/128"]))
+
+
+def request(url: str, timeout_s: float = 30) -> OutgoingRequest:
+    return OutgoingRequest(url, (("Content-Type", "application/json"),), b"{}", timeout_s)
+
+
+def run(authority: Authority, use: Callable[[CurlSender], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        sender = CurlSender(LOCAL, authority.ca_file, look_s=0.05, overdue_s=0.5)
+        await sender.start()
+        try:
+            return await use(sender)
+        finally:
+            await sender.stop()
+
+    return asyncio.run(main())
+
+
+def children() -> list[int]:
+    """The processes that this one has started and that live."""
+    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in found if "courier" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_what_is_under_way_when_it_dies_is_interrupted_and_the_next_is_sent_by_another(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    silent, healthy = serve(hold, plain=True, reads=False), serve(good)
+
+    async def kill(sender: CurlSender) -> tuple[SendResult, list[int], SendResult, list[int]]:
+        task = asyncio.create_task(sender.send(request(silent.url)))
+        await asyncio.to_thread(silent.wait_for_connections, 1)
+        first = children()
+        os.kill(first[0], signal.SIGKILL)
+        lost = await task
+        assert not sender.alive
+        return lost, first, await sender.send(request(healthy.url)), children()
+
+    lost, first, sent, second = run(authority, kill)
+    assert classify(lost) is OutcomeCode.INTERRUPTED
+    assert classify(sent) is OutcomeCode.SUCCEEDED
+    assert len(first) == len(set(second) - set(first)) == 1
+
+
+def test_one_that_stands_still_is_ended(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    server = serve(good)
+
+    async def freeze(sender: CurlSender) -> tuple[SendResult, SendResult]:
+        assert classify(await sender.send(request(server.url))) is OutcomeCode.SUCCEEDED
+        os.kill(children()[0], signal.SIGSTOP)
+        return await sender.send(request(server.url, timeout_s=0.1)), await sender.send(request(server.url))
+
+    lost, sent = run(authority, freeze)
+    assert classify(lost) is OutcomeCode.INTERRUPTED
+    assert classify(sent) is OutcomeCode.SUCCEEDED
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_for_the_server_leave_it_alone(
+    authority: Authority, serve: Callable[..., RawServer], number: signal.Signals
+) -> None:
+    """A terminal and a supervisor send them to every process there is; what is under way is to finish first."""
+    server = serve(good)
+
+    async def tell(sender: CurlSender) -> SendResult:
+        await sender.send(request(server.url))
+        os.kill(children()[0], number)
+        return await sender.send(request(server.url))
+
+    assert classify(run(authority, tell)) is OutcomeCode.SUCCEEDED
+    assert server.connections == 1
+
+
+def test_it_knows_nothing_of_the_keys(
+    authority: Authority, serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOYALPRO_SECRET_KEY", "a key that endpoints must never get near")
+    server = serve(good)
+
+    async def look(sender: CurlSender) -> bytes:
+        await sender.send(request(server.url))
+        return environment_of(children()[0])
+
+    environment = run(authority, look)
+    assert b"PATH=" in environment
+    assert b"LOYALPRO_" not in environment
+
+
+def test_it_ends_with_its_server(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    """However the server ends: here it is killed while a request hangs."""
+    silent = serve(hold, plain=True, reads=False)
+    program = f"""
+import asyncio, pathlib
+from loyalpro.transport.sender import CurlSender
+from loyalpro.transport.address_policy import AddressPolicy, networks
+from loyalpro.delivery.attempt import OutgoingRequest
+async def main():
+    sender = CurlSender(AddressPolicy(networks(["127.0.0.0/8", "::1/128"])))
+    await sender.start()
+    await sender.send(OutgoingRequest({silent.url!r}, (), b"", 30))
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program]) as server:
+        silent.wait_for_connections(1)
+        [courier] = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        watch = os.pidfd_open(int(courier))
+        server.kill()
+    assert select.select([watch], [], [], 30)[0], "the courier lives on"
+    os.close(watch)
+
+
+def test_nothing_is_sent_after_the_end(authority: Authority) -> None:
+    async def late() -> None:
+        sender = CurlSender(LOCAL, authority.ca_file)
+        await sender.start()
+        await sender.stop()
+        with pytest.raises(SenderStopped):
+            await sender.send(request("https://127.0.0.1/"))
+        assert not children()
+
+    asyncio.run(late())
