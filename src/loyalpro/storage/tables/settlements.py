@@ -84,12 +84,12 @@ class SettlementTables:
         return moved
 
     def _count(self, settlements: Sequence[Settlement]) -> None:
-        """Its owner canceled it while it was under way: it stays canceled, and its attempt is written down."""
+        """Its owner canceled it while it was under way: it stays what it is now, and its attempt is written down."""
         for each in settlements:
             if each.attempt is not None:
                 self._connection.execute(
                     "UPDATE deliveries SET attempts = ?, first_attempt_at = COALESCE(first_attempt_at, ?)"
-                    " WHERE id = ? AND status = 'canceled'",
+                    " WHERE id = ? AND status IN ('canceled', 'succeeded', 'exhausted')",
                     (each.attempt.number, each.claimed.first_attempt_at, each.claimed.delivery_id),
                 )
 
