@@ -90,7 +90,7 @@ async def cancel(request: Request, account_id: AccountId, services: ServicesDep,
             moved.append(standing.endpoint_id)
         return Reply(200, _view(unit, account_id, delivery_id))
 
-    response = await commit(request, account_id, work)
+    response = await commit(request, account_id, work, lane="control")
     services.wake(moved)
     return response
 
