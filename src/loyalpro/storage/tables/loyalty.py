@@ -231,18 +231,17 @@ class LoyaltyTables:
             _INSERT_ALLOCATION, [(lot.entry_id, lot.id, absorbed) for lot, absorbed in lots if absorbed]
         )
 
-    def empty_lots(self, customer_id: str, entry_id: str | None) -> None:
-        """Take everything out of a customer's lots, for an entry if there were points that count; cancel pending ones."""
-        if entry_id is not None:
-            self._connection.execute(
-                "INSERT INTO allocations (entry_id, lot_id, points) SELECT CAST(? AS TEXT), id, remaining FROM lots"
-                " WHERE customer_id = ? AND remaining > 0 AND status = 'active'",
-                (entry_id, customer_id),
-            )
+    def empty_lots(self, entry: Entry) -> None:
+        """Take everything out of a customer's lots, for an entry: of the pending ones, which it cancels, or of the others."""
+        before, after = ("pending", "canceled") if entry.type == "cancel_pending" else ("active", "active")
         self._connection.execute(
-            "UPDATE lots SET remaining = 0, status = CASE WHEN status = 'pending' THEN 'canceled' ELSE status END"
-            " WHERE customer_id = ? AND remaining > 0",
-            (customer_id,),
+            "INSERT INTO allocations (entry_id, lot_id, points) SELECT CAST(? AS TEXT), id, remaining FROM lots"
+            " WHERE customer_id = ? AND remaining > 0 AND status = ?",
+            (entry.id, entry.customer_id, before),
+        )
+        self._connection.execute(
+            "UPDATE lots SET remaining = 0, status = ? WHERE customer_id = ? AND remaining > 0 AND status = ?",
+            (after, entry.customer_id, before),
         )
 
     def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
