@@ -63,6 +63,7 @@ class Application:
             self.database, Tools(self.clock, self.ids, self.vault), on_owed=self.engine.wake
         )
         self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
+        self.watch = http.build_watch(self._services(works_only=True), lambda _: self.working())
 
     def _engine(self) -> Engine:
         return Engine(
@@ -83,17 +84,17 @@ class Application:
         room = Duty("room", min(interval_s, _LOOK_S), self.room.look)
         return Sweeper([*sweeps.duties(interval_s), replays.duty(), room], self.clock)
 
-    def _services(self) -> Services:
+    def _services(self, *, works_only: bool = False) -> Services:
+        health: Health = {"delivers": lambda: self.engine.ready and self.sender.alive and self.database.available}
+        if not works_only:
+            health = {"accepts": lambda: self.database.available and self.room.enough, **health}
         return Services(
             transactions=self.transactions,
             clock=self.clock,
             random_bytes=self.chance.randbytes,
             policy=self.policy,
             resolve=system_resolver(),
-            health=Health(
-                accepts=lambda: self.database.available and self.room.enough,
-                delivers=lambda: self.engine.ready and self.sender.alive and self.database.available,
-            ),
+            health=health,
             wake=self.engine.wake,
             wake_duty=self.sweeper.wake,
             metrics=self.telemetry.render,
@@ -115,6 +116,13 @@ class Application:
                 yield
         finally:
             await self.database.stop()
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """The same, of a worker: it says so when it is up."""
+        async with self.running():
+            structlog.get_logger("worker").info("working")
+            yield
 
     @asynccontextmanager
     async def _delivering(self) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """The environment, read once at the start. Every variable is described in docs/reference/environment.md."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,6 +13,8 @@ from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.storage.sweep_store import RETENTION_DAYS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_HOST = re.compile(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]")
+_HIGHEST_PORT = 65_535
 
 
 class Settings(BaseSettings):
@@ -98,6 +101,12 @@ class Settings(BaseSettings):
         description="Megabytes that stay free on the disk of a SQLite database: with less, nothing more is taken in, while "
         "deliveries and reading go on.",
     )
+    worker_listen: str = Field(
+        default="",
+        description="Where `loyalpro worker` answers `/healthz`, `/readyz` and `/metrics`, as `host:port`. When it is empty: "
+        "nowhere. There is no key to it, so let only your own machines reach it.",
+        examples=["127.0.0.1:9090"],
+    )
     log_format: str = Field(
         default="auto",
         pattern="^(auto|json|console)$",
@@ -131,6 +140,14 @@ class Settings(BaseSettings):
             raise ValueError("starts with lp_ and has at least 16 characters")
         return value
 
+    @field_validator("worker_listen")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (_HOST.fullmatch(host) and port.isascii() and port.isdigit() and int(port) <= _HIGHEST_PORT):
+            raise ValueError("takes host:port, with an IPv6 address in brackets: [::1]:9090")
+        return value
+
     @model_validator(mode="after")
     def _postgres_needs_a_key(self) -> Self:
         if self.is_postgres and not self.secret_keys:
@@ -151,6 +168,12 @@ class Settings(BaseSettings):
     def sqlite_path(self) -> Path:
         """The SQLite file: `sqlite:///relative/path` or `sqlite:////absolute/path`."""
         return Path(self.url.removeprefix("sqlite:///"))
+
+    @property
+    def worker_address(self) -> tuple[str, int] | None:
+        """Where a worker listens; None: nowhere."""
+        host, _, port = self.worker_listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if port else None
 
     @property
     def secret_keys(self) -> list[str]:

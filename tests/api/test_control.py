@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from loyalpro.kernel.clock import SystemClock
+from support.databases import Databases
 from support.receivers import Authority, Moody, RawServer
 from support.server import Server
 
@@ -135,6 +137,34 @@ def test_a_retry_passes_an_open_breaker_at_once(start: Start, receiver: RawServe
     server.until(f"/v1/deliveries/{waiting['id']}", lambda each: each["status"] == "succeeded")
 
 
+class SurveyedOnce(SystemClock):
+    """Time to measure with stands still: the engine looks over the database when it starts, then lives on hints alone."""
+
+    def monotonic_s(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("what", ["retry", "resend"])
+def test_what_is_sent_by_hand_needs_no_survey_to_pass_an_open_breaker(
+    databases: Databases, authority: Authority, receiver: RawServer, mood: Moody, what: str
+) -> None:
+    url = databases.fresh("sqlite")
+    with Server(url, authority.ca_file, clock=SurveyedOnce(), retry_schedule="3600,3600") as server:
+        endpoint = subscribe(server, receiver)
+        enrol(server)
+        delivery = after(server, 1, "succeeded")
+        mood.status, mood.headers = 503, {"Retry-After": "3000"}
+        rename(server, server.get("/v1/customers")["data"][0]["id"], "Grace")
+        server.until(f"/v1/webhook_endpoints/{endpoint}", lambda each: each["health"]["state"] == "open")
+        mood.status = 200
+        path = {
+            "retry": f"/v1/deliveries/{delivery['id']}/retry",
+            "resend": f"/v1/events/{delivery['event_id']}/resend",
+        }
+        server.post(path[what])
+        receiver.wait_for(3)
+
+
 def test_what_is_under_way_cannot_be_sent_a_second_time(start: Start, receiver: RawServer, mood: Moody) -> None:
     server = start("3600")
     mood.hold()
@@ -225,6 +255,32 @@ def test_one_that_is_canceled_while_it_is_sent_stays_canceled_and_keeps_its_atte
     assert len(done["attempts"]) == 1
     assert do(server, done, "retry") == (202, "pending")
     after(server, 2, "succeeded" if status == 200 else "canceled")
+
+
+@pytest.mark.parametrize("ended", ["succeeded", "exhausted", "canceled"])
+def test_canceling_an_attempt_by_hand_leaves_what_had_ended_as_it_was(
+    start: Start, receiver: RawServer, mood: Moody, ended: str
+) -> None:
+    server = start("3600" if ended == "canceled" else "0.01")
+    mood.status = 200 if ended == "succeeded" else 500
+    subscribe(server, receiver)
+    enrol(server)
+    attempts = {"succeeded": 1, "exhausted": 2, "canceled": 1}[ended]
+    delivery = after(server, attempts, "pending" if ended == "canceled" else ended)
+    if ended == "canceled":
+        assert do(server, delivery, "cancel") == (200, "canceled")
+    mood.hold()
+    assert do(server, delivery, "retry") == (202, "pending")
+    receiver.wait_for(attempts + 1)
+    assert do(server, delivery, "cancel") == (200, ended)
+    mood.status = 500
+    mood.let_go()
+    done = after(server, attempts + 1, ended)
+    assert len(done["attempts"]) == attempts + 1, "the attempt that was under way is written down"
+    assert done["finished_at"] is not None
+    mood.status = 200
+    assert do(server, delivery, "retry") == (202, "pending")
+    after(server, attempts + 2, "succeeded")
 
 
 def test_in_order_only_the_first_of_a_customer_can_be_retried_and_its_end_lets_the_next_go(

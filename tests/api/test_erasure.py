@@ -205,6 +205,61 @@ def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
     assert deleted["data"]["points_forfeited"] == 0
 
 
+@pytest.mark.parametrize(("spent", "debt", "kinds"), [(0, 0, ["manual"]), (56, 0, []), (86, 30, ["manual"])])
+def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
+    server: Server, database_url: str, spent: int, debt: int, kinds: list[str]
+) -> None:
+    """No call makes points pending yet: the books are written as if one had."""
+    customer = enrol(server)
+    buy(server, customer)
+    entries = [("2", "earn", 40, 56, 40), *([("3", "clawback", -spent, 56 - spent, 40)] if spent else [])]
+    with transaction(database_url) as connection:
+        connection.execute_many(
+            "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"
+            " source_id, actor, rules, occurred_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'test', ?, 'api', '[]', 1, 1)",
+            [(f"led_{n}", customer, int(n), *values, n) for n, *values in entries],
+        )
+        connection.execute(
+            "INSERT INTO lots (id, customer_id, entry_id, original, remaining, earned_at, activates_at, status, created_at)"
+            " VALUES ('lot_x', ?, 'led_2', 40, 40, 1, 99999999999999, 'pending', 1)",
+            (customer,),
+        )
+        connection.execute(
+            "UPDATE lots SET remaining = ? WHERE customer_id = ? AND status = 'active'", (max(0, 56 - spent), customer)
+        )
+        connection.execute(
+            "UPDATE customers SET pending = 40, available = ?, debt = ?, ledger_sequence = ? WHERE id = ?",
+            (max(0, 56 - spent), debt, 1 + len(entries), customer),
+        )
+    assert books_add_up(database_url, customer)
+    delete(server, customer)
+    assert books_add_up(database_url, customer)
+    balance, found, lots = books(database_url, customer)
+    assert (balance.available, balance.pending, balance.debt) == (0, 0, 0)
+    assert sum(entry.points for entry in found) == 0
+    canceled = max(found, key=lambda entry: int(entry.sequence))
+    assert (canceled.type, canceled.points, canceled.balance_after, canceled.pending_after) == (
+        "cancel_pending",
+        -40,
+        0,
+        0,
+    )
+    assert next(lot.status for lot in lots if lot.id == "lot_x") == "canceled"
+    assert query(database_url, "SELECT entry_id, points FROM allocations WHERE lot_id = 'lot_x'") == [(canceled.id, 40)]
+    wait_until_erased(server, database_url)
+    *adjusted, deleted = events(server)
+    assert [each["data"]["kind"] for each in adjusted] == [*kinds, "pending_canceled"]
+    assert [each["sequence"] for each in [*adjusted, deleted]] == list(range(4, 6 + len(kinds)))
+    assert adjusted[-1]["data"]["points"] == -40
+    assert adjusted[-1]["data"]["balance"] == {"before": 0, "after": 0, "pending": 0, "debt": 0}
+    assert deleted["data"]["points_forfeited"] == max(0, 56 - spent) + 40
+
+
+def books_add_up(url: str, customer: str) -> bool:
+    balance, entries, lots = books(url, customer)
+    return discrepancies(balance, sorted(entries, key=lambda entry: int(entry.sequence)), lots) == []
+
+
 # -- what is erased --------------------------------------------------------------------------------------------------
 
 

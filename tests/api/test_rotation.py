@@ -206,6 +206,37 @@ def test_a_receiver_that_shows_one_secret_does_not_promote_the_next(
     assert len(checking.refused) == 1
 
 
+@pytest.mark.parametrize("held", [0, 1, 2, 3])
+def test_whichever_of_several_valid_secrets_a_receiver_holds_it_gets_everything(
+    server: Server, endpoint: str, checking: Checking, held: int
+) -> None:
+    secrets = [checking.secret, *(rotate(server, endpoint)["secret"] for _ in range(3))]
+    checking.secret = secrets[held]
+    enrol(server, 3)
+    found = all_delivered(server)
+    assert {each["attempt_count"] for each in found} == {1}
+    assert len(checking.accepted) == 3
+    assert (rotation(server, endpoint) is None) == (held == 3)
+    for later in secrets[held:]:
+        checking.secret = later
+        enrol(server)
+        refused = len(checking.refused)
+        assert {each["attempt_count"] for each in all_delivered(server)} == {1}
+        enrol(server)
+        all_delivered(server)
+        assert len(checking.refused) <= refused + 3, "once it has been shown, a secret signs alone"
+    assert rotation(server, endpoint) is None
+
+
+def test_a_receiver_that_still_holds_the_old_secret_when_another_is_promoted_gets_everything(
+    server: Server, endpoint: str, checking: Checking
+) -> None:
+    rotate(server, endpoint, promote=True)
+    enrol(server, 3)
+    assert {each["attempt_count"] for each in all_delivered(server)} == {1}
+    assert len(checking.accepted) == 3
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from loyalpro.delivery.by_hand import check_endpoint, check_retry, needs_cancel
+from loyalpro.delivery.by_hand import Standing, check_endpoint, check_retry, needs_cancel
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
 from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.ids import delivery_id
@@ -139,19 +139,20 @@ class Owner:
         self._touched(self._change(work))
 
     def _cancel(self) -> None:
-        def work(unit: UnitOfWork) -> tuple[str, str] | None:
+        def work(unit: UnitOfWork) -> Standing | None:
             found = self._pick(unit, "SELECT account_id, id FROM deliveries WHERE status = 'pending' ORDER BY id")
             standing = unit.control.standing(*found) if found else None
             if standing is None or not needs_cancel(standing):
                 return None
             unit.control.cancel(standing, unit.now)
-            return standing.endpoint_id, standing.delivery_id
+            return standing
 
         done = self._change(work)
         if done is not None:
-            self.deeds.canceled.add(done[1])
-            self.deeds.ended.add(done[1])
-            self._wake(done[0], False)
+            self.deeds.canceled.add(done.delivery_id)
+            if done.once_canceled is DeliveryStatus.CANCELED:
+                self.deeds.ended.add(done.delivery_id)
+            self._wake(done.endpoint_id, False)
 
     def _resend(self) -> None:
         """One event to one endpoint, whether that was ever owed it or not."""

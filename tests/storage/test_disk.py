@@ -22,7 +22,7 @@ from loyalpro.storage.tables.retention import Aging, RetentionTables
 from support.databases import Databases
 from support.history import History, count
 from support.postgres import OwnCluster
-from support.receivers import Authority, RawServer, good
+from support.receivers import Authority, RawServer, answering, good
 from support.server import Answer, Server
 from support.small_disk import fill, on_a_small_disk, small_disk
 
@@ -68,6 +68,63 @@ def test_a_little_more_is_needed_to_resume_than_to_go_on() -> None:
 
 def test_256_megabytes_have_to_be_free_unless_the_operator_says_otherwise() -> None:
     assert Settings().min_free_mb == 256
+
+
+@pytest.mark.parametrize("body", [None, {"status": "paused"}, {"status": "disabled"}])
+def test_without_room_what_stops_or_frees_is_let_through(
+    store: str, database_url: str, authority: Authority, body: dict[str, str] | None
+) -> None:
+    with RawServer(answering(500), authority.context()) as receiver:
+        server = Server(database_url, authority.ca_file, retry_schedule="3600,3600")
+        with server:
+            endpoint = server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"]})["id"]
+            assert enrol(server).status == 201
+            replay = server.post(f"/v1/webhook_endpoints/{endpoint}/replay", {"since": "2020-01-01T00:00:00Z"})["id"]
+            [delivery] = server.get("/v1/deliveries")["data"]
+            out_of_room(server)
+            assert server.call("POST", f"/v1/webhook_endpoints/{endpoint}/replays/{replay}/cancel").status in (200, 409)
+            assert server.post(f"/v1/deliveries/{delivery['id']}/cancel", Idempotency_Key="1")["status"] == "canceled"
+            if body is None:
+                assert server.call("DELETE", f"/v1/webhook_endpoints/{endpoint}").status == 204
+            else:
+                assert server.call("PATCH", f"/v1/webhook_endpoints/{endpoint}", body).json["status"] == body["status"]
+
+
+def test_without_room_what_takes_in_or_sends_more_is_refused(
+    store: str, database_url: str, authority: Authority
+) -> None:
+    with RawServer(good, authority.context()) as receiver, Server(database_url, authority.ca_file) as server:
+        endpoint = server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"]})["id"]
+        customer = enrol(server).json["id"]
+        page = server.until("/v1/deliveries", lambda page: page["data"][0]["status"] == "succeeded")
+        out_of_room(server)
+        refused = {
+            "POST /v1/customers": {},
+            f"PATCH /v1/customers/{customer}": {"name": "Ada"},
+            f"DELETE /v1/customers/{customer}": None,
+            f"POST /v1/deliveries/{page['data'][0]['id']}/retry": None,
+            f"POST /v1/webhook_endpoints/{endpoint}/rotate_secret": {},
+            f"PATCH /v1/webhook_endpoints/{endpoint}": {"status": "paused", "description": "x"},
+            f"PATCH  /v1/webhook_endpoints/{endpoint}": {"status": "enabled"},
+        }
+        for call, body in refused.items():
+            method, path = call.split()
+            answer = server.call(method, path, body)
+            assert (answer.status, answer.json["code"]) == (503, "disk_full"), call
+
+
+class NoRoom:
+    """Satisfies `Room`: there is none, however often one looks."""
+
+    enough = False
+
+    async def look(self, now: UnixMs) -> bool:
+        return False
+
+
+def out_of_room(server: Server) -> None:
+    database: Any = server.application.database
+    database.room = NoRoom()
 
 
 # -- SQLite ----------------------------------------------------------------------------------------------------------

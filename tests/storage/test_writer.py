@@ -1,6 +1,7 @@
 """What both databases promise: groups that are durable when answered, mistakes that are their caller's alone."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -33,6 +34,22 @@ def insert(name: str) -> Callable[[Connection], str]:
         return name
 
     return work
+
+
+class Held:
+    """A write that lasts until it is let go."""
+
+    def __init__(self) -> None:
+        self._started = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, connection: Connection) -> str:
+        self._started.set()
+        assert self.go.wait(30)
+        return insert("held")(connection)
+
+    async def under_way(self) -> None:
+        assert await asyncio.to_thread(self._started.wait, 30)
 
 
 def names(connection: Connection) -> set[str]:
@@ -85,27 +102,33 @@ def test_readers_cannot_write(database_url: str) -> None:
 
 def test_a_caller_that_went_away_hurts_nobody(database_url: str) -> None:
     async def use(database: Any) -> None:
-        task = asyncio.create_task(database.write(insert("gone")))
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await database.write(insert("a"))
-        assert "a" in await database.read(names)
+        held = Held()
+        first = asyncio.create_task(database.write(held))
+        await held.under_way()
+        gone, stays = (asyncio.create_task(database.write(insert(name))) for name in ("gone", "stays"))
+        asyncio.get_running_loop().call_soon(gone.cancel)  # when it is queued, in one group with the one behind it
+        await asyncio.gather(gone, return_exceptions=True)
+        held.go.set()
+        assert await asyncio.wait_for(asyncio.gather(first, stays), 30) == ["held", "stays"]
+        assert await database.read(names) == {"held", "gone", "stays"}
 
     with_database(database_url, use)
 
 
 def test_stopping_finishes_what_is_queued(database_url: str) -> None:
-    async def use(database: Any) -> list[Any]:
-        return [asyncio.create_task(database.write(insert(f"a{n}"))) for n in range(50)]
-
     async def main() -> None:
         database = open_database(database_url, SystemClock())
         await database.start()
-        tasks = await use(database)
-        await asyncio.sleep(0)
-        await database.stop()
-        assert len(await asyncio.gather(*tasks)) == 50
+        held = Held()
+        first = asyncio.create_task(database.write(held))
+        await held.under_way()
+        tasks = [first, *(asyncio.create_task(database.write(insert(f"a{n}"))) for n in range(50))]
+        stopping = asyncio.create_task(
+            database.stop()
+        )  # begins when all of them are queued: tasks begin in their order
+        asyncio.get_running_loop().call_soon(held.go.set)
+        await stopping
+        assert len(await asyncio.gather(*tasks)) == 51
         with pytest.raises(StoreUnavailable):
             await database.write(insert("late"))
 

@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from loyalpro.app import Application
+from loyalpro.kernel.clock import Clock
 from loyalpro.settings import Settings
 
 API_KEY = "lp_test_0123456789abcdef0123456789"
@@ -34,7 +35,7 @@ class Answer:
 class Server:
     """Started when made. `call` talks to it."""
 
-    def __init__(self, url: str, ca_file: Path | None = None, **settings: Any) -> None:
+    def __init__(self, url: str, ca_file: Path | None = None, *, clock: Clock | None = None, **settings: Any) -> None:
         chosen: dict[str, Any] = {
             "database_url": url,
             "secret_key": "a key for tests of enough characters",
@@ -43,7 +44,7 @@ class Server:
             "egress_ca_file": ca_file,
             "min_free_mb": 0,
         }
-        self.application = Application(Settings(**chosen | settings))
+        self.application = Application(Settings(**chosen | settings), clock)
         config = uvicorn.Config(self.application.web, port=0, log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)
         self._ready = threading.Event()

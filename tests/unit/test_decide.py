@@ -5,8 +5,9 @@ import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode, Response
 from loyalpro.delivery.breaker import HEALTHY
-from loyalpro.delivery.decide import decide, may_have_switched, retry_after_ms
+from loyalpro.delivery.decide import decide, refuses_signature, retry_after_ms
 from loyalpro.delivery.ports import Attempt, Claimed, Fallback, Settlement, Target
+from loyalpro.delivery.rotation import others
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import DeliveryStatus
 
@@ -69,14 +70,35 @@ def test_an_endpoint_that_asks_to_be_left_alone_holds_its_lane() -> None:
     assert asked.due_at >= NOW + 7_000
 
 
-def test_a_refused_signature_may_mean_that_the_receiver_has_switched() -> None:
-    rotating = replace(TARGET, secrets=("whsec_new", "whsec_old"), primary=1)
-    refused = []
-    for status in range(200, 600):
-        attempt = Attempt(1, NOW, OutcomeCode.HTTP_4XX, "", (), response(status), None, None)
-        refused += [status] * may_have_switched(attempt, claimed(target=rotating))
-        assert not may_have_switched(attempt, claimed())
-    assert refused == [400, 401, 403]
+def test_a_refused_signature_may_mean_that_the_receiver_holds_another_secret() -> None:
+    attempts = {
+        status: Attempt(1, NOW, OutcomeCode.HTTP_4XX, "", (), response(status), None, None)
+        for status in range(200, 600)
+    }
+    assert [status for status, each in attempts.items() if refuses_signature(each)] == [400, 401, 403]
+    assert not refuses_signature(Attempt(1, NOW, OutcomeCode.TIMEOUT, "", (), None, None, None))
+
+
+@pytest.mark.parametrize(("secret", "promoted"), [(None, None), (0, 9), (1, 7), (3, None)])
+def test_a_newer_secret_that_was_accepted_is_promoted_and_an_older_one_is_not(
+    secret: int | None, promoted: int | None
+) -> None:
+    rotating = replace(TARGET, secrets=("whsec_x",) * 4, versions=(9, 7, 4, 3), primary=2)
+    attempt = Attempt(1, NOW, OutcomeCode.SUCCEEDED, "", (), response(200), None, None)
+    settlement = decide(
+        claimed(target=rotating), attempt, now=NOW, schedule=RetrySchedule(), chance=random.Random(1), secret=secret
+    )
+    assert settlement.promoted == promoted
+
+
+def test_every_other_secret_is_shown_newest_first_and_each_attempt_begins_with_another() -> None:
+    assert others(1, 0, 1) == ()
+    assert others(4, 2, 1) == (0, 1, 3)
+    for count in range(2, 6):
+        for primary in range(count):
+            orders = [others(count, primary, attempt) for attempt in range(1, count)]
+            assert all(sorted(each) == [index for index in range(count) if index != primary] for each in orders)
+            assert {each[0] for each in orders} == set(orders[0])
 
 
 @pytest.mark.parametrize(

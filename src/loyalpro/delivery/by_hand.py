@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
+from loyalpro.delivery.states import FINISHED, DeliveryStatus, EndpointStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import Conflict
 
@@ -11,7 +11,8 @@ from loyalpro.kernel.errors import Conflict
 class Standing:
     """A delivery while nobody else may move it.
 
-    `endpoint` is None when it is deleted. `waits_for`: an earlier delivery of the same customer that has to end first.
+    `endpoint` is None when it is deleted. `fallback`: what it was before an attempt by hand was asked for that has not
+    ended yet. `waits_for`: an earlier delivery of the same customer that has to end first.
     """
 
     delivery_id: str
@@ -21,14 +22,19 @@ class Standing:
     due_at: UnixMs | None
     endpoint: EndpointStatus | None
     being_sent: bool
-    by_hand: bool
+    fallback: DeliveryStatus | None
     waits_for: str | None
     event_kept: bool
 
     @property
     def under_way(self) -> bool:
         """Whether it is being sent, or about to be because its owner said so."""
-        return self.being_sent or self.by_hand
+        return self.being_sent or self.fallback is not None
+
+    @property
+    def once_canceled(self) -> DeliveryStatus:
+        """What it is when it is canceled: what had ended before it was sent by hand has ended as it had."""
+        return self.fallback if self.fallback in FINISHED else DeliveryStatus.CANCELED
 
 
 def check_retry(standing: Standing) -> None:

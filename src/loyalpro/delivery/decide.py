@@ -20,11 +20,14 @@ def decide(
     now: UnixMs,
     schedule: RetrySchedule,
     chance: random.Random,
-    switched: bool = False,
+    secret: int | None = None,
 ) -> Settlement:
-    """Succeeded, to be tried again at a time, or exhausted; after a failure by hand, what it was before."""
+    """Succeeded, to be tried again at a time, or exhausted; after a failure by hand, what it was before.
+
+    `secret`: the index of the one that the receiver accepted after it had refused the primary one.
+    """
     if attempt.outcome is OutcomeCode.SUCCEEDED:
-        return Settlement(claimed, DeliveryStatus.SUCCEEDED, now, attempt, switched=switched)
+        return Settlement(claimed, DeliveryStatus.SUCCEEDED, now, attempt, promoted=_promoted(claimed, secret))
     gone = attempt.outcome is OutcomeCode.GONE
     hold_ms = retry_after_ms(attempt.response, now)
     if claimed.fallback is not None:
@@ -49,10 +52,16 @@ def close_unsent(claimed: Claimed, now: UnixMs) -> Settlement:
     return Settlement(claimed, DeliveryStatus.EXHAUSTED, now, None)
 
 
-def may_have_switched(attempt: Attempt, claimed: Claimed) -> bool:
-    """The receiver refused the signature, and a newer secret waits for it: it may know that one already."""
-    status = attempt.response.status if attempt.response else None
-    return claimed.target.primary != 0 and status in (400, 401, 403)
+def refuses_signature(attempt: Attempt) -> bool:
+    """The receiver may hold another secret than the one that signed: then it answers like this."""
+    return attempt.response is not None and attempt.response.status in (400, 401, 403)
+
+
+def _promoted(claimed: Claimed, secret: int | None) -> int | None:
+    """A newer secret signs alone from now on. An older one does not: whoever holds it is shown it when it refuses."""
+    if secret is None or secret > claimed.target.primary:
+        return None
+    return claimed.target.versions[secret]
 
 
 def retry_after_ms(response: Response | None, now: UnixMs) -> int | None:

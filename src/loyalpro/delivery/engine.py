@@ -15,10 +15,11 @@ from typing import Protocol
 import structlog
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Sender, SendResult, classify
-from loyalpro.delivery.decide import close_unsent, decide, may_have_switched
+from loyalpro.delivery.decide import close_unsent, decide, refuses_signature
 from loyalpro.delivery.lanes import Bounds, Lanes
 from loyalpro.delivery.membership import LeaseTimes, Membership
 from loyalpro.delivery.ports import Attempt, Claimed, DeliveryStore, Settled, Settlement, WorkerId
+from loyalpro.delivery.rotation import others
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.settler import Settler
 from loyalpro.kernel.clock import MS_PER_S, Clock, UnixMs
@@ -218,19 +219,30 @@ class Engine:
             self._log.warning("lease_lost", delivery_id=claimed.delivery_id)
 
     async def _attempt(self, claimed: Claimed) -> Settlement:
-        """One attempt and what follows from it. A receiver that refuses the old secret is shown the new one at once."""
+        """One attempt and what follows from it. A receiver that refuses one secret is shown the others at once."""
         now = self._clock.now_ms()
         if claimed.fallback is None and self._schedule.is_over(claimed.first_attempt_at, now):
             return close_unsent(claimed, now)
         attempt = await self._send(claimed, now, claimed.target.primary, self._settings.timeout_s)
-        switched = False
-        if may_have_switched(attempt, claimed):
-            left_s = self._settings.timeout_s - (self._clock.now_ms() - now) / MS_PER_S
-            again = await self._send(claimed, now, 0, max(left_s, _SHORTEST_TRY_S))
-            switched = again.outcome is OutcomeCode.SUCCEEDED
-            attempt = again if switched else attempt
+        secret = None
+        if refuses_signature(attempt):
+            attempt, secret = await self._show_others(claimed, attempt)
         end = self._clock.now_ms()
-        return decide(claimed, attempt, now=end, schedule=self._schedule, chance=self._chance, switched=switched)
+        return decide(claimed, attempt, now=end, schedule=self._schedule, chance=self._chance, secret=secret)
+
+    async def _show_others(self, claimed: Claimed, refused: Attempt) -> tuple[Attempt, int | None]:
+        """The same attempt, signed with one other secret after another until one is accepted, or the time is over."""
+        target = claimed.target
+        for secret in others(len(target.secrets), target.primary, claimed.attempt_number):
+            again = await self._send(claimed, refused.started_at, secret, max(self._left_s(refused), _SHORTEST_TRY_S))
+            if again.outcome is OutcomeCode.SUCCEEDED:
+                return again, secret
+            if not refuses_signature(again) or self._left_s(refused) < _SHORTEST_TRY_S:
+                break
+        return refused, None
+
+    def _left_s(self, attempt: Attempt) -> float:
+        return self._settings.timeout_s - (self._clock.now_ms() - attempt.started_at) / MS_PER_S
 
     async def _send(self, claimed: Claimed, started_at: UnixMs, primary: int, timeout_s: float) -> Attempt:
         """Sign and send once. A failure of our own counts as an attempt too: it is retried, and seen."""

@@ -19,9 +19,9 @@ WorkerId = str
 class Target:
     """Where an endpoint's deliveries go, and how: read again at every claim, so an edit counts at once.
 
-    `secrets` are all that are valid now, newest first; `primary` is the index of the one that signs the header which
-    can carry only one signature. It is not 0 while a rotation waits for the receiver to switch to the newest one, whose
-    version is `newest_secret`.
+    `secrets` are all that are valid now, newest first, and `versions` what they are called; `primary` is the index of
+    the one that signs the header which can carry only one signature. It is not 0 while a rotation waits for the receiver
+    to switch to a newer one.
     """
 
     endpoint_id: str
@@ -33,7 +33,7 @@ class Target:
     rate_limit: int | None
     ordered: bool
     health: Health
-    newest_secret: int = 1
+    versions: tuple[int, ...] = (1,)
 
     @property
     def host(self) -> str:
@@ -127,7 +127,7 @@ class Settlement:
     """One delivery's next state, to be written if the lease still holds. No attempt: its window closed unsent.
 
     `scheduled`: whether the retry schedule counts the attempt. `hold_ms`: the endpoint asked to be left alone.
-    `switched`: the receiver has shown that it knows the newest secret.
+    `promoted`: the version of a newer secret that the receiver has shown to know.
     """
 
     claimed: Claimed
@@ -137,7 +137,7 @@ class Settlement:
     scheduled: bool = True
     gone: bool = False
     hold_ms: int | None = None
-    switched: bool = False
+    promoted: int | None = None
 
     @property
     def succeeded(self) -> bool:

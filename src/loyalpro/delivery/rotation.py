@@ -2,6 +2,7 @@
 
 Each of them signs `webhook-signature`. The header that can carry one signature stays on the newest one that is promoted;
 a secret that waits is promoted when the receiver shows that it knows it, when its owner says so, or when it is the last.
+A receiver that refuses is shown the others, whichever they are: it may hold any one of them, and gets everything.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,16 @@ class Secret:
 def is_waiting(secrets: Sequence[Secret]) -> bool:
     """Whether the newest one waits for the receiver while an older one still signs alone."""
     return len(secrets) > 1 and secrets[0].promoted_at is None
+
+
+def others(count: int, primary: int, attempt: int) -> tuple[int, ...]:
+    """The secrets that a receiver is shown when it refuses the primary one: their indices, newest first.
+
+    Each attempt begins with another one. So a receiver that takes its time to refuse has seen all of them in the end.
+    """
+    order = [index for index in range(count) if index != primary]
+    turn = (attempt - 1) % max(1, len(order))
+    return (*order[turn:], *order[:turn])
 
 
 def previous_expires_at(secrets: Sequence[Secret]) -> UnixMs | None:

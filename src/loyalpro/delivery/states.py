@@ -12,7 +12,8 @@
                                │                                    │                 was deleted
                                └── retried or replayed by its owner ┴─── succeeded, exhausted, canceled
 
-An attempt by hand that fails puts a delivery back where it was: pending with its old time, or finished as before.
+An attempt by hand that fails puts a delivery back where it was: pending with its old time, or finished as before. One that
+is canceled does the same with what had finished; what was still owed is canceled.
 
     endpoint:   enabled ⇄ paused, enabled ⇄ disabled, paused ⇄ disabled   by its owner
                 enabled ──► disabled                                      410 Gone, or 5 days of nothing but failures

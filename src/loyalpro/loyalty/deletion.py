@@ -15,25 +15,22 @@ _REASON = "customer_deleted"
 def delete_customer(
     store: LoyaltyStore, emit: Emit, account_id: str, customer_id: str, *, now: UnixMs, ids: IdFactory
 ) -> None:
-    """Delete an active customer. Causes `points.adjusted` when there were points or a debt, then `customer.deleted`.
+    """Delete an active customer. Causes `points.adjusted` for points or a debt, and for pending points; `customer.deleted`.
 
     The row stays, without a name: the ledger and the purchases belong to it. Its external id is free again.
     """
     customer = store.lock_customer(account_id, customer_id)
     if customer is None:
         raise NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
-    entry = _write_off(customer, now, ids) if customer.balance.net else None
-    if entry is not None:
-        store.insert_entries([entry])
-        emit(customer.event("points.adjusted", _adjusted_data(customer, entry)))
-    store.empty_lots(customer.id, entry.id if entry else None)
-    if entry is not None and entry.points > 0:
-        store.insert_lots([(_repayment(entry, ids), entry.points)])
-    events = 1 if entry is None else 2
-    store.forget_customer(
-        _forgotten(customer, now, entries=events - 1, events=events), known_through=customer.event_sequence
-    )
-    emit(customer.event("customer.deleted", _deleted_data(customer, now), number=events))
+    entries = _write_offs(customer, now, ids)
+    store.insert_entries(entries)
+    for number, entry in enumerate(entries, 1):
+        emit(customer.event("points.adjusted", _adjusted_data(customer, entry), number=number))
+        store.empty_lots(entry)
+        if entry.points > 0:
+            store.insert_lots([(_repayment(entry, ids), entry.points)])
+    store.forget_customer(_forgotten(customer, now, entries=len(entries)), known_through=customer.event_sequence)
+    emit(customer.event("customer.deleted", _deleted_data(customer, now), number=len(entries) + 1))
 
 
 def deleted_view(customer_id: str) -> dict[str, object]:
@@ -41,24 +38,30 @@ def deleted_view(customer_id: str) -> dict[str, object]:
     return {"id": customer_id, "deleted": True}
 
 
-def _write_off(customer: Customer, now: UnixMs, ids: IdFactory) -> Entry:
-    """One entry after which there are neither points nor debt."""
-    return Entry(
-        id=ids.new("led"),
-        customer_id=customer.id,
-        sequence=customer.ledger_sequence + 1,
-        type="adjust",
-        points=-customer.balance.net,
-        balance_after=0,
-        pending_after=0,
-        source_type="customer",
-        source_id=customer.id,
-        actor="api",
-        rules=(),
-        occurred_at=now,
-        created_at=now,
-        reason_code=_REASON,
-    )
+def _write_offs(customer: Customer, now: UnixMs, ids: IdFactory) -> list[Entry]:
+    """Entries after which there are neither points nor debt, then no pending points either; one for each, if there are."""
+    balance = customer.balance
+    amounts = [("adjust", -balance.net, balance.pending), ("cancel_pending", -balance.pending, 0)]
+    wanted = [(type_, points, pending) for type_, points, pending in amounts if points]
+    return [
+        Entry(
+            id=ids.new("led"),
+            customer_id=customer.id,
+            sequence=customer.ledger_sequence + number,
+            type=type_,
+            points=points,
+            balance_after=0,
+            pending_after=pending_after,
+            source_type="customer",
+            source_id=customer.id,
+            actor="api",
+            rules=(),
+            occurred_at=now,
+            created_at=now,
+            reason_code=_REASON,
+        )
+        for number, (type_, points, pending_after) in enumerate(wanted, 1)
+    ]
 
 
 def _repayment(entry: Entry, ids: IdFactory) -> Lot:
@@ -77,7 +80,7 @@ def _repayment(entry: Entry, ids: IdFactory) -> Lot:
     )
 
 
-def _forgotten(customer: Customer, now: UnixMs, *, entries: int, events: int) -> Customer:
+def _forgotten(customer: Customer, now: UnixMs, *, entries: int) -> Customer:
     lifetime = customer.balance
     return replace(
         customer,
@@ -89,24 +92,30 @@ def _forgotten(customer: Customer, now: UnixMs, *, entries: int, events: int) ->
         status="deleted",
         balance=Balance(lifetime_earned=lifetime.lifetime_earned, lifetime_redeemed=lifetime.lifetime_redeemed),
         ledger_sequence=customer.ledger_sequence + entries,
-        event_sequence=customer.event_sequence + events,
+        event_sequence=customer.event_sequence + entries + 1,
         updated_at=now,
     )
 
 
 def _adjusted_data(customer: Customer, entry: Entry) -> dict[str, object]:
+    pending = entry.type == "cancel_pending"
     return {
         "entry_id": entry.id,
         "customer_id": customer.id,
         "points": entry.points,
-        "kind": "manual",
+        "kind": "pending_canceled" if pending else "manual",
         "reason_code": _REASON,
         "note": None,
         "reverses_entry_id": None,
         "transaction_id": None,
         "shortfall": 0,
         "counts_toward_tier": False,
-        "balance": {"before": customer.balance.available, "after": 0, "pending": 0, "debt": 0},
+        "balance": {
+            "before": 0 if pending else customer.balance.available,
+            "after": 0,
+            "pending": entry.pending_after,
+            "debt": 0,
+        },
     }
 
 

@@ -1,4 +1,9 @@
-"""Points: an append-only ledger, a lot for each credit, and a balance that is always the fold of the ledger."""
+"""Points: an append-only ledger, a lot for each credit, and a balance that is always the fold of the ledger.
+
+An entry's points are in one of two heaps, and `balance_after` and `pending_after` say how high both are after it. What is
+earned goes to either; `cancel_pending` takes from what is pending, `activate` moves from there to what counts, and all
+others change what counts. So the points of all entries but `activate` add up to both heaps together.
+"""
 
 from typing import Any, Final
 
@@ -22,7 +27,7 @@ class Balance:
 
     @property
     def net(self) -> int:
-        """Available less debt: the sum of all entries that are not pending."""
+        """Available less debt: what the ledger says that counts."""
         return self.available - self.debt
 
 
@@ -99,18 +104,20 @@ def credit(balance: Balance, points: int) -> Credit:
 def discrepancies(balance: Balance, entries: list[Entry], lots: list[Lot]) -> list[str]:
     """What does not add up, in words; nothing when all is well. `entries` are in order, oldest first."""
     found = []
-    net = 0
+    total = net = pending = 0
     for expected, entry in enumerate(entries, 1):
-        net += entry.points
+        total += 0 if entry.type == "activate" else entry.points
+        net, pending = entry.balance_after, entry.pending_after
         if entry.sequence != expected:
             found.append(f"entry {entry.id} has sequence {entry.sequence}, expected {expected}")
-        if entry.balance_after != net:
-            found.append(f"entry {entry.id} says {entry.balance_after} after it, the entries up to it add up to {net}")
-    if net != balance.net:
-        found.append(f"the entries add up to {net}, the balance says {balance.net}")
-    remaining = sum(lot.remaining for lot in lots if lot.status == "active")
-    if remaining != balance.available:
-        found.append(f"the lots hold {remaining}, the balance says {balance.available}")
+        if net + pending != total:
+            found.append(f"entry {entry.id} says {net} and {pending} after it, the entries up to it add up to {total}")
+    if (net, pending) != (balance.net, balance.pending):
+        found.append(f"the entries end with {net} and {pending}, the balance says {balance.net} and {balance.pending}")
+    for status, expected in (("active", balance.available), ("pending", balance.pending)):
+        remaining = sum(lot.remaining for lot in lots if lot.status == status)
+        if remaining != expected:
+            found.append(f"the {status} lots hold {remaining}, the balance says {expected}")
     return found
 
 

@@ -60,8 +60,8 @@ class LoyaltyStore(Protocol):
         """Store the lots of credits, each with what of it repaid debt at once."""
         ...
 
-    def empty_lots(self, customer_id: str, entry_id: str | None) -> None:
-        """Take everything out of a customer's lots, for an entry if there were points that count; cancel pending ones."""
+    def empty_lots(self, entry: Entry) -> None:
+        """Take everything out of a customer's lots, for an entry: of the pending ones, which it cancels, or of the others."""
         ...
 
     def forget_customer(self, customer: Customer, *, known_through: int) -> None:

@@ -4,7 +4,7 @@ SQL above this line is written once, in the subset both take: `?` placeholders, 
 instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB/BYTEA for frozen bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 Row = tuple[Any, ...]
@@ -16,14 +16,19 @@ _LARGEST_PIECE: Final = 256
 
 
 def padded(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """`values` in pieces whose lengths are powers of two, the last one filled up with its own last value.
+    """`values` in pieces whose lengths are powers of two."""
+    for start in range(0, len(values), _LARGEST_PIECE):
+        yield padded_whole(values[start : start + _LARGEST_PIECE])
+
+
+def padded_whole(values: Collection[T]) -> list[T]:
+    """`values` in one piece whose length is a power of two, filled up with the last of them; there is at least one.
 
     For statements that name many rows, and to which it makes no difference that one is named twice: there are few
     different ones then, and each is prepared once.
     """
-    for start in range(0, len(values), _LARGEST_PIECE):
-        piece = list(values[start : start + _LARGEST_PIECE])
-        yield piece + [piece[-1]] * ((1 << (len(piece) - 1).bit_length()) - len(piece))
+    piece = list(values)
+    return piece + piece[-1:] * ((1 << (len(piece) - 1).bit_length()) - len(piece))
 
 
 def marks(count: int, row: str = "?") -> str:

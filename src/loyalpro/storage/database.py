@@ -6,9 +6,10 @@ from typing import Literal, Protocol, TypeVar
 from loyalpro.storage.connection import Connection, Dialect
 
 T = TypeVar("T")
-Lane = Literal["ingest", "delivery", "upkeep"]
+Lane = Literal["ingest", "control", "delivery", "upkeep"]
 """Who is writing. On PostgreSQL each has a connection, so that deliveries are settled while purchases pour in, and
-neither waits for the upkeep, which may wait for a lock."""
+neither waits for the upkeep, which may wait for a lock. `control` is what owners do that stops work or frees room: it
+shares the connection of what comes in, and is not refused with it when there is no room."""
 
 
 class Database(Protocol):

@@ -8,7 +8,7 @@ from loyalpro.events.outbox import Outbox
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.database import Database
+from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.tables.accounts import AccountTables
 from loyalpro.storage.tables.backfills import BackfillTables
 from loyalpro.storage.tables.control import ControlTables
@@ -88,7 +88,7 @@ class Transactions:
         self._tools = tools
         self._on_owed = on_owed
 
-    async def change(self, work: Callable[[UnitOfWork], T]) -> T:
+    async def change(self, work: Callable[[UnitOfWork], T], lane: Lane = "ingest") -> T:
         """Commit `work` and its events; then tell the engine which endpoints are owed something."""
 
         def transaction(connection: Connection) -> tuple[T, frozenset[str]]:
@@ -96,7 +96,7 @@ class Transactions:
             result = work(unit)
             return result, unit.outbox.flush()
 
-        result, owed = await self._database.write(transaction)
+        result, owed = await self._database.write(transaction, lane)
         if owed:
             self._on_owed(owed)
         return result

@@ -51,7 +51,17 @@ def build(services: Services, measures: telemetry.Telemetry, ids: IdFactory, lif
         service,
     ):
         app.include_router(resource.router)
+    app.include_router(service.watch_router)
     errors.install(app)
     telemetry.install(app, measures, services.clock, ids)
     openapi.install(app)
+    return app
+
+
+def build_watch(services: Services, lifespan: Lifespan) -> FastAPI:
+    """What a worker shows to machines that watch it, and nothing else."""
+    app = FastAPI(title="LoyalPro worker", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.include_router(service.watch_router)
+    errors.install(app)
     return app

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 
 from loyalpro.kernel.clock import MS_PER_DAY
 from loyalpro.kernel.errors import Conflict, InvalidInput
+from loyalpro.storage.database import Lane
 from loyalpro.storage.tables.accounts import StoredAnswer
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.services import Services, services_of
@@ -28,12 +29,12 @@ class Reply:
 Work = Callable[[UnitOfWork], Reply]
 
 
-async def commit(request: Request, account_id: str, work: Work) -> Response:
+async def commit(request: Request, account_id: str, work: Work, lane: Lane = "ingest") -> Response:
     """Commit a `POST` and answer it. With a key that was answered before, give that answer again and do nothing."""
     services = services_of(request)
     key = request.headers.get("idempotency-key")
     if key is None:
-        reply = await services.transactions.change(work)
+        reply = await services.transactions.change(work, lane)
         return _response(reply.status_code, _bytes(reply))
     if not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
         raise InvalidInput(
@@ -44,7 +45,7 @@ async def commit(request: Request, account_id: str, work: Work) -> Response:
     with _in_flight(services, account_id, key):
         fingerprint = await _fingerprint(request)
         answer, replayed = await services.transactions.change(
-            lambda unit: _answer_once(unit, account_id, key, fingerprint, work)
+            lambda unit: _answer_once(unit, account_id, key, fingerprint, work), lane
         )
     headers = {"Idempotent-Replayed": "true"} if replayed else {}
     return _response(answer.status_code, answer.body, headers)

@@ -1,6 +1,6 @@
 """What the web layer is handed by the composition root, and how routes reach it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
@@ -13,13 +13,8 @@ from loyalpro.storage.unit_of_work import Transactions
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.endpoint_url import Resolve
 
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether this process can do its work, asked when somebody wants to know."""
-
-    accepts: Callable[[], bool]
-    delivers: Callable[[], bool]
+Health = Mapping[str, Callable[[], bool]]
+"""Each thing that this process is there for, and whether it can do it, asked when somebody wants to know."""
 
 
 class Wake(Protocol):

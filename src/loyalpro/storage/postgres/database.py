@@ -77,7 +77,7 @@ class PostgresDatabase:
         if lane == "ingest":
             require(self.room)
         try:
-            return await self._writers[lane].submit(work)
+            return await self._writers["ingest" if lane == "control" else lane].submit(work)
         except DiskFull:
             self.room.ran_out()
             raise

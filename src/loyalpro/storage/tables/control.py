@@ -21,7 +21,7 @@ WHERE id = ? AND status = ? AND fallback_status IS NULL
 """
 
 _CANCEL = """
-UPDATE deliveries SET status = 'canceled', finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
+UPDATE deliveries SET status = ?, finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
 WHERE id = ? AND status = 'pending'
 """
 
@@ -46,8 +46,8 @@ class ControlTables:
         self._connection.execute(_SEND, (now, standing.delivery_id, standing.status.value))
 
     def cancel(self, standing: Standing, now: UnixMs) -> None:
-        """End it, also while it is being sent, and let the customer's next one go."""
-        self._connection.execute(_CANCEL, (now, standing.delivery_id))
+        """End it, also while it is being sent, and let the customer's next one go. What had ended before is that again."""
+        self._connection.execute(_CANCEL, (standing.once_canceled.value, now, standing.delivery_id))
         if standing.customer_id is not None:
             advance(self._connection, [(standing.endpoint_id, standing.customer_id)], now)
 
@@ -61,7 +61,7 @@ class ControlTables:
             due_at=due_at,
             endpoint=None if deleted_at is not None else EndpointStatus(endpoint),
             being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", id_),
-            by_hand=fallback is not None,
+            fallback=None if fallback is None else DeliveryStatus(fallback),
             waits_for=customer_id and self._earlier(endpoint_id, customer_id, sequence),
             event_kept=self._any("SELECT 1 FROM events WHERE id = ? AND erased_at IS NULL", event_id),
         )

@@ -126,7 +126,7 @@ class LaneTables:
 
     def _target(self, rows: Sequence[Row]) -> Target:
         """One endpoint; a row for each of its secrets, newest first. The newest promoted one signs alone."""
-        id_, account_id, url, headers, rate_limit, ordering, _, _, version, *health = rows[0]
+        id_, account_id, url, headers, rate_limit, ordering, _, _, _, *health = rows[0]
         owner = sealed_owner(account_id, id_)
         return Target(
             endpoint_id=id_,
@@ -138,7 +138,7 @@ class LaneTables:
             rate_limit=rate_limit,
             ordered=ordering == "customer",
             health=health_from(health) or HEALTHY,
-            newest_secret=version,
+            versions=tuple(row[8] for row in rows),
         )
 
     def _due(self, lane: LaneRequest, target: Target, now: UnixMs, closing_since: UnixMs) -> list[_Due]:

@@ -22,7 +22,8 @@ WHERE deliveries.id = leases.delivery_id AND leases.worker = ? AND deliveries.st
 _COUNT = """
 UPDATE deliveries SET attempts = leases.attempt, first_attempt_at = COALESCE(first_attempt_at, leases.started_at)
 FROM leases
-WHERE deliveries.id = leases.delivery_id AND leases.worker = ? AND deliveries.status = 'canceled'
+WHERE deliveries.id = leases.delivery_id AND leases.worker = ?
+    AND deliveries.status IN ('canceled', 'succeeded', 'exhausted')
 """
 
 

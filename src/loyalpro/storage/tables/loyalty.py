@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import TypeVar
 
 from pydantic_core import to_json
 
@@ -12,15 +11,8 @@ from loyalpro.loyalty.customers import Customer
 from loyalpro.loyalty.ledger import Balance, Entry, Lot
 from loyalpro.loyalty.program import EarnRule, Program, Tier, default_program
 from loyalpro.loyalty.transactions import Transaction
-from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.connection import Connection, Row, marks, padded_whole
 from loyalpro.storage.tables.erasures import ErasureTables
-
-T = TypeVar("T")
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
-
 
 _CUSTOMER = (
     "c.id, c.account_id, c.external_id, c.email, c.phone, c.name, c.metadata, c.status, c.tier_id, c.available, c.pending,"
@@ -36,10 +28,10 @@ _ENTRY = (
 )
 _LOT = "id, customer_id, entry_id, original, remaining, earned_at, activates_at, expires_at, status, created_at"
 
-_INSERT_CUSTOMER = f"INSERT INTO customers ({_CUSTOMER.replace('c.', '')}) VALUES ({_marks(18)}) ON CONFLICT DO NOTHING"
-_INSERT_TRANSACTION = f"INSERT INTO transactions ({_TRANSACTION}) VALUES ({_marks(15)})"
-_INSERT_ENTRY = f"INSERT INTO ledger_entries ({_ENTRY}) VALUES ({_marks(17)})"
-_INSERT_LOT = f"INSERT INTO lots ({_LOT}) VALUES ({_marks(10)})"
+_INSERT_CUSTOMER = f"INSERT INTO customers ({_CUSTOMER.replace('c.', '')}) VALUES ({marks(18)}) ON CONFLICT DO NOTHING"
+_INSERT_TRANSACTION = f"INSERT INTO transactions ({_TRANSACTION}) VALUES ({marks(15)})"
+_INSERT_ENTRY = f"INSERT INTO ledger_entries ({_ENTRY}) VALUES ({marks(17)})"
+_INSERT_LOT = f"INSERT INTO lots ({_LOT}) VALUES ({marks(10)})"
 _INSERT_ALLOCATION = "INSERT INTO allocations (entry_id, lot_id, points) VALUES (?, ?, ?)"
 _UPDATE_BALANCES = """
 UPDATE customers SET available = v.column2, pending = v.column3, debt = v.column4, lifetime_earned = v.column5,
@@ -121,10 +113,10 @@ class LoyaltyTables:
     def _lock_all(self, account_id: str, column: str, wanted: Collection[str]) -> list[Customer]:
         if not wanted:
             return []
-        padded = _padded(wanted)
+        padded = padded_whole(wanted)
         rows = self._connection.execute(
             f"SELECT {_CUSTOMER} FROM customers c WHERE c.account_id = ? AND c.status = 'active' AND {column}"
-            f" IN ({_marks(len(padded))})"
+            f" IN ({marks(len(padded))})"
             f" ORDER BY c.id{self._for_update}",
             (account_id, *padded),
         )
@@ -166,9 +158,9 @@ class LoyaltyTables:
         """Store points and sequences."""
         if not customers:
             return
-        rows = _padded([_balance_values(each) for each in customers])
+        rows = padded_whole([_balance_values(each) for each in customers])
         self._connection.execute(
-            _UPDATE_BALANCES.format(rows=", ".join([f"({_marks(9)})"] * len(rows))),
+            _UPDATE_BALANCES.format(rows=marks(len(rows), f"({marks(9)})")),
             [value for row in rows for value in row],
         )
 
@@ -204,9 +196,9 @@ class LoyaltyTables:
         """The purchases that have these numbers already."""
         if not external_ids:
             return []
-        padded = _padded(external_ids)
+        padded = padded_whole(external_ids)
         rows = self._connection.execute(
-            f"SELECT {_TRANSACTION} FROM transactions WHERE account_id = ? AND external_id IN ({_marks(len(padded))})",
+            f"SELECT {_TRANSACTION} FROM transactions WHERE account_id = ? AND external_id IN ({marks(len(padded))})",
             (account_id, *padded),
         )
         return [_transaction(row) for row in rows]
@@ -239,18 +231,17 @@ class LoyaltyTables:
             _INSERT_ALLOCATION, [(lot.entry_id, lot.id, absorbed) for lot, absorbed in lots if absorbed]
         )
 
-    def empty_lots(self, customer_id: str, entry_id: str | None) -> None:
-        """Take everything out of a customer's lots, for an entry if there were points that count; cancel pending ones."""
-        if entry_id is not None:
-            self._connection.execute(
-                "INSERT INTO allocations (entry_id, lot_id, points) SELECT CAST(? AS TEXT), id, remaining FROM lots"
-                " WHERE customer_id = ? AND remaining > 0 AND status = 'active'",
-                (entry_id, customer_id),
-            )
+    def empty_lots(self, entry: Entry) -> None:
+        """Take everything out of a customer's lots, for an entry: of the pending ones, which it cancels, or of the others."""
+        before, after = ("pending", "canceled") if entry.type == "cancel_pending" else ("active", "active")
         self._connection.execute(
-            "UPDATE lots SET remaining = 0, status = CASE WHEN status = 'pending' THEN 'canceled' ELSE status END"
-            " WHERE customer_id = ? AND remaining > 0",
-            (customer_id,),
+            "INSERT INTO allocations (entry_id, lot_id, points) SELECT CAST(? AS TEXT), id, remaining FROM lots"
+            " WHERE customer_id = ? AND remaining > 0 AND status = ?",
+            (entry.id, entry.customer_id, before),
+        )
+        self._connection.execute(
+            "UPDATE lots SET remaining = 0, status = ? WHERE customer_id = ? AND remaining > 0 AND status = ?",
+            (after, entry.customer_id, before),
         )
 
     def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
@@ -274,12 +265,6 @@ def _where(*conditions: tuple[str, object]) -> tuple[str, list[object]]:
     """The conditions that have a value, and their values."""
     wanted = [(clause, value) for clause, value in conditions if value is not None]
     return " AND ".join(clause for clause, _ in wanted), [value for _, value in wanted]
-
-
-def _padded(values: Collection[T]) -> list[T]:
-    """The last value repeated up to a power of two: statements of a dozen lengths are prepared once and found again."""
-    listed = list(values)
-    return listed + listed[-1:] * ((1 << (len(listed) - 1).bit_length()) - len(listed))
 
 
 def _json(value: object) -> str:

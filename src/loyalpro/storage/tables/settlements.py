@@ -84,7 +84,9 @@ class SettlementTables:
         self._count([each for each in kept if each.claimed.delivery_id not in moved])
         insert_attempts(self._connection, [(each.claimed.delivery_id, each.attempt) for each in kept if each.attempt])
         advance(self._connection, _finished_queues(kept), now)
-        self._promote({_shown_secret(each) for each in kept if each.switched}, now)
+        self._promote(
+            {(each.claimed.target.endpoint_id, each.promoted) for each in kept if each.promoted is not None}, now
+        )
         health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
         return Settled(frozenset(each.claimed.delivery_id for each in kept), health, notices)
 
@@ -117,12 +119,12 @@ class SettlementTables:
         return moved
 
     def _count(self, settlements: Sequence[Settlement]) -> None:
-        """Its owner canceled it while it was under way: it stays canceled, and its attempt is written down."""
+        """Its owner canceled it while it was under way: it stays what it is now, and its attempt is written down."""
         for each in settlements:
             if each.attempt is not None:
                 self._connection.execute(
                     "UPDATE deliveries SET attempts = ?, first_attempt_at = COALESCE(first_attempt_at, ?)"
-                    " WHERE id = ? AND status = 'canceled'",
+                    " WHERE id = ? AND status IN ('canceled', 'succeeded', 'exhausted')",
                     (each.attempt.number, each.claimed.first_attempt_at, each.claimed.delivery_id),
                 )
 
@@ -152,11 +154,6 @@ def _moved_values(settlement: Settlement, now: UnixMs) -> tuple[object, ...]:
 
 def _lease_of(settlement: Settlement) -> tuple[str, int]:
     return settlement.claimed.delivery_id, settlement.claimed.attempt_number
-
-
-def _shown_secret(settlement: Settlement) -> tuple[str, int]:
-    target = settlement.claimed.target
-    return target.endpoint_id, target.newest_secret
 
 
 def _finished_queues(settlements: Sequence[Settlement]) -> set[tuple[str, str]]:

@@ -19,9 +19,12 @@ RETURNING endpoint_id, customer_id
 # What is owed to an endpoint is in one of two indexes, or in both; the order makes the database use them.
 _OWED = ("d.due_at IS NOT NULL ORDER BY d.due_at", "d.customer_id IS NOT NULL ORDER BY d.customer_id")
 
+# What is being sent is waited for, and keeps no other endpoint's from being canceled.
 _ORPHANED = """
 SELECT e.id FROM endpoints e WHERE e.deleted_at IS NOT NULL AND (
-    SELECT d.id FROM deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending' AND {owed} LIMIT 1) IS NOT NULL
+    SELECT d.id FROM deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending'
+      AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
+      AND {owed} LIMIT 1) IS NOT NULL
 LIMIT 1
 """
 

@@ -77,7 +77,10 @@ async def retry(request: Request, account_id: AccountId, services: ServicesDep, 
 
 @router.post("/{delivery_id}/cancel", summary="Cancel a delivery")
 async def cancel(request: Request, account_id: AccountId, services: ServicesDep, delivery_id: str) -> Response:
-    """No further attempt is made. One that is under way ends, and is written down, but the delivery stays canceled."""
+    """No further attempt is made. One that is under way ends, and is written down, but the delivery stays canceled.
+
+    What had ended before it was sent by hand is what it had ended as.
+    """
     moved: list[str] = []
 
     def work(unit: UnitOfWork) -> Reply:
@@ -87,7 +90,7 @@ async def cancel(request: Request, account_id: AccountId, services: ServicesDep,
             moved.append(standing.endpoint_id)
         return Reply(200, _view(unit, account_id, delivery_id))
 
-    response = await commit(request, account_id, work)
+    response = await commit(request, account_id, work, lane="control")
     services.wake(moved)
     return response
 

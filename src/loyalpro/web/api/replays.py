@@ -89,7 +89,7 @@ async def cancel(request: Request, account_id: AccountId, endpoint_id: str, repl
             raise Conflict("This replay is done; there is nothing left to cancel.", code="replay_finished")
         return Reply(200, shown)
 
-    return await commit(request, account_id, work)
+    return await commit(request, account_id, work, lane="control")
 
 
 def _replay(

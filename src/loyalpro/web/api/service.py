@@ -1,4 +1,4 @@
-"""`/`, `/healthz`, `/readyz`, `/metrics`: for people who arrive, and for machines that watch."""
+"""`/`, `/healthz`, `/readyz`, `/metrics`: for people who arrive, and for machines that watch a server or a worker."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -7,6 +7,7 @@ from loyalpro import __version__
 from loyalpro.web.services import ServicesDep
 
 router = APIRouter(tags=["service"])
+watch_router = APIRouter(tags=["service"])
 
 _WELCOME = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -42,22 +43,22 @@ async def style() -> Response:
     return Response(_STYLE, media_type="text/css", headers=_SAFE)
 
 
-@router.get("/healthz", summary="Is the process alive?")
+@watch_router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> dict[str, str]:
     """Answers as long as the process does."""
     return {"status": "ok", "version": __version__}
 
 
-@router.get("/readyz", summary="Can it accept and can it deliver?")
+@watch_router.get("/readyz", summary="Can it accept and can it deliver?")
 async def readyz(services: ServicesDep) -> JSONResponse:
-    """200 when both are so, 503 when one is not."""
-    checks = {"accepts": services.health.accepts(), "delivers": services.health.delivers()}
+    """200 when both are so, 503 when one is not. A worker only delivers."""
+    checks = {name: check() for name, check in services.health.items()}
     return JSONResponse(
         {"status": "ok" if all(checks.values()) else "unavailable", **checks}, 200 if all(checks.values()) else 503
     )
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@watch_router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(services: ServicesDep) -> Response:
     """Prometheus' text format."""
     return Response(services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

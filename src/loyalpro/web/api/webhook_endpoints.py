@@ -140,7 +140,7 @@ async def update(
         _start_afresh(unit, before, endpoint)
         return _view(unit, endpoint)
 
-    view = await services.transactions.change(work)
+    view = await services.transactions.change(work, lane="control" if _only_stops(body) else "ingest")
     services.wake([endpoint_id])
     return view
 
@@ -149,7 +149,10 @@ async def update(
 async def delete(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> Response:
     """Its pending deliveries are canceled; its past ones stay to be looked at."""
     known_id("we", endpoint_id)
-    if not await services.transactions.change(lambda unit: unit.endpoints.delete(account_id, endpoint_id, unit.now)):
+    deleted = await services.transactions.change(
+        lambda unit: unit.endpoints.delete(account_id, endpoint_id, unit.now), lane="control"
+    )
+    if not deleted:
         raise _missing(endpoint_id)
     return Response(status_code=204)
 
@@ -263,6 +266,11 @@ def _start_afresh(unit: UnitOfWork, before: Endpoint, after: Endpoint) -> None:
     enabled = after.status is EndpointStatus.ENABLED and before.status is not EndpointStatus.ENABLED
     if enabled or after.url != before.url:
         unit.health.forget(after.id, unit.now, recovering=enabled)
+
+
+def _only_stops(body: UpdateEndpoint) -> bool:
+    """Whether it pauses or disables, and changes nothing else: that is let through when there is no room."""
+    return body.model_fields_set == {"status"} and body.status != "enabled"
 
 
 def _refuse_nulls(changes: dict[str, Any]) -> None:

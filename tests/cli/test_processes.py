@@ -1,0 +1,153 @@
+"""`loyalpro serve` and `loyalpro worker` as processes of their own."""
+
+import http.client
+import json
+import os
+import queue
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from loyalpro.delivery.lanes import Bounds
+from loyalpro.settings import Settings
+from support.databases import Databases
+
+_LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+KEY = "a key for tests of enough characters"
+
+
+class Running:
+    """A command that has been started, and the lines of its log."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def logged(self, event: str) -> dict[str, Any]:
+        """The next line of this kind; it has to come within half a minute of the one before."""
+        while (line := self._lines.get(timeout=30))["event"] != event:
+            pass
+        return line
+
+    def limit(self) -> tuple[int, int]:
+        """How many files it may have open: what it has set, and the most that it could."""
+        return resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+
+    def stop(self) -> None:
+        """As an operator does; it ends in order, by itself or by the signal that it has waited for."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) in (0, -signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Whatever it does."""
+        self.process.kill()
+        self._reader.join(30)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.put(json.loads(line))
+
+
+@contextmanager
+def running(command: str, *, files: tuple[int, int] | None = None, **settings: str) -> Iterator[Running]:
+    """A command with these settings, and between these limits of open files."""
+    environment = {f"LOYALPRO_{name.upper()}": value for name, value in settings.items()}
+    program = [sys.executable, "-m", "loyalpro", command]
+    with subprocess.Popen(
+        [sys.executable, "-c", _LIMITED, *map(str, files), *program] if files else program,
+        env=os.environ | environment | {"LOYALPRO_LOG_FORMAT": "json", "LOYALPRO_SECRET_KEY": KEY},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        started = Running(process)
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def get(address: str, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Any]:
+    return lambda files: running("serve", files=files, data_dir=str(tmp_path), port="0")
+
+
+def test_a_server_may_open_as_many_files_as_the_system_lets_it(serve: Callable[..., Any]) -> None:
+    with serve((256, 7_000)) as server:
+        line = server.logged("listening")
+        assert server.limit() == (7_000, 7_000)
+        assert get(line["address"], "/healthz")[0] == 200
+        server.stop()
+
+
+def test_a_server_that_may_open_too_few_says_so_and_starts(serve: Callable[..., Any]) -> None:
+    with serve((256, 1_000)) as server:
+        warning = server.logged("few_open_files")
+        assert (warning["level"], warning["limit"], warning["in_flight"]) == ("warning", 1_000, Bounds().in_flight)
+        assert warning["needed"] > Bounds().in_flight
+        assert "LimitNOFILE" in warning["advice"]
+        server.logged("listening")
+
+
+def test_a_worker_shows_its_health_and_metrics_where_it_is_told_to(databases: Databases) -> None:
+    url = databases.fresh("postgres")
+    with running("worker", database_url=url, worker_listen="127.0.0.1:0") as worker:
+        address = worker.logged("listening")["address"]
+        worker.logged("working")
+        status, body = get(address, "/healthz")
+        assert (status, json.loads(body)["status"]) == (200, "ok")
+        status, body = get(address, "/readyz")
+        assert json.loads(body).keys() == {"status", "delivers"}
+        status, body = get(address, "/metrics")
+        assert (status, b"loyalpro_deliveries_in_flight" in body) == (200, True)
+        for path in ("/v1/customers", "/", "/openapi.json"):
+            assert get(address, path)[0] == 404
+        worker.stop()
+
+
+def test_a_worker_listens_nowhere_unless_it_is_told_to(databases: Databases) -> None:
+    with running("worker", database_url=databases.fresh("postgres")) as worker:
+        worker.logged("working")
+        inodes = {str(each.readlink()) for each in Path(f"/proc/{worker.process.pid}/fd").iterdir()}
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        assert not [row for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
+        worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"), [("", None), ("127.0.0.1:9090", ("127.0.0.1", 9090)), ("[::1]:0", ("::1", 0))]
+)
+def test_where_a_worker_listens_is_a_host_and_a_port(text: str, address: tuple[str, int] | None) -> None:
+    assert Settings(worker_listen=text).worker_address == address
+
+
+@pytest.mark.parametrize("text", ["9090", ":9090", "localhost", "localhost:x", "localhost:70000", "::1:9090:"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape("host:port")):
+        Settings(worker_listen=text)

@@ -1,0 +1,300 @@
+"""A stage for stories about the engine: servers, endpoints and receivers on the virtual loop, where days pass at once."""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
+from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.membership import LeaseTimes
+from loyalpro.delivery.states import EndpointStatus
+from loyalpro.delivery.sweeper import Sweeper
+from loyalpro.events.new_event import NewEvent
+from loyalpro.events.samples import sample
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.replay_store import ReplayStore
+from loyalpro.storage.sweep_store import SweepStore
+from loyalpro.storage.tables.deliveries import Delivery, DeliveryFilter
+from loyalpro.storage.tables.endpoints import Endpoint
+from loyalpro.storage.unit_of_work import Tools, UnitOfWork
+from loyalpro.storage.vault import Vault
+from loyalpro.transport.request import sign_attempt
+from simulation.database import NoFaults, ProcessDatabase, SharedDatabase, memory_folder, open_sqlite
+from simulation.loop import START_MS, LoopClock, Process, VirtualLoop, pass_time, stop_if_dead
+from simulation.run import logged
+
+T = TypeVar("T")
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+HOUR = 3600.0
+DAY = 24 * HOUR
+SECONDS = EngineSettings()
+HOURS = EngineSettings(poll_s=600.0, leases=LeaseTimes(ttl_s=2400.0, renew_s=600.0))
+"""For stories of days: who looks every ten minutes sees all that matters there."""
+_NO_TIMINGS = Timings(None, None, None, None, 1.0)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One request as its receiver got it. `mark` tells which event it carries."""
+
+    at_s: float
+    mark: str
+    attempt: int
+    headers: dict[str, str]
+    body: bytes
+    server: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a receiver answers, and how long it takes."""
+
+    status: int = 200
+    retry_after_s: int | None = None
+    wait_s: float = 0.01
+
+
+@dataclass
+class Receiver:
+    """One endpoint and its other side, which answers as `answer` says at the time."""
+
+    endpoint_id: str
+    account_id: str
+    url: str
+    answer: Callable[[Hit], Reply] = lambda _: Reply()
+    hits: list[Hit] = field(default_factory=list)
+
+    @property
+    def marks(self) -> list[str]:
+        """What came, in the order in which it came."""
+        return [hit.mark for hit in self.hits]
+
+
+class _Meter:
+    def attempted(self, outcome: OutcomeCode, total_ms: float) -> None: ...
+
+    def fenced(self) -> None: ...
+
+    def in_flight(self, count: int) -> None: ...
+
+
+class _Sender:
+    """Satisfies `Sender`."""
+
+    def __init__(self, stage: "Stage", server: str) -> None:
+        self._stage = stage
+        self._server = server
+
+    async def send(self, request: OutgoingRequest) -> SendResult:
+        stop_if_dead()
+        receiver = self._stage.receivers[request.url]
+        headers = dict(request.headers)
+        mark = json.loads(request.body)["data"]["code"]
+        number = int(headers["X-LoyalPro-Attempt"])
+        hit = Hit(self._stage.now_s, mark, number, headers, request.body, self._server)
+        receiver.hits.append(hit)
+        reply = receiver.answer(hit)
+        await pass_time(min(reply.wait_s, request.timeout_s))
+        if reply.wait_s > request.timeout_s:
+            return SendResult(None, OutcomeCode.TIMEOUT, "", None, _NO_TIMINGS)
+        asked = () if reply.retry_after_s is None else (("Retry-After", str(reply.retry_after_s)),)
+        return SendResult(Response(reply.status, asked, b"", truncated=False), None, "", None, _NO_TIMINGS)
+
+
+class Stage:
+    """Where a story is played. `now_s` counts from its beginning."""
+
+    def __init__(self, loop: VirtualLoop, database: SharedDatabase, settings: EngineSettings) -> None:
+        self._loop = loop
+        self._database = database
+        self._settings = settings
+        self._clock = LoopClock(loop)
+        self._vault = Vault(["a key for tests of enough characters"], random.Random(0).randbytes)
+        self._ids = IdFactory(self._clock, random.Random(1))
+        self._tools = Tools(self._clock, self._ids, self._vault)
+        self._engines: dict[Process, Engine] = {}
+        self._sequences: dict[str, int] = {}
+        self.receivers: dict[str, Receiver] = {}
+
+    @property
+    def now_s(self) -> float:
+        return self._loop.time()
+
+    def server(self, name: str = "server") -> Process:
+        """Start a process that delivers and sweeps."""
+        process, database = Process(self._loop, name, self._died), ProcessDatabase(self._database)
+        ids = IdFactory(self._clock, random.Random(name))
+        engine = Engine(
+            store=DatabaseDeliveryStore(database, self._vault, self._clock, ids),
+            sender=_Sender(self, name),
+            sign=sign_attempt,
+            clock=self._clock,
+            chance=random.Random(name),
+            new_worker_id=lambda: ids.new("wrk"),
+            meter=_Meter(),
+            settings=self._settings,
+        )
+        sweeps = SweepStore(database, self._settings.schedule, ids)
+        windows = [each for each in sweeps.duties(60.0) if each.name == "windows"]
+        replays = ReplayStore(database, self._vault, engine.wake).duty()
+        duties = [replace(each, every_s=self._settings.poll_s) for each in [*windows, replays]]
+        process.spawn(engine.run(), f"{name} engine")
+        process.spawn(Sweeper(duties, self._clock).run(), f"{name} sweeper")
+        self._engines[process] = engine
+        return process
+
+    def _died(self, process: Process) -> None:
+        del self._engines[process]
+
+    def account(self) -> str:
+        account_id = self._ids.new("acct")
+        self.change(lambda unit: unit.accounts.insert_account(account_id, "Test", unit.now))
+        return account_id
+
+    def endpoint(
+        self,
+        answer: Callable[[Hit], Reply] = lambda _: Reply(),
+        *,
+        account_id: str | None = None,
+        ordering: str = "none",
+        rate_limit: int | None = None,
+    ) -> Receiver:
+        """An endpoint for everything that happens in its account."""
+        owner = account_id or self.account()
+        url = f"https://receiver-{len(self.receivers)}.test/hook"
+        made = Endpoint(
+            id=self._ids.new("we"),
+            account_id=owner,
+            url=url,
+            description=None,
+            types=("*",),
+            ordering=ordering,
+            rate_limit=rate_limit,
+            headers={},
+            status=EndpointStatus.ENABLED,
+            status_reason=None,
+            created_at=START_MS,
+            updated_at=START_MS,
+        )
+        self.change(lambda unit: unit.endpoints.insert(made, SECRET))
+        self.receivers[url] = Receiver(made.id, owner, url, answer)
+        return self.receivers[url]
+
+    def happen(self, receiver: Receiver, *marks: str, customer_id: str | None = None) -> None:
+        """Commit an event for each mark, of one customer if it is named."""
+
+        def work(unit: UnitOfWork) -> None:
+            for mark in marks:
+                sequence = None
+                if customer_id is not None:
+                    sequence = self._sequences[customer_id] = self._sequences.get(customer_id, 0) + 1
+                data = sample("points.redeemed", unit.now) | {"code": mark}
+                unit.outbox.emit(NewEvent(receiver.account_id, "points.redeemed", customer_id, sequence, data))
+
+        self.change(work)
+
+    def change(self, work: Callable[[UnitOfWork], T]) -> T:
+        """A transaction from outside; whoever runs is told at once what is owed because of it."""
+
+        def transaction(connection: Connection) -> tuple[T, frozenset[str]]:
+            unit = UnitOfWork(connection, self._tools)
+            return work(unit), unit.outbox.flush()
+
+        result, owed = self._database.run(transaction, writes=True)
+        for engine in self._engines.values():
+            engine.wake(owed)
+        return result
+
+    def set_status(self, receiver: Receiver, status: EndpointStatus) -> None:
+        """What `PATCH` does."""
+
+        def work(unit: UnitOfWork) -> None:
+            before = unit.endpoints.get(receiver.account_id, receiver.endpoint_id)
+            assert before is not None
+            unit.endpoints.update(replace(before, status=status, status_reason=None))
+            if status is EndpointStatus.ENABLED:
+                unit.health.forget(receiver.endpoint_id, unit.now, recovering=True)
+
+        self.change(work)
+        for engine in self._engines.values():
+            engine.wake([receiver.endpoint_id])
+
+    def status(self, receiver: Receiver) -> tuple[EndpointStatus, str | None]:
+        endpoint = self.change(lambda unit: unit.endpoints.get(receiver.account_id, receiver.endpoint_id))
+        assert endpoint is not None
+        return endpoint.status, endpoint.status_reason
+
+    def deliveries(self, receiver: Receiver) -> list[Delivery]:
+        """Oldest first."""
+        wanted = DeliveryFilter(endpoint_id=receiver.endpoint_id)
+        found = self.change(lambda unit: unit.deliveries.list_before(receiver.account_id, None, wanted, 1_000))
+        return found[::-1]
+
+    def statuses(self, receiver: Receiver) -> set[str]:
+        return {each.status.value for each in self.deliveries(receiver)}
+
+    def notices(self) -> list[tuple[str, float]]:
+        """What owners were told, and when, in days."""
+        rows = self.change(lambda unit: unit.connection.execute("SELECT kind, created_at FROM notices ORDER BY id"))
+        return [(kind, (at - START_MS) / 1_000 / DAY) for kind, at in rows]
+
+    async def until(self, condition: Callable[[], bool], longest_s: float = 600.0) -> None:
+        """Let time go by until it is so."""
+        end_s = self.now_s + longest_s
+        while not condition():
+            assert self.now_s < end_s, f"not within {longest_s} s"
+            await pass_time(longest_s / 6_000)
+
+
+class SlowStore(NoFaults):
+    """Each call of the database is on its way for so long, and its answer too."""
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+
+    def latency_s(self) -> float:
+        return self._latency_s
+
+
+def play(
+    story: Callable[[Stage], Awaitable[None]],
+    settings: EngineSettings = SECONDS,
+    faults: NoFaults | None = None,
+    bounds: Bounds | None = None,
+) -> None:
+    """Play a story from its beginning to its end; nothing may be logged as an error."""
+    chosen = replace(settings, bounds=bounds or settings.bounds)
+    with memory_folder() as folder, logged() as errors, asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        _play(runner, folder, story, chosen, faults or NoFaults())
+    assert errors == []
+
+
+def _play(
+    runner: asyncio.Runner,
+    folder: Path,
+    story: Callable[[Stage], Awaitable[None]],
+    settings: EngineSettings,
+    faults: NoFaults,
+) -> None:
+    loop = runner.get_loop()
+    assert isinstance(loop, VirtualLoop)
+    database = open_sqlite(loop, folder, faults)
+    stage = Stage(loop, database, settings)
+
+    async def main() -> None:
+        await story(stage)
+        for process in list(stage._engines):
+            process.kill()
+        await pass_time(1.0)
+
+    try:
+        runner.run(main())
+    finally:
+        database.close()

@@ -1,0 +1,255 @@
+"""What the engine does, as stories: each is short, plays on a clock of its own, and ends in what a receiver has seen."""
+
+import hashlib
+import hmac
+from dataclasses import replace
+
+from delivery.stage import DAY, HOUR, HOURS, SECRET, Hit, Reply, SlowStore, Stage, play
+from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
+from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.states import EndpointStatus
+from loyalpro.storage.tables.replays import Replay
+from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.transport.signing import new_secret
+from simulation.loop import pass_time
+
+FAILS = Reply(500)
+
+
+def numbered(count: int) -> list[str]:
+    return [f"{number:03}" for number in range(count)]
+
+
+def most_in_any_second(hits: list[Hit]) -> int:
+    times = [hit.at_s for hit in hits]
+    return max(sum(start <= at < start + 1 for at in times) for start in times)
+
+
+def test_a_failing_endpoint_is_probed_and_gets_its_backlog_at_a_rising_rate() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda hit: FAILS if hit.at_s < 60 else Reply())
+        stage.happen(shop, *numbered(300))
+        await pass_time(60)
+        assert len(shop.hits) < 30, "it was hammered"
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        back = [hit.at_s for hit in shop.hits if hit.at_s >= 60]
+        for second in range(5):
+            count = sum(back[0] + second <= at < back[0] + second + 1 for at in back)
+            assert 0 < count <= RAMP_FROM_PER_S * 2 ** ((second + 1) / RAMP_DOUBLES_S) + 2
+
+    play(story)
+
+
+def test_410_disables_at_once_and_what_is_owed_waits() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda hit: Reply(410) if hit.at_s < 5 else Reply())
+        stage.happen(shop, "first")
+        await pass_time(1)
+        stage.happen(shop, "second")
+        await pass_time(10)
+        assert stage.status(shop) == (EndpointStatus.DISABLED, "gone")
+        assert (shop.marks, stage.statuses(shop)) == (["first"], {"parked"})
+        assert [kind for kind, _ in stage.notices()] == ["endpoint_disabled"]
+        stage.set_status(shop, EndpointStatus.ENABLED)
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+
+    play(story)
+
+
+def test_nothing_but_failures_is_warned_about_on_days_one_and_three_and_disables_on_day_five() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda _: FAILS)
+        for number in range(12):
+            stage.happen(shop, f"{number}a", f"{number}b", f"{number}c")
+            await pass_time(DAY / 2)
+        notices = stage.notices()
+        assert [kind for kind, _ in notices] == ["endpoint_failing", "endpoint_failing", "endpoint_disabled"]
+        assert [int(at) for _, at in notices] == [1, 3, 5]
+        assert stage.status(shop) == (EndpointStatus.DISABLED, "failing")
+        before = len(shop.hits)
+        await pass_time(DAY)
+        assert len(shop.hits) == before
+
+    play(story, HOURS)
+
+
+def test_a_paused_endpoint_is_sent_nothing_and_then_everything_oldest_first() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint()
+        stage.set_status(shop, EndpointStatus.PAUSED)
+        for mark in numbered(40):
+            stage.happen(shop, mark)
+            await pass_time(0.1)
+        await pass_time(60)
+        assert (shop.hits, stage.statuses(shop)) == ([], {"parked"})
+        stage.set_status(shop, EndpointStatus.ENABLED)
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        assert shop.marks == numbered(40)
+
+    play(story)
+
+
+def test_what_runs_out_of_its_72_hours_while_it_is_parked_is_exhausted_and_can_be_replayed() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda hit: FAILS if hit.at_s < HOUR else Reply())
+        stage.happen(shop, "late")
+        await pass_time(60)
+        stage.set_status(shop, EndpointStatus.PAUSED)
+        await pass_time(71 * HOUR)
+        assert stage.statuses(shop) == {"parked"}
+        await pass_time(2 * HOUR)
+        assert stage.statuses(shop) == {"exhausted"}
+        stage.set_status(shop, EndpointStatus.ENABLED)
+        tried = len(shop.hits)
+        await pass_time(HOUR)
+        assert len(shop.hits) == tried
+        stage.change(lambda unit: unit.replays.insert(everything(unit, shop.account_id, shop.endpoint_id)))
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"}, HOUR)
+        assert len(shop.hits) == tried + 1
+
+    play(story, HOURS)
+
+
+def everything(unit: UnitOfWork, account_id: str, endpoint_id: str) -> Replay:
+    return Replay(
+        id=unit.ids.new("rpl"),
+        account_id=account_id,
+        endpoint_id=endpoint_id,
+        since=0,
+        until=unit.now,
+        types=None,
+        statuses=("exhausted",),
+        status="running",
+        cursor="",
+        examined=0,
+        replayed=0,
+        created_at=unit.now,
+        finished_at=None,
+    )
+
+
+def test_a_receiver_with_one_secret_changes_over_when_it_likes_and_nothing_fails() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        held = SECRET
+
+        def checking(hit: Hit) -> Reply:
+            expected = hmac.new(held.encode(), hit.body, hashlib.sha256).hexdigest()
+            return Reply(200 if hit.headers["X-LoyalPro-Signature"] == expected else 401)
+
+        shop = stage.endpoint(checking)
+        newer = [new_secret(bytes([number]) * 32) for number in (1, 2)]
+        for secret in newer:
+            stage.change(lambda unit, secret=secret: rotate(unit, shop.account_id, shop.endpoint_id, secret))  # type: ignore[misc]
+        sizes = []
+        for held in [SECRET, *newer]:  # noqa: B007 - read by the receiver
+            before = len(shop.hits)
+            for mark in numbered(5):
+                stage.happen(shop, mark)
+                await pass_time(1)
+            sizes.append(len(shop.hits) - before)
+        assert {each.attempts for each in stage.deliveries(shop)} == {1}
+        assert stage.statuses(shop) == {"succeeded"}
+        assert sizes == [5, 5 + 2, 5 + 1], "it refused once before each change was known"
+
+    play(story)
+
+
+def rotate(unit: UnitOfWork, account_id: str, endpoint_id: str, secret: str) -> None:
+    endpoint = unit.endpoints.get(account_id, endpoint_id)
+    assert endpoint is not None
+    unit.secrets.expire_older(endpoint_id, 99, unit.now + round(DAY * 1_000))
+    unit.secrets.add(endpoint, secret, unit.now, promoted=False)
+
+
+def test_one_customers_events_arrive_in_order_across_retries_and_a_crash() -> None:
+    async def story(stage: Stage) -> None:
+        def answer(hit: Hit) -> Reply:
+            if hit.mark == "001" and hit.attempt < 3:
+                return FAILS
+            return Reply(wait_s=5.0 if hit.mark == "003" and hit.server == "first" else 0.01)
+
+        first = stage.server("first")
+        shop = stage.endpoint(answer, ordering="customer")
+        stage.happen(shop, *numbered(6), customer_id="cus_1")
+        await stage.until(lambda: "003" in shop.marks)
+        first.kill()
+        stage.server("second")
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        assert shop.marks == ["000", "001", "001", "001", "002", "003", "003", "004", "005"]
+        assert [hit.server for hit in shop.hits[-4:]] == ["first", "second", "second", "second"]
+
+    play(story)
+
+
+def test_a_slow_database_delays_and_repeats_nothing() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint()
+        stage.happen(shop, *numbered(200))
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        assert sorted(shop.marks) == numbered(200)
+
+    play(story, faults=SlowStore(1.5))
+
+
+def test_retry_after_is_waited_for_by_the_whole_lane() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda hit: Reply(429, retry_after_s=120) if hit.at_s < 1 else Reply())
+        stage.happen(shop, "first")
+        await pass_time(10)
+        stage.happen(shop, "second")
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        early = [hit for hit in shop.hits if hit.at_s < 120]
+        assert [hit.mark for hit in early] == ["first"]
+
+    play(story)
+
+
+def test_an_endpoint_gets_no_more_in_a_second_than_its_owner_allows() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server("one")
+        stage.server("two")
+        shop = stage.endpoint(rate_limit=6)
+        await pass_time(5)
+        stage.happen(shop, *numbered(60))
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        assert most_in_any_second(shop.hits) <= 6
+        assert shop.hits[-1].at_s - shop.hits[0].at_s < 30, "it gets what it is allowed"
+
+    play(story)
+
+
+def test_one_busy_account_leaves_places_for_another() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        busy = stage.account()
+        slow = [stage.endpoint(lambda _: Reply(wait_s=20.0), account_id=busy) for _ in range(10)]
+        stage.happen(slow[0], *numbered(30))
+        await pass_time(5)
+        assert sum(len(each.hits) for each in slow) < 20
+        shop = stage.endpoint()
+        stage.happen(shop, "mine")
+        await pass_time(1)
+        assert shop.marks == ["mine"]
+        assert {each.status.value for each in stage.deliveries(slow[0])} == {"pending"}
+
+    play(story, bounds=Bounds(in_flight=20))
+
+
+def test_an_attempt_that_takes_too_long_is_given_up_and_tried_again() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda hit: Reply(wait_s=60.0 if hit.attempt == 1 else 0.01))
+        stage.happen(shop, "slow")
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        first, second = shop.hits
+        assert second.at_s - first.at_s > 30
+
+    play(story, replace(HOURS, timeout_s=30.0))

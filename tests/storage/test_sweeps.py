@@ -1,0 +1,58 @@
+"""Bounded pieces of housekeeping: each does what can be done, and says whether there is more to do at once."""
+
+from loyalpro.kernel.ids import delivery_id
+from loyalpro.storage.tables.sweeps import SweepTables
+from support.history import History, query, transaction
+
+NOW = 1_763_980_200_000
+
+
+def being_sent(history: History, endpoint: str, events: list[str]) -> None:
+    """Somebody holds these deliveries."""
+    for event in events:
+        query(
+            history.url,
+            "INSERT INTO leases (delivery_id, worker, endpoint_id, attempt, started_at) VALUES (?, 'wrk_1', ?, 1, ?)",
+            *(delivery_id(event, endpoint), endpoint, NOW),
+        )
+
+
+def delete(history: History, *endpoints: str) -> None:
+    for endpoint in endpoints:
+        query(history.url, "UPDATE endpoints SET deleted_at = ? WHERE id = ?", NOW, endpoint)
+
+
+def cancel_orphans(url: str) -> bool:
+    with transaction(url) as connection:
+        return SweepTables(connection).cancel_orphans(NOW)
+
+
+def statuses(url: str, endpoint: str) -> list[str]:
+    rows = query(url, "SELECT status FROM deliveries WHERE endpoint_id = ? ORDER BY id", endpoint)
+    return [status for (status,) in rows]
+
+
+def test_what_a_deleted_endpoint_is_owed_is_canceled_and_what_is_being_sent_is_left_to_end(database_url: str) -> None:
+    history = History(database_url, NOW)
+    endpoint = history.endpoint()
+    events = history.events(endpoint, 3, at=NOW, status="pending")
+    being_sent(history, endpoint, events[:1])
+    delete(history, endpoint)
+    assert cancel_orphans(database_url), "there may be more"
+    assert statuses(database_url, endpoint) == ["pending", "canceled", "canceled"]
+    assert not cancel_orphans(database_url), "what is being sent is waited for at leisure"
+    query(database_url, "DELETE FROM leases")
+    assert cancel_orphans(database_url)
+    assert statuses(database_url, endpoint) == ["canceled"] * 3
+
+
+def test_a_deleted_endpoint_whose_deliveries_are_all_being_sent_keeps_no_other_one_waiting(database_url: str) -> None:
+    history = History(database_url, NOW)
+    busy, idle, *_ = sorted(history.endpoint() for _ in range(2))
+    being_sent(history, busy, history.events(busy, 2, at=NOW, status="pending"))
+    history.events(idle, 2, at=NOW, status="pending")
+    delete(history, busy, idle)
+    assert cancel_orphans(database_url)
+    assert statuses(database_url, idle) == ["canceled"] * 2
+    assert not cancel_orphans(database_url)
+    assert statuses(database_url, busy) == ["pending"] * 2
