@@ -23,8 +23,9 @@ KINDS = (
 )
 _FREEZES = (Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER)
 _PACE = replace(PACES[0], poll_s=10.0, lease_ttl_s=20.0)
-_PAUSES_S = {Fault.LATE_COMMIT: 5.0, Fault.FREEZE_BEFORE: 45.0, Fault.FREEZE_AFTER: 45.0}
-"""A commit comes late while the lease still holds; whoever stands still for two leases has lost what it held."""
+_PAUSES_S = {Fault.ANSWER_LOST: 12.0, Fault.LATE_COMMIT: 5.0, Fault.FREEZE_BEFORE: 45.0, Fault.FREEZE_AFTER: 45.0}
+"""A lost answer is noticed when the retry is due already; a commit comes late while the lease still holds; whoever stands
+still for two leases has lost what it held."""
 
 
 def run_with(kind: Fault, number: int) -> Report | None:
@@ -112,6 +113,7 @@ def _profile(*, processes: int) -> Profile:
         out=0.0,
         gone=0.0,
         longest_retry_after_s=0,
+        freeze_sending=0.0,
     )
 
 

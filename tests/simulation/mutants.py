@@ -72,7 +72,13 @@ MUTANTS = (
     Mutant(
         "a lease that nobody heard of is kept",
         0,
-        (Patch(f"{_DELIVERY}.engine", "                self._in_doubt = True\n", ""),),
+        (
+            Patch(
+                f"{_DELIVERY}.engine",
+                'self._log.warning("claim_failed", code=error.code)\n                self._in_doubt = True\n',
+                'self._log.warning("claim_failed", code=error.code)\n',
+            ),
+        ),
     ),
     Mutant(
         "a commit that comes late is not waited for",
@@ -226,7 +232,7 @@ MUTANTS = (
                 "self._lanes.hint(sorted(endpoint_ids), self._clock.now_ms(), urgent=urgent)",
                 "list(endpoint_ids)",
             ),
-            Patch(f"{_DELIVERY}.engine", "self._lanes.survey(survey, now)", "list(survey.lanes)"),
+            Patch(f"{_DELIVERY}.engine", "self._lanes.survey(survey, self._clock.now_ms())", "list(survey.lanes)"),
         ),
     ),
     Mutant(
