@@ -57,21 +57,21 @@ MUTANTS = (
     ),
     Mutant(
         "a settlement is not fenced",
-        0,
+        1,
         (
             *_FENCED_BY_DELIVERY,
             Patch(f"{_TABLES}.settlements", "WHERE worker = ? AND", "WHERE ? <> '' AND"),
         ),
     ),
-    Mutant("a settlement is fenced by the worker only", 0, _FENCED_BY_DELIVERY),
+    Mutant("a settlement is fenced by the worker only", 234, _FENCED_BY_DELIVERY),
     Mutant(
         "a worker that was given up may still lease",
-        0,
+        1,
         (Patch(f"{_TABLES}.lanes", "if not self._is_known(worker):", "if False:"),),
     ),
     Mutant(
         "a lease that nobody heard of is kept",
-        0,
+        37,
         (
             Patch(
                 f"{_DELIVERY}.engine",
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        0,
+        14,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -109,17 +109,17 @@ MUTANTS = (
     ),
     Mutant(
         "given up in silence instead of exhausted",
-        0,
+        14,
         (Patch(f"{_DELIVERY}.decide", "status = DeliveryStatus.EXHAUSTED if", "status = DeliveryStatus.CANCELED if"),),
     ),
     Mutant(
         "given up at the third failure",
-        0,
+        2,
         (Patch(f"{_DELIVERY}.decide", "EXHAUSTED if due is None", "EXHAUSTED if due is None or attempt.number >= 3"),),
     ),
     Mutant(
         "order is ignored",
-        0,
+        3,
         (
             Patch(f"{_TABLES}.lanes", "AND earlier.sequence < d.sequence", "AND earlier.sequence < 0"),
             Patch(
@@ -155,7 +155,7 @@ MUTANTS = (
     ),
     Mutant(
         "the window begins anew with each attempt",
-        0,
+        2,
         (
             Patch(
                 f"{_TABLES}.lanes",
@@ -199,12 +199,12 @@ MUTANTS = (
     ),
     Mutant(
         "a rescue does not count what was canceled",
-        387,
+        320,
         (Patch(f"{_TABLES}.leases", "        self._connection.execute(_COUNT, (worker,))\n", ""),),
     ),
     Mutant(
         "a cancel is overwritten",
-        0,
+        41,
         (
             Patch(
                 f"{_TABLES}.settlements",
@@ -215,12 +215,12 @@ MUTANTS = (
     ),
     Mutant(
         "a retry is never due",
-        0,
+        18,
         (Patch(f"{_DELIVERY}.decide", "status, due or now, attempt,", "status, 2 * due if due else now, attempt,"),),
     ),
     Mutant(
         "owed to endpoints that did not ask",
-        0,
+        2,
         (Patch("loyalpro.events.outbox", " if each.wants(kind[1])]", "]"),),
     ),
     Mutant(
@@ -237,7 +237,7 @@ MUTANTS = (
     ),
     Mutant(
         "an open breaker is never probed",
-        0,
+        16,
         (
             Patch(
                 f"{_DELIVERY}.lane",
@@ -248,12 +248,12 @@ MUTANTS = (
     ),
     Mutant(
         "a place is not given back",
-        0,
+        14,
         (Patch(f"{_DELIVERY}.lane", "        self.in_flight -= 1\n", ""),),
     ),
     Mutant(
         "a failed write of the outcome is taken for done",
-        0,
+        15,
         (
             Patch(
                 f"{_DELIVERY}.settler",
@@ -264,7 +264,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lost answer is taken for a success",
-        0,
+        2,
         (
             Patch(
                 f"{_DELIVERY}.engine",
@@ -275,12 +275,12 @@ MUTANTS = (
     ),
     Mutant(
         "what a receiver asks to wait is not waited for",
-        0,
+        16,
         (Patch(f"{_DELIVERY}.decide", "        retry_after_ms=hold_ms,\n", "        retry_after_ms=None,\n"),),
     ),
     Mutant(
         "a replay leaves out what was never owed",
-        0,
+        7,
         (Patch(f"{_TABLES}.replays", "elif MISSING in replay.statuses:", "elif False:"),),
     ),
 )

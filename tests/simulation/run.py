@@ -75,6 +75,8 @@ def _report(world: World, books: Books, logs: list[str]) -> Report:
     counted = world.counted + statistics(books)
     counted.update({f"db {kind}": count for kind, count in database.fired.items()})
     counted.update({f"net {answer}": count for answer, count in world.network.answered.items()})
+    counted["db outage"] = len(world.profile.database_outages)
+    counted["net outage"] = sum(len(subscriber.receiver.outages) for subscriber in world.subscribers)
     broken = [*world.failures, *logs, *violations(books)]
     return Report(
         world.profile.seed, world.profile, broken, fingerprint(books), world.loop.time(), database.calls, counted
