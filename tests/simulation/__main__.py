@@ -1,6 +1,7 @@
 """`make simulate`: play many seeds, and write bench/SIMULATION.md. `make mutants`: see that mistakes would be caught."""
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -22,7 +23,7 @@ _MOST_EXAMPLES = 5
 
 
 def main() -> int:
-    """1 when a promise was broken, or a mutant was not caught."""
+    """1 when a promise was broken, or a mutant was not caught. Ctrl-C ends the playing: what was played is counted."""
     options = _options()
     console = Console()
     if options.mutants:
@@ -41,21 +42,30 @@ def _options() -> argparse.Namespace:
 
 def _play(options: argparse.Namespace, console: Console) -> int:
     began_s, total = time.monotonic(), Tally()
-    with _progress(console) as progress:
+    seeds = range(options.first, options.first + options.seeds)
+    with (
+        _progress(console) as progress,
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.closing(tallies(seeds)) as each,
+    ):
         task = progress.add_task("seeds", total=options.seeds)
-        for tally in tallies(range(options.first, options.first + options.seeds)):
+        for tally in each:
             total.add(tally)
             progress.advance(task, tally.seeds)
-            for seed, found in tally.broken.items():
-                console.print(f"seed {seed}", style="bold red")
-                for each in found[:_MOST_EXAMPLES]:
-                    console.print(f"  {each}", style="red", markup=False, soft_wrap=True)
+            _complain(tally, console)
     run = _run("simulate", began_s)
     for name, value in rows(total, run):
-        console.print(f"{name:68}{value:>14}", highlight=False)
+        console.print(f"{name:67}{value:>13}", highlight=False)
     if not options.no_write:
         (_BENCH / "SIMULATION.md").write_text(simulation_page(total, run))
     return int(bool(total.broken))
+
+
+def _complain(tally: Tally, console: Console) -> None:
+    for seed, found in tally.broken.items():
+        console.print(f"seed {seed}", style="bold red")
+        for violation in found[:_MOST_EXAMPLES]:
+            console.print(f"  {violation}", style="red", markup=False, soft_wrap=True)
 
 
 def _find_mutants(options: argparse.Namespace, console: Console) -> int:

@@ -1,10 +1,12 @@
 """Many seeds on all cores: what there was in all of them, and what was broken in any; and which seed catches a mutant."""
 
 import os
+import signal
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from simulation.mutants import MUTANTS
@@ -46,7 +48,7 @@ class Catch:
         return self.violation.partition(":")[0]
 
 
-def tallies(seeds: range) -> Iterator[Tally]:
+def tallies(seeds: range) -> Generator[Tally]:
     """All these seeds, a few at a time, in any order."""
     with _executor() as executor:
         chunks = [seeds[begin : begin + _CHUNK] for begin in range(0, len(seeds), _CHUNK)]
@@ -69,8 +71,14 @@ def broken_by(seed: int, product: Product = REAL) -> list[str]:
     return tally.broken.get(seed, [])
 
 
-def _executor() -> Executor:
-    return ProcessPoolExecutor(os.cpu_count())
+@contextmanager
+def _executor() -> Iterator[Executor]:
+    """Processes for all cores. Whoever has heard enough leaves: what has not begun then never does."""
+    executor = ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _tally(seeds: range) -> Tally:
