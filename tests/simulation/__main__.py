@@ -4,10 +4,8 @@ import argparse
 import contextlib
 import os
 import platform
-import re
 import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from simulation import mutants
 from simulation.many import Catch, Tally, catches, tallies
-from simulation.pages import Run, mutants_page, rows, simulation_page
+from simulation.pages import Run, mutants_page, rows, simulation_page, with_seeds
 
 _BENCH = Path(__file__).parent.parent.parent / "bench"
 _MOST_EXAMPLES = 5
@@ -81,18 +79,9 @@ def _find_mutants(options: argparse.Namespace, console: Console) -> int:
     found.sort(key=lambda each: mutants.MUTANTS.index(each.mutant))
     if not options.no_write:
         (_BENCH / "MUTANTS.md").write_text(mutants_page(found, _run("mutants", began_s), options.seeds))
-        _note_seeds(found)
+        path = Path(mutants.__file__)
+        path.write_text(with_seeds(path.read_text(), found))
     return int(any(each.seed is None for each in found))
-
-
-def _note_seeds(found: Sequence[Catch]) -> None:
-    """Write each seed beside its mutant, where the test reads it."""
-    path = Path(mutants.__file__)
-    source = path.read_text()
-    for each in found:
-        if each.seed is not None:
-            source = re.sub(rf'("{re.escape(each.mutant.name)}",\s+)\d+', rf"\g<1>{each.seed}", source)
-    path.write_text(source)
 
 
 def _run(target: str, began_s: float) -> Run:

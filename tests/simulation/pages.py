@@ -1,5 +1,6 @@
 """What is written down for people: bench/SIMULATION.md and bench/MUTANTS.md."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -94,6 +95,14 @@ def mutants_page(catches: Sequence[Catch], run: Run, most_seeds: int) -> str:
     lines = ["", f"## {len(caught)} of {len(catches)} are caught", ""]
     lines += _table(("what was broken", "caught by", "after seeds"), found)
     return "\n".join([*_head("Mutants", run), *_MUTANTS, *lines, *_checks()]) + "\n"
+
+
+def with_seeds(source: str, catches: Sequence[Catch]) -> str:
+    """The source of the mutants, with the seed that shows each of them beside its name, where the test reads it."""
+    for each in catches:
+        if each.seed is not None:
+            source = re.sub(rf'("{re.escape(each.mutant.name)}",\s+)\d+', rf"\g<1>{each.seed}", source)
+    return source
 
 
 def _head(title: str, run: Run) -> list[str]:
