@@ -118,10 +118,11 @@ def _checks() -> list[str]:
 
 
 _SIMULATION = [
-    "The engine's own code and SQL, run by several simulated processes that share one SQLite file, with a network, receivers",
-    "and clocks that are simulated. A seed decides everything, and plays the same run again: `make simulate ARGS='--from 42",
-    "--seeds 1'`. Each seed has its own few faults, some of them heavy; when they are over, everything has to be done within a",
-    "time that is told beforehand. The checker reads rows and logs only. [MUTANTS.md](MUTANTS.md) shows what it would see.",
+    "The engine's own code and SQL, run by several simulated processes that share one SQLite file; the network, the receivers,",
+    "the clocks and the way to the database are simulated. Each seed has its own few faults, some of them heavy; when they are",
+    "over, everything has to be done within a time that is told beforehand. The checker reads rows and logs only, and",
+    "[MUTANTS.md](MUTANTS.md) shows what it would see. A seed decides everything, so it plays the same run again:",
+    "`make simulate ARGS='--from 42 --seeds 1 --no-write'`.",
 ]
 _MUTANTS = [
     "Each line is a copy of the product with one mistake in it, played by `make simulate` until a promise is broken. The",
