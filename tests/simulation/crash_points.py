@@ -3,6 +3,7 @@ second, and so on until there is none left."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import replace
 from enum import StrEnum
 
@@ -40,11 +41,12 @@ still for two leases has lost what it held."""
 
 
 class Deed(StrEnum):
-    """What is done to a process: killed before or after what it is at has left it, or made to stand still."""
+    """What is done to a process: killed before or after what it is at has left it, made to stand still, or told to stop."""
 
     KILL_BEFORE = "kill_before"
     KILL_AFTER = "kill_after"
     FREEZE = "freeze"
+    STOP = "stop"
 
     @property
     def processes(self) -> int:
@@ -74,7 +76,10 @@ def run_step(deed: Deed, number: int) -> Report | None:
             self.counted["steps"] += 1
             if self.counted["steps"] == number:
                 self.loop.on_step = None
-                deed.do(process)
+                if deed is Deed.STOP:
+                    self.stop(process)
+                else:
+                    deed.do(process)
 
         async def play(self) -> None:
             worlds.append(self)
@@ -126,6 +131,12 @@ class SmallWorld(World):
             self._add_endpoint(receiver, account_id=account_id, ordering=ordering)
         for number, at_s in enumerate((0.0, 0.0, 3.0)):
             self.orders.append(Order(f"order-{number}", at_s, account_id, "cus_1", next(iter(TYPES))))
+
+    def stop(self, process: Process) -> None:
+        """SIGTERM, from outside."""
+        for server in self._servers.values():
+            if server.process is process:
+                self._trouble.append(Context().run(self.loop.create_task, server.stop()))
 
 
 class _Slow(NoFaults):

@@ -60,6 +60,7 @@ def play(
     with memory_folder() as folder, logged() as logs, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)
+        loop.set_exception_handler(lambda _, context: logs.append(f"logged: {context}"))
         database = open_sqlite(loop, folder, faults(loop))
         try:
             made = world(loop, profile, product, database)

@@ -31,15 +31,15 @@ def test_whichever_call_of_the_database_goes_wrong(fault: Fault) -> None:
     assert all(counted[each] for each in _HAPPENS.get(fault, ()))
 
 
-@pytest.mark.parametrize("deed", [Deed.KILL_AFTER, Deed.FREEZE])
-def test_whichever_step_a_process_is_killed_or_frozen_at(deed: Deed) -> None:
+@pytest.mark.parametrize("deed", [Deed.KILL_AFTER, Deed.FREEZE, Deed.STOP])
+def test_whichever_step_a_process_is_killed_frozen_or_stopped_at(deed: Deed) -> None:
     counted, broken = sums(every(partial(run_step, deed)))
     assert not broken, "\n".join(broken)
     assert counted["runs"] > 100
-    assert all(counted[each] for each in _HAPPENS[deed])
+    assert all(counted[each] for each in _HAPPENS.get(deed, ()))
 
 
-@pytest.mark.parametrize("fate", [*ANSWERS, *Deed])
+@pytest.mark.parametrize("fate", [*ANSWERS, Deed.KILL_BEFORE, Deed.KILL_AFTER, Deed.FREEZE])
 def test_whichever_request_fails_before_or_after_it_took_effect(fate: Answer | Deed) -> None:
     counted, broken = sums(every(partial(run_send, fate)))
     assert not broken, "\n".join(broken)
