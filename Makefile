@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs bench bench-memory chaos schema lock clean
+.PHONY: help setup setup-dev run test lint check docs bench bench-memory chaos simulate mutants schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/M
 
 chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md
 	$(BIN)/python -m chaos
+
+simulate: setup-dev ## Play 5,000 runs full of faults on a virtual clock; writes bench/SIMULATION.md (ARGS=--help)
+	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
+
+mutants: setup-dev ## See which mistakes the simulation would catch; writes bench/MUTANTS.md
+	PYTHONPATH=tests $(BIN)/python -m simulation --mutants $(ARGS)
 
 schema: setup-dev ## Write the schema that all migrations add up to, for both databases
 	$(BIN)/python scripts/schema.py

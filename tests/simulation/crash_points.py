@@ -2,64 +2,122 @@
 second, and so on until there is none left."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import replace
+from enum import StrEnum
 
 from simulation.database import Fault, FaultAt, NoFaults
-from simulation.loop import Process, VirtualLoop
-from simulation.network import Answer, Outage, Receiver
+from simulation.loop import PROCESS, Process, VirtualLoop
+from simulation.network import Answer, Outage, Receiver, Sent
 from simulation.profile import PACES, Profile
 from simulation.run import Report, play
 from simulation.world import SECRET, TYPES, Order, World
 
-KINDS = (
+FAULTS = (
     Fault.CRASH_BEFORE,
     Fault.CRASH_AFTER,
     Fault.UNAVAILABLE,
+    Fault.COMMIT_LOST,
     Fault.ANSWER_LOST,
     Fault.LATE_COMMIT,
     Fault.FREEZE_BEFORE,
     Fault.FREEZE_AFTER,
 )
+ANSWERS = (Answer.REFUSE, Answer.SILENCE, Answer.LOST_ACCEPT, Answer.SILENT_ACCEPT, Answer.GARBAGE)
+"""What can become of a request that fails: the first two before it took effect, the next two after it."""
 _FREEZES = (Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER)
 _PACE = replace(PACES[0], poll_s=10.0, lease_ttl_s=20.0)
-_PAUSES_S = {Fault.LATE_COMMIT: 5.0, Fault.FREEZE_BEFORE: 45.0, Fault.FREEZE_AFTER: 45.0}
-"""A commit comes late while the lease still holds; whoever stands still for two leases has lost what it held."""
+_FREEZE_S = 45.0
+_PAUSES_S = {
+    Fault.COMMIT_LOST: 12.0,
+    Fault.ANSWER_LOST: 12.0,
+    Fault.LATE_COMMIT: 5.0,
+    Fault.FREEZE_BEFORE: _FREEZE_S,
+    Fault.FREEZE_AFTER: _FREEZE_S,
+}
+"""A lost answer is noticed when the retry is due already; a commit comes late while the lease still holds; whoever stands
+still for two leases has lost what it held."""
 
 
-def run_with(kind: Fault, number: int) -> Report | None:
+class Deed(StrEnum):
+    """What is done to a process: killed before or after what it is at has left it, made to stand still, or told to stop."""
+
+    KILL_BEFORE = "kill_before"
+    KILL_AFTER = "kill_after"
+    FREEZE = "freeze"
+    STOP = "stop"
+
+    @property
+    def processes(self) -> int:
+        """For somebody who stands still there is another one to take over."""
+        return 2 if self is Deed.FREEZE else 1
+
+    def do(self, process: Process) -> None:
+        if self is Deed.FREEZE:
+            process.freeze(_FREEZE_S)
+        else:
+            process.kill()
+
+
+def run_call(kind: Fault, number: int) -> Report | None:
     """The world in which call `number` has this fault; None when there are not so many calls."""
     fault = FaultAt(number, kind, _PAUSES_S.get(kind, 0.0))
     report = play(_profile(processes=2 if kind in _FREEZES else 1), lambda _: fault, world=SmallWorld)
     return report if fault.fired else None
 
 
-def run_killed_at(step: int) -> Report | None:
-    """The world in which the process is killed at this step of its sending; None when there are not so many."""
-    killed: list[Process] = []
+def run_step(deed: Deed, number: int) -> Report | None:
+    """The world in which a process is killed, or stands still, at this step; None when there are not so many."""
+    worlds: list[SmallWorld] = []
 
-    class KilledWorld(SmallWorld):
+    class StepWorld(SmallWorld):
         def on_step(self, process: Process) -> None:
-            self.counted["steps"] += self.sends(process)
-            if self.counted["steps"] == step:
-                killed.append(process)
+            self.counted["steps"] += 1
+            if self.counted["steps"] == number:
                 self.loop.on_step = None
-                process.kill()
+                if deed is Deed.STOP:
+                    self.stop(process)
+                else:
+                    deed.do(process)
 
         async def play(self) -> None:
+            worlds.append(self)
             self.loop.on_step = self.on_step
             await super().play()
 
-    report = play(_profile(processes=1), _slowly, world=KilledWorld)
-    return report if killed else None
+    report = play(_profile(processes=deed.processes), _slowly, world=StepWorld)
+    return report if worlds[0].counted["steps"] >= number else None
 
 
-def every(kind: Fault | None, first: int = 1, stride: int = 1) -> Iterator[tuple[int, Report]]:
-    """All runs of a kind, or every so many; None is the kill at each step of sending."""
-    number = first
-    while (report := run_killed_at(number) if kind is None else run_with(kind, number)) is not None:
+def run_send(deed: Deed | Answer, number: int) -> Report | None:
+    """The world in which request `number` has this fate; None when there are not so many requests."""
+
+    class SendWorld(SmallWorld):
+        def _saw(self, sent: Sent) -> None:
+            super()._saw(sent)
+            self.counted["sends"] += 1
+            if self.counted["sends"] != number:
+                return
+            if isinstance(deed, Answer):
+                sent.forced = deed
+            else:
+                process = PROCESS.get()
+                assert process is not None, "only processes send"
+                sent.in_the_wire = deed is not Deed.KILL_BEFORE
+                deed.do(process)
+
+    processes = 1 if isinstance(deed, Answer) else deed.processes
+    report = play(_profile(processes=processes), _slowly, world=SendWorld)
+    return report if report.counted["sends"] >= number else None
+
+
+def every(run: Callable[[int], Report | None]) -> Iterator[tuple[int, Report]]:
+    """All runs of a kind, until there is nothing left that could go wrong."""
+    number = 1
+    while (report := run(number)) is not None:
         yield number, report
-        number += stride
+        number += 1
 
 
 class SmallWorld(World):
@@ -74,9 +132,11 @@ class SmallWorld(World):
         for number, at_s in enumerate((0.0, 0.0, 3.0)):
             self.orders.append(Order(f"order-{number}", at_s, account_id, "cus_1", next(iter(TYPES))))
 
-    def sends(self, process: Process) -> bool:
-        """Whether a process has something on its way."""
-        return any(server.process is process and server.engine.in_flight for server in self._servers.values())
+    def stop(self, process: Process) -> None:
+        """SIGTERM, from outside."""
+        for server in self._servers.values():
+            if server.process is process:
+                self._trouble.append(Context().run(self.loop.create_task, server.stop()))
 
 
 class _Slow(NoFaults):
@@ -112,6 +172,7 @@ def _profile(*, processes: int) -> Profile:
         out=0.0,
         gone=0.0,
         longest_retry_after_s=0,
+        freeze_sending=0.0,
     )
 
 

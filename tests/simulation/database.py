@@ -25,6 +25,8 @@ from simulation.loop import PROCESS, Process, VirtualLoop, stop_if_dead
 
 T = TypeVar("T")
 _LATEST_COMMIT_S = 60.0
+_LONGEST_SILENCE_S = 20.0
+"""A broken connection is noticed after this long: `tcp_user_timeout`."""
 
 
 class Fault(StrEnum):
@@ -69,6 +71,10 @@ class Faults(Protocol):
         """How long after its client has given up a transaction is committed, when that is the fault."""
         ...
 
+    def silence_s(self) -> float:
+        """How long a client waits for an answer that was lost, when that is the fault."""
+        ...
+
     def latency_s(self) -> float:
         """How long a call is on its way; so much again is its answer."""
         ...
@@ -84,6 +90,9 @@ class NoFaults:
         return 0.0
 
     def late_s(self) -> float:
+        return 0.0
+
+    def silence_s(self) -> float:
         return 0.0
 
     def latency_s(self) -> float:
@@ -109,6 +118,9 @@ class FaultAt:
         return self.pause_s
 
     def late_s(self) -> float:
+        return self.pause_s
+
+    def silence_s(self) -> float:
         return self.pause_s
 
     def latency_s(self) -> float:
@@ -148,6 +160,9 @@ class RandomFaults:
 
     def late_s(self) -> float:
         return self.chance.uniform(0.0, _LATEST_COMMIT_S)
+
+    def silence_s(self) -> float:
+        return self.chance.uniform(0.0, _LONGEST_SILENCE_S)
 
     def latency_s(self) -> float:
         return self.chance.random() ** 3 * self.longest_latency_s
@@ -206,6 +221,7 @@ class SharedDatabase:
         self.faults = faults
         self.calls = 0
         self.fired: Counter[Fault] = Counter()
+        self.on_commit: Callable[[], None] = lambda: None
         self._writer = writer
         self._reader = reader
         self._locked: set[str] = set()
@@ -225,6 +241,8 @@ class SharedDatabase:
                 continue
             finally:
                 connection.rollback()
+            if writes:
+                self.on_commit()
             return result
 
     def close(self) -> None:
@@ -244,9 +262,9 @@ class SharedDatabase:
             case Fault.DISK_FULL:
                 self._answer(job, error=DiskFull("The disk is full."))
             case Fault.COMMIT_LOST:
-                self._answer(job, error=CommitUnknown("The answer to COMMIT was lost."))
+                self._lose_answer(job)
             case Fault.ANSWER_LOST:
-                self._commit(process, job, lost=CommitUnknown("The answer to COMMIT was lost."))
+                self._commit(process, job, lost=True)
             case Fault.LATE_COMMIT:
                 self._commit_late(process, job)
             case Fault.CRASH_BEFORE:
@@ -263,33 +281,37 @@ class SharedDatabase:
             case Fault.NONE:
                 self._commit(process, job)
 
-    def _commit(self, process: Process, job: _Job, lost: CommitUnknown | None = None) -> None:
+    def _commit(self, process: Process, job: _Job, *, lost: bool = False) -> None:
         if process.dead:
             return  # it waited for a row, and nobody says COMMIT any more
         if self._locked and job.writes and self._rows(job) & self._locked:
-            self._waiting.append(partial(self._commit, process, job, lost))
+            self._waiting.append(partial(self._commit, process, job, lost=lost))
             return
         try:
             result = self.run(job.work, writes=job.writes)
         except Exception as error:  # noqa: BLE001 - handed to the caller
             self._answer(job, error=error)
         else:
-            self._answer(job, result, lost)
+            if lost:
+                self._lose_answer(job)
+            else:
+                self._answer(job, result)
 
     def _commit_late(self, process: Process, job: _Job) -> None:
         """Its client hears that the connection broke; the server commits some time later, and holds its rows till then."""
         rows = self._rows(job)
         if self._locked:
-            self._commit(process, job, lost=CommitUnknown("The answer to COMMIT was lost."))
+            self._commit(process, job, lost=True)
             return
         self._locked = rows
         self._answer(job, error=CommitUnknown("The connection broke at COMMIT."))
-        Context().run(self.loop.call_later, self.faults.late_s(), self._end_late, job)
+        Context().run(self.loop.call_later, self.faults.late_s(), self._end_late, job, rows)
 
-    def _end_late(self, job: _Job) -> None:
+    def _end_late(self, job: _Job, rows: set[str]) -> None:
         with contextlib.suppress(Exception):  # it failed, and there is nobody to be told
             self.run(job.work, writes=True)
-        waiting, self._waiting, self._locked = self._waiting, [], set()
+        waiting, self._waiting = self._waiting, []
+        self._locked = self._locked - rows  # one that locks nothing may end while another goes on
         for commit in waiting:
             commit()
 
@@ -303,6 +325,12 @@ class SharedDatabase:
         finally:
             self._writer.rollback()
         return noting.rows
+
+    def _lose_answer(self, job: _Job) -> None:
+        """Its client notices some time later; what it asks for on other connections goes on."""
+        self.loop.call_later(
+            self.faults.silence_s(), self._answer, job, None, CommitUnknown("The answer to COMMIT was lost.")
+        )
 
     def _answer(self, job: _Job, result: object = None, error: Exception | None = None) -> None:
         delay_s = self.faults.latency_s()

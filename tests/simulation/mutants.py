@@ -57,26 +57,32 @@ MUTANTS = (
     ),
     Mutant(
         "a settlement is not fenced",
-        0,
+        1,
         (
             *_FENCED_BY_DELIVERY,
             Patch(f"{_TABLES}.settlements", "WHERE worker = ? AND", "WHERE ? <> '' AND"),
         ),
     ),
-    Mutant("a settlement is fenced by the worker only", 0, _FENCED_BY_DELIVERY),
+    Mutant("a settlement is fenced by the worker only", 234, _FENCED_BY_DELIVERY),
     Mutant(
         "a worker that was given up may still lease",
-        0,
+        1,
         (Patch(f"{_TABLES}.lanes", "if not self._is_known(worker):", "if False:"),),
     ),
     Mutant(
         "a lease that nobody heard of is kept",
-        0,
-        (Patch(f"{_DELIVERY}.engine", "                self._in_doubt = True\n", ""),),
+        37,
+        (
+            Patch(
+                f"{_DELIVERY}.engine",
+                'self._log.warning("claim_failed", code=error.code)\n                self._in_doubt = True\n',
+                'self._log.warning("claim_failed", code=error.code)\n',
+            ),
+        ),
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        0,
+        14,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -103,17 +109,17 @@ MUTANTS = (
     ),
     Mutant(
         "given up in silence instead of exhausted",
-        0,
+        14,
         (Patch(f"{_DELIVERY}.decide", "status = DeliveryStatus.EXHAUSTED if", "status = DeliveryStatus.CANCELED if"),),
     ),
     Mutant(
         "given up at the third failure",
-        0,
+        2,
         (Patch(f"{_DELIVERY}.decide", "EXHAUSTED if due is None", "EXHAUSTED if due is None or attempt.number >= 3"),),
     ),
     Mutant(
         "order is ignored",
-        0,
+        3,
         (
             Patch(f"{_TABLES}.lanes", "AND earlier.sequence < d.sequence", "AND earlier.sequence < 0"),
             Patch(
@@ -149,7 +155,7 @@ MUTANTS = (
     ),
     Mutant(
         "the window begins anew with each attempt",
-        0,
+        2,
         (
             Patch(
                 f"{_TABLES}.lanes",
@@ -193,12 +199,12 @@ MUTANTS = (
     ),
     Mutant(
         "a rescue does not count what was canceled",
-        387,
+        320,
         (Patch(f"{_TABLES}.leases", "        self._connection.execute(_COUNT, (worker,))\n", ""),),
     ),
     Mutant(
         "a cancel is overwritten",
-        0,
+        41,
         (
             Patch(
                 f"{_TABLES}.settlements",
@@ -209,12 +215,12 @@ MUTANTS = (
     ),
     Mutant(
         "a retry is never due",
-        0,
+        18,
         (Patch(f"{_DELIVERY}.decide", "status, due or now, attempt,", "status, 2 * due if due else now, attempt,"),),
     ),
     Mutant(
         "owed to endpoints that did not ask",
-        0,
+        2,
         (Patch("loyalpro.events.outbox", " if each.wants(kind[1])]", "]"),),
     ),
     Mutant(
@@ -226,12 +232,12 @@ MUTANTS = (
                 "self._lanes.hint(sorted(endpoint_ids), self._clock.now_ms(), urgent=urgent)",
                 "list(endpoint_ids)",
             ),
-            Patch(f"{_DELIVERY}.engine", "self._lanes.survey(survey, now)", "list(survey.lanes)"),
+            Patch(f"{_DELIVERY}.engine", "self._lanes.survey(survey, self._clock.now_ms())", "list(survey.lanes)"),
         ),
     ),
     Mutant(
         "an open breaker is never probed",
-        0,
+        16,
         (
             Patch(
                 f"{_DELIVERY}.lane",
@@ -242,12 +248,12 @@ MUTANTS = (
     ),
     Mutant(
         "a place is not given back",
-        0,
+        14,
         (Patch(f"{_DELIVERY}.lane", "        self.in_flight -= 1\n", ""),),
     ),
     Mutant(
         "a failed write of the outcome is taken for done",
-        0,
+        15,
         (
             Patch(
                 f"{_DELIVERY}.settler",
@@ -258,7 +264,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lost answer is taken for a success",
-        0,
+        2,
         (
             Patch(
                 f"{_DELIVERY}.engine",
@@ -269,12 +275,12 @@ MUTANTS = (
     ),
     Mutant(
         "what a receiver asks to wait is not waited for",
-        0,
+        16,
         (Patch(f"{_DELIVERY}.decide", "        retry_after_ms=hold_ms,\n", "        retry_after_ms=None,\n"),),
     ),
     Mutant(
         "a replay leaves out what was never owed",
-        0,
+        7,
         (Patch(f"{_TABLES}.replays", "elif MISSING in replay.statuses:", "elif False:"),),
     ),
 )

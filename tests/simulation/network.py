@@ -97,7 +97,10 @@ class Receiver:
 
 @dataclass(slots=True)
 class Sent:
-    """One request, from the moment it was made. `answer` is None until it has arrived."""
+    """One request, from the moment it was made. `answer` is None until it has arrived.
+
+    `in_the_wire`: it arrives even if its sender dies meanwhile. `forced`: what the receiver has to answer.
+    """
 
     at_s: float
     process: str
@@ -107,6 +110,8 @@ class Sent:
     attempt: int
     body: bytes
     signed: bool
+    in_the_wire: bool
+    forced: Answer | None = None
     answer: Answer | None = None
     arrived_at_s: float | None = None
     retry_after_s: int | None = None
@@ -141,12 +146,13 @@ class Network:
         """Put a request on its way. It arrives whatever becomes of the process that sent it, or almost."""
         process = PROCESS.get()
         receiver = self._receivers[request.url]
-        sent = _sent(request, receiver, self._loop.time(), process.name if process else "")
+        name, in_the_wire = process.name if process else "", self._chance.random() < 0.5
+        sent = _sent(request, receiver, self._loop.time(), name, in_the_wire=in_the_wire)
         self.log.append(sent)
         self.on_sent(sent)
         future: asyncio.Future[SendResult] = self._loop.create_future()
         there_s, back_s = receiver.latency_s() / 2, receiver.latency_s() / 2
-        delivery = _Delivery(self, request, receiver, sent, future, process, back_s, self._chance.random() < 0.5)
+        delivery = _Delivery(self, request, receiver, sent, future, process, back_s)
         Context().run(self._loop.call_later, there_s, delivery.arrive)
         return future
 
@@ -160,13 +166,12 @@ class _Delivery:
     future: asyncio.Future[SendResult]
     process: Process | None
     back_s: float
-    in_the_wire: bool
 
     def arrive(self) -> None:
         loop, sent = self.network._loop, self.sent
-        if self.process is not None and self.process.dead and not self.in_the_wire:
+        if self.process is not None and self.process.dead and not sent.in_the_wire:
             return  # it died before its last byte had left
-        sent.answer = self.receiver.answer(loop.time())
+        sent.answer = sent.forced or self.receiver.answer(loop.time())
         sent.arrived_at_s = loop.time()
         if sent.answer in ASKS_TO_WAIT:
             sent.retry_after_s = self.receiver.retry_after_s()
@@ -202,7 +207,7 @@ def _result(sent: Sent) -> SendResult:
     return SendResult(Response(status, headers, b"", truncated=False), None, "", "192.0.2.1", timings)
 
 
-def _sent(request: OutgoingRequest, receiver: Receiver, now_s: float, process: str) -> Sent:
+def _sent(request: OutgoingRequest, receiver: Receiver, now_s: float, process: str, *, in_the_wire: bool) -> Sent:
     headers = {name.lower(): value for name, value in request.headers}
     return Sent(
         at_s=now_s,
@@ -213,6 +218,7 @@ def _sent(request: OutgoingRequest, receiver: Receiver, now_s: float, process: s
         attempt=int(headers["x-loyalpro-attempt"]),
         body=request.body,
         signed=_signature(receiver.secret, headers, request.body) in headers["webhook-signature"].split(),
+        in_the_wire=in_the_wire,
     )
 
 

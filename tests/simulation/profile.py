@@ -61,6 +61,8 @@ class Profile:
     out: float
     gone: float
     longest_retry_after_s: int
+    freeze_sending: float
+    """How often a process stands still, for longer than its lease, just as a request of its leaves."""
 
     @classmethod
     def draw(cls, seed: int) -> "Profile":
@@ -92,6 +94,7 @@ class Profile:
             out=chance.choice((0.0, 0.0, 0.3, 0.6)),
             gone=_sometimes(chance, 0.2, 0.1) or 0.0,
             longest_retry_after_s=int(pace.window_s * chance.choice((0.0, 0.05, 0.5))),
+            freeze_sending=chance.choice((0.0, 0.1, 0.4)),
         )
 
 

@@ -60,6 +60,7 @@ def play(
     with memory_folder() as folder, logged() as logs, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)
+        loop.set_exception_handler(lambda _, context: logs.append(f"logged: {context}"))
         database = open_sqlite(loop, folder, faults(loop))
         try:
             made = world(loop, profile, product, database)
@@ -75,6 +76,8 @@ def _report(world: World, books: Books, logs: list[str]) -> Report:
     counted = world.counted + statistics(books)
     counted.update({f"db {kind}": count for kind, count in database.fired.items()})
     counted.update({f"net {answer}": count for answer, count in world.network.answered.items()})
+    counted["db outage"] = len(world.profile.database_outages)
+    counted["net outage"] = sum(len(subscriber.receiver.outages) for subscriber in world.subscribers)
     broken = [*world.failures, *logs, *violations(books)]
     return Report(
         world.profile.seed, world.profile, broken, fingerprint(books), world.loop.time(), database.calls, counted

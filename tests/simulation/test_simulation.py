@@ -15,16 +15,10 @@ from simulation.run import Report, simulate
 
 SEEDS = 80
 _CHUNK = 10
-REGRESSIONS = {
-    157: "a claim whose commit came late left a lease that nobody knew of: its delivery was never sent again",
-    248: "the same, for three deliveries at once",
-    387: "the attempt of a canceled delivery whose sender had died was numbered twice: the engine stopped",
-    447: "the same, and the attempt was sent twice",
-}
 _SOMETIMES = (
     *(f"db {fault}" for fault in Fault),
     *(f"net {answer}" for answer in Answer),
-    *"crash freeze stop fenced interrupted duplicates orders_repeated succeeded exhausted canceled".split(),
+    *"crash freeze freeze_sending stop fenced interrupted duplicates orders_repeated succeeded exhausted canceled".split(),
     *(f"owner {act}" for act in "pause enable delete grow retry cancel resend replay".split()),
 )
 _TESTS = Path(__file__).parent.parent
@@ -34,12 +28,6 @@ _TESTS = Path(__file__).parent.parent
 def test_no_promise_is_broken_whatever_goes_wrong(first: int) -> None:
     broken = [str(report) for report in _played(first) if report.violations]
     assert not broken, "\n".join(broken)
-
-
-@pytest.mark.parametrize("seed", REGRESSIONS)
-def test_what_was_broken_once_holds(seed: int) -> None:
-    report = simulate(seed)
-    assert not report.violations, f"{report}\n({REGRESSIONS[seed]})"
 
 
 def test_everything_that_can_go_wrong_does() -> None:

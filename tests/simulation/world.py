@@ -18,7 +18,7 @@ from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
 from simulation.database import RandomFaults, SharedDatabase
-from simulation.loop import START_MS, LoopClock, VirtualLoop, pass_time
+from simulation.loop import PROCESS, START_MS, LoopClock, VirtualLoop, pass_time
 from simulation.network import Network, Outage, Receiver, Sent
 from simulation.owner import Owner, Subscriber, newest_position
 from simulation.product import Product
@@ -67,11 +67,13 @@ class World:
         self.sightings: list[Sighting] = []
         self.network = Network(loop, [], self._chance("network"))
         self.network.on_sent = self._saw
+        database.on_commit = self._look_at_leases
         self._site = Site(loop, database, self.network, _VAULT, product, profile.pace, self.counted)
         self._tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), self._chance("ids")), _VAULT)
         self._servers: dict[int, Server] = {}
         self._started: Counter[int] = Counter()
         self._trouble: list[asyncio.Task[None]] = []
+        self._freezing = self._chance("freezing")
         self._healed = False
         self._ending = False
         self._accounts: list[str] = []
@@ -196,7 +198,7 @@ class World:
 
     def _ended(self, server: Server, main: asyncio.Task[None]) -> None:
         if not main.cancelled() and main.exception() is not None:
-            self.failures.append(f"{server.process.name} broke: {main.exception()!r}")
+            self.failures.append(f"broke: {server.process.name} with {main.exception()!r}")
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
@@ -283,7 +285,7 @@ class World:
             self._enable_all()  # a 410 from before may have been written down since
             await pass_time(self.profile.pace.poll_s)
         if self._pending() or not all(order.acknowledged for order in self.orders):
-            self.failures.append(f"after {self.longest_s} s without any fault, {self._pending()} are still pending")
+            self.failures.append(f"done: {self._pending()} are pending after {self.longest_s} s without any fault")
 
     @property
     def longest_s(self) -> float:
@@ -317,6 +319,19 @@ class World:
             return Sighting(sent, status != "pending", tuple(id_ for (id_,) in earlier))
 
         self.sightings.append(self.database.run(work, writes=False))
+        self._freeze_sender()
+
+    def _look_at_leases(self) -> None:
+        """Nobody leases anything who has been given up: it would stay leased until a sweep of last resort."""
+        strays = self.database.run(lambda connection: connection.execute(_STRAYS), writes=False)
+        self.failures += [f"leases: {worker}, who is not known, has {delivery_id}" for worker, delivery_id in strays]
+
+    def _freeze_sender(self) -> None:
+        """Somebody else takes over, and the answer of the late one comes back all the same."""
+        process, chance = PROCESS.get(), self._freezing
+        if process is not None and not self._healed and chance.random() < self.profile.freeze_sending:
+            self.counted["freeze_sending"] += 1
+            process.freeze(self.profile.pace.lease_ttl_s * chance.uniform(1.0, 3.0))
 
     def _change(self, work: Callable[[UnitOfWork], T]) -> T:
         """A change from outside, that always works."""
@@ -330,6 +345,7 @@ class World:
         return random.Random(f"{self.profile.seed}/{name}")
 
 
+_STRAYS = "SELECT worker, delivery_id FROM leases WHERE worker NOT IN (SELECT id FROM workers) LIMIT 1"
 _EARLIER_PENDING = """
 SELECT earlier.id FROM deliveries mine
 JOIN events now ON now.id = mine.event_id

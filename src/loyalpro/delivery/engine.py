@@ -130,7 +130,7 @@ class Engine:
         self._wake.set()
         if self._tasks:
             finished = asyncio.Event()
-            waiter = asyncio.ensure_future(asyncio.wait(self._tasks))
+            waiter = asyncio.ensure_future(asyncio.wait(set(self._tasks)))  # those of now: later there may be none
             waiter.add_done_callback(lambda _: finished.set())
             await self._clock.wait(finished, grace_s)
 
