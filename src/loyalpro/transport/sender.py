@@ -19,7 +19,6 @@ from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.transfer import CertificateBundle, Transfer
 
 _MOST_IDLE_HANDLES: Final = 256
-_MOST_IDLE_CONNECTIONS: Final = 2_000
 _EVENTS: Final = {
     pycurl.POLL_IN: select.EPOLLIN,
     pycurl.POLL_OUT: select.EPOLLOUT,
@@ -37,8 +36,11 @@ class _Job:
 class CurlSender:
     """Satisfies `delivery.attempt.Sender`. `start` before the first `send`, `stop` after the last."""
 
-    def __init__(self, policy: AddressPolicy, ca_file: Path | None = None) -> None:
+    def __init__(
+        self, policy: AddressPolicy, ca_file: Path | None = None, *, most_idle_connections: int = 2_000
+    ) -> None:
         self._policy = policy
+        self._most_idle_connections = most_idle_connections
         self._bundle = CertificateBundle(ca_file)
         self._inbox: deque[_Job] = deque()
         self._canceled: deque[_Job] = deque()
@@ -56,7 +58,14 @@ class CurlSender:
         """Start the thread."""
         self._stopping = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        loop = _CurlLoop(self._policy, self._bundle, self._wake_fd, self._take, lambda: self._stopping)
+        loop = _CurlLoop(
+            self._policy,
+            self._bundle,
+            self._wake_fd,
+            self._take,
+            lambda: self._stopping,
+            most_idle_connections=self._most_idle_connections,
+        )
         self._thread = threading.Thread(target=loop.run, name="curl", daemon=True)
         self._thread.start()
 
@@ -107,12 +116,15 @@ class _CurlLoop:
         wake_fd: int,
         take: Callable[[], tuple[list[_Job], list[_Job]]],
         stopping: Callable[[], bool],
+        *,
+        most_idle_connections: int,
     ) -> None:
         self._policy = policy
         self._bundle = bundle
         self._wake_fd = wake_fd
         self._take = take
         self._stopping = stopping
+        self._most_idle_connections = most_idle_connections
         self._epoll = select.epoll()
         self._watched: set[int] = set()
         self._timeout_s: float = -1
@@ -123,7 +135,6 @@ class _CurlLoop:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, _MOST_IDLE_CONNECTIONS)
 
     def run(self) -> None:
         """Until told to stop."""
@@ -152,7 +163,13 @@ class _CurlLoop:
         self._hand_back()
 
     def _accept(self) -> None:
+        """Start and break off what was asked for.
+
+        libcurl's limit counts the connections in use as well. Were it fixed, the idle ones of those that answer would be
+        closed for the sake of those that hang, and every delivery would begin with a handshake.
+        """
         starting, canceled = self._take()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, len(self._jobs) + len(starting) + self._most_idle_connections)
         for job in starting:
             transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._bundle)
             transfer.prepare(job.request)
