@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import CommitUnknown, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Connection, Dialect, DriverConnection, RetryTransaction, Row
+from loyalpro.storage.connection import Connection, Dialect, DriverConnection, RetryTransaction, Row, Statement
 from loyalpro.storage.database import Lane
 from loyalpro.storage.open import migrate_database
 from loyalpro.storage.sqlite.connection import SqliteConnection
@@ -195,6 +195,9 @@ class _Noting:
     def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
         self._note(sql, params)
         return self._connection.execute(sql, params)
+
+    def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        return [self.execute(sql, params) for sql, params in statements]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         for row in rows:

@@ -67,7 +67,7 @@ MUTANTS = (
     Mutant(
         "a worker that was given up may still lease",
         1,
-        (Patch(f"{_TABLES}.lanes", "if not self._is_known(worker):", "if False:"),),
+        (Patch(f"{_TABLES}.lanes", "if not known:", "if False:"),),
     ),
     Mutant(
         "a lease that nobody heard of is kept",

@@ -15,7 +15,7 @@ from loyalpro.delivery.ports import Attempt, Claim, LaneRequest, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection, Dialect, DriverConnection, Row
+from loyalpro.storage.connection import Connection, Dialect, DriverConnection, Row, Statement
 from loyalpro.storage.tables.deliveries import DeliveryFilter, DeliveryTables
 from loyalpro.storage.tables.events import EventFilter, EventTables
 from loyalpro.storage.tables.lanes import LaneTables
@@ -52,6 +52,9 @@ class Watched:
     def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
         self._look(sql, params)
         return self.inner.execute(sql, params)
+
+    def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        return [self.execute(sql, params) for sql, params in statements]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         for row in rows[:1]:

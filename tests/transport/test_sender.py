@@ -346,6 +346,27 @@ def test_hundreds_that_hang_do_not_delay_one_that_answers(
     assert elapsed_s < 15  # half of what one that waits for the hanging ones would take
 
 
+def test_those_that_hang_do_not_cost_others_their_connections(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    dead, healthy = serve(hold, plain=True, reads=False), serve(good)
+
+    async def beside() -> None:
+        sender = CurlSender(LOCAL, authority.ca_file, most_idle_connections=4)
+        await sender.start()
+        hanging = [asyncio.create_task(sender.send(request(dead.url, 30))) for _ in range(8)]
+        await asyncio.to_thread(dead.wait_for_connections, 8)
+        for _ in range(4):
+            assert classify(await sender.send(request(healthy.url))) is OutcomeCode.SUCCEEDED
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        await sender.stop()
+
+    asyncio.run(beside())
+    assert healthy.connections == 1
+
+
 def test_a_canceled_send_breaks_the_transfer_off(authority: Authority, serve: Callable[..., RawServer]) -> None:
     gone = asyncio.Event()
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -153,6 +154,39 @@ def test_what_is_known_and_hinted_is_asked_for_once() -> None:
     assert [each.endpoint_id for each in lanes.requests(NOW)] == ["we_1"]
 
 
+@pytest.mark.parametrize("read", [[], [LaneState(target("we_1"), NOW + 60_000, urgent=False)]])
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_hinted_while_a_survey_reads_is_asked_for_at_once(read: list[LaneState], *, known: bool) -> None:
+    lanes = Lanes(Bounds())
+    if known:
+        lanes.survey(Survey([LaneState(target("we_1"), NOW + 60_000, urgent=False)], 1), NOW)
+    lanes.surveying()
+    lanes.hint(["we_1"], NOW, urgent=True)
+    lanes.survey(Survey(read, 1), NOW)
+    assert [(each.endpoint_id, each.claim) for each in lanes.requests(NOW)] == [("we_1", Claim.URGENT)]
+
+
+def test_what_is_settled_while_a_survey_reads_is_not_forgotten() -> None:
+    lanes, first = Lanes(Bounds()), claimed(target("we_1"))
+    request = LaneRequest("we_1", 2)
+    lanes.hint(["we_1"], NOW)
+    lanes.claimed([request], Claims([first], {"we_1": first.target}), NOW)
+    lanes.surveying()
+    end(lanes, settlement(first, succeeded=False, due_at=NOW + 5_000), NOW)
+    lanes.survey(Survey([], 1), NOW)
+    assert [each.endpoint_id for each in lanes.requests(NOW + 5_000)] == ["we_1"]
+
+
+def test_a_survey_corrects_what_was_hinted_before_it_began() -> None:
+    lanes = Lanes(Bounds())
+    lanes.survey(Survey([LaneState(target("we_1"), NOW, urgent=False)], 1), NOW)
+    lanes.hint(["we_1"], NOW)
+    lanes.surveying()
+    lanes.survey(Survey([], 1), NOW)
+    assert lanes.requests(NOW) == []
+    assert len(lanes) == 0
+
+
 def test_endpoints_that_are_owed_nothing_any_more_leave_nothing_behind() -> None:
     lanes = Lanes(Bounds(host_width=1))
     for turn in range(300):
@@ -245,6 +279,7 @@ class AllLanes(RuleBasedStateMachine):
             if row.enabled and (row.due or row.later):
                 due_at = self.now if row.due else min(row.later)
                 states.append(LaneState(row.target, due_at, urgent=False))
+        self.lanes.surveying()
         self.lanes.survey(Survey(states, workers), self.now)
 
     @rule(seconds=st.sampled_from((0.001, 0.05, 1.0, 40.0)))

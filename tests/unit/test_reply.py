@@ -19,6 +19,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_an_answer_is_spelled_as_the_standard_library_spells_it(value: Any) -> None:
-    expected = json.dumps({"data": value}, ensure_ascii=False, separators=(",", ":")).encode()
-    assert _bytes(Reply(200, {"data": value})) == expected
+def test_an_answer_says_what_it_should_to_any_parser(value: Any) -> None:
+    expected = {"data": value}
+    found = json.loads(_bytes(Reply(200, expected)).decode())
+    assert repr(found) == repr(expected)

@@ -162,6 +162,7 @@ class Engine:
 
     async def _survey(self) -> None:
         now = self._clock.now_ms()
+        self._lanes.surveying()
         survey = await self._store.survey(now, closing_since=self._schedule.closing_since(now))
         self._lanes.survey(survey, self._clock.now_ms())
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.lane import Destination, Lane
-from loyalpro.delivery.ports import Claim, Claimed, Claims, LaneRequest, Settlement, Survey, Target
+from loyalpro.delivery.ports import Claim, Claimed, Claims, LaneRequest, LaneState, Settlement, Survey, Target
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 
@@ -73,6 +73,7 @@ class Lanes:
         self._accounts: dict[str, _Account] = {}
         self._destinations: dict[str, Destination] = {}
         self._unknown: dict[str, bool] = {}
+        self._heard: set[str] = set()
         self._held: dict[str, Lane] = {}
         self._alarms: list[tuple[UnixMs, str]] = []
         self.in_flight = 0
@@ -83,6 +84,7 @@ class Lanes:
     def hint(self, endpoint_ids: Iterable[str], now: UnixMs, *, urgent: bool = False) -> None:
         """These endpoints are owed something new; `urgent`: by hand, so that no breaker may hold it back."""
         for endpoint_id in endpoint_ids:
+            self._heard.add(endpoint_id)
             lane = self._lanes.get(endpoint_id)
             if lane is None:
                 self._unknown[endpoint_id] = urgent or self._unknown.get(endpoint_id, False)
@@ -91,16 +93,20 @@ class Lanes:
                 lane.urgent |= urgent
                 self._schedule(lane, now)
 
+    def surveying(self) -> None:
+        """A survey begins to read: what is heard from now on it may not know yet."""
+        self._heard.clear()
+
     def survey(self, survey: Survey, now: UnixMs) -> None:
         """Believe the database: what is owed, to whom, and with how many workers the limits are shared."""
         self._share = max(1, survey.workers)
         owing = {state.target.endpoint_id: state for state in survey.lanes}
-        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in owing and not lane.held]:
+        known = self._heard.union(owing)
+        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in known and not lane.held]:
             self._forget(self._lanes[endpoint_id])
         for state in owing.values():
             lane = self._known(state.target, now)
-            lane.due_at, lane.urgent = state.due_at, state.urgent
-            self._unknown.pop(lane.endpoint_id, None)  # nobody is asked for twice in one claim
+            self._believe(lane, state, now)
             self._schedule(lane, now)
         for destination in self._destinations.values():
             self._admit(destination, now)  # with fewer workers there is more room for each
@@ -169,6 +175,7 @@ class Lanes:
     def settled(self, settlement: Settlement, now: UnixMs) -> None:
         """What became of a delivery is durable: it may be due again, or the next of its customer's may go."""
         lane = self._lanes[settlement.claimed.target.endpoint_id]
+        self._heard.add(lane.endpoint_id)
         due_at = settlement.due_at if settlement.status is DeliveryStatus.PENDING else None
         if settlement.claimed.customer_id is not None:
             due_at = now
@@ -204,6 +211,17 @@ class Lanes:
         lane.destination.width = max(1, self._bounds.host_width // self._share)
         lane.refresh(target, now, share=self._share)
         return lane
+
+    def _believe(self, lane: Lane, state: LaneState, now: UnixMs) -> None:
+        """Take over what a survey has read, beside what was heard after it had begun to."""
+        hinted = self._unknown.pop(lane.endpoint_id, None)  # nobody is asked for twice in one claim
+        if hinted is not None:
+            lane.due_at, lane.urgent = now, hinted
+        if lane.endpoint_id in self._heard:
+            lane.due_at = state.due_at if lane.due_at is None else min(lane.due_at, state.due_at)
+            lane.urgent |= state.urgent
+        else:
+            lane.due_at, lane.urgent = state.due_at, state.urgent
 
     def _destination(self, host: str) -> Destination:
         return self._destinations.setdefault(host, Destination(self._bounds.host_width))

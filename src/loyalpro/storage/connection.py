@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 Row = tuple[Any, ...]
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgres"]
+Statement = tuple[str, Sequence[object]]
+"""A statement and its parameters."""
 
 
 _LARGEST_PIECE: Final = 256
@@ -46,6 +48,10 @@ class Connection(Protocol):
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
         """Run one statement and return its rows (empty when it returns none)."""
+        ...
+
+    def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements of which none needs what another returns, in one round trip; the rows of each."""
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:

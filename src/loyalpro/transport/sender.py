@@ -13,7 +13,6 @@ from typing import Final, cast
 import structlog
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, Timings
-from loyalpro.kernel.errors import LoyalProError
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.transfer import CertificateBundle
 from loyalpro.transport.wire import Frames, Orders, Reports, frame
@@ -30,10 +29,8 @@ _ENDED: Final = SendResult(
 )
 
 
-class SenderStopped(LoyalProError):
+class SenderStopped(Exception):
     """A request came when nothing is sent any more."""
-
-    code = "sender_stopped"
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from psycopg import errors, pq
 from psycopg.types.numeric import Int8Dumper
 
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Dialect, LockTaken, RetryTransaction, Row
+from loyalpro.storage.connection import Dialect, LockTaken, RetryTransaction, Row, Statement
 
 _OLDEST_VERSION = 130_000
 _STATEMENT_TIMEOUT_MS = 60_000
@@ -112,6 +112,14 @@ class PostgresConnection:
         """Run one statement."""
         cursor = self._run(sql, params)
         return cursor.fetchall() if cursor.description else []
+
+    def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Send all of them before the first is answered; for one alone that would be a detour."""
+        if len(statements) <= 1:
+            return [self.execute(sql, params) for sql, params in statements]
+        with _translated(), self._session.pipeline():
+            cursors = [self._session.execute(cast("Any", numbered(sql)), params) for sql, params in statements]
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for each row; an INSERT takes many rows at a time. A round trip for each size of piece."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 
 from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Dialect, Row
+from loyalpro.storage.connection import Dialect, Row, Statement
 
 _BUSY_MS = 10_000
 _CACHE_KB = 64 * 1024
@@ -81,6 +81,10 @@ class SqliteConnection:
             return self._cursor.execute(sql, tuple(params)).fetchall()
         except _MACHINE as error:
             raise _translated(error) from error
+
+    def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run one after the other: there is no way to go."""
+        return [self.execute(sql, params) for sql, params in statements]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for each row."""

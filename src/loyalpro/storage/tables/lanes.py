@@ -9,7 +9,7 @@ from loyalpro.delivery.ports import Claim, Claimed, Claims, Fallback, LaneReques
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
-from loyalpro.storage.connection import Connection, Row, marks, padded
+from loyalpro.storage.connection import Connection, Row, Statement, marks, padded
 from loyalpro.storage.tables.endpoints import sealed_owner
 from loyalpro.storage.tables.health import HEALTH_COLUMNS, begin_probe, health_from
 from loyalpro.storage.vault import Vault
@@ -103,23 +103,23 @@ class LaneTables:
 
     def claim(self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, closing_since: UnixMs) -> Claims:
         """Lease due deliveries of enabled endpoints, oldest first within a lane."""
-        targets = self.targets([lane.endpoint_id for lane in lanes], now)
-        if not self._is_known(worker):
+        known, targets, found = self._look(worker, lanes, now, closing_since)
+        if not known:
             return Claims((), targets)
         due: list[_Due] = []
-        for lane in lanes:
+        for lane, rows in zip(lanes, found, strict=True):
             if lane.endpoint_id in targets:
-                due += self._due(lane, targets[lane.endpoint_id], now, closing_since)
-        leased = self._lease(worker, due, now)
-        kept = [each for each in due if each.row[0] in leased]
-        bodies = self._bodies(list({each.row[1] for each in kept}))
-        return Claims([_claimed(each, bodies[each.row[1]], now) for each in kept], targets)
+                due += self._let_through(lane, targets[lane.endpoint_id], rows, now)
+        leased, bodies = self._lease(worker, due, now)
+        return Claims([_claimed(each, bodies[each.row[1]], now) for each in due if each.row[0] in leased], targets)
 
     def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> dict[str, Target]:
         """The enabled ones among these endpoints, with every secret that is valid now and how they are doing."""
+        return self._targets(self._connection.execute_all(_select_targets(endpoint_ids, now)))
+
+    def _targets(self, found: Sequence[Sequence[Row]]) -> dict[str, Target]:
         targets: dict[str, Target] = {}
-        for ids in padded(endpoint_ids):
-            rows = self._connection.execute(_TARGETS.format(marks=marks(len(ids))), (now, *ids))
+        for rows in found:
             for id_, secrets in itertools.groupby(rows, key=lambda row: str(row[0])):
                 targets[id_] = self._target(list(secrets))
         return targets
@@ -141,44 +141,62 @@ class LaneTables:
             versions=tuple(row[8] for row in rows),
         )
 
-    def _due(self, lane: LaneRequest, target: Target, now: UnixMs, closing_since: UnixMs) -> list[_Due]:
+    def _look(
+        self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, closing_since: UnixMs
+    ) -> tuple[bool, dict[str, Target], list[list[Row]]]:
+        """Whether the worker is known, the targets of the lanes, and what is due in each.
+
+        One that has been given up may lease nothing: nobody would free it. It cannot be given up before we commit.
+        """
+        known = (f"SELECT 1 FROM workers WHERE id = ? {self._share}", (worker,))
+        targets = _select_targets([lane.endpoint_id for lane in lanes], now)
+        due = [self._select_due(lane, now, closing_since) for lane in lanes]
+        worker_rows, *rows = self._connection.execute_all([known, *targets, *due])
+        return bool(worker_rows), self._targets(rows[: len(targets)]), rows[len(targets) :]
+
+    def _select_due(self, lane: LaneRequest, now: UnixMs, closing_since: UnixMs) -> Statement:
+        if lane.claim is not Claim.URGENT:
+            sql = _DUE.format(urgent="", endpoint="d.endpoint_id", due="d.due_at", lock=self._lock)
+            return sql, (lane.endpoint_id, now, lane.room)
+        sql = _DUE.format(urgent=_ONLY_URGENT, endpoint="d.endpoint_id || ''", due="d.due_at + 0", lock=self._lock)
+        return sql, (lane.endpoint_id, now, lane.endpoint_id, closing_since, lane.room)
+
+    def _let_through(self, lane: LaneRequest, target: Target, rows: Sequence[Row], now: UnixMs) -> list[_Due]:
+        """Of what is due in a lane, what its breaker lets through."""
         claim = _allowed(lane.claim, target.health, now)
         if claim is None:
             return []
-        urgent, probe = claim is Claim.URGENT, claim is Claim.PROBE
-        if urgent:
-            sql = _DUE.format(urgent=_ONLY_URGENT, endpoint="d.endpoint_id || ''", due="d.due_at + 0", lock=self._lock)
-        else:
-            sql = _DUE.format(urgent="", endpoint="d.endpoint_id", due="d.due_at", lock=self._lock)
-        room = 1 if probe else lane.room
-        rows = self._connection.execute(
-            sql, (lane.endpoint_id, now, *((lane.endpoint_id, closing_since) if urgent else ()), room)
-        )
-        if probe and rows and not begin_probe(self._connection, lane.endpoint_id, now):
+        if claim is not Claim.PROBE:
+            return [_Due(target, False, row) for row in rows]
+        if not rows or not begin_probe(self._connection, lane.endpoint_id, now):
             return []
-        return [_Due(target, probe, row) for row in rows]
+        return [_Due(target, True, rows[0])]
 
-    def _is_known(self, worker: WorkerId) -> bool:
-        """One that has been given up may lease nothing: nobody would free it. It cannot be given up before we commit."""
-        return bool(self._connection.execute(f"SELECT 1 FROM workers WHERE id = ? {self._share}", (worker,)))
+    def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> tuple[set[str], dict[str, bytes]]:
+        """The deliveries that are ours now, and the bodies of their events.
 
-    def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> set[str]:
-        """Another worker may have leased one since we looked: the lease's key lets only one of us have it."""
-        leased: set[str] = set()
-        for piece in padded(due):
-            params: list[object] = []
-            for each in piece:
-                params += (each.row[0], worker, each.target.endpoint_id, each.row[3] + 1, now)
-            sql = _LEASE.format(rows=marks(len(piece), "(?, ?, ?, ?, ?)"))
-            leased |= {id_ for (id_,) in self._connection.execute(sql, params)}
-        return leased
+        Another worker may have leased one since we looked: the lease's key lets only one of us have it.
+        """
+        leases = [_insert_leases(worker, piece, now) for piece in padded(due)]
+        bodies = [_select_bodies(ids) for ids in padded(list({each.row[1] for each in due}))]
+        rows = self._connection.execute_all([*leases, *bodies])
+        leased = {id_ for found in rows[: len(leases)] for (id_,) in found}
+        return leased, {id_: body for found in rows[len(leases) :] for id_, body in found}
 
-    def _bodies(self, event_ids: Sequence[str]) -> dict[str, bytes]:
-        bodies: dict[str, bytes] = {}
-        for ids in padded(event_ids):
-            sql = f"SELECT id, body FROM events WHERE id IN ({marks(len(ids))})"
-            bodies.update(self._connection.execute(sql, ids))
-        return bodies
+
+def _select_targets(endpoint_ids: Sequence[str], now: UnixMs) -> list[Statement]:
+    return [(_TARGETS.format(marks=marks(len(ids))), (now, *ids)) for ids in padded(endpoint_ids)]
+
+
+def _select_bodies(event_ids: Sequence[str]) -> Statement:
+    return f"SELECT id, body FROM events WHERE id IN ({marks(len(event_ids))})", event_ids
+
+
+def _insert_leases(worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> Statement:
+    params: list[object] = []
+    for each in due:
+        params += (each.row[0], worker, each.target.endpoint_id, each.row[3] + 1, now)
+    return _LEASE.format(rows=marks(len(due), "(?, ?, ?, ?, ?)")), params
 
 
 def _allowed(asked: Claim, health: Health, now: UnixMs) -> Claim | None:

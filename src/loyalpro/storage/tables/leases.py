@@ -10,9 +10,11 @@ from loyalpro.storage.tables.attempts import insert_attempts
 
 _INTERRUPTED = "The process that was sending this stopped before the outcome was written down."
 
+# It keeps its place before what became due while its worker was dead. One that has been cut short before goes to the end:
+# it may be what kills us, and must not be in the way of others.
 _FREE = """
 UPDATE deliveries SET attempts = leases.attempt, first_attempt_at = COALESCE(first_attempt_at, leases.started_at),
-    due_at = ?, outcome = 'interrupted',
+    due_at = CASE WHEN outcome = 'interrupted' THEN ? ELSE due_at END, outcome = 'interrupted',
     uncounted_attempts = uncounted_attempts + CASE WHEN fallback_status IS NULL THEN 0 ELSE 1 END
 FROM leases
 WHERE deliveries.id = leases.delivery_id AND leases.worker = ? AND deliveries.status = 'pending'
