@@ -23,12 +23,12 @@ MUTANTS = (
             Patch(_UNIT_OF_WORK, "return result, unit.outbox.flush()", "return result, unit.outbox"),
             Patch(
                 _UNIT_OF_WORK,
-                "        result, owed = await self._database.write(transaction)\n",
-                "        result, outbox = await self._database.write(transaction)\n"
+                "        result, owed = await self._database.write(transaction, lane)\n",
+                "        result, outbox = await self._database.write(transaction, lane)\n"
                 "        def fan_out(connection):\n"
                 "            outbox._store = EventTables(connection)\n"
                 "            return outbox.flush()\n"
-                "        owed = await self._database.write(fan_out)\n",
+                "        owed = await self._database.write(fan_out, lane)\n",
             ),
         ),
     ),
