@@ -190,18 +190,3 @@ def test_a_claim_whose_commit_comes_late_leaves_no_lease_that_nobody_knows(histo
         assert await settle(good, "wrk_good", claimed) == {claimed.delivery_id}
 
     with_line(history, story)
-
-
-def test_a_worker_is_not_given_up_under_a_settlement_that_may_still_be_committed(history: History) -> None:
-    async def story(proxy: CuttingProxy, cut: Any, good: DatabaseDeliveryStore, endpoint: str) -> None:
-        [claimed] = await claim(cut, "wrk_cut", endpoint)
-        proxy.hold_commit()
-        with pytest.raises(CommitUnknown):
-            await settle(cut, "wrk_cut", claimed)
-        query(history.url, "UPDATE workers SET expires_at = 1 WHERE id = 'wrk_cut'")
-        rescue = asyncio.create_task(in_the_end(lambda: good.rescue("wrk_good")))
-        await somebody_waits(history)
-        proxy.end_held(commits=True)
-        assert await rescue == frozenset(), "what it held is done; nothing is sent again"
-
-    with_line(history, story)
