@@ -12,7 +12,7 @@ _FENCED_BY_DELIVERY = (
         "return settlement.claimed.delivery_id, 0",
     ),
     Patch(f"{_TABLES}.settlements", "AND (delivery_id, attempt) IN", "AND (delivery_id, 0) IN"),
-    Patch(f"{_TABLES}.settlements", 'RETURNING delivery_id, attempt"', 'RETURNING delivery_id, 0"'),
+    Patch(f"{_TABLES}.settlements", "RETURNING delivery_id, attempt\n", "RETURNING delivery_id, 0\n"),
 )
 
 MUTANTS = (

@@ -109,7 +109,7 @@ def test_a_caller_that_went_away_hurts_nobody(database_url: str) -> None:
         asyncio.get_running_loop().call_soon(gone.cancel)  # when it is queued, in one group with the one behind it
         await asyncio.gather(gone, return_exceptions=True)
         held.go.set()
-        assert list(await asyncio.wait_for(asyncio.gather(first, stays), 30)) == ["held", "stays"]
+        assert [await first, await asyncio.wait_for(stays, 30)] == ["held", "stays"]
         assert await database.read(names) == {"held", "gone", "stays"}
 
     with_database(database_url, use)

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that lets one COMMIT through and cuts the line before its answer."""
+"""A TCP proxy in front of PostgreSQL that cuts the line at a COMMIT: after it has passed, or long before."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 class CuttingProxy:
-    """Forwards everything, until it is told to cut after the next COMMIT."""
+    """Forwards everything, until it is told to cut at the next COMMIT."""
 
     def __init__(self, dsn: str) -> None:
         head, _, tail = dsn.rpartition("@")
@@ -16,11 +16,26 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"{head}@127.0.0.1:{self._listener.getsockname()[1]}/{database}"
         self._armed = threading.Event()
+        self._holds = False
+        self._held = threading.Event()
+        self._end = threading.Event()
+        self._commits = True
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_after_commit(self) -> None:
         """Arm it, once."""
         self._armed.set()
+
+    def hold_commit(self) -> None:
+        """Arm it, once: the client's line is cut, and the server waits for the COMMIT with all that it has locked."""
+        self._holds = True
+        self._armed.set()
+
+    def end_held(self, *, commits: bool) -> None:
+        """Let the COMMIT through at last, or let the server see that its client is gone."""
+        assert self._held.wait(30)
+        self._commits = commits
+        self._end.set()
 
     def __enter__(self) -> "CuttingProxy":
         return self
@@ -43,6 +58,8 @@ class CuttingProxy:
                 if self._armed.is_set() and b"COMMIT" in data:
                     self._armed.clear()
                     client.shutdown(socket.SHUT_RDWR)  # nothing goes back on this line from here on
+                    if not self._may_pass():
+                        break
                     server.sendall(data)
                     while server.recv(65_536):  # PostgreSQL has answered, or will: the commit is done
                         server.shutdown(socket.SHUT_WR)
@@ -52,6 +69,12 @@ class CuttingProxy:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+
+    def _may_pass(self) -> bool:
+        if self._holds:
+            self._held.set()
+            assert self._end.wait(60)
+        return self._commits
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):

@@ -1,0 +1,192 @@
+"""A real PostgreSQL that commits long after its client has lost the line, or never, while others read and write.
+
+The client cannot know which of them it will be. Nobody may take the one for the other.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settlement
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.events.new_event import NewEvent
+from loyalpro.events.samples import sample
+from loyalpro.kernel.clock import SystemClock
+from loyalpro.kernel.errors import CommitUnknown, StoreError
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.open import open_database
+from loyalpro.storage.tables.events import EventFilter
+from loyalpro.storage.unit_of_work import Tools, Transactions, UnitOfWork
+from support.databases import Databases
+from support.history import ACCOUNT, VAULT, History, query
+from support.proxy import CuttingProxy
+
+CLOCK = SystemClock()
+IDS = IdFactory(CLOCK, random.Random(7))
+TTL_MS = 60_000
+EVERYTHING = EventFilter()
+
+
+@pytest.fixture
+def history(databases: Databases) -> History:
+    return History(databases.fresh("postgres"), CLOCK.now_ms())
+
+
+@asynccontextmanager
+async def opened(url: str) -> Any:
+    database = open_database(url, CLOCK)
+    await database.start()
+    try:
+        yield database
+    finally:
+        await database.stop()
+
+
+def emit(mark: str) -> Callable[[UnitOfWork], str]:
+    def work(unit: UnitOfWork) -> str:
+        data = sample("points.redeemed", unit.now) | {"code": mark}
+        unit.outbox.emit(NewEvent(ACCOUNT, "points.redeemed", None, None, data))
+        return mark
+
+    return work
+
+
+class Poller:
+    """Follows the list of events, a few at a time."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+        self.seen: list[str] = []
+
+    async def poll(self) -> bool:
+        last = self.seen[-1] if self.seen else None
+        found = await self._transactions.read(lambda unit: unit.events.list_after(ACCOUNT, last, EVERYTHING, 7))
+        self.seen += [each.id for each in found]
+        return bool(found)
+
+    async def catch_up(self) -> list[str]:
+        while await self.poll():
+            pass
+        return self.seen
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_poller_skips_nothing_when_a_commit_comes_late_and_others_go_on(history: History, *, commits: bool) -> None:
+    async def story() -> None:
+        with CuttingProxy(history.url) as proxy:
+            async with AsyncExitStack() as stack:
+                tools = Tools(CLOCK, IDS, VAULT)
+                cut, *others = [
+                    Transactions(await stack.enter_async_context(opened(url)), tools, lambda _: None)
+                    for url in (proxy.url, history.url, history.url)
+                ]
+                poller = Poller(others[0])
+                await asyncio.gather(*(each.change(emit("before")) for each in others for _ in range(5)))
+                assert len(await poller.catch_up()) == 10
+                proxy.hold_commit()
+                with pytest.raises(CommitUnknown):
+                    await cut.change(emit("late"))
+                await asyncio.gather(*(each.change(emit("after")) for each in others for _ in range(10)))
+                assert not await poller.poll(), "what came after waits for what may still come before it"
+                proxy.end_held(commits=commits)
+                expected = 30 + commits
+                while len(await poller.catch_up()) < expected:
+                    await asyncio.gather(*(each.change(emit("more")) for each in others))
+                    expected += len(others)
+                await poller.catch_up()
+                complete = await Poller(others[1]).catch_up()
+                assert poller.seen == complete
+                assert len(set(complete)) == len(complete) == expected
+        late = query(history.url, "SELECT COUNT(*) FROM events WHERE convert_from(body, 'UTF8') LIKE '%\"late\"%'")
+        assert late == [(int(commits),)]
+
+    asyncio.run(story())
+
+
+def store(database: Any) -> DatabaseDeliveryStore:
+    return DatabaseDeliveryStore(database, VAULT, CLOCK, IDS)
+
+
+async def claim(deliveries: DatabaseDeliveryStore, worker: str, endpoint: str) -> list[Claimed]:
+    found = await deliveries.claim(worker, [LaneRequest(endpoint, 5)], CLOCK.now_ms(), closing_since=0)
+    return list(found.claimed)
+
+
+async def settle(deliveries: DatabaseDeliveryStore, worker: str, claimed: Claimed) -> frozenset[str]:
+    now = CLOCK.now_ms()
+    attempt = Attempt(claimed.attempt_number, now, OutcomeCode.SUCCEEDED, "", (), None, None, None)
+    settlement = Settlement(claimed, DeliveryStatus.SUCCEEDED, now, attempt)
+    return (await deliveries.settle(worker, [settlement], now, longest_probe_s=1.0)).held
+
+
+async def in_the_end(act: Callable[[], Awaitable[Any]]) -> Any:
+    """Again and again until the database takes it, as the engine does."""
+    while True:
+        with suppress(StoreError):
+            return await act()
+
+
+async def somebody_waits(history: History) -> None:
+    """Return when a transaction waits for a row that another one has locked."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not await asyncio.to_thread(query, history.url, waiting):
+        pass
+
+
+def with_line(
+    history: History, story: Callable[[CuttingProxy, Any, DatabaseDeliveryStore, str], Awaitable[None]]
+) -> None:
+    """A worker whose line can be cut, another one with a good line, and an endpoint that is owed one delivery."""
+
+    async def main() -> None:
+        endpoint = history.endpoint()
+        history.events(endpoint, 1, at=history.now - 1_000, status="pending")
+        with CuttingProxy(history.url) as proxy:
+            async with opened(proxy.url) as cut, opened(history.url) as good:
+                await store(cut).register("wrk_cut", ttl_ms=TTL_MS)
+                await store(good).register("wrk_good", ttl_ms=TTL_MS)
+                await story(proxy, store(cut), store(good), endpoint)
+        assert query(history.url, "SELECT status, attempts FROM deliveries") == [("succeeded", 1)]
+        assert query(history.url, "SELECT number, outcome FROM attempts") == [(1, "succeeded")]
+        assert query(history.url, "SELECT COUNT(*) FROM leases") == [(0,)]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_settlement_whose_commit_comes_late_is_written_once(history: History, *, commits: bool) -> None:
+    async def story(proxy: CuttingProxy, cut: Any, good: DatabaseDeliveryStore, endpoint: str) -> None:
+        [claimed] = await claim(cut, "wrk_cut", endpoint)
+        proxy.hold_commit()
+        with pytest.raises(CommitUnknown):
+            await settle(cut, "wrk_cut", claimed)
+        again = asyncio.create_task(in_the_end(lambda: settle(cut, "wrk_cut", claimed)))
+        assert await claim(good, "wrk_good", endpoint) == [], "it is leased, or done: not due for anybody"
+        await somebody_waits(history)
+        proxy.end_held(commits=commits)
+        assert await again == (frozenset() if commits else {claimed.delivery_id})
+
+    with_line(history, story)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_claim_whose_commit_comes_late_leaves_no_lease_that_nobody_knows(history: History, *, commits: bool) -> None:
+    async def story(proxy: CuttingProxy, cut: Any, good: DatabaseDeliveryStore, endpoint: str) -> None:
+        proxy.hold_commit()
+        with pytest.raises(CommitUnknown):
+            await claim(cut, "wrk_cut", endpoint)
+        freed = asyncio.create_task(in_the_end(lambda: cut.disown("wrk_cut", keep=[])))
+        assert await claim(good, "wrk_good", endpoint) == [], "its row is locked by a transaction that may still commit"
+        await somebody_waits(history)
+        proxy.end_held(commits=commits)
+        await freed
+        [claimed] = await claim(good, "wrk_good", endpoint)
+        assert await settle(good, "wrk_good", claimed) == {claimed.delivery_id}
+
+    with_line(history, story)
