@@ -71,7 +71,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lease that nobody heard of is kept",
-        37,
+        14,
         (
             Patch(
                 f"{_DELIVERY}.engine",
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        14,
+        234,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -199,12 +199,12 @@ MUTANTS = (
     ),
     Mutant(
         "a rescue does not count what was canceled",
-        320,
+        212,
         (Patch(f"{_TABLES}.leases", "        self._connection.execute(_COUNT, (worker,))\n", ""),),
     ),
     Mutant(
         "a cancel is overwritten",
-        41,
+        16,
         (
             Patch(
                 f"{_TABLES}.settlements",
@@ -253,7 +253,7 @@ MUTANTS = (
     ),
     Mutant(
         "a failed write of the outcome is taken for done",
-        15,
+        14,
         (
             Patch(
                 f"{_DELIVERY}.settler",
