@@ -57,7 +57,7 @@ def test_what_is_under_way_when_it_dies_is_interrupted_and_the_next_is_sent_by_a
         first = children()
         os.kill(first[0], signal.SIGKILL)
         lost = await task
-        assert not sender.alive
+        assert sender.alive
         return lost, first, await sender.send(request(healthy.url)), children()
 
     lost, first, sent, second = run(authority, kill)
@@ -133,11 +133,31 @@ asyncio.run(main())
     os.close(watch)
 
 
+def test_one_that_cannot_be_started_is_seen(
+    authority: Authority, serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = serve(hold, plain=True, reads=False)
+
+    async def remove(sender: CurlSender) -> bool:
+        task = asyncio.create_task(sender.send(request(silent.url)))
+        await asyncio.to_thread(silent.wait_for_connections, 1)
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        os.kill(children()[0], signal.SIGKILL)
+        await task
+        with pytest.raises(OSError, match="nowhere"):
+            await sender.send(request(silent.url))
+        return sender.alive
+
+    assert not run(authority, remove)
+
+
 def test_nothing_is_sent_after_the_end(authority: Authority) -> None:
     async def late() -> None:
         sender = CurlSender(LOCAL, authority.ca_file)
         await sender.start()
+        alive = [sender.alive]
         await sender.stop()
+        assert [*alive, sender.alive] == [True, False]
         with pytest.raises(SenderStopped):
             await sender.send(request("https://127.0.0.1/"))
         assert not children()

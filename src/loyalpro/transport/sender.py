@@ -63,11 +63,12 @@ class CurlSender:
         self._courier: _Courier | None = None
         self._starting = asyncio.Lock()
         self._stopped = True
+        self._starts = False
 
     @property
     def alive(self) -> bool:
-        """Whether requests are being sent."""
-        return self._courier is not None and self._courier.alive
+        """Whether requests are sent. One process that has ended makes no difference, unless no other can be started."""
+        return self._starts and not self._stopped
 
     async def start(self) -> None:
         """Start the process."""
@@ -101,12 +102,19 @@ class CurlSender:
 
     async def _start(self) -> "_Courier":
         """It takes orders at once, and follows them when it has found its feet."""
+        self._starts = False
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
             process = self._spawn(theirs.fileno())
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         loop = asyncio.get_running_loop()
         courier = _Courier(process, loop, self._look_s, self._overdue_s)
         await loop.create_unix_connection(lambda: courier, sock=ours)
+        self._starts = True
         return courier
 
     def _spawn(self, socket_fd: int) -> "subprocess.Popen[bytes]":
