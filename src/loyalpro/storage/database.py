@@ -47,5 +47,5 @@ class Database(Protocol):
         ...
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
-        """`read`, for `work` that looks at a row or two by their keys and is asked for with every request."""
+        """`read`, for `work` of one statement that looks at rows by their keys and is asked for with every request."""
         ...

@@ -106,5 +106,5 @@ class Transactions:
         return await self._database.read(lambda connection: work(UnitOfWork(connection, self._tools)))
 
     async def lookup(self, work: Callable[[UnitOfWork], T]) -> T:
-        """`read`, for `work` that looks at a row or two by their keys and is asked for with every request."""
+        """`read`, for `work` of one statement that looks at rows by their keys and is asked for with every request."""
         return await self._database.lookup(lambda connection: work(UnitOfWork(connection, self._tools)))

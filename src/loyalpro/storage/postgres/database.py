@@ -88,7 +88,7 @@ class PostgresDatabase:
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a reader: the server may be far away."""
-        return await self._readers.run(work)
+        return await self._readers.look(work)
 
     def migrate(self) -> list[str]:
         """Bring the schema forward."""
