@@ -30,10 +30,12 @@ EXAMPLES = """examples:
 """
 _CHANGES = {"join": 1, "leave": 1, "pause": 1, "outage": 1}
 _FAULTS = {
-    "sqlite": {"kill": 12, "freeze": 2, "full disk": 2},
+    "sqlite": {"kill": 12, "freeze": 2, "courier killed": 4, "courier stopped": 1, "full disk": 2},
     "postgres": {
         "kill": 8,
         "freeze": 2,
+        "courier killed": 4,
+        "courier stopped": 1,
         "restart": 4,
         "cut after commit": 16,
         "cut in transaction": 8,

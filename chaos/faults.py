@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -22,6 +23,8 @@ from support.postgres import OwnCluster
 _LONGEST_HESITATION_S = 0.1
 _CUT_WITHIN_S = 20
 _NOTICED_S = 20
+_ENDED_WITHIN_S = 60
+_LOOK_S = 0.05
 
 
 class Fault(Protocol):
@@ -70,6 +73,27 @@ class Freeze:
             time.sleep(self.for_s)
             victim.thaw()
             journal.write("mended", name="freeze", victim=victim.name)
+
+
+@dataclass
+class BreakCourier:
+    """The process in which one of them sends: killed, or stopped for good, which its server has to find out."""
+
+    products: Sequence[Product]
+    chance: random.Random
+    name: str
+    number: signal.Signals
+
+    def fire(self, journal: Journal) -> None:
+        victim = self.chance.choice(self.products)
+        with victim.mutex:
+            victim.wait_until_ready()
+            couriers = victim.couriers()
+            for pid in couriers:
+                os.kill(pid, self.number)
+            journal.write("fault", name=self.name, victim=victim.name)
+            gone = all(_is_gone(pid, _ENDED_WITHIN_S) for pid in couriers)
+        journal.write("mended", name=self.name, victim=victim.name, effect=bool(couriers) and gone)
 
 
 @dataclass
@@ -147,6 +171,16 @@ class FillDisk:
         except Unknown as unknown:
             return "disk_full" in str(unknown)
         return False
+
+
+def _is_gone(pid: int, within_s: float) -> bool:
+    """Whether a process ends in time."""
+    deadline_s = time.monotonic() + within_s
+    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_LOOK_S)
+    return True
 
 
 def _write_until_full(file: IO[bytes]) -> None:

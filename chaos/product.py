@@ -82,6 +82,11 @@ class Product:
         self._process.kill()
         self._process.wait()
 
+    def couriers(self) -> list[int]:
+        """The processes that it has started: it sends in one of its own."""
+        task = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in task.read_text().split()]
+
     def freeze(self) -> None:
         """Not one instruction more."""
         self._process.send_signal(signal.SIGSTOP)

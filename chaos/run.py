@@ -13,6 +13,7 @@ from chaos import checker, database, evidence
 from chaos.checker import Verdict
 from chaos.client import Client
 from chaos.faults import (
+    BreakCourier,
     Change,
     Cut,
     Fault,
@@ -312,6 +313,8 @@ def _of_processes(site: _Site) -> dict[str, Break]:
     return {
         "kill": lambda chance: Kill(site.products, chance),
         "freeze": lambda chance: Freeze(site.products, chance, freeze_s),
+        "courier killed": lambda chance: BreakCourier(site.products, chance, "courier killed", signal.SIGKILL),
+        "courier stopped": lambda chance: BreakCourier(site.products, chance, "courier stopped", signal.SIGSTOP),
     }
 
 
