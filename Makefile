@@ -39,7 +39,7 @@ bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/M
 	$(BIN)/python -m bench --only memory --memory-minutes 60 --output bench/MEMORY.md
 
 chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md
-	$(BIN)/python -m chaos
+	$(BIN)/python -m chaos $(ARGS)
 
 simulate: setup-dev ## Play 5,000 runs full of faults on a virtual clock; writes bench/SIMULATION.md (ARGS=--help)
 	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)

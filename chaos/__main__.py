@@ -23,9 +23,9 @@ from chaos.run import Plan, run
 RESULTS = Path(__file__).parent.parent / "bench" / "CHAOS.md"
 QUICK_PAIRS = 5_000
 EXAMPLES = """examples:
-  python -m chaos                                     both stores, 200,000 pairs each (make chaos)
+  python -m chaos                                     both stores, more than 200,000 pairs each (make chaos)
   python -m chaos --quick                             a few minutes: 5,000 pairs, every fault once
-  python -m chaos --stores postgres --workers 2       with `loyalpro worker` processes
+  python -m chaos --stores postgres --workers 0       with `loyalpro serve` alone
   python -m chaos --stores sqlite --seed 7 --keep     repeat a seed, keep logs and database
 """
 _CHANGES = {"join": 1, "leave": 1, "pause": 1, "outage": 1}
@@ -73,11 +73,11 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--stores", default="sqlite,postgres", help="which databases (default: both)")
-    parser.add_argument("--pairs", type=int, default=200_000, help="(event, endpoint) pairs for each store, about")
+    parser.add_argument("--pairs", type=int, default=210_000, help="(event, endpoint) pairs for each store, about")
     parser.add_argument("--seed", default=str(random.randrange(10**6)), help="repeat a run (default: a new one)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS:,} pairs, every fault once")
     parser.add_argument("--serves", type=int, default=2, help="`loyalpro serve` processes on PostgreSQL (default: 2)")
-    parser.add_argument("--workers", type=int, default=0, help="`loyalpro worker` processes on PostgreSQL (default: 0)")
+    parser.add_argument("--workers", type=int, default=2, help="`loyalpro worker` processes on PostgreSQL (default: 2)")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and database, and name it")
     parser.add_argument("--no-write", action="store_true", help="print only")
     return parser.parse_args()
