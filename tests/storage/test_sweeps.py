@@ -56,3 +56,15 @@ def test_a_deleted_endpoint_whose_deliveries_are_all_being_sent_keeps_no_other_o
     assert statuses(database_url, idle) == ["canceled"] * 2
     assert not cancel_orphans(database_url)
     assert statuses(database_url, busy) == ["pending"] * 2
+
+
+def test_what_had_ended_before_its_owner_sent_it_by_hand_has_ended_as_it_had(database_url: str) -> None:
+    history = History(database_url, NOW)
+    endpoint = history.endpoint()
+    history.events(endpoint, 3, at=NOW, status="pending")
+    [first, second, _] = query(database_url, "SELECT id FROM deliveries ORDER BY id")
+    for (id_,), fallback in ((first, "succeeded"), (second, "pending")):
+        query(database_url, "UPDATE deliveries SET fallback_status = ? WHERE id = ?", fallback, id_)
+    delete(history, endpoint)
+    assert cancel_orphans(database_url)
+    assert statuses(database_url, endpoint) == ["succeeded", "canceled", "canceled"]

@@ -28,8 +28,10 @@ SELECT e.id FROM endpoints e WHERE e.deleted_at IS NOT NULL AND (
 LIMIT 1
 """
 
+# What had ended before its owner sent it by hand has ended as it had.
 _CANCEL = """
-UPDATE deliveries SET status = 'canceled', finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
+UPDATE deliveries SET status = COALESCE(NULLIF(fallback_status, 'pending'), 'canceled'), finished_at = ?,
+    fallback_status = NULL, fallback_due_at = NULL
 WHERE status = 'pending' AND id IN (
     SELECT d.id FROM deliveries d WHERE d.endpoint_id = ? AND d.status = 'pending'
       AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
