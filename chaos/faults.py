@@ -88,7 +88,7 @@ class BreakCourier:
         victim = self.chance.choice(self.products)
         with victim.mutex:
             victim.wait_until_ready()
-            couriers = victim.couriers()
+            couriers = _couriers_of(victim)
             for pid in couriers:
                 os.kill(pid, self.number)
             journal.write("fault", name=self.name, victim=victim.name)
@@ -171,6 +171,14 @@ class FillDisk:
         except Unknown as unknown:
             return "disk_full" in str(unknown)
         return False
+
+
+def _couriers_of(victim: Product) -> list[int]:
+    """They come a little later than a worker, which nobody can ask whether it is ready."""
+    deadline_s = time.monotonic() + _ENDED_WITHIN_S
+    while not (found := victim.couriers()) and victim.ended is None and time.monotonic() < deadline_s:
+        time.sleep(_LOOK_S)
+    return found
 
 
 def _is_gone(pid: int, within_s: float) -> bool:

@@ -85,7 +85,7 @@ class Product:
     def couriers(self) -> list[int]:
         """The processes that it has started: it sends in one of its own."""
         task = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        return [int(pid) for pid in task.read_text().split()]
+        return [int(pid) for pid in task.read_text().split()] if task.exists() else []
 
     def freeze(self) -> None:
         """Not one instruction more."""
