@@ -1,20 +1,25 @@
 """What a settlement writes of a delivery, and what it leaves as it was."""
 
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.delivery.by_hand import Standing
 from loyalpro.delivery.ports import Attempt, LaneRequest, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import SystemClock, VirtualClock
-from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.ids import IdFactory, delivery_id
+from loyalpro.storage.connection import Connection, RetryTransaction
+from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from support.databases import Databases
-from support.history import VAULT, History, query, transaction
+from support.history import ACCOUNT, VAULT, History, query, transaction
 
 _COLUMNS = (
     "account_id, endpoint_id, event_id, event_type, customer_id, sequence, created_at, uncounted_attempts, status, due_at,"
@@ -47,9 +52,41 @@ def test_a_settled_delivery_is_what_it_was_but_for_its_outcome(
 
 def _settle(history: History, endpoint: str, status: DeliveryStatus, now: int, **moved: Any) -> None:
     with transaction(history.url) as connection:
-        LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
-        [claimed] = LaneTables(connection, VAULT).claim("wrk_1", [LaneRequest(endpoint, 1)], now, 0).claimed
-        attempt = Attempt(4, now, OutcomeCode.HTTP_5XX, "", (), None, None, None)
-        settlement = Settlement(claimed, status, attempt=attempt, **moved)
-        ids = IdFactory(VirtualClock(now), random.Random(1))
-        SettlementTables(connection, ids).settle("wrk_1", [settlement], now, longest_probe_s=60)
+        _settle_in(connection, endpoint, status, now, **moved)
+
+
+def _settle_in(connection: Connection, endpoint: str, status: DeliveryStatus, now: int, **moved: Any) -> None:
+    LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
+    [claimed] = LaneTables(connection, VAULT).claim("wrk_1", [LaneRequest(endpoint, 1)], now, 0).claimed
+    attempt = Attempt(claimed.attempt_number, now, OutcomeCode.HTTP_5XX, "", (), None, None, None)
+    settlement = Settlement(claimed, status, attempt=attempt, **moved)
+    ids = IdFactory(VirtualClock(now), random.Random(1))
+    SettlementTables(connection, ids).settle("wrk_1", [settlement], now, longest_probe_s=60)
+
+
+def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(databases: Databases) -> None:
+    """PostgreSQL moves the row to another partition: it must not look as if there had never been one."""
+    now = SystemClock().now_ms()
+    history = History(databases.fresh("postgres"), now)
+    endpoint = history.endpoint()
+    [event] = history.events(endpoint, 1, at=now - 1, status="pending")
+
+    def stand() -> object:
+        with transaction(history.url) as connection:
+            return ControlTables(connection).standing(ACCOUNT, delivery_id(event, endpoint))
+
+    with ThreadPoolExecutor(1) as owner:
+        with transaction(history.url) as connection:
+            _settle_in(connection, endpoint, DeliveryStatus.SUCCEEDED, now, due_at=None)
+            looking = owner.submit(stand)
+            _wait_until_somebody_waits(history.url)
+        with pytest.raises(RetryTransaction):
+            looking.result(30)
+    assert isinstance(stand(), Standing)
+
+
+def _wait_until_somebody_waits(url: str) -> None:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    deadline_s = time.monotonic() + 30
+    while not query(url, waiting):
+        assert time.monotonic() < deadline_s, "nobody waits for the row"
