@@ -103,18 +103,24 @@ def test_attempts_by_hand_use_up_none_of_the_schedule(start: Start, receiver: Ra
     assert later["next_attempt_at"] > first["next_attempt_at"], "the second scheduled attempt still has one behind it"
 
 
+def one_that_has(ended: str, server: Server, receiver: RawServer, mood: Moody) -> tuple[dict[str, Any], int]:
+    """A delivery that has ended like this, and after how many attempts."""
+    mood.status = 200 if ended == "succeeded" else 500
+    subscribe(server, receiver)
+    enrol(server)
+    attempts = {"succeeded": 1, "exhausted": 2, "canceled": 1}[ended]
+    delivery = after(server, attempts, "pending" if ended == "canceled" else ended)
+    if ended == "canceled":
+        assert do(server, delivery, "cancel") == (200, "canceled")
+    return delivery, attempts
+
+
 @pytest.mark.parametrize("ended", ["succeeded", "exhausted", "canceled"])
 def test_a_finished_delivery_is_sent_again_and_is_what_it_was_when_that_fails(
     start: Start, receiver: RawServer, mood: Moody, ended: str
 ) -> None:
     server = start("3600" if ended == "canceled" else "0.01")
-    mood.status = 200 if ended == "succeeded" else 500
-    subscribe(server, receiver)
-    enrol(server)
-    attempts = {"succeeded": 1, "exhausted": 2, "canceled": 1}[ended]
-    before = after(server, attempts, "pending" if ended == "canceled" else ended)
-    if ended == "canceled":
-        assert do(server, before, "cancel") == (200, "canceled")
+    before, attempts = one_that_has(ended, server, receiver, mood)
     mood.status = 500
     assert do(server, before, "retry") == (202, "pending")
     after(server, attempts + 1, ended)
@@ -262,13 +268,7 @@ def test_canceling_an_attempt_by_hand_leaves_what_had_ended_as_it_was(
     start: Start, receiver: RawServer, mood: Moody, ended: str
 ) -> None:
     server = start("3600" if ended == "canceled" else "0.01")
-    mood.status = 200 if ended == "succeeded" else 500
-    subscribe(server, receiver)
-    enrol(server)
-    attempts = {"succeeded": 1, "exhausted": 2, "canceled": 1}[ended]
-    delivery = after(server, attempts, "pending" if ended == "canceled" else ended)
-    if ended == "canceled":
-        assert do(server, delivery, "cancel") == (200, "canceled")
+    delivery, attempts = one_that_has(ended, server, receiver, mood)
     mood.hold()
     assert do(server, delivery, "retry") == (202, "pending")
     receiver.wait_for(attempts + 1)

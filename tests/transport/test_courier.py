@@ -19,6 +19,9 @@ from support.receivers import Authority, RawServer, good, hold
 
 LOCAL = AddressPolicy(networks(["127.0.0.0/8", "::1/128"]))
 
+LOOK_S = 0.05
+OVERDUE_S = 0.5
+
 
 def request(url: str, timeout_s: float = 30) -> OutgoingRequest:
     return OutgoingRequest(url, (("Content-Type", "application/json"),), b"{}", timeout_s)
@@ -26,7 +29,7 @@ def request(url: str, timeout_s: float = 30) -> OutgoingRequest:
 
 def run(authority: Authority, use: Callable[[CurlSender], Awaitable[Any]]) -> Any:
     async def main() -> Any:
-        sender = CurlSender(LOCAL, authority.ca_file, look_s=0.05, overdue_s=0.5)
+        sender = CurlSender(LOCAL, authority.ca_file, look_s=LOOK_S, overdue_s=OVERDUE_S)
         await sender.start()
         try:
             return await use(sender)
@@ -110,8 +113,9 @@ def test_it_knows_nothing_of_the_keys(
     assert b"LOYALPRO_" not in environment
 
 
-def test_it_ends_with_its_server(authority: Authority, serve: Callable[..., RawServer]) -> None:
-    """However the server ends: here it is killed while a request hangs."""
+@pytest.mark.parametrize("stands_still", [False, True])
+def test_it_ends_with_its_server(serve: Callable[..., RawServer], *, stands_still: bool) -> None:
+    """However the server ends: here it is killed while a request hangs, and even while nothing else moves any more."""
     silent = serve(hold, plain=True, reads=False)
     program = f"""
 import asyncio, pathlib
@@ -128,6 +132,8 @@ asyncio.run(main())
         silent.wait_for_connections(1)
         [courier] = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         watch = os.pidfd_open(int(courier))
+        if stands_still:
+            os.kill(int(courier), signal.SIGSTOP)
         server.kill()
     assert select.select([watch], [], [], 30)[0], "the courier lives on"
     os.close(watch)

@@ -4,6 +4,7 @@ It lives next to the server, and dies with it. It alone talks to endpoints, and 
 """
 
 import contextlib
+import ctypes
 import gc
 import select
 import signal
@@ -19,6 +20,7 @@ from loyalpro.transport.wire import Frames, Orders, Reports, frame
 
 _MOST_IDLE_HANDLES: Final = 256
 _MOST_READ: Final = 256 * 1024
+_PR_SET_PDEATHSIG: Final = 1
 _NEW_OBJECTS: Final = 20_000
 _POLLS: Final = {
     pycurl.POLL_IN: select.EPOLLIN,
@@ -28,7 +30,8 @@ _POLLS: Final = {
 
 
 def main() -> None:
-    """Send until the server hangs up, which is also what its death looks like."""
+    """Send until the server hangs up, which is also what its death looks like; if we stand still then, the system ends us."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the server, which lets us finish what is under way
     descriptor, certificates, most_idle_connections, *allowed = sys.argv[1:]

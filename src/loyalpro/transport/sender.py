@@ -143,6 +143,7 @@ class _Courier(asyncio.Protocol):
     _reports: Frames[Reports] = field(default_factory=lambda: Frames(Reports))
     _transport: asyncio.WriteTransport | None = None
     _look: asyncio.TimerHandle | None = None
+    _suspected: bool = False
 
     async def stop(self) -> None:
         """Hang up, and wait until the process has gone."""
@@ -205,9 +206,13 @@ class _Courier(asyncio.Protocol):
                 job.future.set_result(_ENDED)
 
     def _look_after(self) -> None:
-        """End a process that stands still: its requests are tried again by another."""
+        """End a process that stands still: its requests are tried again by another.
+
+        Two looks in a row have to find it so: when it is we who stood still, its reports are read between them.
+        """
         now_s = self.loop.time()
-        if any(job.overdue_at_s < now_s for job in self._jobs.values()):
+        suspected, self._suspected = self._suspected, any(job.overdue_at_s < now_s for job in self._jobs.values())
+        if suspected and self._suspected:
             structlog.get_logger("transport").error("courier_stands_still", pid=self.process.pid)
             self.process.kill()
         self._look = self.loop.call_later(self.look_s, self._look_after)

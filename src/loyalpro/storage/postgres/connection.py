@@ -20,22 +20,11 @@ _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?")
 _ONE_ROW = re.compile(r" VALUES (\([^()]*\))$")
 _PIECES = (64, 8, 1)
 """Few sizes, so that each statement is prepared once; in large pieces, because each costs as much as a row or more."""
-_BY_INDEX = " ".join(
-    f"-c {setting}=off"
-    for setting in (
-        *(
-            "enable_seqscan",
-            "enable_bitmapscan",
-            "enable_sort",
-            "enable_hashjoin",
-            "enable_mergejoin",
-            "enable_material",
-        ),
-        "jit",  # or the penalties of the others make every statement look worth compiling
-    )
-)
+_PLANS = ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material")
+_BY_INDEX = " ".join([*(f"-c enable_{plan}=off" for plan in _PLANS), "-c jit=off"])
 """Every statement of ours is written for an index, in whose order it stops early. What the planner believes of tables
-that fill and empty within a second is always old, and one backlog read and sorted for each claim is all that it takes."""
+that fill and empty within a second is always old, and one backlog read and sorted for each claim is all that it takes.
+`jit` is off because the penalties of the others make every statement look worth compiling."""
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
 
 
