@@ -15,12 +15,22 @@ import pytest
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, classify
 from loyalpro.transport.address_policy import AddressPolicy, networks
 from loyalpro.transport.sender import CurlSender, SenderStopped
-from support.receivers import Authority, RawServer, good, hold
+from support.receivers import Authority, Moody, RawServer, good, hold
 
 LOCAL = AddressPolicy(networks(["127.0.0.0/8", "::1/128"]))
 
 LOOK_S = 0.05
 OVERDUE_S = 0.5
+HOUR_S = 3_600
+
+
+class Stoppable(asyncio.SelectorEventLoop):
+    """Its clock can be put forward: that is what time is like for a server that was stopped for a while."""
+
+    stopped_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.stopped_s
 
 
 def request(url: str, timeout_s: float = 30) -> OutgoingRequest:
@@ -80,6 +90,35 @@ def test_one_that_stands_still_is_ended(authority: Authority, serve: Callable[..
     lost, sent = run(authority, freeze)
     assert classify(lost) is OutcomeCode.INTERRUPTED
     assert classify(sent) is OutcomeCode.SUCCEEDED
+
+
+def test_one_that_reports_late_because_the_server_stood_still_is_left_alone(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    """The first look comes before its reports are read, and finds all of them overdue; a second one comes in an hour."""
+    mood = Moody()
+    server = serve(mood)
+
+    async def stand_still() -> SendResult:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Stoppable)
+        sender = CurlSender(LOCAL, authority.ca_file, look_s=HOUR_S)
+        await sender.start()
+        looked = asyncio.Event()
+        loop.call_later(HOUR_S + 1, looked.set)
+        mood.hold()
+        task = asyncio.create_task(sender.send(request(server.url)))
+        await asyncio.to_thread(server.wait_for, 1)
+        loop.stopped_s = HOUR_S + 2
+        await looked.wait()
+        mood.let_go()
+        try:
+            return await task
+        finally:
+            await sender.stop()
+
+    with asyncio.Runner(loop_factory=Stoppable) as runner:
+        assert classify(runner.run(stand_still())) is OutcomeCode.SUCCEEDED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
