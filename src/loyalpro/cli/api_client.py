@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import select
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,12 +28,16 @@ class ApiClient:
         self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        """The answer's JSON; a problem is raised with the server's own words."""
+        """The answer's JSON; a problem is raised with the server's own words.
+
+        The connection is kept from call to call, and the server closes it when it was idle for long, or is restarted. If
+        that shows before anything is sent, the call goes over a fresh one. If it shows only when an answer should come, the
+        server may have done what it was asked: only a GET, or a POST with an Idempotency-Key, is then sent once more.
+        """
         payload = None if body is None else json.dumps(body)
-        extra = {name.replace("_", "-"): value for name, value in headers.items()}
+        extra = {name.replace("_", "-").title(): value for name, value in headers.items()}
         try:
-            self._connection.request(method, path, payload, self._headers | extra)
-            response = self._connection.getresponse()
+            response = self._answer(method, path, payload, extra)
             content = response.read()
             answer = json.loads(content) if content else None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -42,6 +47,32 @@ class ApiClient:
         if response.status >= http.client.BAD_REQUEST:
             raise ApiProblem(f"{method} {path}: {response.status} {answer.get('detail') if answer else ''}".strip())
         return answer
+
+    def _answer(self, method: str, path: str, payload: str | None, extra: dict[str, str]) -> http.client.HTTPResponse:
+        """The answer's head. A second try is for connections that were kept: a fresh one was not closed because it was idle."""
+        if self._hung_up():
+            self._connection.close()
+        kept = self._connection.sock is not None
+        repeatable = method == "GET" or (method == "POST" and "Idempotency-Key" in extra)
+        try:
+            return self._exchange(method, path, payload, extra)
+        except ConnectionError:
+            if not (kept and repeatable):
+                raise
+        self._connection.close()
+        return self._exchange(method, path, payload, extra)
+
+    def _exchange(self, method: str, path: str, payload: str | None, extra: dict[str, str]) -> http.client.HTTPResponse:
+        self._connection.request(method, path, payload, self._headers | extra)
+        return self._connection.getresponse()
+
+    def _hung_up(self) -> bool:
+        """Whether the server has closed the connection: between two calls there is nothing else to read from it."""
+        if self._connection.sock is None:
+            return False
+        poll = select.poll()
+        poll.register(self._connection.sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Hang up."""
