@@ -334,3 +334,39 @@ def test_what_a_deleted_endpoint_was_owed_is_canceled_at_once_and_then_written_d
     written = server.until(path, lambda each: each["finished_at"] is not None)
     assert written["status"] == "canceled"
     assert do(server, written, "retry") == (409, "endpoint_deleted")
+
+
+def test_what_is_canceled_while_it_is_sent_to_a_deleted_endpoint_stays_canceled(
+    start: Start, receiver: RawServer, mood: Moody
+) -> None:
+    server = start("3600")
+    mood.hold()
+    endpoint = subscribe(server, receiver)
+    enrol(server)
+    receiver.wait_for(1)
+    assert server.call("DELETE", f"/v1/webhook_endpoints/{endpoint}").status == 204
+    delivery = the_delivery(server)
+    for _ in range(2):
+        assert do(server, delivery, "cancel") == (200, "canceled")
+    mood.let_go()
+    done = server.until(f"/v1/deliveries/{delivery['id']}", lambda each: each["attempt_count"] == 1)
+    assert (done["status"], done["attempts"][0]["outcome"]) == ("canceled", "succeeded")
+
+
+@pytest.mark.parametrize("ended", ["succeeded", "exhausted", "canceled"])
+def test_canceling_an_attempt_by_hand_to_a_deleted_endpoint_leaves_what_had_ended_as_it_was(
+    start: Start, receiver: RawServer, mood: Moody, ended: str
+) -> None:
+    server = start("3600" if ended == "canceled" else "0.01")
+    delivery, attempts = one_that_has(ended, server, receiver, mood)
+    mood.hold()
+    assert do(server, delivery, "retry") == (202, "pending")
+    receiver.wait_for(attempts + 1)
+    assert server.call("DELETE", f"/v1/webhook_endpoints/{delivery['endpoint_id']}").status == 204
+    assert do(server, delivery, "retry") == (409, "endpoint_deleted")
+    assert do(server, delivery, "cancel") == (200, ended)
+    assert [each["id"] for each in server.get(f"/v1/deliveries?status={ended}")["data"]] == [delivery["id"]]
+    mood.status = 500
+    mood.let_go()
+    done = server.until(f"/v1/deliveries/{delivery['id']}", lambda each: each["attempt_count"] == attempts + 1)
+    assert (done["status"], the_delivery(server)["status"]) == (ended, ended)

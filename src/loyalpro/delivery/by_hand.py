@@ -68,9 +68,11 @@ def check_endpoint(endpoint_id: str, endpoint: EndpointStatus | None) -> None:
 
 
 def needs_cancel(standing: Standing) -> bool:
-    """Whether there is something to cancel; False when that has been done."""
-    deleted = standing.endpoint is None
-    if standing.status is DeliveryStatus.CANCELED or (standing.status is DeliveryStatus.PENDING and deleted):
+    """Whether there is something to cancel; False when that has been done.
+
+    What a deleted endpoint is owed has to be canceled too: one that is under way would else end as it is answered.
+    """
+    if standing.status is DeliveryStatus.CANCELED:
         return False
     if standing.status is not DeliveryStatus.PENDING:
         raise Conflict(
