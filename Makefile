@@ -13,48 +13,48 @@ help: ## Show this list
 
 setup: $(VENV)/.runtime ## Make .venv with the loyalpro command in it
 
-setup-dev: $(VENV)/.dev ## The same, with everything that the tests and checks need
+setup-dev: $(VENV)/.dev ## Like setup, with everything that tests and checks need
 
-run: setup ## Start a demo on SQLite: a server, a shop, and a receiver that verifies
+run: setup ## Try it out: a server, a shop, and a receiver that verifies every delivery
 	@$(BIN)/loyalpro demo
 
 test: setup-dev ## Run every test
 	$(BIN)/python -m pytest
 
-lint: setup-dev ## Style, types, and the direction of imports
+lint: setup-dev ## Check style, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-check: lint test ## Everything that must be true before a commit
+check: lint test ## Run lint and test, which have to pass before a commit
 
 docs: setup-dev ## Write the generated pages of docs/reference again
 	$(BIN)/python scripts/reference.py
 
-bench: setup-dev ## Measure every goal, about 8 minutes; writes bench/RESULTS.md (ARGS=--help)
+bench: setup-dev ## Measure every goal, about 8 minutes; writes bench/RESULTS.md (its options: make bench ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/MEMORY.md
 	$(BIN)/python -m bench --only memory --memory-minutes 60 --output bench/MEMORY.md
 
-chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md
+chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
 	$(BIN)/python -m chaos $(ARGS)
 
-simulate: setup-dev ## Play 5,000 runs full of faults on a virtual clock; writes bench/SIMULATION.md (ARGS=--help)
+simulate: setup-dev ## Play 5,000 runs full of faults on a virtual clock; writes bench/SIMULATION.md (its options: make simulate ARGS=--help)
 	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
 
-mutants: setup-dev ## See which mistakes the simulation would catch; writes bench/MUTANTS.md
+mutants: setup-dev ## Put mistakes into copies of the engine, and see that the simulation finds them; writes bench/MUTANTS.md
 	PYTHONPATH=tests $(BIN)/python -m simulation --mutants $(ARGS)
 
 schema: setup-dev ## Write the schema that all migrations add up to, for both databases
 	$(BIN)/python scripts/schema.py
 
-lock: setup-dev ## Choose the newest versions again and write their hashes
+lock: setup-dev ## Write the newest versions of all packages, and their hashes, into requirements
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
 
-clean: ## Remove what the build made
+clean: ## Remove .venv, caches and builds
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 $(VENV)/.uv: requirements/uv.txt

@@ -43,7 +43,9 @@ class ApiClient:
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()
             reason = getattr(error, "strerror", None) or type(error).__name__
-            raise ApiProblem(f"{self._address} does not answer as a LoyalPro server does ({reason}).") from None
+            raise ApiProblem(
+                f"{self._address} does not answer as a LoyalPro server does ({reason}). Is one running there?"
+            ) from None
         if response.status >= http.client.BAD_REQUEST:
             raise ApiProblem(f"{method} {path}: {response.status} {answer.get('detail') if answer else ''}".strip())
         return answer

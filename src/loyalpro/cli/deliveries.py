@@ -24,7 +24,8 @@ app = typer.Typer(
 DeliveryId = Annotated[str, typer.Argument(help="A delivery's id: dlv_...")]
 Endpoint = Annotated[str | None, typer.Option(help="Only this endpoint's: we_...")]
 Status = Annotated[
-    str | None, typer.Option(help="Only these: pending, succeeded, exhausted, canceled or parked.", show_default=False)
+    str | None,
+    typer.Option(help="Only with this status: pending, succeeded, exhausted, canceled or parked.", show_default=False),
 ]
 _PAUSE_S = 0.5
 _WATCHED = 100
@@ -36,12 +37,12 @@ def tail(
     status: Status = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
     limit: Limit = 20,
-    follow: Annotated[bool, typer.Option(help="Go on, and print every change until Ctrl-C.")] = True,  # noqa: FBT002
+    follow: Annotated[bool, typer.Option(help="Go on and print every change, until Ctrl-C.")] = True,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """The latest deliveries, and then each one again whenever something becomes of it."""
+    """Print the latest deliveries, and then each one again whenever it changes."""
     wanted = {"endpoint_id": endpoint, "status": status, "type": type_}
     pause = threading.Event()
     with connected(server, api_key) as client:
@@ -62,7 +63,7 @@ def show(
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """One delivery and all its attempts: how each ended, why, and where the time went."""
+    """Show a delivery and all its attempts: how each ended, why, and where the time went."""
     with connected(server, api_key) as client:
         found = client.call("GET", f"/v1/deliveries/{delivery}")
     if as_json:
@@ -77,14 +78,14 @@ def show(
 
 @app.command(epilog="Example: `loyalpro deliveries retry dlv_...`")
 def retry(delivery: DeliveryId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
-    """Send it again now. If that fails, it goes back to what it was."""
+    """Send a delivery again now. If that attempt fails, the delivery is what it was before."""
     with connected(server, api_key) as client:
         _move(client, delivery, "retry")
 
 
 @app.command(epilog="Example: `loyalpro deliveries cancel dlv_...`")
 def cancel(delivery: DeliveryId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
-    """Make no further attempt."""
+    """Cancel a delivery: no further attempt is made."""
     with connected(server, api_key) as client:
         _move(client, delivery, "cancel")
 

@@ -19,7 +19,7 @@ from loyalpro.cli.remote import (
 )
 
 app = typer.Typer(
-    help="List, add, pause and test endpoints, change their secrets, send them the past.",
+    help="List, add, pause and test endpoints, rotate their secrets, and send them past events.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -36,7 +36,7 @@ def list_endpoints(
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Endpoints, newest first, and how they are doing."""
+    """List endpoints, newest first, with their status and health."""
     with connected(server, api_key) as client:
         found = newest(client, "/v1/webhook_endpoints", limit)
     if as_json:
@@ -50,10 +50,12 @@ def list_endpoints(
     "`loyalpro endpoints add https://example.com/hook --events points.earned,points.redeemed --in-order`"
 )
 def add(
-    url: Annotated[str, typer.Argument(help="An https:// address on the public internet.")],
-    events: Annotated[str, typer.Option(help="Event types, separated by commas; * is all of them.")] = "*",
-    description: Annotated[str | None, typer.Option(help="For yourself.")] = None,
-    in_order: Annotated[bool, typer.Option("--in-order", help="Send each customer's events in order.")] = False,  # noqa: FBT002
+    url: Annotated[str, typer.Argument(help="Where to send: an https:// address on the public internet.")],
+    events: Annotated[str, typer.Option(help="Event types to send, separated by commas; * is all of them.")] = "*",
+    description: Annotated[str | None, typer.Option(help="A note for yourself.")] = None,
+    in_order: Annotated[  # noqa: FBT002
+        bool, typer.Option("--in-order", help="Send each customer's events in order, one by one.")
+    ] = False,
     rate_limit: Annotated[int | None, typer.Option(min=1, help="At most so many requests a second.")] = None,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
@@ -67,13 +69,13 @@ def add(
 
 @app.command(epilog="Example: `loyalpro endpoints pause we_...`")
 def pause(endpoint: EndpointId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
-    """Send nothing for now. What it is owed waits, each delivery for at most 72 hours after its first attempt."""
+    """Send nothing to an endpoint for now. Its deliveries wait, each for at most 72 hours after its first attempt."""
     _switch(endpoint, "paused", server, api_key)
 
 
 @app.command(epilog="Example: `loyalpro endpoints enable we_...`")
 def enable(endpoint: EndpointId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
-    """Send again, beginning with what waits."""
+    """Send to an endpoint again, beginning with the deliveries that wait."""
     _switch(endpoint, "enabled", server, api_key)
 
 
@@ -84,13 +86,16 @@ def enable(endpoint: EndpointId, server: Server = DEFAULT_SERVER, api_key: ApiKe
 def rotate_secret(
     endpoint: EndpointId,
     overlap: Annotated[
-        int | None, typer.Option(min=0, help="Seconds that the old secret stays valid: 24 hours unless told.")
+        int | None,
+        typer.Option(min=0, help="Seconds that the old secret stays valid, 0 to revoke it now. Default: 24 hours."),
     ] = None,
-    promote: Annotated[bool, typer.Option("--promote", help="The receiver knows the newest secret.")] = False,  # noqa: FBT002
+    promote: Annotated[  # noqa: FBT002
+        bool, typer.Option("--promote", help="Make no new one: the receiver knows the newest, which signs from now on.")
+    ] = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Make a new secret and show it; with --promote, finish the rotation that is under way."""
+    """Make a new signing secret and show it; with `--promote`, finish the rotation that is under way."""
     body = {"promote": promote} | ({} if overlap is None else {"overlap_seconds": overlap})
     with connected(server, api_key) as client:
         made = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body)
@@ -107,18 +112,28 @@ def rotate_secret(
 )
 def replay(
     endpoint: EndpointId,
-    since: Annotated[str, typer.Option(help="From when: RFC 3339, such as 2026-11-23T10:15:30Z.")],
-    until: Annotated[str | None, typer.Option(help="Until when; now unless told.", show_default=False)] = None,
-    types: Annotated[str | None, typer.Option(help="Event types, separated by commas.", show_default=False)] = None,
+    since: Annotated[str, typer.Option(help="Only events from this time on, such as 2026-11-23T10:15:30Z.")],
+    until: Annotated[
+        str | None, typer.Option(help="Only events up to this time. Default: now.", show_default=False)
+    ] = None,
+    types: Annotated[
+        str | None,
+        typer.Option(help="Only these event types, separated by commas. Default: those it is subscribed to."),
+    ] = None,
     status: Annotated[
         str | None,
-        typer.Option(help="succeeded, exhausted, canceled, missing, separated by commas; all unless told."),
+        typer.Option(
+            help="Only events whose delivery is one of these, separated by commas: succeeded, exhausted, canceled, "
+            "missing (never made). Default: all of them."
+        ),
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Show how far it is until it is done.")] = True,  # noqa: FBT002
+    wait: Annotated[  # noqa: FBT002
+        bool, typer.Option(help="Show the progress until the replay is done. Ctrl-C does not stop the replay.")
+    ] = True,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Send an endpoint events of the past, again or for the first time."""
+    """Send past events to an endpoint, again or for the first time."""
     body = {"since": since, "until": until, "types": types and types.split(","), "status": status and status.split(",")}
     with connected(server, api_key) as client:
         job = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/replay", {k: v for k, v in body.items() if v})
@@ -132,7 +147,7 @@ def replay(
 )
 def send_test(
     endpoint: EndpointId,
-    type_: Annotated[str, typer.Option("--type", help="Which sample to send.")] = "customer.created",
+    type_: Annotated[str, typer.Option("--type", help="The event type of the sample.")] = "customer.created",
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:

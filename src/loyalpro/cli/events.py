@@ -25,13 +25,13 @@ EventId = Annotated[str, typer.Argument(help="An event's id: evt_...")]
 def list_events(
     type_: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
     customer: Annotated[str | None, typer.Option(help="Only this customer's: cus_...")] = None,
-    after: Annotated[str | None, typer.Option(help="Begin after this event: evt_...")] = None,
+    after: Annotated[str | None, typer.Option(help="Only what came after this event: evt_...")] = None,
     limit: Limit = 20,
     as_json: AsJson = False,  # noqa: FBT002 - the framework's signature for a flag
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Events in the order they were committed, oldest first. `--json` prints what every endpoint gets."""
+    """List events, oldest first. `--json` prints each one as endpoints get it."""
     with connected(server, api_key) as client:
         found = newest(client, "/v1/events", limit, type=type_, customer_id=customer, after=after)
     if as_json:
@@ -43,12 +43,12 @@ def list_events(
 @app.command(epilog="Examples: `loyalpro events resend evt_...` · `loyalpro events resend evt_... --endpoint we_...`")
 def resend(
     event: EventId,
-    endpoint: Annotated[str | None, typer.Option(help="To this endpoint only: we_...")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Send it to this endpoint only: we_...")] = None,
     as_json: AsJson = False,  # noqa: FBT002
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Send an event again, to one endpoint or to every enabled one that wants its type."""
+    """Send an event again: to one endpoint, or to every enabled one that is subscribed to its type."""
     body = {} if endpoint is None else {"endpoint_id": endpoint}
     with connected(server, api_key) as client:
         sent = client.call("POST", f"/v1/events/{event}/resend", body)["data"]

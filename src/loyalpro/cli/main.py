@@ -11,7 +11,10 @@ from loyalpro.kernel.errors import LoyalProError
 
 app = typer.Typer(
     name="loyalpro",
-    help="A loyalty platform with real-time webhooks. The environment is described in docs/reference/environment.md.",
+    help="A loyalty platform with real-time webhooks.\n\n"
+    "`serve`, `worker` and `migrate` take their settings from environment variables: docs/reference/environment.md.\n\n"
+    "`events`, `deliveries` and `endpoints` talk to a running server: set LOYALPRO_SERVER to its address, unless it runs "
+    "here, and LOYALPRO_API_KEY to an API key of your account.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -21,7 +24,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(endpoints.app, name="endpoints")
 
-Port = Annotated[int | None, typer.Option(help="Listen here instead of LOYALPRO_PORT.")]
+Port = Annotated[int | None, typer.Option(help="The port to listen on, instead of LOYALPRO_PORT.")]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the framework's signature for a flag
@@ -32,7 +35,9 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - the framework's signature 
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,  # noqa: FBT002
+    version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Run, look after and talk to a LoyalPro server."""
 
@@ -41,7 +46,7 @@ def main(
 def serve(port: Port = None) -> None:
     """Serve the API and deliver webhooks: on SQLite, this one process does everything.
 
-    An empty database is set up at the first start. One of an older version is refused: run `loyalpro migrate`.
+    The first start sets the database up. The database of an older version is refused: run `loyalpro migrate` first.
     """
     from loyalpro.cli import server
 
@@ -53,9 +58,10 @@ def serve(port: Port = None) -> None:
 
 @app.command(epilog="Example: `LOYALPRO_DATABASE_URL=postgresql://... LOYALPRO_SECRET_KEY=... loyalpro worker`")
 def worker() -> None:
-    """Deliver webhooks beside a server, from any host, on PostgreSQL. Start as many as you like.
+    """Deliver webhooks for a server, from any host. Needs PostgreSQL. Start as many workers as you like.
 
-    SIGTERM lets what is under way finish. The work of one that dies is taken over by the others within 15 seconds.
+    After SIGTERM or Ctrl-C it finishes the deliveries that it is sending, for up to 10 seconds. If it dies, other
+    processes take its deliveries over within 15 seconds.
     """
     from loyalpro.cli import server
 
@@ -67,7 +73,7 @@ def worker() -> None:
 
 @app.command(epilog="Example: `loyalpro migrate`")
 def migrate() -> None:
-    """Bring the database to the version of this program. Safe to repeat, and on several hosts at once."""
+    """Update the database for this version of the program. Safe to repeat, and to run on several hosts at once."""
     from loyalpro.cli import server
 
     try:
@@ -79,7 +85,7 @@ def migrate() -> None:
 
 @app.command(epilog="Example: `loyalpro demo` (what `make run` does)")
 def demo(port: Port = None) -> None:
-    """Start a server on SQLite with demo traffic and a local HTTPS receiver that verifies every delivery."""
+    """Try it out: a server on SQLite, a shop that sells, and an HTTPS receiver that verifies every delivery."""
     from loyalpro.cli.demo import show
 
     try:

@@ -17,7 +17,7 @@ _PAGE = 100
 
 Server = Annotated[str, typer.Option("--server", envvar="LOYALPRO_SERVER", help="The server's address.")]
 ApiKey = Annotated[str, typer.Option("--api-key", envvar="LOYALPRO_API_KEY", help="An API key of your account.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for other programs.")]
 
 
@@ -32,7 +32,9 @@ def connected(server: str, api_key: str) -> Iterator[ApiClient]:
     """A client of the server. What the server refuses ends the command with its words."""
     try:
         if not api_key:
-            raise ConfigurationError("Set LOYALPRO_API_KEY, or give --api-key: whom to speak for.")
+            raise ConfigurationError(
+                "Set LOYALPRO_API_KEY, or give --api-key: the server has to know whose account it is."
+            )
         client = ApiClient(server, api_key)
         try:
             yield client
