@@ -29,9 +29,9 @@ class Scale:
     """How much of everything. The defaults give the numbers of the goals in a few minutes."""
 
     rounds: int = 3
-    purchases: int = 2_500
+    purchases: int = 5_000
     buyers: int = 300
-    backlog: int = 8_000
+    backlog: int = 20_000
     latency_s: float = 5
     endpoints: int = 1_000
     before_s: float = 5

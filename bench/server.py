@@ -34,6 +34,12 @@ class Process:
         """CPU seconds that the process has used so far."""
         return cpu_s(self.pid)
 
+    def cpu_parts(self) -> dict[str, float]:
+        """The same, by what it was used for: the event loop, the threads that talk to the database, the courier."""
+        loop_s = _stat_s(Path(f"/proc/{self.pid}/task/{self.pid}/stat"))
+        own_s = sum(_stat_s(task / "stat") for task in Path(f"/proc/{self.pid}/task").iterdir())
+        return {"event loop": loop_s, "database threads": own_s - loop_s, "courier": self.cpu_s() - own_s}
+
     def memory_mb(self) -> float:
         """What it holds in memory now."""
         line = next(each for each in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmRSS" in each)
@@ -107,10 +113,14 @@ class Worker(Process):
 
 def cpu_s(pid: int) -> float:
     """CPU seconds of a process and of all that it ever started."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = sum(map(int, fields[11:15])) / _TICKS_PER_S
+    own = _stat_s(Path(f"/proc/{pid}/stat"), dead_children=True)
     children = [int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in _children(task)]
     return own + sum(map(cpu_s, children))
+
+
+def _stat_s(stat: Path, *, dead_children: bool = False) -> float:
+    fields = stat.read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11 : 15 if dead_children else 13])) / _TICKS_PER_S
 
 
 def _children(task: Path) -> list[str]:

@@ -1,15 +1,17 @@
 """Events a second: end to end from purchases, and from a backlog with nothing coming in."""
 
 import json
+import os
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from bench.libcurl_loop import requests_per_second
 from bench.load import EVENTS_PER_PURCHASE, buy, customers, subscribe, wait_until_settled
 from bench.measurement import Finding, Goal, Scale
 from bench.receiver import Receiver
-from bench.server import Server
+from bench.server import Server, cpu_s
 from bench.stage import Stage
 from loyalpro.cli.api_client import ApiClient
 
@@ -23,6 +25,7 @@ class Round:
     cpu_us_each: float
     bare_per_s: float
     ingest_per_s: float = 0
+    parts_us: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -49,6 +52,10 @@ _INTRO = """"End to end" starts when the first batch of purchases is sent over H
 answered and its outcome is committed. "Drain" is delivery alone: the server starts on a database that already owes. Each
 round comes right after the bare loop's, to the same receiver with the same bodies.
 
+The bare loop and the receiver keep both cores busy with nothing but HTTPS. A delivery is more: a purchase's half, its ledger
+entry and lot, the event, what is owed, a lease, two signatures, the attempt, its outcome, and each durable before the next
+step. The profile says what each part of that costs, and what would be left for it at half of the bare loop's rate.
+
 """
 
 
@@ -62,24 +69,41 @@ def _end_to_end(stage: Stage, store: str, receiver: Receiver, scale: Scale) -> l
     rounds = []
     for _ in range(scale.rounds):
         bare_per_s = requests_per_second(receiver.url, stage.ca_file, bodies, scale.purchases * EVENTS_PER_PURCHASE)
-        rounds.append(_round(server, receiver, buyers, scale.purchases, bare_per_s))
+        rounds.append(_round(_Watched(stage, store, server, receiver), buyers, scale.purchases, bare_per_s))
     server.kill()
     return rounds
 
 
-def _round(server: Server, receiver: Receiver, buyers: list[str], purchases: int, bare_per_s: float) -> Round:
-    client = server.client()
+@dataclass(frozen=True)
+class _Watched:
+    """Everything that takes part in a round."""
+
+    stage: Stage
+    store: str
+    server: Server
+    receiver: Receiver
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each has used so far."""
+        others = {"receiver": cpu_s(self.receiver.pid), "whoever buys": time.process_time()}
+        database_s = self.stage.database_cpu_s() if self.store == "postgres" else None
+        return self.server.cpu_parts() | ({} if database_s is None else {"PostgreSQL": database_s}) | others
+
+
+def _round(watched: _Watched, buyers: list[str], purchases: int, bare_per_s: float) -> Round:
+    server, receiver, client = watched.server, watched.receiver, watched.server.client()
     endpoint_id = subscribe(client, receiver.url)
     receiver.reset()
     expected = purchases * EVENTS_PER_PURCHASE
-    cpu_s, began_s = server.cpu_s(), time.perf_counter()
+    before_s, began_s = watched.cpu_s(), time.perf_counter()
     buy(client, buyers, purchases)
     ingested_s = time.perf_counter() - began_s
     wait_until_settled(client, endpoint_id, receiver, expected)
-    elapsed_s = time.perf_counter() - began_s
-    cpu_us = (server.cpu_s() - cpu_s) / expected * 1e6
+    elapsed_s, after_s = time.perf_counter() - began_s, watched.cpu_s()
+    parts_us = {part: (after_s[part] - before_s[part]) / expected * 1e6 for part in after_s}
     client.call("DELETE", f"/v1/webhook_endpoints/{endpoint_id}")
-    return Round(receiver.count(), expected / elapsed_s, cpu_us, bare_per_s, expected / ingested_s)
+    server_us = sum(parts_us[part] for part in server.cpu_parts())
+    return Round(receiver.count(), expected / elapsed_s, server_us, bare_per_s, expected / ingested_s, parts_us)
 
 
 def _drain(stage: Stage, store: str, receiver: Receiver, backlog: int) -> Round:
@@ -91,15 +115,15 @@ def _drain(stage: Stage, store: str, receiver: Receiver, backlog: int) -> Round:
         past.events(past.account_id, backlog)
     receiver.reset()
     server = stage.serve(url)
-    before, cpu_s, began_s = receiver.count(), server.cpu_s(), time.perf_counter()
+    before, used_s, began_s = receiver.count(), server.cpu_s(), time.perf_counter()
     client = server.client()
     wait_until_settled(client, endpoint_id, receiver, backlog)
-    elapsed_s, cpu_s = time.perf_counter() - began_s, server.cpu_s() - cpu_s
+    elapsed_s, used_s = time.perf_counter() - began_s, server.cpu_s() - used_s
     bodies = _bodies(client)
     server.kill()
     bare_per_s = requests_per_second(receiver.url, stage.ca_file, bodies, backlog)
     sent = backlog - before
-    return Round(sent, sent / elapsed_s, cpu_s / sent * 1e6, bare_per_s)
+    return Round(sent, sent / elapsed_s, used_s / sent * 1e6, bare_per_s)
 
 
 def _bodies(client: ApiClient) -> list[bytes]:
@@ -125,6 +149,23 @@ def _table(store: str, rounds: list[Round], drain: Round) -> str:
 | drain, deliveries/s ({drain.deliveries:,}) | {drain.per_s:,.0f} |
 | drain / bare loop | {drain.ratio:.2f} |
 | drain, server CPU for one delivery | {drain.cpu_us_each:,.0f} us |
+
+{_profile(store, middle, bare_per_s)}
+"""
+
+
+def _profile(store: str, middle: Round, bare_per_s: float) -> str:
+    """Where the CPU of a delivery went, and how much of it there is when half of the bare loop's rate is wanted."""
+    cores = os.cpu_count() or 1
+    total_us = sum(middle.parts_us.values())
+    rows = "\n".join(f"| {part} | {used_us:,.0f} us |" for part, used_us in middle.parts_us.items())
+    return f"""| {store}, CPU for one delivery, end to end | |
+|---|---|
+{rows}
+| in all | {total_us:,.0f} us |
+| so all {cores} cores, never idle, would make | {cores / total_us * 1e6:,.0f}/s, {cores / total_us * 1e6 / bare_per_s:.2f} of the bare loop |
+| they were busy for | {middle.per_s * total_us / cores / 1e4:.0f} % of the time |
+| half of the bare loop leaves, for everything | {cores / bare_per_s * 2e6:,.0f} us |
 """
 
 
