@@ -103,7 +103,7 @@ class _Site:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where the API is."""
-        return tuple(each.address for each in self.products if each.port is not None)
+        return tuple(each.address for each in self.products if each.command == "serve")
 
 
 def run(plan: Plan, folder: Path, watch: Watch) -> Verdict:
@@ -133,7 +133,7 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
         stack.callback(site.hang_up)
         for product in site.products:
             product.start()
-            product.wait_until_ready()
+            product.wait_until_ready(journal)
         nurse = Nurse(site.products, journal)
         nurse.start()
         stack.callback(nurse.stop)
@@ -218,9 +218,7 @@ def _drain(merchant: Merchant, watch: Watch, most_s: float) -> None:
 
 def _stop_all(products: Sequence[Product], journal: Journal) -> None:
     for product in products:
-        exit_code = product.stop()
-        if exit_code not in {0, -signal.SIGTERM}:
-            journal.write("fell", product=product.name, exit_code=exit_code)
+        product.stop(journal)
 
 
 # -- where it happens ------------------------------------------------------------------------------------------------
@@ -277,8 +275,12 @@ def _postgres_site(plan: Plan, folder: Path, environment: dict[str, str]) -> Ite
 
 
 def _product(name: str, command: str, url: str, folder: Path, environment: dict[str, str]) -> Product:
-    port = _free_port() if command == "serve" else None
-    own = {"LOYALPRO_DATABASE_URL": url} | ({"LOYALPRO_PORT": str(port)} if port else {})
+    port = _free_port()
+    own = {
+        "LOYALPRO_DATABASE_URL": url,
+        "LOYALPRO_PORT": str(port),
+        "LOYALPRO_WORKER_LISTEN": f"127.0.0.1:{port}",
+    }
     return Product(name, command, environment | own, folder, port)
 
 
