@@ -79,8 +79,13 @@ def _spread(waits_s: Sequence[float], what: str) -> str:
 
 
 def _title(account: Account) -> str:
-    outcome = "nothing lost" if account.verdict.passed else "FAILED"
-    return f"{account.store}, {account.processes}, seed {account.seed}: {outcome}"
+    return f"{account.store}, {account.processes}, seed {account.seed}: {_outcome(account.verdict)}"
+
+
+def _outcome(verdict: Verdict) -> str:
+    if verdict.passed:
+        return "nothing lost"
+    return "NOT COMPLETE" if {finding.kind for finding in verdict.findings} == {Kind.TOO_FEW} else "FAILED"
 
 
 _INTRODUCTION = """

@@ -5,13 +5,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chaos import checker, database, evidence
 from chaos.checker import Verdict
-from chaos.client import Client
+from chaos.client import Client, Unknown
 from chaos.faults import (
     BreakCourier,
     Change,
@@ -147,7 +147,8 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
         for lane in lanes:
             lane.start()
             stack.callback(lane.stop)
-        _see_it_through(crowd, lanes, watch, plan.drain_s)
+        _see_it_through(crowd, lanes, journal, watch, plan.drain_s)
+        crowd.leave(journal)
         receiver.heal()
         _drain(merchant, watch, plan.drain_s)
 
@@ -167,6 +168,7 @@ class _Crowd:
             site.folder, site.addresses, API_KEY, plan.seed, plan.purchases, customer_ids, 0, plan.producers
         )
         self.producers = Producers([replace(work, index=n) for n in range(plan.producers)])
+        self._latecomers = Enrolment(site.client(random.Random(f"{plan.seed}/late")), "late")
 
     def progress(self) -> float:
         """From 0 to 1: the share of the purchases whose events an endpoint without faults of its own has accepted."""
@@ -188,6 +190,15 @@ class _Crowd:
         self.producers.allow(sum(start <= allowed for start in self._starts))
         return self._progress
 
+    def linger(self, journal: Journal) -> None:
+        """Everything is bought, and not everything broken yet: enrol somebody, so that there is still something to send."""
+        with suppress(Unknown):
+            self._latecomers.attempt(journal)
+
+    def leave(self, journal: Journal) -> None:
+        """Be sure of whoever was enrolled last."""
+        self._latecomers.insist(journal)
+
 
 def _starts(work: Sequence[Operation]) -> list[int]:
     """How many purchases stand before each operation."""
@@ -198,13 +209,15 @@ def _starts(work: Sequence[Operation]) -> list[int]:
     return starts
 
 
-def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], watch: Watch, most_s: float) -> None:
+def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], journal: Journal, watch: Watch, most_s: float) -> None:
     """Until everything is bought and everything that was to be broken has been, or until nothing moves any more."""
-    while (not crowd.producers.done or any(lane.is_alive() for lane in lanes)) and crowd.stalled_s < most_s:
+    while crowd.stalled_s < most_s:
+        over = [lane.is_over for lane in lanes]  # each is asked: the error of one is ours
+        if crowd.producers.done and all(over):
+            return
+        if crowd.producers.done:
+            crowd.linger(journal)
         watch(crowd.look(), "delivering")
-        for lane in lanes:
-            if lane.error is not None:
-                raise lane.error
         time.sleep(_POLL_S)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import chaos
 from chaos.checker import Kind
+from chaos.report import Account, page
 from support.chaos_runs import Doctored, Lines, Run
 
 RECOVERED_MS = 5_000
@@ -340,6 +341,15 @@ def test_a_process_that_gives_up_starting_while_the_database_is_broken_is_counte
     verdict = doctored.judge()
     assert verdict.findings == []
     assert verdict.counts["processes ended before they were ready"] == 1
+
+
+def test_a_run_in_which_a_fault_did_not_fire_is_called_incomplete(doctored: Doctored) -> None:
+    fault_that_did_not_fire(doctored)
+    account = Account("sqlite", "7", "1 serve", 1.0, doctored.judge())
+    assert page([account], "make chaos", "2026-11-26", "2 cores").count("NOT COMPLETE") == 1
+    process_that_did_not_get_up(doctored)
+    account = Account("sqlite", "7", "1 serve", 1.0, doctored.judge())
+    assert page([account], "make chaos", "2026-11-26", "2 cores").count("FAILED") == 1
 
 
 def test_the_checker_shares_no_code_with_the_product() -> None:
