@@ -363,6 +363,8 @@ class _Case:
             if not self._gave_up(end):
                 ready = "after" if end.was_ready else "before"
                 yield Finding(Kind.FELL, f"{end.product} ended with exit code {end.exit_code} {ready} it was ready")
+        for why in self.evidence.missed:
+            yield Finding(Kind.TOO_FEW, why)
         for name, asked in self.evidence.asked.items():
             if self.fired[name] < asked:
                 yield Finding(Kind.TOO_FEW, f"{name}: {self.fired[name]} of {asked}")

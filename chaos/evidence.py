@@ -91,6 +91,7 @@ class Evidence:
     asked: dict[str, int] = field(default_factory=dict)
     retries: int = 0
     ends: list[End] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
     resent: Counter[str] = field(default_factory=Counter)
 
 
@@ -131,6 +132,8 @@ def _read_run(evidence: Evidence, line: dict[str, Any]) -> None:
             open_.to_ms, open_.took_effect = line["at"], line.get("effect", True)
         case "resent":
             evidence.resent[line["delivery"]] += 1
+        case "missed":
+            evidence.missed.append(line["why"])
         case "ended":
             evidence.ends.append(End(line["product"], line["exit_code"], line["was_ready"], began, line["at"]))
 

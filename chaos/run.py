@@ -168,7 +168,8 @@ class _Crowd:
             site.folder, site.addresses, API_KEY, plan.seed, plan.purchases, customer_ids, 0, plan.producers
         )
         self.producers = Producers([replace(work, index=n) for n in range(plan.producers)])
-        self._latecomers = Enrolment(site.client(random.Random(f"{plan.seed}/late")), "late")
+        self._client = site.client(random.Random(f"{plan.seed}/late"))
+        self._latecomers = Enrolment(self._client, "late")
 
     def progress(self) -> float:
         """From 0 to 1: the share of the purchases whose events an endpoint without faults of its own has accepted."""
@@ -194,6 +195,7 @@ class _Crowd:
         """Everything is bought, and not everything broken yet: enrol somebody, so that there is still something to send."""
         with suppress(Unknown):
             self._latecomers.attempt(journal)
+        self._client.hang_up()  # the next one may go to another server
 
     def leave(self, journal: Journal) -> None:
         """Be sure of whoever was enrolled last."""
@@ -212,10 +214,9 @@ def _starts(work: Sequence[Operation]) -> list[int]:
 def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], journal: Journal, watch: Watch, most_s: float) -> None:
     """Until everything is bought and everything that was to be broken has been, or until nothing moves any more."""
     while crowd.stalled_s < most_s:
-        over = [lane.is_over for lane in lanes]  # each is asked: the error of one is ours
-        if crowd.producers.done and all(over):
-            return
         if crowd.producers.done:
+            if not any(lane.is_alive() for lane in lanes):
+                return
             crowd.linger(journal)
         watch(crowd.look(), "delivering")
         time.sleep(_POLL_S)

@@ -252,6 +252,10 @@ def fault_that_did_not_fire(run: Doctored) -> None:
     run.change("run", lambda lines: lines[0]["asked"].update(kill=2))
 
 
+def fault_that_broke(run: Doctored) -> None:
+    run.change("run", lambda lines: lines.append({"kind": "missed", "at": 1, "why": "serve-1 did not get ready"}))
+
+
 ATTEMPT_REST = (
     "started_at, outcome, detail, request_headers, response_status, response_headers, response_excerpt,"
     " response_truncated, remote_ip, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms FROM attempts"
@@ -301,6 +305,7 @@ CASES: list[tuple[Callable[[Doctored], None], Kind]] = [
     (process_that_did_not_get_up, Kind.FELL),
     (process_that_did_not_get_up_once_the_database_was_back, Kind.FELL),
     (fault_that_did_not_fire, Kind.TOO_FEW),
+    (fault_that_broke, Kind.TOO_FEW),
 ]
 
 
