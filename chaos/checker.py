@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from chaos.database import Delivery, Event, Snapshot
-from chaos.evidence import NEVER, Evidence, Hit, Purchase, Subscription
+from chaos.evidence import NEVER, End, Evidence, Hit, Purchase, Subscription
 from chaos.manners import ACCEPTED, TAKEN, Act
 
 _POINT_COSTS = 100
@@ -27,6 +27,10 @@ _IN_FLIGHT_MS = 5_000
 _COMMITTED_WITHIN_MS = 30_000
 _CHANGES = frozenset({"join", "leave", "pause"})
 """What the merchant does is no excuse for a duplicate."""
+_OF_THE_DATABASE = frozenset({"restart", "cut after commit", "cut in transaction", "partition", "full disk"})
+"""While one of these lasts, a process that is starting may give up."""
+_WRITTEN_LATE_MS = 1_000
+"""A cut is written down after it has been made."""
 
 
 class Kind(StrEnum):
@@ -355,11 +359,23 @@ class _Case:
     def _conduct(self) -> Iterator[Finding]:
         for refusal in self.evidence.refusals:
             yield Finding(Kind.REFUSED, refusal)
-        for fall in self.evidence.fallen:
-            yield Finding(Kind.FELL, fall)
+        for end in self.evidence.ends:
+            if not self._gave_up(end):
+                ready = "after" if end.was_ready else "before"
+                yield Finding(Kind.FELL, f"{end.product} ended with exit code {end.exit_code} {ready} it was ready")
+        for why in self.evidence.missed:
+            yield Finding(Kind.TOO_FEW, why)
         for name, asked in self.evidence.asked.items():
             if self.fired[name] < asked:
                 yield Finding(Kind.TOO_FEW, f"{name}: {self.fired[name]} of {asked}")
+
+    def _gave_up(self, end: End) -> bool:
+        """Whether it ended before it was ready, and met a broken database meanwhile."""
+        return not end.was_ready and any(
+            fault.from_ms - _WRITTEN_LATE_MS <= end.at_ms and end.began_ms <= fault.to_ms
+            for fault in self.evidence.faults
+            if fault.name in _OF_THE_DATABASE
+        )
 
     def _take_over_s(self) -> dict[float, list[float]]:
         """For each kill, how long after it the deliveries came again that were on their way when it struck."""
@@ -392,6 +408,7 @@ class _Case:
             "exhausted, visibly": ends["exhausted"],
             "canceled with their endpoint": ends["canceled"],
             "requests at the receiver": len(self.evidence.hits),
+            "processes ended before they were ready": sum(map(self._gave_up, self.evidence.ends)),
         }
 
 

@@ -66,6 +66,17 @@ class Fault:
     took_effect: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """A process that ended by itself."""
+
+    product: str
+    exit_code: int
+    was_ready: bool
+    began_ms: float
+    at_ms: float
+
+
 @dataclass(slots=True)
 class Evidence:
     """Everything that is known without the database."""
@@ -79,7 +90,8 @@ class Evidence:
     faults: list[Fault] = field(default_factory=list)
     asked: dict[str, int] = field(default_factory=dict)
     retries: int = 0
-    fallen: list[str] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
     resent: Counter[str] = field(default_factory=Counter)
 
 
@@ -120,8 +132,10 @@ def _read_run(evidence: Evidence, line: dict[str, Any]) -> None:
             open_.to_ms, open_.took_effect = line["at"], line.get("effect", True)
         case "resent":
             evidence.resent[line["delivery"]] += 1
-        case "fell":
-            evidence.fallen.append(f"{line['product']} ended by itself with exit code {line['exit_code']}")
+        case "missed":
+            evidence.missed.append(line["why"])
+        case "ended":
+            evidence.ends.append(End(line["product"], line["exit_code"], line["was_ready"], began, line["at"]))
 
 
 def _read_producer(evidence: Evidence, line: dict[str, Any], intents: dict[int, list[str]]) -> None:

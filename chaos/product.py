@@ -12,25 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.journal import Journal
+from chaos.journal import Journal, now_ms
 
 API_KEY = f"lp_chaos_{secrets.token_hex(16)}"
 SECRET_KEY = secrets.token_hex(32)
-_START_S = 60
+_START_S = 120
 _POLL_S = 0.05
-_NEWBORN_S = 3
-"""A worker has no address to ask: one that lives so long has started."""
 
 
 @dataclass
 class Product:
-    """One process. Whoever holds `mutex` may make it end; otherwise an end is a fault of its own."""
+    """One process. Whoever holds `mutex` may make it end; otherwise it ended by itself."""
 
     name: str
     command: str
     environment: dict[str, str]
     folder: Path
-    port: int | None = None
+    port: int
     mutex: threading.RLock = field(default_factory=threading.RLock)
 
     def start(self) -> None:
@@ -43,12 +41,12 @@ class Product:
                 stdout=log,
                 stderr=log,
             )
-        self._began_s = time.monotonic()
+        self._began_ms = now_ms()
         self._was_ready = False
 
     @property
     def address(self) -> str:
-        """Where its API is."""
+        """Where it answers: a server everything, a worker how it is."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -58,20 +56,16 @@ class Product:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it accepts and delivers, as far as one can tell from outside."""
-        if self.port is None:
-            ready = self.ended is None and time.monotonic() - self._began_s > _NEWBORN_S
-        else:
-            ready = _answers_200(f"{self.address}/readyz")
+        """Whether it says that it delivers and, if it is a server, accepts."""
+        ready = _answers_200(f"{self.address}/readyz")
         self._was_ready = self._was_ready or ready
         return ready
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, journal: Journal) -> None:
         """Return when it is ready. One that gives up is started again: its database may be down."""
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
-            if self.ended is not None:
-                self.start()
+            self._pick_up(journal)
             if self.is_ready:
                 return
             time.sleep(_POLL_S)
@@ -83,9 +77,9 @@ class Product:
         self._process.wait()
 
     def couriers(self) -> list[int]:
-        """The processes that it has started: it sends in one of its own."""
+        """The processes that it has started and that live: it sends in one of its own."""
         task = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        return [int(pid) for pid in task.read_text().split()] if task.exists() else []
+        return [pid for pid in map(int, task.read_text().split()) if lives(pid)] if task.exists() else []
 
     def freeze(self) -> None:
         """Not one instruction more."""
@@ -95,29 +89,34 @@ class Product:
         """Go on as if nothing had been."""
         self._process.send_signal(signal.SIGCONT)
 
-    def stop(self) -> int:
-        """Ask it to end, and wait; its exit code."""
+    def stop(self, journal: Journal) -> None:
+        """Ask it to end, and wait. It should end well."""
         if self.ended is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
         try:
-            return self._process.wait(60)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
-            return self._process.returncode
+        if self.ended not in {0, -signal.SIGTERM}:
+            self._write_end(journal)
 
-    def revive(self, journal: Journal) -> None:
-        """Start it again if it has fallen by itself, and write that down, unless it never got up."""
+    def look_after(self, journal: Journal) -> None:
+        """See whether it has got ready, and start it again if it has ended by itself."""
         if self.mutex.acquire(blocking=False):
             try:
-                if self.ended is not None:
-                    if self._was_ready:
-                        journal.write("fell", product=self.name, exit_code=self.ended)
-                    self.start()
-                elif not self._was_ready:
-                    _ = self.is_ready
+                self._pick_up(journal)
+                _ = self._was_ready or self.is_ready
             finally:
                 self.mutex.release()
+
+    def _pick_up(self, journal: Journal) -> None:
+        if self.ended is not None:
+            self._write_end(journal)
+            self.start()
+
+    def _write_end(self, journal: Journal) -> None:
+        journal.write("ended", began=self._began_ms, product=self.name, exit_code=self.ended, was_ready=self._was_ready)
 
 
 class Nurse(threading.Thread):
@@ -133,12 +132,20 @@ class Nurse(threading.Thread):
         """Until told to stop."""
         while not self._over.wait(0.2):
             for product in self._products:
-                product.revive(self._journal)
+                product.look_after(self._journal)
 
     def stop(self) -> None:
         """Leave them alone."""
         self._over.set()
         self.join()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there, and not only what its parent has not heard of yet."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
 
 
 def _answers_200(url: str) -> bool:

@@ -79,13 +79,19 @@ def _spread(waits_s: Sequence[float], what: str) -> str:
 
 
 def _title(account: Account) -> str:
-    outcome = "nothing lost" if account.verdict.passed else "FAILED"
-    return f"{account.store}, {account.processes}, seed {account.seed}: {outcome}"
+    return f"{account.store}, {account.processes}, seed {account.seed}: {_outcome(account.verdict)}"
+
+
+def _outcome(verdict: Verdict) -> str:
+    if verdict.passed:
+        return "nothing lost"
+    return "NOT COMPLETE" if {finding.kind for finding in verdict.findings} == {Kind.TOO_FEW} else "FAILED"
 
 
 _INTRODUCTION = """
 Real processes; producers, a receiver and the run itself write down what they see, and a checker that shares no code with
 the product compares that with the database. A duplicate is a request that the receiver took although it had taken the same
 delivery before; it is explained when every earlier attempt is recorded as failed, and either the receiver's own manners or
-a fault nearby accounts for it.
+a fault nearby accounts for it. A process that ends before it was ever ready, while its database is broken, is started again,
+as a supervisor would; one that ends by itself at any other time has fallen.
 """

@@ -5,13 +5,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chaos import checker, database, evidence
 from chaos.checker import Verdict
-from chaos.client import Client
+from chaos.client import Client, Unknown
 from chaos.faults import (
     BreakCourier,
     Change,
@@ -103,7 +103,7 @@ class _Site:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where the API is."""
-        return tuple(each.address for each in self.products if each.port is not None)
+        return tuple(each.address for each in self.products if each.command == "serve")
 
 
 def run(plan: Plan, folder: Path, watch: Watch) -> Verdict:
@@ -133,7 +133,7 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
         stack.callback(site.hang_up)
         for product in site.products:
             product.start()
-            product.wait_until_ready()
+            product.wait_until_ready(journal)
         nurse = Nurse(site.products, journal)
         nurse.start()
         stack.callback(nurse.stop)
@@ -147,7 +147,8 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
         for lane in lanes:
             lane.start()
             stack.callback(lane.stop)
-        _see_it_through(crowd, lanes, watch, plan.drain_s)
+        _see_it_through(crowd, lanes, journal, watch, plan.drain_s)
+        crowd.leave(journal)
         receiver.heal()
         _drain(merchant, watch, plan.drain_s)
 
@@ -167,6 +168,8 @@ class _Crowd:
             site.folder, site.addresses, API_KEY, plan.seed, plan.purchases, customer_ids, 0, plan.producers
         )
         self.producers = Producers([replace(work, index=n) for n in range(plan.producers)])
+        self._client = site.client(random.Random(f"{plan.seed}/late"))
+        self._latecomers = Enrolment(self._client, "late")
 
     def progress(self) -> float:
         """From 0 to 1: the share of the purchases whose events an endpoint without faults of its own has accepted."""
@@ -188,6 +191,16 @@ class _Crowd:
         self.producers.allow(sum(start <= allowed for start in self._starts))
         return self._progress
 
+    def linger(self, journal: Journal) -> None:
+        """Everything is bought, and not everything broken yet: enrol somebody, so that there is still something to send."""
+        with suppress(Unknown):
+            self._latecomers.attempt(journal)
+        self._client.hang_up()  # the next one may go to another server
+
+    def leave(self, journal: Journal) -> None:
+        """Be sure of whoever was enrolled last."""
+        self._latecomers.insist(journal)
+
 
 def _starts(work: Sequence[Operation]) -> list[int]:
     """How many purchases stand before each operation."""
@@ -198,13 +211,14 @@ def _starts(work: Sequence[Operation]) -> list[int]:
     return starts
 
 
-def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], watch: Watch, most_s: float) -> None:
+def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], journal: Journal, watch: Watch, most_s: float) -> None:
     """Until everything is bought and everything that was to be broken has been, or until nothing moves any more."""
-    while (not crowd.producers.done or any(lane.is_alive() for lane in lanes)) and crowd.stalled_s < most_s:
+    while crowd.stalled_s < most_s:
+        if crowd.producers.done:
+            if not any(lane.is_alive() for lane in lanes):
+                return
+            crowd.linger(journal)
         watch(crowd.look(), "delivering")
-        for lane in lanes:
-            if lane.error is not None:
-                raise lane.error
         time.sleep(_POLL_S)
 
 
@@ -218,9 +232,7 @@ def _drain(merchant: Merchant, watch: Watch, most_s: float) -> None:
 
 def _stop_all(products: Sequence[Product], journal: Journal) -> None:
     for product in products:
-        exit_code = product.stop()
-        if exit_code not in {0, -signal.SIGTERM}:
-            journal.write("fell", product=product.name, exit_code=exit_code)
+        product.stop(journal)
 
 
 # -- where it happens ------------------------------------------------------------------------------------------------
@@ -277,8 +289,12 @@ def _postgres_site(plan: Plan, folder: Path, environment: dict[str, str]) -> Ite
 
 
 def _product(name: str, command: str, url: str, folder: Path, environment: dict[str, str]) -> Product:
-    port = _free_port() if command == "serve" else None
-    own = {"LOYALPRO_DATABASE_URL": url} | ({"LOYALPRO_PORT": str(port)} if port else {})
+    port = _free_port()
+    own = {
+        "LOYALPRO_DATABASE_URL": url,
+        "LOYALPRO_PORT": str(port),
+        "LOYALPRO_WORKER_LISTEN": f"127.0.0.1:{port}",
+    }
     return Product(name, command, environment | own, folder, port)
 
 

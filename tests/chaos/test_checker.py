@@ -9,7 +9,11 @@ import pytest
 
 import chaos
 from chaos.checker import Kind
+from chaos.report import Account, page
 from support.chaos_runs import Doctored, Lines, Run
+
+RECOVERED_MS = 5_000
+"""When the database is back, of a run that began long after 1970."""
 
 
 @pytest.fixture
@@ -220,11 +224,36 @@ def request_refused(run: Doctored) -> None:
 
 
 def process_that_fell(run: Doctored) -> None:
-    run.change("run", lambda lines: lines.append({"kind": "fell", "at": 1, "product": "serve-1", "exit_code": 1}))
+    database_down(run)
+    process_ended(run, was_ready=True)
+
+
+def process_that_did_not_get_up(run: Doctored) -> None:
+    process_ended(run, was_ready=False)
+
+
+def process_that_did_not_get_up_once_the_database_was_back(run: Doctored) -> None:
+    database_down(run)
+    process_ended(run, was_ready=False, began=RECOVERED_MS + 1, at=RECOVERED_MS + 100)
+
+
+def process_ended(run: Doctored, *, was_ready: bool, began: float = 1, at: float = RECOVERED_MS) -> None:
+    line = {"kind": "ended", "at": at, "began": began, "product": "serve-1", "exit_code": 1, "was_ready": was_ready}
+    run.change("run", lambda lines: lines.append(line))
+
+
+def database_down(run: Doctored) -> None:
+    down = {"kind": "fault", "at": RECOVERED_MS - 100, "name": "restart"}
+    up = {"kind": "mended", "at": RECOVERED_MS, "name": "restart"}
+    run.change("run", lambda lines: lines.extend([down, up]))
 
 
 def fault_that_did_not_fire(run: Doctored) -> None:
     run.change("run", lambda lines: lines[0]["asked"].update(kill=2))
+
+
+def fault_that_broke(run: Doctored) -> None:
+    run.change("run", lambda lines: lines.append({"kind": "missed", "at": 1, "why": "serve-1 did not get ready"}))
 
 
 ATTEMPT_REST = (
@@ -273,7 +302,10 @@ CASES: list[tuple[Callable[[Doctored], None], Kind]] = [
     (purchase_refused, Kind.REFUSED),
     (request_refused, Kind.REFUSED),
     (process_that_fell, Kind.FELL),
+    (process_that_did_not_get_up, Kind.FELL),
+    (process_that_did_not_get_up_once_the_database_was_back, Kind.FELL),
     (fault_that_did_not_fire, Kind.TOO_FEW),
+    (fault_that_broke, Kind.TOO_FEW),
 ]
 
 
@@ -304,6 +336,25 @@ def test_a_duplicate_is_explained_by_a_resend_by_hand(doctored: Doctored) -> Non
     verdict = doctored.judge()
     assert verdict.found(Kind.DUPLICATE) == 0
     assert verdict.duplicates["resent by hand"] == 1
+
+
+def test_a_process_that_gives_up_starting_while_the_database_is_broken_is_counted_and_nothing_else(
+    doctored: Doctored,
+) -> None:
+    database_down(doctored)
+    process_ended(doctored, was_ready=False)
+    verdict = doctored.judge()
+    assert verdict.findings == []
+    assert verdict.counts["processes ended before they were ready"] == 1
+
+
+def test_a_run_in_which_a_fault_did_not_fire_is_called_incomplete(doctored: Doctored) -> None:
+    fault_that_did_not_fire(doctored)
+    account = Account("sqlite", "7", "1 serve", 1.0, doctored.judge())
+    assert page([account], "make chaos", "2026-11-26", "2 cores").count("NOT COMPLETE") == 1
+    process_that_did_not_get_up(doctored)
+    account = Account("sqlite", "7", "1 serve", 1.0, doctored.judge())
+    assert page([account], "make chaos", "2026-11-26", "2 cores").count("FAILED") == 1
 
 
 def test_the_checker_shares_no_code_with_the_product() -> None:

@@ -36,7 +36,6 @@ def quick_run(store: str, folder: Path) -> Run:
         serves=1 if store == "sqlite" else 2,
         customers=10,
         retries_s=RETRIES_S,
-        drain_s=40,
         endpoints=ENDPOINTS,
     )
     return Run(run(plan, folder, lambda _done, _phase: None), folder)
