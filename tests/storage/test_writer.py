@@ -157,6 +157,22 @@ def test_a_connection_that_is_cut_is_made_anew(databases: Databases) -> None:
     with_database(url, use)
 
 
+def test_a_connection_that_is_cut_is_made_anew_although_nobody_writes(databases: Databases) -> None:
+    """Whoever asks whether the server is ready, and sends nothing to one that is not, must see it come back."""
+    url = databases.fresh("postgres")
+    with CuttingProxy(url) as proxy:
+
+        async def use(database: Any) -> None:
+            proxy.cut_after_commit()
+            with pytest.raises(CommitUnknown):
+                await database.write(insert("unknown"))
+            async with asyncio.timeout(60):
+                while not database.available:
+                    await asyncio.sleep(0)
+
+        with_database(proxy.url, use)
+
+
 def test_when_the_answer_to_commit_is_lost_nobody_is_told_that_it_failed(databases: Databases) -> None:
     url = databases.fresh("postgres")
     with CuttingProxy(url) as proxy:

@@ -82,11 +82,12 @@ class GroupWriter:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        """Serve what is queued. A lost connection is made anew without being asked: nobody writes where it is missing."""
         while True:
             with self._changed:
-                while not self._queue and not self._stopping.is_set():
+                while not self._queue and self._connection is not None and not self._stopping.is_set():
                     self._changed.wait()
-                if not self._queue:
+                if not self._queue and self._stopping.is_set():
                     return
                 group = [self._queue.popleft() for _ in range(min(len(self._queue), self._most_in_group))]
             self._serve(group)
@@ -94,7 +95,8 @@ class GroupWriter:
     def _serve(self, group: list[_Job]) -> None:
         try:
             connection = self._connected()
-            self._commit(connection, group)
+            if group:
+                self._commit(connection, group)
         except StoreError as error:
             self._lost(error, group)
         except Exception as error:  # noqa: BLE001 - the thread must live on; the callers are told
