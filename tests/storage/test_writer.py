@@ -168,7 +168,7 @@ def test_a_connection_that_is_cut_is_made_anew_although_nobody_writes(databases:
                 await database.write(insert("unknown"))
             async with asyncio.timeout(60):
                 while not database.available:
-                    await asyncio.sleep(0)
+                    await database.read(names)
 
         with_database(proxy.url, use)
 
