@@ -160,11 +160,11 @@ def test_a_receiver_with_one_secret_changes_over_when_it_likes_and_nothing_fails
     play(story)
 
 
-def rotate(unit: UnitOfWork, account_id: str, endpoint_id: str, secret: str) -> None:
+def rotate(unit: UnitOfWork, account_id: str, endpoint_id: str, secret: str, *, promoted: bool = False) -> None:
     endpoint = unit.endpoints.get(account_id, endpoint_id)
     assert endpoint is not None
     unit.secrets.expire_older(endpoint_id, 99, unit.now + round(DAY * 1_000))
-    unit.secrets.add(endpoint, secret, unit.now, promoted=False)
+    unit.secrets.add(endpoint, secret, unit.now, promoted=promoted)
 
 
 def test_one_customers_events_arrive_in_order_across_retries_and_a_crash() -> None:
@@ -222,6 +222,25 @@ def test_an_endpoint_gets_no_more_in_a_second_than_its_owner_allows() -> None:
         await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
         assert most_in_any_second(shop.hits) <= 6
         assert shop.hits[-1].at_s - shop.hits[0].at_s < 30, "it gets what it is allowed"
+
+    play(story)
+
+
+def test_what_is_shown_with_another_secret_counts_against_the_rate_limit_too() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+
+        def holds_the_old_one(hit: Hit) -> Reply:
+            expected = hmac.new(SECRET.encode(), hit.body, hashlib.sha256).hexdigest()
+            return Reply(200 if hit.headers["X-LoyalPro-Signature"] == expected else 401)
+
+        shop = stage.endpoint(holds_the_old_one, rate_limit=6)
+        newer = new_secret(b"1" * 32)
+        stage.change(lambda unit: rotate(unit, shop.account_id, shop.endpoint_id, newer, promoted=True))
+        stage.happen(shop, *numbered(30))
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        assert len(shop.hits) == 60, "each was refused once, and shown again"
+        assert most_in_any_second(shop.hits) <= 6 + 1
 
     play(story)
 

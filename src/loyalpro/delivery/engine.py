@@ -235,6 +235,7 @@ class Engine:
         """The same attempt, signed with one other secret after another until one is accepted, or the time is over."""
         target = claimed.target
         for secret in others(len(target.secrets), target.primary, claimed.attempt_number):
+            self._lanes.spent(target.endpoint_id)
             again = await self._send(claimed, refused.started_at, secret, max(self._left_s(refused), _SHORTEST_TRY_S))
             if again.outcome is OutcomeCode.SUCCEEDED:
                 return again, secret

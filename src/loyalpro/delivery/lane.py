@@ -35,7 +35,7 @@ class TokenBucket:
         return int(self.tokens + 1e-9)
 
     def take(self, count: int) -> None:
-        """Spend `count` tokens that `available` has just shown."""
+        """Spend `count` tokens. What `available` has not shown is owed, and made up for before the next one."""
         self.tokens -= count
 
     def refilled_at(self, now: UnixMs) -> UnixMs:

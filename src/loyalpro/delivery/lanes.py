@@ -172,6 +172,12 @@ class Lanes:
         self._admit(lane.destination, now)
         self._release(now)
 
+    def spent(self, endpoint_id: str) -> None:
+        """A delivery takes one request more than it was claimed for: the next ones of the endpoint wait for it."""
+        lane = self._lanes[endpoint_id]
+        if lane.bucket is not None:
+            lane.bucket.take(1)
+
     def settled(self, settlement: Settlement, now: UnixMs) -> None:
         """What became of a delivery is durable: it may be due again, or the next of its customer's may go."""
         lane = self._lanes[settlement.claimed.target.endpoint_id]
