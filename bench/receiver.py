@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import multiprocessing.connection
+import os
 import ssl
 import threading
 import time
@@ -81,11 +82,17 @@ def _number(head: bytes, name: bytes) -> int:
     return int(head[at + len(name) : end if end >= 0 else None])
 
 
+def _say_what_is_wrong(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Unless somebody hung up in the middle of it, who was killed."""
+    if not isinstance(context.get("exception"), ConnectionError | ssl.SSLError):
+        loop.default_exception_handler(context)
+
+
 async def _serve(chain: str, key: str, ports: int, state: _State, pipe: multiprocessing.connection.Connection) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _loop, _context: None)  # whoever hangs up in the middle of it was killed
+    loop.set_exception_handler(_say_what_is_wrong)
     servers = [
         await loop.create_server(lambda: _Connection(state, loop), "127.0.0.1", 0, ssl=context, backlog=1_024)
         for _ in range(ports)
@@ -110,6 +117,7 @@ async def _serve(chain: str, key: str, ports: int, state: _State, pipe: multipro
                 stopped.set()
 
     loop.add_reader(pipe.fileno(), answer)
+    os.set_blocking(pipe.fileno(), True)  # the loop undoes that, and then a long answer does not fit
     await stopped.wait()
 
 
