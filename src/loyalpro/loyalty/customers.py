@@ -1,43 +1,13 @@
 """Customers: who they are, what they have, and the events that their changes cause."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from loyalpro.events.new_event import NewEvent
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.kernel.record import record
 from loyalpro.loyalty.ledger import Balance
-from loyalpro.loyalty.ports import LoyaltyStore
-from loyalpro.loyalty.program import Tier
-
-Emit = Callable[[NewEvent], None]
-
-
-@record
-class Customer:
-    """A customer. The two sequences count ledger entries and events; both are gapless."""
-
-    id: str
-    account_id: str
-    external_id: str | None
-    email: str | None
-    phone: str | None
-    name: str | None
-    metadata: dict[str, Any]
-    status: str
-    tier: Tier
-    balance: Balance
-    ledger_sequence: int
-    event_sequence: int
-    created_at: UnixMs
-    updated_at: UnixMs
-
-    def event(self, type_: str, data: dict[str, Any], *, number: int = 1) -> NewEvent:
-        """The customer's `number`-th event from here; storing the customer with its new sequence is the caller's part."""
-        return NewEvent(self.account_id, type_, self.id, self.event_sequence + number, data)
+from loyalpro.loyalty.ports import Customer, Emit, LoyaltyStore
 
 
 @dataclass(frozen=True, slots=True)

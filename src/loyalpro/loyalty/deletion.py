@@ -5,9 +5,8 @@ from dataclasses import replace
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.loyalty.customers import Customer, Emit
 from loyalpro.loyalty.ledger import Balance, Entry, Lot
-from loyalpro.loyalty.ports import LoyaltyStore
+from loyalpro.loyalty.ports import Customer, Emit, LoyaltyStore
 
 _REASON = "customer_deleted"
 

@@ -1,16 +1,61 @@
-"""What the programme needs of the database, inside one transaction."""
+"""What the programme needs of the outside, inside one transaction, and the values that it exchanges with it."""
 
-from __future__ import annotations
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
-from typing import TYPE_CHECKING, Protocol
+from loyalpro.events.new_event import NewEvent
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.record import record
+from loyalpro.loyalty.ledger import Balance, Entry, Lot
+from loyalpro.loyalty.program import Program, Tier
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+Emit = Callable[[NewEvent], None]
+"""Notes an event, which is committed with the transaction."""
 
-    from loyalpro.loyalty.customers import Customer
-    from loyalpro.loyalty.ledger import Entry, Lot
-    from loyalpro.loyalty.program import Program
-    from loyalpro.loyalty.transactions import Transaction
+
+@record
+class Customer:
+    """A customer. The two sequences count ledger entries and events; both are gapless."""
+
+    id: str
+    account_id: str
+    external_id: str | None
+    email: str | None
+    phone: str | None
+    name: str | None
+    metadata: dict[str, Any]
+    status: str
+    tier: Tier
+    balance: Balance
+    ledger_sequence: int
+    event_sequence: int
+    created_at: UnixMs
+    updated_at: UnixMs
+
+    def event(self, type_: str, data: dict[str, Any], *, number: int = 1) -> NewEvent:
+        """The customer's `number`-th event from here; storing the customer with its new sequence is the caller's part."""
+        return NewEvent(self.account_id, type_, self.id, self.event_sequence + number, data)
+
+
+@record
+class Transaction:
+    """A purchase as it is stored."""
+
+    id: str
+    account_id: str
+    customer_id: str
+    external_id: str | None
+    status: str
+    currency: str
+    amount: int
+    items: list[dict[str, Any]]
+    channel: str | None
+    location_id: str | None
+    employee_id: str | None
+    metadata: dict[str, Any]
+    points_earned: int
+    occurred_at: UnixMs
+    created_at: UnixMs
 
 
 class LoyaltyStore(Protocol):

@@ -8,10 +8,9 @@ from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.customers import Customer, Emit
 from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.ledger import Credit, Entry, Lot, credit
-from loyalpro.loyalty.ports import LoyaltyStore
+from loyalpro.loyalty.ports import Customer, Emit, LoyaltyStore, Transaction
 from loyalpro.loyalty.program import Program
 
 CLOCK_SKEW_MS: Final = 60_000
@@ -34,27 +33,6 @@ class RecordPurchase:
     location_id: str | None
     employee_id: str | None
     metadata: dict[str, Any] = field(repr=False)
-
-
-@record
-class Transaction:
-    """A purchase as it is stored."""
-
-    id: str
-    account_id: str
-    customer_id: str
-    external_id: str | None
-    status: str
-    currency: str
-    amount: int
-    items: list[dict[str, Any]]
-    channel: str | None
-    location_id: str | None
-    employee_id: str | None
-    metadata: dict[str, Any]
-    points_earned: int
-    occurred_at: UnixMs
-    created_at: UnixMs
 
 
 @record

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pydantic_core import to_json
 
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.loyalty.customers import Customer
 from loyalpro.loyalty.ledger import Balance, Entry, Lot
+from loyalpro.loyalty.ports import Customer, Transaction
 from loyalpro.loyalty.program import EarnRule, Program, Tier, default_program
-from loyalpro.loyalty.transactions import Transaction
 from loyalpro.storage.connection import Connection, Row, marks, padded_whole
 from loyalpro.storage.tables.erasures import ErasureTables
 

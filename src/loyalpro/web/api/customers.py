@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, Field
 
 from loyalpro.kernel.errors import NotFound
-from loyalpro.loyalty.customers import Customer, EnrolCustomer, customer_view, enrol_customer, update_customer
+from loyalpro.loyalty.customers import EnrolCustomer, customer_view, enrol_customer, update_customer
 from loyalpro.loyalty.deletion import delete_customer, deleted_view
 from loyalpro.loyalty.ledger import entry_view, lot_view
+from loyalpro.loyalty.ports import Customer
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
     Body,
