@@ -26,7 +26,7 @@ from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.request import sign_attempt
-from simulation.database import Call, Fault, NoFaults, ProcessDatabase, SharedDatabase, memory_folder, open_sqlite
+from simulation.database import NoFaults, ProcessDatabase, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import START_MS, LoopClock, Process, VirtualLoop, pass_time, stop_if_dead
 from simulation.run import logged
 
@@ -251,17 +251,6 @@ class Stage:
         while not condition():
             assert self.now_s < end_s, f"not within {longest_s} s"
             await pass_time(longest_s / 6_000)
-
-
-class Counted(NoFaults):
-    """Counts the calls of the database."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def fault(self, call: Call) -> Fault:
-        self.calls += 1
-        return super().fault(call)
 
 
 class SlowStore(NoFaults):

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from dataclasses import replace
 
-from delivery.stage import DAY, HOUR, HOURS, SECRET, Counted, Hit, Reply, SlowStore, Stage, play
+from delivery.stage import DAY, HOUR, HOURS, SECRET, Hit, Reply, SlowStore, Stage, play
 from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
 from loyalpro.delivery.lanes import Bounds
 from loyalpro.delivery.states import EndpointStatus
@@ -196,23 +196,6 @@ def test_a_slow_database_delays_and_repeats_nothing() -> None:
         assert sorted(shop.marks) == numbered(200)
 
     play(story, faults=SlowStore(1.5))
-
-
-def test_what_comes_one_by_one_is_leased_and_settled_together() -> None:
-    counted = Counted()
-
-    async def story(stage: Stage) -> None:
-        stage.server()
-        shop = stage.endpoint()
-        await pass_time(1)
-        before = counted.calls
-        for mark in numbered(400):
-            stage.happen(shop, mark)
-            await pass_time(0.0001)
-        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
-        assert counted.calls - before < 60
-
-    play(story, faults=counted)
 
 
 def test_retry_after_is_waited_for_by_the_whole_lane() -> None:

@@ -71,7 +71,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lease that nobody heard of is kept",
-        72,
+        14,
         (
             Patch(
                 f"{_DELIVERY}.engine",
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        31,
+        234,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -253,7 +253,7 @@ MUTANTS = (
     ),
     Mutant(
         "a failed write of the outcome is taken for done",
-        8,
+        14,
         (
             Patch(
                 f"{_DELIVERY}.settler",

@@ -27,8 +27,6 @@ from loyalpro.kernel.errors import StoreError
 
 Headers = tuple[tuple[str, str], ...]
 _PAUSE_S = 0.5
-_BREATH_S = 0.002
-"""Between two claims: what becomes free or due meanwhile is claimed together, at the price of one."""
 _SHORTEST_TRY_S = 1.0
 _MOST_UNSETTLED = 1_000
 """While so many outcomes wait for the database, nothing more is started: they are what a crash would repeat."""
@@ -159,9 +157,7 @@ class Engine:
                 self._in_doubt = True
                 await self._clock.wait(self._never, _PAUSE_S)
                 continue
-            if asked:
-                await self._clock.wait(self._never, _BREATH_S)
-            else:
+            if not asked:
                 await self._clock.wait(self._wake, self._idle_s(survey_at_s))
 
     async def _survey(self) -> None:
