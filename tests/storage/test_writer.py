@@ -9,9 +9,11 @@ import psycopg
 import pytest
 
 from loyalpro.kernel.clock import SystemClock
-from loyalpro.kernel.errors import CommitUnknown, StoreUnavailable
-from loyalpro.storage.connection import Connection
+from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, StoreUnavailable
+from loyalpro.storage.connection import Connection, DriverConnection
 from loyalpro.storage.open import open_database
+from loyalpro.storage.postgres.connection import PostgresConnection
+from loyalpro.storage.writer import GroupWriter
 from support.databases import Databases
 from support.proxy import CuttingProxy
 
@@ -216,3 +218,31 @@ def test_two_processes_that_lock_in_opposite_order_both_get_through(databases: D
             await two.stop()
 
     asyncio.run(main())
+
+
+def test_a_database_that_is_refused_is_not_asked_again_and_again(databases: Databases) -> None:
+    """It has come back with settings that we cannot live with, say: somebody has to mend it first."""
+    url = databases.fresh("postgres")
+    asked: list[None] = []
+    thrice = threading.Event()
+
+    def connect() -> DriverConnection:
+        asked.append(None)
+        if len(asked) == 1:
+            return PostgresConnection(url, read_only=False)
+        if len(asked) == 3:
+            thrice.set()
+        raise ConfigurationError("It would lose what it has acknowledged.")
+
+    async def lose_the_connection() -> None:
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'loyalpro'")
+        with pytest.raises(StoreUnavailable):
+            await writer.submit(insert("lost"))
+
+    writer = GroupWriter(connect, name="refused", most_in_group=1)
+    writer.start()
+    asyncio.run(lose_the_connection())
+    asked_in_vain = thrice.wait(0.5)
+    writer.stop()
+    assert not asked_in_vain

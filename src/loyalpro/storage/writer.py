@@ -85,12 +85,13 @@ class GroupWriter:
         """Serve what is queued. A lost connection is made anew without being asked: nobody writes where it is missing."""
         while True:
             with self._changed:
-                while not self._queue and self._connection is not None and not self._stopping.is_set():
-                    self._changed.wait()
+                if not self._queue and not self._stopping.is_set():
+                    self._changed.wait(None if self._connection is not None else _LONGEST_PAUSE_S)
                 if not self._queue and self._stopping.is_set():
                     return
                 group = [self._queue.popleft() for _ in range(min(len(self._queue), self._most_in_group))]
-            self._serve(group)
+            if group or self._connection is None:
+                self._serve(group)
 
     def _serve(self, group: list[_Job]) -> None:
         try:
