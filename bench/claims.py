@@ -46,7 +46,7 @@ class Claims:
 
     def survey(self) -> float:
         """Milliseconds for the look at all lanes that an engine takes every second."""
-        return self._timed(lambda: LaneTables(self._connection, self._vault).survey(_now(), 0))
+        return self._timed(self._survey)
 
     def tidy(self) -> None:
         """Undone work leaves dead rows behind in PostgreSQL; those of the small tables are taken away."""
@@ -72,6 +72,11 @@ class Claims:
         if len(claimed) != ROOM:
             raise RuntimeError(f"{len(claimed)} deliveries were claimed instead of {ROOM}")
         return claimed
+
+    def _survey(self) -> None:
+        after: str | None = ""
+        while after is not None:
+            after = LaneTables(self._connection, self._vault).survey(_now(), after, 0).until
 
     def _settle(self, claimed: Sequence[Claimed]) -> None:
         now = _now()

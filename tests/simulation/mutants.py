@@ -63,7 +63,7 @@ MUTANTS = (
             Patch(f"{_TABLES}.settlements", "WHERE worker = ? AND", "WHERE ? <> '' AND"),
         ),
     ),
-    Mutant("a settlement is fenced by the worker only", 234, _FENCED_BY_DELIVERY),
+    Mutant("a settlement is fenced by the worker only", 198, _FENCED_BY_DELIVERY),
     Mutant(
         "a worker that was given up may still lease",
         1,
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        234,
+        1,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "given up in silence instead of exhausted",
-        14,
+        2,
         (Patch(f"{_DELIVERY}.decide", "status = DeliveryStatus.EXHAUSTED if", "status = DeliveryStatus.CANCELED if"),),
     ),
     Mutant(
@@ -199,7 +199,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rescue does not count what was canceled",
-        212,
+        108,
         (Patch(f"{_TABLES}.leases", "        self._connection.execute(_COUNT, (worker,))\n", ""),),
     ),
     Mutant(
@@ -237,7 +237,7 @@ MUTANTS = (
     ),
     Mutant(
         "an open breaker is never probed",
-        16,
+        14,
         (
             Patch(
                 f"{_DELIVERY}.lane",
@@ -253,7 +253,7 @@ MUTANTS = (
     ),
     Mutant(
         "a failed write of the outcome is taken for done",
-        14,
+        8,
         (
             Patch(
                 f"{_DELIVERY}.settler",
@@ -280,7 +280,7 @@ MUTANTS = (
     ),
     Mutant(
         "a replay leaves out what was never owed",
-        7,
+        73,
         (Patch(f"{_TABLES}.replays", "elif MISSING in replay.statuses:", "elif False:"),),
     ),
 )

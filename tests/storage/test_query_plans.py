@@ -195,7 +195,7 @@ def test_the_guard_notices_a_whole_table(connection: DriverConnection) -> None:
 
 def test_surveying(world: World, connection: DriverConnection) -> None:
     now = world.now
-    survey = explained(connection, 4 * ROOM, lambda c: LaneTables(c, VAULT).survey(now, now - MS_PER_DAY))
+    survey = explained(connection, 4 * ROOM, lambda c: LaneTables(c, VAULT).survey(now, "", now - MS_PER_DAY))
     assert {lane.target.endpoint_id for lane in survey.lanes} == set(world.endpoints)
 
 

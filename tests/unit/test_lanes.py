@@ -60,13 +60,22 @@ class Driver:
         self.targets = {each.endpoint_id: each for each in targets}
         self.in_flight: list[Claimed] = []
         self.started: Counter[str] = Counter()
-        self.lanes.survey(Survey([LaneState(each, NOW, urgent=False) for each in targets], workers), NOW)
+        self.now = NOW
+        self.lanes.survey(Survey([LaneState(each, NOW) for each in targets], workers), NOW)
+
+    def introduce(self, *targets: Target) -> None:
+        """They are owed something, and nothing is known of them but where they are."""
+        self.targets |= {each.endpoint_id: each for each in targets}
+        self.lanes.hint([each.endpoint_id for each in targets], NOW)
+        while unknown := self.lanes.unknown():
+            self.lanes.introduce(unknown, self.targets, NOW)
 
     def turn(self) -> list[LaneRequest]:
         """One look at what may be sent, and all of it started."""
-        requests = self.lanes.requests(NOW)
+        self.now += 50  # so that those in no hurry are asked too
+        requests = self.lanes.requests(self.now)
         found = [claimed(self.targets[each.endpoint_id]) for each in requests for _ in range(each.room)]
-        self.lanes.claimed(requests, Claims(found, self.targets), NOW)
+        self.lanes.claimed(requests, Claims(found, self.targets), self.now)
         self.in_flight += found
         self.started.update(each.target.endpoint_id for each in found)
         return requests
@@ -78,7 +87,7 @@ class Driver:
 
     def finish(self, *, succeeded: bool) -> None:
         """The oldest one ends."""
-        end(self.lanes, settlement(self.in_flight.pop(0), succeeded=succeeded), NOW)
+        end(self.lanes, settlement(self.in_flight.pop(0), succeeded=succeeded), self.now)
 
     def count(self, account_id: str) -> int:
         return sum(each.target.account_id == account_id for each in self.in_flight)
@@ -104,21 +113,57 @@ def test_one_account_leaves_room_for_the_others() -> None:
     driver = Driver(Bounds(in_flight=80), first)
     driver.fill()
     assert driver.count("acct_1") <= 40
-    late = target("we_late", "acct_2", "late.example")
-    driver.targets["we_late"] = late
-    driver.lanes.hint(["we_late"], NOW)
+    driver.introduce(target("we_late", "acct_2", "late.example"))
     driver.fill()
     assert driver.count("acct_2") >= 1
 
 
-def test_endpoints_that_have_not_proven_themselves_share_three_quarters() -> None:
-    accounts = [target(f"we_{number}", f"acct_{number}", f"{number}.example") for number in range(200)]
-    driver = Driver(Bounds(in_flight=80), accounts)
+FAILED = Health(failures=1, failing_since=NOW)
+
+
+def test_endpoints_whose_last_attempt_failed_share_half_of_all_places() -> None:
+    failing = [replace(target(f"we_{n}", f"acct_{n}", f"{n}.example"), health=FAILED) for n in range(200)]
+    driver = Driver(Bounds(in_flight=80), failing)
     driver.fill()
-    assert len(driver.in_flight) == 60
-    driver.finish(succeeded=True)
+    assert len(driver.in_flight) == 40
+    assert sum(count > 1 for count in driver.started.values()) >= 4, "the first ones may have more than one place"
+    driver.introduce(*[target(f"we_new_{n}", f"acct_new_{n}", f"new-{n}.example") for n in range(200)])
     driver.fill()
-    assert 60 < len(driver.in_flight) <= 80, "one that answers gets places that the others do not"
+    assert len(driver.in_flight) == 80, "one that nothing speaks against gets places that they do not"
+
+
+def test_endpoints_whose_last_attempt_failed_are_asked_together_and_do_not_keep_others_waiting() -> None:
+    failing = [replace(target(f"we_{n}", f"acct_{n}", f"{n}.example"), health=FAILED) for n in range(40)]
+    due = [LaneState(each, NOW + n) for n, each in enumerate(failing)]
+    lanes = Lanes(Bounds())
+    lanes.survey(Survey([*due, LaneState(target("we_well"), NOW + 7)], 1), NOW)
+    asked = {now: len(lanes.requests(now)) for now in range(NOW, NOW + 100)}
+    assert {now: count for now, count in asked.items() if count} == {NOW + 7: 1, NOW + 50: 40}
+    lanes.survey(Survey([LaneState(failing[0], NOW + 100)], 1), NOW + 100)
+    assert [lanes.next_at(NOW + 100), lanes.requests(NOW + 149)] == [NOW + 150, []]
+    lanes.hint(["we_0"], NOW + 149, urgent=True)
+    assert lanes.requests(NOW + 149), "what is sent by hand does not wait"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_silent_endpoints_of_an_account_leave_places_for_its_others(*, known: bool) -> None:
+    """Nothing speaks against those yet: an attempt that hangs does so for 30 s."""
+    driver = Driver(Bounds(), [target(f"we_{number}", host=f"{number}.example") for number in range(500)])
+    quiet = target("we_quiet", host="quiet.example")
+    if known:
+        driver.lanes.survey(Survey([LaneState(quiet, NOW + 60_000)], 1), NOW)
+    driver.fill()
+    assert len(driver.in_flight) > 1_000
+    driver.introduce(quiet)
+    assert [(each.endpoint_id, each.room) for each in driver.turn()] == [("we_quiet", 2)]
+
+
+@pytest.mark.parametrize(("account_id", "host"), [("acct_{}", "victim.example"), ("acct_1", "{}.example")])
+def test_endpoints_that_were_not_known_before_keep_to_every_bound(account_id: str, host: str) -> None:
+    driver = Driver(Bounds(in_flight=400, host_width=40), [])
+    driver.introduce(*[target(f"we_{n}", account_id.format(n), host.format(n)) for n in range(1_000)])
+    driver.fill()
+    assert len(driver.in_flight) == (40 if "victim" in host else 200)
 
 
 def test_a_host_has_a_width_whoever_its_endpoints_belong_to() -> None:
@@ -142,7 +187,7 @@ def test_what_waits_for_a_host_goes_on_when_an_attempt_is_abandoned() -> None:
 
 def test_workers_that_come_and_go_change_the_width_of_every_lane() -> None:
     driver = Driver(Bounds(lane_width=4), [target("we_1")])
-    driver.lanes.survey(Survey([LaneState(target("we_1"), NOW, urgent=False)], 4), NOW)
+    driver.lanes.survey(Survey([LaneState(target("we_1"), NOW)], 4), NOW)
     driver.fill()
     assert len(driver.in_flight) == 1
 
@@ -150,65 +195,89 @@ def test_workers_that_come_and_go_change_the_width_of_every_lane() -> None:
 def test_what_is_known_and_hinted_is_asked_for_once() -> None:
     lanes = Lanes(Bounds())
     lanes.hint(["we_1"], NOW)
-    lanes.survey(Survey([LaneState(target("we_1"), NOW, urgent=False)], 1), NOW)
+    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
     assert [each.endpoint_id for each in lanes.requests(NOW)] == ["we_1"]
 
 
-@pytest.mark.parametrize("read", [[], [LaneState(target("we_1"), NOW + 60_000, urgent=False)]])
+@pytest.mark.parametrize("read", [[], [LaneState(target("we_1"), NOW + 60_000)]])
 @pytest.mark.parametrize("known", [False, True])
 def test_what_is_hinted_while_a_survey_reads_is_asked_for_at_once(read: list[LaneState], *, known: bool) -> None:
-    lanes = Lanes(Bounds())
+    driver = Driver(Bounds(), [])
     if known:
-        lanes.survey(Survey([LaneState(target("we_1"), NOW + 60_000, urgent=False)], 1), NOW)
-    lanes.surveying()
-    lanes.hint(["we_1"], NOW, urgent=True)
-    lanes.survey(Survey(read, 1), NOW)
-    assert [(each.endpoint_id, each.claim) for each in lanes.requests(NOW)] == [("we_1", Claim.URGENT)]
+        driver.lanes.survey(Survey([LaneState(target("we_1"), NOW + 60_000)], 1), NOW)
+    driver.lanes.surveying()
+    driver.lanes.hint(["we_1"], NOW, urgent=True)
+    driver.lanes.survey(Survey(read, 1), NOW)
+    driver.introduce(target("we_1"))
+    assert [(each.endpoint_id, each.claim) for each in driver.lanes.requests(NOW)] == [("we_1", Claim.URGENT)]
 
 
 def test_what_is_settled_while_a_survey_reads_is_not_forgotten() -> None:
-    lanes, first = Lanes(Bounds()), claimed(target("we_1"))
-    request = LaneRequest("we_1", 2)
-    lanes.hint(["we_1"], NOW)
-    lanes.claimed([request], Claims([first], {"we_1": first.target}), NOW)
-    lanes.surveying()
-    end(lanes, settlement(first, succeeded=False, due_at=NOW + 5_000), NOW)
-    lanes.survey(Survey([], 1), NOW)
-    assert [each.endpoint_id for each in lanes.requests(NOW + 5_000)] == ["we_1"]
+    driver = Driver(Bounds(lanes=0), [target("we_1")])
+    requests = driver.lanes.requests(NOW)
+    first = claimed(target("we_1"))
+    driver.lanes.claimed(requests, Claims([first], driver.targets), NOW)
+    driver.lanes.surveying()
+    end(driver.lanes, settlement(first, succeeded=False, due_at=NOW + 5_000), NOW)
+    driver.lanes.survey(Survey([], 1), NOW)
+    assert [each.endpoint_id for each in driver.lanes.requests(NOW + 5_000)] == ["we_1"]
 
 
 def test_a_survey_corrects_what_was_hinted_before_it_began() -> None:
     lanes = Lanes(Bounds())
-    lanes.survey(Survey([LaneState(target("we_1"), NOW, urgent=False)], 1), NOW)
-    lanes.hint(["we_1"], NOW)
+    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
+    lanes.hint(["we_1"], NOW, urgent=True)
     lanes.surveying()
-    lanes.survey(Survey([], 1), NOW)
+    lanes.survey(Survey([LaneState(target("we_1"), NOW + 1_000)], 1), NOW)
     assert lanes.requests(NOW) == []
-    assert len(lanes) == 0
+    assert [each.claim for each in lanes.requests(NOW + 1_000)] == [Claim.DUE]
 
 
-def test_endpoints_that_are_owed_nothing_any_more_leave_nothing_behind() -> None:
-    lanes = Lanes(Bounds(host_width=1))
+def test_what_cannot_wait_is_asked_for_although_the_breaker_is_open() -> None:
+    lanes = Lanes(Bounds())
+    opened = replace(target("we_1"), health=Health(failures=9, failing_since=NOW, probes=1, probe_at=NOW + 60_000))
+    lanes.survey(Survey([LaneState(opened, NOW)], 1), NOW)
+    assert lanes.requests(NOW) == []
+    lanes.surveying()
+    lanes.survey(Survey([LaneState(opened, NOW)], 1, urgent=["we_1", "we_2"]), NOW)
+    assert [each.claim for each in lanes.requests(NOW)] == [Claim.URGENT]
+    lanes.introduce(lanes.unknown(), {"we_2": target("we_2")}, NOW)
+    assert [each.claim for each in lanes.requests(NOW)] == [Claim.URGENT]
+
+
+def test_too_many_endpoints_that_are_owed_nothing_are_forgotten_when_all_have_been_looked_at() -> None:
+    """Together with all that was kept for them."""
+    lanes = Lanes(Bounds(host_width=1, lanes=100))
     for turn in range(300):
         host = f"{turn}.example"
-        states = [
-            LaneState(target(f"we_{turn}_{number}", f"acct_{turn}", host), NOW + 10**9 + turn, urgent=False)
-            for number in range(3)
-        ]
-        lanes.survey(Survey(states, 1), NOW)
+        states = [LaneState(target(f"we_{turn}_{n}", f"acct_{turn}", host), NOW + 10**9 + turn) for n in range(3)]
+        ids = [each.target.endpoint_id for each in states]
+        lanes.survey(Survey(states, 1, until=ids[-1]), NOW)
         moved = [replace(each, target=replace(each.target, url="https://new.example/"), due_at=NOW) for each in states]
-        lanes.survey(Survey(moved, 1), NOW)
+        lanes.survey(Survey(moved, 1, until=ids[-1]), NOW)
+        lanes.claimed([LaneRequest(id_, 1) for id_ in ids], Claims((), {}), NOW)
+    assert len(lanes) == 900
     lanes.survey(Survey([], 1), NOW)
     assert len(lanes) == 0
     assert (lanes._accounts, lanes._destinations, lanes._unknown, lanes._held) == ({}, {}, {}, {})
-    assert len(lanes._alarms) <= 100
+    assert len(lanes._alarms) <= 900
     assert lanes.next_at(NOW + 10**10) is None or not lanes.requests(NOW + 10**10)
+
+
+def test_endpoints_that_are_owed_nothing_are_remembered_while_they_are_few() -> None:
+    driver = Driver(Bounds(lanes=100), [target(f"we_{n}") for n in range(100)])
+    while requests := driver.lanes.requests(NOW):
+        driver.lanes.claimed(requests, Claims((), driver.targets), NOW)
+    driver.lanes.survey(Survey([], 1), NOW)
+    driver.lanes.hint(["we_7"], NOW)
+    assert driver.lanes.unknown() == []
+    assert [each.endpoint_id for each in driver.lanes.requests(NOW)] == ["we_7"]
 
 
 HOSTS = ("a.example", "b.example")
 ACCOUNTS = ("acct_1", "acct_2", "acct_3")
 ENDPOINTS = tuple(f"we_{number}" for number in range(9))
-BOUNDS = Bounds(in_flight=24, lane_width=6, host_width=10)
+BOUNDS = Bounds(in_flight=24, lane_width=6, host_width=10, lanes=0)
 
 
 @dataclass
@@ -232,7 +301,7 @@ class AllLanes(RuleBasedStateMachine):
         super().__init__()
         self.lanes = Lanes(BOUNDS)
         self.now = NOW
-        self.workers = 1
+        self.surveyed_to = 0
         self.rows = {
             id_: Row(target(id_, ACCOUNTS[number % 3], HOSTS[number % 2])) for number, id_ in enumerate(ENDPOINTS)
         }
@@ -273,14 +342,26 @@ class AllLanes(RuleBasedStateMachine):
 
     @rule(workers=st.integers(0, 4))
     def survey(self, workers: int) -> None:
-        self.workers = workers
+        """All of it, with nothing in between."""
+        self.surveyed_to = 0
+        self.page(workers, len(ENDPOINTS))
+
+    @rule(workers=st.integers(0, 4), size=st.integers(1, 4))
+    def page(self, workers: int, size: int) -> None:
+        """The next page of a survey; anything may happen before the one that follows."""
         states = []
-        for row in self.rows.values():
+        rows = list(self.rows.values())[self.surveyed_to :][:size]
+        for row in rows:
             if row.enabled and (row.due or row.later):
                 due_at = self.now if row.due else min(row.later)
-                states.append(LaneState(row.target, due_at, urgent=False))
-        self.lanes.surveying()
-        self.lanes.survey(Survey(states, workers), self.now)
+                states.append(LaneState(row.target, due_at))
+        if not self.surveyed_to:
+            self.lanes.surveying()
+        self.surveyed_to += size
+        ends = self.surveyed_to >= len(self.rows)
+        self.lanes.survey(Survey(states, workers, until=None if ends else rows[-1].target.endpoint_id), self.now)
+        if ends:
+            self.surveyed_to = 0
 
     @rule(seconds=st.sampled_from((0.001, 0.05, 1.0, 40.0)))
     def wait(self, seconds: float) -> None:
@@ -291,6 +372,8 @@ class AllLanes(RuleBasedStateMachine):
     @rule(misses=st.integers(0, 3))
     def dispatch(self, misses: int) -> None:
         """Claims bring what is due, or less when another worker is quicker."""
+        known = {id_: row.target for id_, row in self.rows.items() if row.enabled}
+        self.lanes.introduce(self.lanes.unknown(), known, self.now)
         requests = self.lanes.requests(self.now)
         self.check(requests)
         found: list[Claimed] = []
@@ -310,9 +393,7 @@ class AllLanes(RuleBasedStateMachine):
     def check(self, requests: list[LaneRequest]) -> None:
         """Nobody is asked for twice, and nothing that is asked for would break a bound that it does not break already."""
         assert len({each.endpoint_id for each in requests}) == len(requests)
-        known = [
-            (self.lanes._lanes[each.endpoint_id], each) for each in requests if each.endpoint_id in self.lanes._lanes
-        ]
+        known = [(self.lanes._lanes[each.endpoint_id], each) for each in requests]
         asked = sum(each.room for each in requests)
         assert not asked or asked + len(self.in_flight) <= BOUNDS.in_flight
         hosts, accounts = Counter[str](), Counter[str]()
@@ -326,8 +407,10 @@ class AllLanes(RuleBasedStateMachine):
         for account_id, room in accounts.items():
             mine = self.lanes._accounts[account_id].in_flight
             assert room <= (BOUNDS.in_flight - (len(self.in_flight) - mine)) // 2 - mine
-        unproven = sum(request.room for lane, request in known if not lane.proven)
-        assert not unproven or unproven + self.lanes._unproven <= BOUNDS.unproven
+        taken = len(self.in_flight)
+        for lane, request in known:
+            assert taken < BOUNDS.in_flight // (1 if lane.proven else 2)
+            taken += request.room
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), succeeded=st.booleans(), wait_ms=st.integers(0, 5_000))
@@ -353,7 +436,6 @@ class AllLanes(RuleBasedStateMachine):
         for endpoint_id in ENDPOINTS:
             on_their_way = self.on_their_way(endpoint_id)
             assert (lanes[endpoint_id].in_flight if endpoint_id in lanes else 0) == on_their_way
-        assert self.lanes._unproven == sum(lane.in_flight for lane in lanes.values() if not lane.proven)
         for account_id, account in self.lanes._accounts.items():
             assert account.in_flight == sum(each.target.account_id == account_id for each in self.in_flight)
         by_host = Counter(dict.fromkeys(self.lanes._destinations, 0))
@@ -371,8 +453,10 @@ class AllLanes(RuleBasedStateMachine):
             assert destination.is_full or not set(destination.waiting) - set(self.ready()), (
                 "there is room, and they wait"
             )
-        if self.lanes._held:
-            assert self.in_flight, "what is held waits for the end of something"
+        if self.lanes._held and not self.in_flight:
+            next_at = self.lanes.next_at(self.now)
+            assert next_at is not None
+            assert next_at <= self.now + 50, "what is held waits for the end of something, or for the next moment"
 
     def ready(self) -> list[str]:
         return [id_ for account in self.lanes._accounts.values() for id_ in account.ready]
@@ -398,8 +482,11 @@ class AllLanes(RuleBasedStateMachine):
             self.survey(1)
             self.dispatch(0)
         assert not any(row.due or row.later for row in self.rows.values())
+        for _ in range(3):  # what is not owed any more is asked for once, when its rate allows it
+            self.wait(1.0)
+            self.dispatch(0)
         self.survey(1)
-        assert (len(self.lanes), self.lanes.in_flight, self.lanes._unproven) == (0, 0, 0)
+        assert (len(self.lanes), self.lanes.in_flight) == (0, 0)
         assert (self.lanes._accounts, self.lanes._destinations, self.lanes._held) == ({}, {}, {})
 
 

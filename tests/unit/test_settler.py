@@ -13,9 +13,9 @@ from loyalpro.kernel.clock import UnixMs, VirtualClock
 TARGET = Target("we_1", "acct_1", "https://example.com/hook", (), ("whsec_x",), 0, None, ordered=False, health=HEALTHY)
 
 
-def settlement(name: str) -> Settlement:
+def settlement(name: str, status: DeliveryStatus = DeliveryStatus.SUCCEEDED) -> Settlement:
     claimed = Claimed(name, "evt_1", "points.earned", b"{}", 1, 1, 0, None, None, probe=False, target=TARGET)
-    return Settlement(claimed, DeliveryStatus.SUCCEEDED, 0, None)
+    return Settlement(claimed, status, 0, None)
 
 
 class PickyStore:
@@ -45,3 +45,47 @@ def test_one_settlement_that_breaks_the_write_takes_no_other_with_it() -> None:
     with capture_logs() as logs:
         assert asyncio.run(main()) == [True, False, True, True]
     assert [each["event"] for each in logs] == ["settle_broke", "settle_broke"]
+
+
+class Notebook:
+    """Remembers what was written together."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    async def settle(
+        self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
+    ) -> Settled:
+        self.batches.append([each.claimed.delivery_id for each in settlements])
+        return Settled(frozenset(self.batches[-1]), {}, ())
+
+
+async def later(clock: VirtualClock, seconds: float) -> None:
+    """Everybody does what they can do now; then time passes, and they do what they can do then."""
+    for step_s in (0.0, seconds):
+        clock.advance(step_s)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+def test_what_is_tried_again_waits_for_others_and_what_has_ended_takes_it_along() -> None:
+    async def main() -> tuple[list[list[str]], list[list[str]]]:
+        clock, notebook = VirtualClock(), Notebook()
+        store: Any = notebook
+        settler = Settler(store, clock, lambda _: None, longest_probe_s=1.0)
+        running = asyncio.create_task(settler.run())
+        settling = []
+        for name in ("dlv_1", "dlv_2"):
+            settling.append(asyncio.create_task(settler.settle("wrk_1", settlement(name, DeliveryStatus.PENDING))))
+            await later(clock, 0.02)
+        before = list(notebook.batches)
+        await later(clock, 0.03)
+        settling.append(asyncio.create_task(settler.settle("wrk_1", settlement("dlv_3", DeliveryStatus.PENDING))))
+        await later(clock, 0.001)
+        assert await settler.settle("wrk_1", settlement("dlv_4"))
+        assert await asyncio.gather(*settling) == [True, True, True]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return before, notebook.batches
+
+    assert asyncio.run(main()) == ([], [["dlv_1", "dlv_2"], ["dlv_3", "dlv_4"]])

@@ -118,6 +118,7 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._settler.run(), name="settler")
                 group.create_task(self._membership.run(), name="membership")
+                group.create_task(self._look_around(), name="surveyor")
                 group.create_task(self._dispatch(), name="dispatcher")
         finally:
             self.ready = False
@@ -136,16 +137,39 @@ class Engine:
 
     # -- finding work ------------------------------------------------------------------------------------------------
 
+    async def _look_around(self) -> None:
+        """Survey all lanes, again and again. Page by page, at half speed: what is due meanwhile must not wait for it."""
+        after = ""
+        while True:
+            began_s = self._clock.monotonic_s()
+            try:
+                after = await self._survey(after)
+            except StoreError as error:
+                self._log.warning("survey_failed", code=error.code)
+                await self._clock.wait(self._never, _PAUSE_S)
+            except Exception:  # noqa: BLE001 - a mistake of ours must not end all deliveries
+                self._log.exception("survey_broke")
+                await self._clock.wait(self._never, _PAUSE_S)
+            else:
+                pause_s = self._clock.monotonic_s() - began_s if after else self._settings.poll_s
+                await self._clock.wait(self._never, pause_s)
+
+    async def _survey(self, after: str) -> str:
+        """Look at the lanes that come after this one; up to which, or nothing when that were all."""
+        now = self._clock.now_ms()
+        if not after:
+            self._lanes.surveying()
+        survey = await self._store.survey(now, after=after, closing_since=self._schedule.closing_since(now))
+        self._lanes.survey(survey, self._clock.now_ms())
+        self._wake.set()
+        return survey.until or ""
+
     async def _dispatch(self) -> None:
         """Claim whatever there is room for; sleep until something changes or falls due."""
-        survey_at_s = self._clock.monotonic_s()
         self.ready = True
         while not self._draining:
             self._wake.clear()
             try:
-                if self._clock.monotonic_s() >= survey_at_s:
-                    await self._survey()
-                    survey_at_s = self._clock.monotonic_s() + self._settings.poll_s
                 asked = await self._claim()
             except StoreError as error:
                 self._log.warning("claim_failed", code=error.code)
@@ -158,13 +182,7 @@ class Engine:
                 await self._clock.wait(self._never, _PAUSE_S)
                 continue
             if not asked:
-                await self._clock.wait(self._wake, self._idle_s(survey_at_s))
-
-    async def _survey(self) -> None:
-        now = self._clock.now_ms()
-        self._lanes.surveying()
-        survey = await self._store.survey(now, closing_since=self._schedule.closing_since(now))
-        self._lanes.survey(survey, self._clock.now_ms())
+                await self._clock.wait(self._wake, self._idle_s())
 
     async def _claim(self) -> int:
         """Lease due deliveries for the lanes whose turn it is, and send each on its way; how many lanes were asked."""
@@ -172,6 +190,8 @@ class Engine:
         if self._in_doubt:  # a claim may have been committed although we never heard of it
             await self._store.disown(worker, keep=[task.get_name() for task in self._tasks])
             self._in_doubt = False
+        if unknown := self._lanes.unknown():
+            self._lanes.introduce(unknown, await self._store.targets(unknown, now), self._clock.now_ms())
         unsettled = len(self._tasks) - self._lanes.in_flight
         requests = self._lanes.requests(now) if unsettled < _MOST_UNSETTLED else []
         if not requests:
@@ -190,11 +210,10 @@ class Engine:
         if not self._tasks:
             self._meter.in_flight(0)
 
-    def _idle_s(self, survey_at_s: float) -> float:
+    def _idle_s(self) -> float:
         now = self._clock.now_ms()
         next_at = self._lanes.next_at(now)
-        until_survey_s = survey_at_s - self._clock.monotonic_s()
-        return max(0.001, until_survey_s if next_at is None else min(until_survey_s, (next_at - now) / MS_PER_S))
+        return self._settings.poll_s if next_at is None else max(0.001, (next_at - now) / MS_PER_S)
 
     # -- one delivery ------------------------------------------------------------------------------------------------
 

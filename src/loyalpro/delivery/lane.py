@@ -78,13 +78,17 @@ class Lane:
     due_at: UnixMs | None = None
     alarm_at: UnixMs | None = None
     urgent: bool = False
-    proven: bool = False
     bucket: TokenBucket | None = field(default=None)
 
     @property
     def endpoint_id(self) -> str:
         """Whose lane it is."""
         return self.target.endpoint_id
+
+    @property
+    def proven(self) -> bool:
+        """Whether nothing speaks against it: its last attempt succeeded, or it has had none."""
+        return not self.target.health.failures
 
     def refresh(self, target: Target, now: UnixMs, *, share: int) -> None:
         """Take over what the database says of the endpoint now."""
@@ -127,7 +131,6 @@ class Lane:
         """Note that one delivery has been settled."""
         self.in_flight -= 1
         self.destination.in_flight -= 1
-        self.proven = succeeded
         self.window = min(self.window * 2, self.width) if succeeded else max(self.window // 2, 1)
 
     def _probe(self, now: UnixMs) -> LaneRequest | None:

@@ -1,9 +1,9 @@
 """All lanes of a process: which of them may be asked for work now, in fair turns, and when the next one will be.
 
 Three bounds keep everybody's deliveries flowing. An account may take half of the places that the others leave, so there
-are always some for one more. Lanes whose last attempt did not succeed share three quarters of all places, so thousands
-of endpoints that hang leave room for those that answer. And a destination host has a width of its own, whoever's
-endpoints point to it, so that nobody can turn us against a third party.
+are always some for one more. The fuller these are, the better a lane has to be to get one, so thousands of endpoints that
+hang leave room for those that answer (`_room`). And a destination host has a width of its own, whoever's endpoints point
+to it, so that nobody can turn us against a third party.
 """
 
 import heapq
@@ -14,28 +14,28 @@ from dataclasses import dataclass, field, replace
 
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.lane import Destination, Lane
-from loyalpro.delivery.ports import Claim, Claimed, Claims, LaneRequest, LaneState, Settlement, Survey, Target
+from loyalpro.delivery.ports import Claimed, Claims, LaneRequest, LaneState, Settlement, Survey, Target
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 
 _LANES_A_TURN = 64
 _CLAIMS_A_LANE = 64
+_MOMENT_MS = 50
 _ALARMS_A_LANE = 4
 _SPARE_ALARMS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may be under way at once: in all, to one endpoint, to one host. Workers divide the last two."""
+    """How much may be under way at once: in all, to one endpoint, to one host. Workers divide the last two.
+
+    `lanes`: how many are remembered while they are owed nothing.
+    """
 
     in_flight: int = 5_000
     lane_width: int = 64
     host_width: int = 256
-
-    @property
-    def unproven(self) -> int:
-        """How much of it by lanes whose last attempt did not succeed."""
-        return self.in_flight * 3 // 4
+    lanes: int = 10_000
 
 
 @dataclass(slots=True)
@@ -53,14 +53,12 @@ class _Plan:
     free: int
     accounts: Counter[str] = field(default_factory=Counter)
     hosts: Counter[str] = field(default_factory=Counter)
-    unproven: int = 0
 
     def note(self, lane: Lane, room: int) -> None:
         """So much of it is promised to this lane."""
         self.free -= room
         self.accounts[lane.target.account_id] += room
         self.hosts[lane.target.host] += room
-        self.unproven += 0 if lane.proven else room
 
 
 class Lanes:
@@ -75,9 +73,11 @@ class Lanes:
         self._unknown: dict[str, bool] = {}
         self._heard: set[str] = set()
         self._held: dict[str, Lane] = {}
+        self._refused = 0
+        self._may_ask = 0
+        self._next_moment: UnixMs = 0
         self._alarms: list[tuple[UnixMs, str]] = []
         self.in_flight = 0
-        self._unproven = 0
 
     # -- what there is to do -------------------------------------------------------------------------------------------
 
@@ -93,33 +93,39 @@ class Lanes:
                 lane.urgent |= urgent
                 self._schedule(lane, now)
 
+    def unknown(self) -> list[str]:
+        """Endpoints that are owed something and that nothing is known of: they have to be introduced first."""
+        return list(itertools.islice(self._unknown, _LANES_A_TURN))
+
+    def introduce(self, endpoint_ids: Iterable[str], targets: Mapping[str, Target], now: UnixMs) -> None:
+        """Where these go. Those without a target are not sent to now."""
+        for endpoint_id in endpoint_ids:
+            urgent = self._unknown.pop(endpoint_id, False)
+            if endpoint_id in targets:
+                lane = self._known(targets[endpoint_id], now)
+                lane.due_at, lane.urgent = now, urgent
+                self._schedule(lane, now)
+
     def surveying(self) -> None:
-        """A survey begins to read: what is heard from now on it may not know yet."""
+        """A survey begins: what is heard from now on it may not know yet."""
         self._heard.clear()
 
     def survey(self, survey: Survey, now: UnixMs) -> None:
-        """Believe the database: what is owed, to whom, and with how many workers the limits are shared."""
-        self._share = max(1, survey.workers)
-        owing = {state.target.endpoint_id: state for state in survey.lanes}
-        known = self._heard.union(owing)
-        for endpoint_id in [id_ for id_, lane in self._lanes.items() if id_ not in known and not lane.held]:
-            self._forget(self._lanes[endpoint_id])
-        for state in owing.values():
+        """Believe the database, one page after the other: what is owed, to whom, and how many workers share the limits."""
+        self._divide(max(1, survey.workers), now)
+        self.hint(survey.urgent, now, urgent=True)
+        for state in survey.lanes:
             lane = self._known(state.target, now)
             self._believe(lane, state, now)
             self._schedule(lane, now)
-        for destination in self._destinations.values():
-            self._admit(destination, now)  # with fewer workers there is more room for each
+        if survey.until is None:
+            self._forget_the_idle()
 
     def requests(self, now: UnixMs) -> list[LaneRequest]:
         """What to claim now: accounts take turns, and so do the lanes of each."""
         self._ring(now)
         plan = _Plan(self._bounds.in_flight - self.in_flight)
-        requests = [
-            LaneRequest(endpoint_id, 1, Claim.URGENT if urgent else Claim.DUE)
-            for endpoint_id, urgent in itertools.islice(self._unknown.items(), min(max(plan.free, 0), _LANES_A_TURN))
-        ]
-        plan.free -= len(requests)
+        requests: list[LaneRequest] = []
         refused: list[Lane] = []
         while plan.free > 0 and len(requests) < _LANES_A_TURN:
             asked = self._round(now, plan, refused, _LANES_A_TURN - len(requests))
@@ -127,38 +133,42 @@ class Lanes:
                 break
             requests += asked
         for lane in refused:
-            if requests:
-                self._schedule(lane, now)  # to be judged again when what is asked for now is under way, or is not there
-            else:
-                self._hold(lane, now)
+            self._hold(lane, now)
+        self._refused = len(refused)
         return requests
 
     def next_at(self, now: UnixMs) -> UnixMs | None:
         """When something is to be done next, as far as is known; None: when something happens."""
-        if self._unknown or any(account.ready for account in self._accounts.values()):
+        if self._unknown:
+            return now
+        if any(account.ready for account in self._accounts.values()):
             return now if self.in_flight < self._bounds.in_flight else None
-        return self._alarms[0][0] if self._alarms else None
+        times = [self._alarms[0][0]] if self._alarms else []
+        if self._held and (self._may_ask or not self.in_flight):
+            times.append(self._next_moment)
+        return min(times, default=None)
 
     # -- what is being done --------------------------------------------------------------------------------------------
 
     def claimed(self, requests: Sequence[LaneRequest], claims: Claims, now: UnixMs) -> None:
-        """Take note of what a claim brought: a lane that got all it asked for has more."""
-        counts: dict[str, int] = {}
-        for each in claims.claimed:
-            counts[each.target.endpoint_id] = counts.get(each.target.endpoint_id, 0) + 1
+        """Take note of what a claim brought: a lane that got all it asked for has more.
+
+        Of what was promised to a lane it may not have needed all: then some that were refused for it may ask again.
+        """
+        counts = Counter(each.target.endpoint_id for each in claims.claimed)
         for request in requests:
-            self._unknown.pop(request.endpoint_id, None)
             target = claims.targets.get(request.endpoint_id)
             if target is None:
                 self._gone(request.endpoint_id)
                 continue
             lane = self._known(target, now)
-            count = counts.get(request.endpoint_id, 0)
+            count = counts[request.endpoint_id]
             full = count >= request.room
             lane.due_at = now if full or lane.urgent else None
             lane.urgent &= full
             self._start(lane, count)
             self._schedule(lane, now)
+        self._may_ask += min(sum(each.room for each in requests) - len(claims.claimed), self._refused)
 
     def place(self, claimed: Claimed) -> "Place":
         """The place that a claimed delivery has in its lane, to be freed once."""
@@ -168,9 +178,9 @@ class Lanes:
         """One delivery is no longer under way: there is room again."""
         lane = self._lanes[endpoint_id]
         self._end(lane, succeeded=succeeded)
+        self._may_ask += 2  # one of them may be refused again
         self._schedule(lane, now)
         self._admit(lane.destination, now)
-        self._release(now)
 
     def spent(self, endpoint_id: str) -> None:
         """A delivery takes one request more than it was claimed for: the next ones of the endpoint wait for it."""
@@ -189,7 +199,6 @@ class Lanes:
             lane.due_at = due_at if lane.due_at is None else min(lane.due_at, due_at)
         self._schedule(lane, now)
         self._admit(lane.destination, now)
-        self._release(now)
 
     def left(self, endpoint_id: str) -> None:
         """One delivery is out of this process's hands."""
@@ -218,6 +227,15 @@ class Lanes:
         lane.refresh(target, now, share=self._share)
         return lane
 
+    def _divide(self, workers: int, now: UnixMs) -> None:
+        """With more workers there is less room for each, and with fewer there is more."""
+        if workers != self._share:
+            self._share = workers
+            for lane in self._lanes.values():
+                self._schedule(self._known(lane.target, now), now)
+            for destination in self._destinations.values():
+                self._admit(destination, now)
+
     def _believe(self, lane: Lane, state: LaneState, now: UnixMs) -> None:
         """Take over what a survey has read, beside what was heard after it had begun to."""
         hinted = self._unknown.pop(lane.endpoint_id, None)  # nobody is asked for twice in one claim
@@ -225,9 +243,8 @@ class Lanes:
             lane.due_at, lane.urgent = now, hinted
         if lane.endpoint_id in self._heard:
             lane.due_at = state.due_at if lane.due_at is None else min(lane.due_at, state.due_at)
-            lane.urgent |= state.urgent
         else:
-            lane.due_at, lane.urgent = state.due_at, state.urgent
+            lane.due_at, lane.urgent = state.due_at, False
 
     def _destination(self, host: str) -> Destination:
         return self._destinations.setdefault(host, Destination(self._bounds.host_width))
@@ -247,11 +264,18 @@ class Lanes:
         if not lane.destination.lanes:
             del self._destinations[lane.target.host]
 
-    def _schedule(self, lane: Lane, now: UnixMs) -> None:
-        """Put the lane where it belongs: to be asked now, at a time, or when something happens to it."""
+    def _schedule(self, lane: Lane, now: UnixMs, *, rung: bool = False) -> None:
+        """Put the lane where it belongs: to be asked now, at a time, or when something happens to it.
+
+        One whose last attempt failed is in no hurry, and waits for the next of the moments (`rung`) at which all lanes
+        like it are asked together; so do those that have found no place. A claim for each of them, whenever it may,
+        would keep everybody else's waiting.
+        """
         ready = self._account(lane).ready
         self._held.pop(lane.endpoint_id, None)
         at = lane.ready_at(now)
+        if at is not None and not (lane.proven or lane.urgent or rung):
+            at = _moment(max(at, now + 1))
         if at is None or at > now:
             ready.pop(lane.endpoint_id, None)
         else:
@@ -269,24 +293,32 @@ class Lanes:
             heapq.heapify(self._alarms)
 
     def _ring(self, now: UnixMs) -> None:
-        """Look again at the lanes whose time has come."""
+        """Look again at the lanes whose time has come, and at as many of those that wait for places as may have one now.
+
+        When nothing is under way any more, that is all of them: nobody would let them go on.
+        """
         while self._alarms and self._alarms[0][0] <= now:
             at, endpoint_id = heapq.heappop(self._alarms)
             lane = self._lanes.get(endpoint_id)
             if lane is not None and lane.alarm_at == at:
                 lane.alarm_at = None
-                self._schedule(lane, now)
+                self._schedule(lane, now, rung=True)
+        if now >= self._next_moment:
+            may_ask, self._may_ask = self._may_ask if self.in_flight else None, 0
+            for lane in list(itertools.islice(self._held.values(), may_ask)):
+                self._schedule(lane, now, rung=True)
+            self._next_moment = _moment(now + 1)
 
     def _round(self, now: UnixMs, plan: _Plan, refused: list[Lane], most: int) -> list[LaneRequest]:
         """One lane of each account that has one ready; whoever was asked goes to the end of its queue."""
         asked: list[LaneRequest] = []
-        for account_id in [id_ for id_, account in self._accounts.items() if account.ready][:most]:
+        for account_id in [id_ for id_, account in self._accounts.items() if account.ready]:
             account = self._accounts.pop(account_id)
             self._accounts[account_id] = account
             request = self._ask_one(account, now, plan, refused)
             if request is not None:
                 asked.append(request)
-            if plan.free <= 0:
+            if plan.free <= 0 or len(asked) == most:
                 break
         return asked
 
@@ -304,11 +336,12 @@ class Lanes:
 
     def _allowance(self, account: _Account, lane: Lane, plan: _Plan) -> int:
         """How much the lane may ask for, beside what is under way and what this turn has promised."""
-        others = self.in_flight - account.in_flight
-        fair = (self._bounds.in_flight - others) // 2 - account.in_flight - plan.accounts[lane.target.account_id]
+        all_used = self._bounds.in_flight - plan.free
+        promised = plan.accounts[lane.target.account_id]
+        fair = (self._bounds.in_flight - self.in_flight + account.in_flight) // 2
         host = lane.destination.width - lane.destination.in_flight - plan.hosts[lane.target.host]
-        unproven = plan.free if lane.proven else self._bounds.unproven - self._unproven - plan.unproven
-        return min(plan.free, fair, host, unproven, _CLAIMS_A_LANE)
+        room = min(_room(lane, self._bounds.in_flight, all_used), _room(lane, fair, account.in_flight + promised))
+        return min(room, host, _CLAIMS_A_LANE)
 
     def _hold(self, lane: Lane, now: UnixMs) -> None:
         """It was refused: let it wait for what it lacks, which is its host, its time, or places that others have."""
@@ -318,12 +351,6 @@ class Lanes:
         elif at is not None and at <= now:
             self._held[lane.endpoint_id] = lane
         else:
-            self._schedule(lane, now)
-
-    def _release(self, now: UnixMs) -> None:
-        """Something has ended. Of the lanes that wait for places, two may ask; all of them when nothing is under way."""
-        count = 2 if self.in_flight else len(self._held)
-        for lane in list(itertools.islice(self._held.values(), count)):
             self._schedule(lane, now)
 
     def _admit(self, destination: Destination, now: UnixMs) -> None:
@@ -336,22 +363,25 @@ class Lanes:
     def _start(self, lane: Lane, count: int) -> None:
         self.in_flight += count
         self._account(lane).in_flight += count
-        self._unproven += 0 if lane.proven else count
         lane.held += count
         lane.started(count)
 
     def _end(self, lane: Lane, *, succeeded: bool) -> None:
         self.in_flight -= 1
         self._account(lane).in_flight -= 1
-        self._unproven -= 0 if lane.proven else lane.in_flight
         lane.finished(succeeded=succeeded)
-        self._unproven += 0 if lane.proven else lane.in_flight
 
     def _gone(self, endpoint_id: str) -> None:
         """It is not enabled: nothing is due until somebody says otherwise."""
         lane = self._lanes.get(endpoint_id)
         if lane is not None:
             lane.due_at = None
+
+    def _forget_the_idle(self) -> None:
+        """When there are too many. What is owed something is found again by the next survey, or by a hint."""
+        if len(self._lanes) > self._bounds.lanes:
+            for lane in [each for each in self._lanes.values() if each.due_at is None and not each.held]:
+                self._forget(lane)
 
     def _forget(self, lane: Lane) -> None:
         del self._lanes[lane.endpoint_id]
@@ -371,6 +401,25 @@ class Lanes:
     def __repr__(self) -> str:
         busy: Collection[Lane] = [lane for lane in self._lanes.values() if lane.in_flight or lane.due_at is not None]
         return f"<Lanes: {self.in_flight}/{self._bounds.in_flight} | {' '.join(map(repr, busy))}>"
+
+
+def _moment(at: UnixMs) -> UnixMs:
+    """The first one that is not before `at`."""
+    return -(-at // _MOMENT_MS) * _MOMENT_MS
+
+
+def _room(lane: Lane, places: int, taken: int) -> int:
+    """How many of `places` a lane may take. The fuller they are, the better it has to be.
+
+    Lanes that nothing speaks against share three quarters; what is left is for those of them that have nothing under
+    way, since they do not wait for an answer that may never come. These get two places: asked for one, a lane that has
+    no more would have to be asked again. A lane whose last attempt failed gets half as far.
+    """
+    reach = places if lane.proven else places // 2
+    shared = reach * 3 // 4
+    if shared > taken:
+        return shared - taken
+    return 0 if lane.in_flight else min(reach - taken, 2)
 
 
 @dataclass(slots=True)

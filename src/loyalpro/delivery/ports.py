@@ -93,19 +93,24 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """One lane that has something pending: when the first of it is due, and whether any of it cannot wait."""
+    """One lane that has something pending: when the first of it is due."""
 
     target: Target
     due_at: UnixMs
-    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every enabled endpoint that is owed something, and how many workers there are to share it."""
+    """One page of all lanes: enabled endpoints that are owed something, and how many workers there are to share it.
+
+    The page goes up to the endpoint `until`; None: to the end. `urgent`: of all endpoints, those that are owed something
+    that no breaker may hold back; only the first page has them.
+    """
 
     lanes: Sequence[LaneState]
     workers: int
+    until: str | None = None
+    urgent: Collection[str] = ()
 
 
 @record
@@ -187,8 +192,12 @@ class DeliveryStore(Protocol):
         """Free what the worker holds without knowing: every lease of its that is not for a delivery in `keep`."""
         ...
 
-    async def survey(self, now: UnixMs, *, closing_since: UnixMs) -> Survey:
-        """Look over the lanes of all enabled endpoints that are owed something."""
+    async def survey(self, now: UnixMs, *, after: str, closing_since: UnixMs) -> Survey:
+        """Look over lanes of enabled endpoints that are owed something: some that come `after` an endpoint, in order."""
+        ...
+
+    async def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, Target]:
+        """Where these endpoints are; the enabled ones among them."""
         ...
 
     async def claim(

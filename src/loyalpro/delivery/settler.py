@@ -1,4 +1,7 @@
-"""Writes what became of deliveries: everything that ended while the last write was under way goes into the next."""
+"""Writes what became of deliveries: everything that ended while the last write was under way goes into the next.
+
+What is tried again later is in no hurry: it waits a moment for others like it, or for an end that takes it along.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -7,10 +10,12 @@ from dataclasses import dataclass
 import structlog
 
 from loyalpro.delivery.ports import DeliveryStore, Settled, Settlement, WorkerId
+from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import StoreError
 
 _LARGEST_BATCH = 256
+_MOMENT_S = 0.05
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
@@ -34,6 +39,7 @@ class Settler:
         self._longest_probe_s = longest_probe_s
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._never = asyncio.Event()
 
     async def settle(self, worker: WorkerId, settlement: Settlement) -> bool:
@@ -41,14 +47,20 @@ class Settler:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(worker, settlement, done))
         self._arrived.set()
+        if settlement.status is not DeliveryStatus.PENDING or settlement.claimed.fallback is not None:
+            self._hurry.set()
         return await done
 
     async def run(self) -> None:
         """Write batches until cancelled."""
         while True:
             await self._arrived.wait()
+            await self._clock.wait(self._hurry, _MOMENT_S)
+            self._hurry.clear()
             batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
-            if not self._waiting:
+            if self._waiting:
+                self._hurry.set()
+            else:
                 self._arrived.clear()
             for worker in dict.fromkeys(each.worker for each in batch):
                 await self._write(worker, [each for each in batch if each.worker == worker])

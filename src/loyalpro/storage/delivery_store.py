@@ -2,10 +2,10 @@
 
 import os
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
-from loyalpro.delivery.ports import Claims, LaneRequest, Settled, Settlement, Survey, WorkerId
+from loyalpro.delivery.ports import Claims, LaneRequest, Settled, Settlement, Survey, Target, WorkerId
 from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
@@ -53,10 +53,16 @@ class DatabaseDeliveryStore:
         """Free what the worker holds without knowing."""
         await self._lease(lambda tables: tables.disown(worker, keep))
 
-    async def survey(self, now: UnixMs, *, closing_since: UnixMs) -> Survey:
-        """Look over the lanes of all enabled endpoints that are owed something."""
+    async def survey(self, now: UnixMs, *, after: str, closing_since: UnixMs) -> Survey:
+        """Look over a page of the lanes of enabled endpoints that are owed something."""
         return await self._database.read(
-            lambda connection: LaneTables(connection, self._vault).survey(now, closing_since)
+            lambda connection: LaneTables(connection, self._vault).survey(now, after, closing_since)
+        )
+
+    async def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, Target]:
+        """Where these endpoints are."""
+        return await self._database.lookup(
+            lambda connection: LaneTables(connection, self._vault).targets(endpoint_ids, now)
         )
 
     async def claim(

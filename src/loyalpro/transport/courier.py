@@ -14,6 +14,7 @@ from typing import Final
 
 import pycurl
 
+from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.transport.address_policy import AddressPolicy, networks
 from loyalpro.transport.transfer import Transfer
 from loyalpro.transport.wire import Frames, Orders, Reports, frame
@@ -22,6 +23,7 @@ _MOST_IDLE_HANDLES: Final = 256
 _MOST_READ: Final = 256 * 1024
 _PR_SET_PDEATHSIG: Final = 1
 _NEW_OBJECTS: Final = 20_000
+_TURN_S: Final = 0.001
 _POLLS: Final = {
     pycurl.POLL_IN: select.EPOLLIN,
     pycurl.POLL_OUT: select.EPOLLOUT,
@@ -39,16 +41,23 @@ def main() -> None:
     gc.set_threshold(_NEW_OBJECTS, 10, 10)
     with socket.socket(fileno=int(descriptor)) as server:
         policy = AddressPolicy(networks(allowed))
-        Courier(server, policy, certificates, most_idle_connections=int(most_idle_connections)).run()
+        Courier(server, policy, certificates, SystemClock(), most_idle_connections=int(most_idle_connections)).run()
 
 
 class Courier:
     """An epoll loop over the server's socket and those that libcurl says it waits for."""
 
     def __init__(
-        self, server: socket.socket, policy: AddressPolicy, certificates: str, *, most_idle_connections: int
+        self,
+        server: socket.socket,
+        policy: AddressPolicy,
+        certificates: str,
+        clock: Clock,
+        *,
+        most_idle_connections: int,
     ) -> None:
         self._policy = policy
+        self._clock = clock
         self._certificates = certificates
         self._most_idle_connections = most_idle_connections
         self._server = server
@@ -74,16 +83,24 @@ class Courier:
             self._turn()
 
     def _turn(self) -> None:
-        """Wait for the network, a timer or an order; let libcurl act; report what has ended."""
-        ready = self._epoll.poll(self._timeout_s)
-        if not ready:
+        """Wait for the network, a timer or an order; let libcurl act; report what has ended.
+
+        Orders go first, and a turn is short: a handshake takes a millisecond, and what is sent over a connection that is
+        open does not wait for many of them. What is left is still ready in the next turn.
+        """
+        ready = dict(self._epoll.poll(self._timeout_s))
+        ends_s = self._clock.monotonic_s() + _TURN_S
+        ordered = ready.pop(self._server.fileno(), 0)
+        if ordered:
+            self._listen(ordered)
+        if ordered or not ready:
             self._timeout_s = -1
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        for fd, events in ready:
-            if fd == self._server.fileno():
-                self._listen(events)
-            elif fd in self._watched:
+        for fd, events in ready.items():
+            if fd in self._watched:
                 self._multi.socket_action(fd, _action(events))
+            if self._clock.monotonic_s() > ends_s:
+                break
         self._collect()
         self._report()
 

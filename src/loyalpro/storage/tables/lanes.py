@@ -17,9 +17,10 @@ from loyalpro.storage.vault import Vault
 _UNLEASED = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"
 
 # From one endpoint that is owed something to the next, a probe of the index each: those that are owed nothing cost nothing.
+_LANES_A_PAGE = 64
 _LANES = f"""
 WITH RECURSIVE lanes (endpoint_id) AS (
-    SELECT MIN(endpoint_id) FROM deliveries WHERE status = 'pending' AND due_at IS NOT NULL
+    SELECT MIN(endpoint_id) FROM deliveries WHERE status = 'pending' AND due_at IS NOT NULL AND endpoint_id > ?
     UNION ALL
     SELECT (SELECT MIN(d.endpoint_id) FROM deliveries d
             WHERE d.status = 'pending' AND d.due_at IS NOT NULL AND d.endpoint_id > lanes.endpoint_id)
@@ -28,14 +29,16 @@ WITH RECURSIVE lanes (endpoint_id) AS (
 SELECT endpoint_id, (
     SELECT d.due_at FROM deliveries d WHERE d.endpoint_id = lanes.endpoint_id AND d.status = 'pending'
     AND d.due_at IS NOT NULL AND {_UNLEASED} ORDER BY d.due_at LIMIT 1)
-FROM lanes WHERE endpoint_id IS NOT NULL
+FROM lanes WHERE endpoint_id IS NOT NULL LIMIT {_LANES_A_PAGE}
 """
 
-_URGENT = """
-SELECT endpoint_id FROM deliveries WHERE fallback_status IS NOT NULL AND status = 'pending' AND due_at <= ?
+_URGENT = f"""
+SELECT d.endpoint_id FROM deliveries d
+WHERE d.fallback_status IS NOT NULL AND d.status = 'pending' AND d.due_at <= ? AND {_UNLEASED}
 UNION
-SELECT endpoint_id FROM deliveries
-WHERE status = 'pending' AND first_attempt_at IS NOT NULL AND first_attempt_at <= ? AND due_at <= ?
+SELECT d.endpoint_id FROM deliveries d
+WHERE d.status = 'pending' AND d.first_attempt_at IS NOT NULL AND d.first_attempt_at <= ? AND d.due_at <= ?
+  AND {_UNLEASED}
 """
 
 _TARGETS = f"""
@@ -93,13 +96,20 @@ class LaneTables:
         self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
         self._share = "FOR SHARE" if connection.dialect == "postgres" else ""
 
-    def survey(self, now: UnixMs, closing_since: UnixMs) -> Survey:
-        """Every enabled endpoint that is owed something that nobody is sending."""
-        owing = {id_: due_at for id_, due_at in self._connection.execute(_LANES) if due_at is not None}
-        urgent = {id_ for (id_,) in self._connection.execute(_URGENT, (now, closing_since, now))}
-        [(workers,)] = self._connection.execute("SELECT COUNT(*) FROM workers")
+    def survey(self, now: UnixMs, after: str, closing_since: UnixMs) -> Survey:
+        """Enabled endpoints that are owed something that nobody is sending, of those that come `after` one."""
+        statements: list[Statement] = [(_LANES, (after,)), ("SELECT COUNT(*) FROM workers", ())]
+        if not after:
+            statements.append((_URGENT, (now, closing_since, now)))
+        rows, [(workers,)], *urgent = self._connection.execute_all(statements)
+        owing = {id_: due_at for id_, due_at in rows if due_at is not None}
         targets = self.targets(list(owing), now)
-        return Survey([LaneState(targets[id_], owing[id_], id_ in urgent) for id_ in owing if id_ in targets], workers)
+        return Survey(
+            lanes=[LaneState(targets[id_], owing[id_]) for id_ in owing if id_ in targets],
+            workers=workers,
+            until=rows[-1][0] if len(rows) == _LANES_A_PAGE else None,
+            urgent=[id_ for found in urgent for (id_,) in found],
+        )
 
     def claim(self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, closing_since: UnixMs) -> Claims:
         """Lease due deliveries of enabled endpoints, oldest first within a lane."""
@@ -132,7 +142,7 @@ class LaneTables:
             endpoint_id=id_,
             account_id=account_id,
             url=url,
-            headers=tuple(json.loads(headers).items()),
+            headers=() if headers == "{}" else tuple(json.loads(headers).items()),
             secrets=tuple(self._vault.open(row[6], owner=owner) for row in rows),
             primary=next((index for index, row in enumerate(rows) if row[7] is not None), len(rows) - 1),
             rate_limit=rate_limit,
