@@ -34,8 +34,8 @@ class Scale:
     backlog: int = 20_000
     latency_s: float = 5
     endpoints: int = 1_000
-    before_s: float = 30
-    hanging_s: float = 60
+    before_s: float = 15
+    hanging_s: float = 50
     hot_backlog: int = 50_000
     hot_s: float = 4
     pending_postgres: int = 10_000_000

@@ -72,7 +72,7 @@ class Driver:
 
     def turn(self) -> list[LaneRequest]:
         """One look at what may be sent, and all of it started."""
-        self.now += 50  # so that those in no hurry are asked too
+        self.now += 20  # so that those in no hurry are asked too
         requests = self.lanes.requests(self.now)
         found = [claimed(self.targets[each.endpoint_id]) for each in requests for _ in range(each.room)]
         self.lanes.claimed(requests, Claims(found, self.targets), self.now)
@@ -138,11 +138,11 @@ def test_endpoints_whose_last_attempt_failed_are_asked_together_and_do_not_keep_
     lanes = Lanes(Bounds())
     lanes.survey(Survey([*due, LaneState(target("we_well"), NOW + 7)], 1), NOW)
     asked = {now: len(lanes.requests(now)) for now in range(NOW, NOW + 100)}
-    assert {now: count for now, count in asked.items() if count} == {NOW + 7: 1, NOW + 50: 40}
+    assert {now: count for now, count in asked.items() if count} == {NOW + 7: 1, NOW + 20: 21, NOW + 40: 19}
     lanes.survey(Survey([LaneState(failing[0], NOW + 100)], 1), NOW + 100)
-    assert [lanes.next_at(NOW + 100), lanes.requests(NOW + 149)] == [NOW + 150, []]
-    lanes.hint(["we_0"], NOW + 149, urgent=True)
-    assert lanes.requests(NOW + 149), "what is sent by hand does not wait"
+    assert [lanes.next_at(NOW + 100), lanes.requests(NOW + 119)] == [NOW + 120, []]
+    lanes.hint(["we_0"], NOW + 119, urgent=True)
+    assert lanes.requests(NOW + 119), "what is sent by hand does not wait"
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -456,7 +456,7 @@ class AllLanes(RuleBasedStateMachine):
         if self.lanes._held and not self.in_flight:
             next_at = self.lanes.next_at(self.now)
             assert next_at is not None
-            assert next_at <= self.now + 50, "what is held waits for the end of something, or for the next moment"
+            assert next_at <= self.now + 20, "what is held waits for the end of something, or for the next moment"
 
     def ready(self) -> list[str]:
         return [id_ for account in self.lanes._accounts.values() for id_ in account.ready]

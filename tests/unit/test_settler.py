@@ -77,9 +77,9 @@ def test_what_is_tried_again_waits_for_others_and_what_has_ended_takes_it_along(
         settling = []
         for name in ("dlv_1", "dlv_2"):
             settling.append(asyncio.create_task(settler.settle("wrk_1", settlement(name, DeliveryStatus.PENDING))))
-            await later(clock, 0.02)
+            await later(clock, 0.008)
         before = list(notebook.batches)
-        await later(clock, 0.03)
+        await later(clock, 0.012)
         settling.append(asyncio.create_task(settler.settle("wrk_1", settlement("dlv_3", DeliveryStatus.PENDING))))
         await later(clock, 0.001)
         assert await settler.settle("wrk_1", settlement("dlv_4"))

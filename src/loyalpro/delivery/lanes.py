@@ -20,7 +20,7 @@ from loyalpro.kernel.clock import UnixMs
 
 _LANES_A_TURN = 64
 _CLAIMS_A_LANE = 64
-_MOMENT_MS = 50
+_MOMENT_MS = 20
 _ALARMS_A_LANE = 4
 _SPARE_ALARMS = 64
 

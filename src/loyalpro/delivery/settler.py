@@ -15,7 +15,7 @@ from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import StoreError
 
 _LARGEST_BATCH = 256
-_MOMENT_S = 0.05
+_MOMENT_S = 0.02
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
