@@ -76,7 +76,8 @@ class Writer:
 @pytest.fixture
 def writers(url: str, postgres: Server) -> Callable[[int], list[Writer]]:
     postgres.post("/v1/customers", {})
-    account_id = postgres.get("/v1/events")["data"][0]["account_id"]
+    shown = postgres.until("/v1/events", lambda view: bool(view["data"]))  # not while an older transaction is open
+    account_id = shown["data"][0]["account_id"]
     return lambda count: [Writer(url, account_id) for _ in range(count)]
 
 
