@@ -379,8 +379,7 @@ class ProcessDatabase:
         """On its way: it is done even if the caller is cancelled meanwhile. The writes of one lane stay in order."""
         stop_if_dead()
         process, loop = PROCESS.get(), self._shared.loop
-        if process is None:  # nobody runs this coroutine any more: it is being taken away, and may not tidy up
-            raise GeneratorExit
+        assert process is not None, "a process's database is used by that process"
         future: asyncio.Future[T] = loop.create_future()
         job = _Job(work, lane is not None, future)
         due_s = loop.time() + self._shared.faults.latency_s()

@@ -39,7 +39,9 @@ class _JumpingSelector(selectors.SelectSelector):
             self._turns_now = 0
         self._turns_now += 1
         if self._turns_now > _MOST_TURNS_AT_ONE_INSTANT or self.turns > _MOST_TURNS:
-            raise Stuck(f"something spins: {self.turns} turns, and the time is {self.now_s} s")
+            spins = Stuck(f"something spins: {self.turns} turns, and the time is {self.now_s} s")
+            self.turns = self._turns_now = 0  # whoever cancels what is left takes some, too
+            raise spins
         return []
 
 

@@ -9,6 +9,7 @@ from loyalpro.delivery.ports import Claimed, Settled, Settlement, Target, Worker
 from loyalpro.delivery.settler import Settler
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs, VirtualClock
+from simulation.loop import LoopClock, VirtualLoop, pass_time
 
 TARGET = Target("we_1", "acct_1", "https://example.com/hook", (), ("whsec_x",), 0, None, ordered=False, health=HEALTHY)
 
@@ -60,32 +61,29 @@ class Notebook:
         return Settled(frozenset(self.batches[-1]), {}, ())
 
 
-async def later(clock: VirtualClock, seconds: float) -> None:
-    """Everybody does what they can do now; then time passes, and they do what they can do then."""
-    for step_s in (0.0, seconds):
-        clock.advance(step_s)
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-
 def test_what_is_tried_again_waits_for_others_and_what_has_ended_takes_it_along() -> None:
-    async def main() -> tuple[list[list[str]], list[list[str]]]:
-        clock, notebook = VirtualClock(), Notebook()
+    notebook = Notebook()
+
+    async def main(loop: VirtualLoop) -> list[list[str]]:
         store: Any = notebook
-        settler = Settler(store, clock, lambda _: None, longest_probe_s=1.0)
+        settler = Settler(store, LoopClock(loop), lambda _: None, longest_probe_s=1.0)
         running = asyncio.create_task(settler.run())
         settling = []
         for name in ("dlv_1", "dlv_2"):
             settling.append(asyncio.create_task(settler.settle("wrk_1", settlement(name, DeliveryStatus.PENDING))))
-            await later(clock, 0.008)
+            await pass_time(0.008)
         before = list(notebook.batches)
-        await later(clock, 0.012)
+        await pass_time(0.012)
         settling.append(asyncio.create_task(settler.settle("wrk_1", settlement("dlv_3", DeliveryStatus.PENDING))))
-        await later(clock, 0.001)
+        await pass_time(0.001)
         assert await settler.settle("wrk_1", settlement("dlv_4"))
         assert await asyncio.gather(*settling) == [True, True, True]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        return before, notebook.batches
+        return before
 
-    assert asyncio.run(main()) == ([], [["dlv_1", "dlv_2"], ["dlv_3", "dlv_4"]])
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        assert runner.run(main(loop)) == []
+    assert notebook.batches == [["dlv_1", "dlv_2"], ["dlv_3", "dlv_4"]]

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.lane import Destination, Lane
 from loyalpro.delivery.ports import Claimed, Claims, LaneRequest, LaneState, Settlement, Survey, Target
+from loyalpro.delivery.schedule import MOMENT_MS
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 
 _LANES_A_TURN = 64
 _CLAIMS_A_LANE = 64
-_MOMENT_MS = 20
 _ALARMS_A_LANE = 4
 _SPARE_ALARMS = 64
 
@@ -405,7 +405,7 @@ class Lanes:
 
 def _moment(at: UnixMs) -> UnixMs:
     """The first one that is not before `at`."""
-    return -(-at // _MOMENT_MS) * _MOMENT_MS
+    return -(-at // MOMENT_MS) * MOMENT_MS
 
 
 def _room(lane: Lane, places: int, taken: int) -> int:

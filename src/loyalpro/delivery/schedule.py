@@ -18,6 +18,8 @@ LONGEST_DELAY_S: Final = 4 * 3600.0
 JITTER: Final = 0.15
 LAST_MARGIN_S: Final = 15.0
 """The last attempt is due this long before the window closes, so that a busy engine still makes it in time."""
+MOMENT_MS: Final = 20
+"""What nobody waits for (a retry that is due, the outcome of one) waits at most so long for others like it."""
 _SHORTEST_GAP_S: Final = 60.0
 """A retry that would leave less than this before the last one is moved to it: two tries at once help nobody."""
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import structlog
 
 from loyalpro.delivery.ports import DeliveryStore, Settled, Settlement, WorkerId
+from loyalpro.delivery.schedule import MOMENT_MS
 from loyalpro.delivery.states import DeliveryStatus
-from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.clock import MS_PER_S, Clock
 from loyalpro.kernel.errors import StoreError
 
 _LARGEST_BATCH = 256
-_MOMENT_S = 0.02
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
@@ -55,7 +55,7 @@ class Settler:
         """Write batches until cancelled."""
         while True:
             await self._arrived.wait()
-            await self._clock.wait(self._hurry, _MOMENT_S)
+            await self._clock.wait(self._hurry, MOMENT_MS / MS_PER_S)
             self._hurry.clear()
             batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
             if self._waiting:
