@@ -3,7 +3,7 @@
 import statistics
 import threading
 
-from bench.load import steadily, subscribe, wait_for
+from bench.load import by_chance, subscribe, wait_for
 from bench.measurement import Finding, Goal, Scale
 from bench.receiver import Receiver
 from bench.server import Server
@@ -52,11 +52,11 @@ def _measure(stage: Stage, store: str, scale: Scale) -> tuple[Waits, Waits, int]
 
 
 def _waits(server: Server, receiver: Receiver, endpoints: list[str], seconds: float) -> Waits:
-    """One event at a time, for one endpoint after the other; half of them are the receiver's."""
+    """Events at random times, for one endpoint after the other; half of them are the receiver's."""
     receiver.reset()
     calls = round(2 * _PER_S * seconds)
     path = "/v1/webhook_endpoints/{}/test"
-    steadily(server, calls, seconds, lambda mine, n: mine.call("POST", path.format(endpoints[n % len(endpoints)]), {}))
+    by_chance(server, calls, seconds, lambda mine, n: mine.call("POST", path.format(endpoints[n % len(endpoints)]), {}))
     wait_for(receiver, calls // 2)
     return Waits.of(receiver.hits())
 
@@ -83,8 +83,8 @@ class _Highest:
 
 
 def _intro(scale: Scale) -> str:
-    return f"""{scale.endpoints} endpoints of one account get {2 * _PER_S} events/s, one after the other. First all of them answer, for {scale.before_s:.0f} s; then half of
-them are moved to hosts of their own that take the request and never answer, so that every attempt takes its 30 s, and that
+    return f"""{scale.endpoints} endpoints of one account get {2 * _PER_S} events/s in turn, at random times, as strangers would cause them: a steady beat would
+meet what the hanging ones cause always or never. First all of them answer, for {scale.before_s:.0f} s; then half of them are moved to hosts of their own that take the request and never answer, so that every attempt takes its 30 s, and that
 goes on for {scale.hanging_s:.0f} s: until the first ones time out, and until breakers have opened. Each pair of lines is a
 round, with a server and a database of its own.
 

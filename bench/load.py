@@ -1,5 +1,6 @@
 """What clients do to a server: purchases in batches or at a steady rate, over HTTP."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -41,8 +42,18 @@ def buy(client: ApiClient, buyers: Sequence[str], purchases: int, batch: int = B
 
 def steadily(server: Server, calls: int, seconds: float, post: Callable[[ApiClient, int], object]) -> float:
     """Make calls at a steady rate, from four clients; the seconds that it took. `post` gets the number of the call."""
+    return _at(server, [turn * seconds / calls for turn in range(calls)], post)
+
+
+def by_chance(server: Server, calls: int, seconds: float, post: Callable[[ApiClient, int], object]) -> float:
+    """The same as strangers would: at any time, the same times in every run. A beat would meet others, or miss them all."""
+    chance = random.Random(calls)
+    return _at(server, sorted(chance.uniform(0, seconds) for _ in range(calls)), post)
+
+
+def _at(server: Server, times_s: Sequence[float], post: Callable[[ApiClient, int], object]) -> float:
     began_s = time.perf_counter()
-    turns = iter(range(calls))
+    turns = iter(enumerate(times_s))
     lock = threading.Lock()
     errors: list[Exception] = []
 
@@ -50,10 +61,10 @@ def steadily(server: Server, calls: int, seconds: float, post: Callable[[ApiClie
         mine = server.client()
         while not errors:
             with lock:
-                turn = next(turns, None)
+                turn, at_s = next(turns, (None, 0.0))
             if turn is None:
                 return
-            time.sleep(max(0.0, began_s + turn * seconds / calls - time.perf_counter()))
+            time.sleep(max(0.0, began_s + at_s - time.perf_counter()))
             try:
                 post(mine, turn)
             except Exception as error:  # noqa: BLE001 - raised again below, where somebody looks

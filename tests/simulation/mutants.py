@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        14,
+        107,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -199,7 +199,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rescue does not count what was canceled",
-        321,
+        108,
         (Patch(f"{_TABLES}.leases", "        self._connection.execute(_COUNT, (worker,))\n", ""),),
     ),
     Mutant(
@@ -248,7 +248,7 @@ MUTANTS = (
     ),
     Mutant(
         "a place is not given back",
-        14,
+        3,
         (Patch(f"{_DELIVERY}.lane", "        self.in_flight -= 1\n", ""),),
     ),
     Mutant(

@@ -399,6 +399,7 @@ class AllLanes(RuleBasedStateMachine):
         hosts, accounts = Counter[str](), Counter[str]()
         for lane, request in known:
             assert 0 < request.room <= lane.width - lane.in_flight
+            assert request.claim is Claim.URGENT or not lane.is_silent(self.now)
             hosts[lane.target.host] += request.room
             accounts[lane.target.account_id] += request.room
         for host, room in hosts.items():
@@ -462,12 +463,13 @@ class AllLanes(RuleBasedStateMachine):
         return [id_ for account in self.lanes._accounts.values() for id_ in account.ready]
 
     def has_a_place(self, lane: Lane) -> bool:
-        """Ready, alarmed, waiting for its host, held for want of places, or full, or being probed."""
+        """Ready, alarmed, waiting for its host, held for want of places, or full, silent, or being probed."""
         probed = lane.target.health.is_open and lane.in_flight > 0 and not lane.urgent
         full = lane.in_flight >= min(lane.window, lane.width)
         alarmed = lane.alarm_at is not None and (lane.alarm_at, lane.endpoint_id) in self.lanes._alarms
         waits = lane.endpoint_id in lane.destination.waiting or lane.endpoint_id in self.lanes._held
-        return probed or full or alarmed or waits or lane.endpoint_id in self.ready()
+        silent = lane.is_silent(self.now) and not lane.urgent
+        return probed or full or silent or alarmed or waits or lane.endpoint_id in self.ready()
 
     def teardown(self) -> None:
         """In the end all of it goes out, and nothing is left behind."""

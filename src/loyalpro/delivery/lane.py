@@ -7,6 +7,9 @@ from loyalpro.delivery.ports import Claim, LaneRequest, Target
 from loyalpro.kernel.clock import MS_PER_S, UnixMs
 
 FIRST_WINDOW = 8
+SILENT_AFTER_MS = 3_000
+WITNESSES = 2
+"""So many unanswered attempts say that an endpoint is silent. One alone may be the attempt's own fault."""
 
 
 @dataclass(slots=True)
@@ -64,8 +67,10 @@ class Lane:
     """What this process knows of one endpoint. `share`: how many workers divide its limits among themselves.
 
     The window is how many may be under way at once: it opens with every success, to `width`, and halves with every
-    failure. So an endpoint that hangs holds few places, long before its breaker has seen the first attempt time out.
-    `held` counts those too that have been answered and whose outcome is not durable yet.
+    failure. An endpoint that has been silent for `SILENT_AFTER_MS`, while it owes `WITNESSES` an answer, gets nothing
+    more until one of them ends; if that is a failure, one at a time until a success. So one that hangs holds few
+    places, long before its breaker has seen the first attempt time out. `held` counts those too that have been answered
+    and whose outcome is not durable yet.
     """
 
     target: Target
@@ -75,6 +80,7 @@ class Lane:
     in_flight: int = 0
     held: int = 0
     window: int = FIRST_WINDOW
+    heard_at: UnixMs = 0
     due_at: UnixMs | None = None
     alarm_at: UnixMs | None = None
     urgent: bool = False
@@ -90,6 +96,10 @@ class Lane:
         """Whether nothing speaks against it: its last attempt succeeded, or it has had none."""
         return not self.target.health.failures
 
+    def is_silent(self, now: UnixMs) -> bool:
+        """Whether it has not answered for a while, with enough under way to tell."""
+        return self.in_flight >= WITNESSES and now - self.heard_at >= SILENT_AFTER_MS
+
     def refresh(self, target: Target, now: UnixMs, *, share: int) -> None:
         """Take over what the database says of the endpoint now."""
         self.target, self.share = target, share
@@ -103,6 +113,8 @@ class Lane:
             return None
         if self.urgent:
             return LaneRequest(self.endpoint_id, room, Claim.URGENT)
+        if self.is_silent(now):
+            return None
         if self.target.health.is_open:
             return self._probe(now)
         room = min(room, self._tokens(now))
@@ -114,24 +126,32 @@ class Lane:
             return None
         if self.urgent:
             return self.due_at
+        if self.is_silent(now):
+            return None
         if self.target.health.probe_at is not None:
             return None if self.in_flight else max(self.due_at, self.target.health.probe_at)
         if self.bucket is not None and self.bucket.available(now) < 1:
             return max(self.due_at, self.bucket.refilled_at(now))
         return self.due_at
 
-    def started(self, count: int) -> None:
+    def started(self, count: int, now: UnixMs) -> None:
         """Note that `count` deliveries are on their way."""
+        if not self.in_flight:
+            self.heard_at = now  # until now there was nothing to answer
         self.in_flight += count
         self.destination.in_flight += count
         if self.bucket is not None:
             self.bucket.take(count)
 
-    def finished(self, *, succeeded: bool) -> None:
-        """Note that one delivery has been settled."""
+    def finished(self, now: UnixMs, *, succeeded: bool) -> None:
+        """Note that one delivery is no longer under way."""
+        if succeeded:
+            self.window = min(self.window * 2, self.width)
+        else:
+            self.window = 1 if self.is_silent(now) else max(self.window // 2, 1)
+        self.heard_at = now
         self.in_flight -= 1
         self.destination.in_flight -= 1
-        self.window = min(self.window * 2, self.width) if succeeded else max(self.window // 2, 1)
 
     def _probe(self, now: UnixMs) -> LaneRequest | None:
         due = self.target.health.probe_at is not None and self.target.health.probe_at <= now

@@ -166,7 +166,7 @@ class Lanes:
             full = count >= request.room
             lane.due_at = now if full or lane.urgent else None
             lane.urgent &= full
-            self._start(lane, count)
+            self._start(lane, count, now)
             self._schedule(lane, now)
         self._may_ask += min(sum(each.room for each in requests) - len(claims.claimed), self._refused)
 
@@ -177,7 +177,7 @@ class Lanes:
     def freed(self, endpoint_id: str, now: UnixMs, *, succeeded: bool) -> None:
         """One delivery is no longer under way: there is room again."""
         lane = self._lanes[endpoint_id]
-        self._end(lane, succeeded=succeeded)
+        self._end(lane, now, succeeded=succeeded)
         self._may_ask += 2  # one of them may be refused again
         self._schedule(lane, now)
         self._admit(lane.destination, now)
@@ -360,16 +360,16 @@ class Lanes:
             for lane in waiting.values():
                 self._schedule(lane, now)
 
-    def _start(self, lane: Lane, count: int) -> None:
+    def _start(self, lane: Lane, count: int, now: UnixMs) -> None:
         self.in_flight += count
         self._account(lane).in_flight += count
         lane.held += count
-        lane.started(count)
+        lane.started(count, now)
 
-    def _end(self, lane: Lane, *, succeeded: bool) -> None:
+    def _end(self, lane: Lane, now: UnixMs, *, succeeded: bool) -> None:
         self.in_flight -= 1
         self._account(lane).in_flight -= 1
-        lane.finished(succeeded=succeeded)
+        lane.finished(now, succeeded=succeeded)
 
     def _gone(self, endpoint_id: str) -> None:
         """It is not enabled: nothing is due until somebody says otherwise."""
