@@ -83,10 +83,11 @@ class _Highest:
 
 
 def _intro(scale: Scale) -> str:
-    return f"""{scale.endpoints} endpoints of one account get {2 * _PER_S} events/s in turn, at random times, as strangers would cause them: a steady beat would
-meet what the hanging ones cause always or never. First all of them answer, for {scale.before_s:.0f} s; then half of them are moved to hosts of their own that take the request and never answer, so that every attempt takes its 30 s, and that
-goes on for {scale.hanging_s:.0f} s: until the first ones time out, and until breakers have opened. Each pair of lines is a
-round, with a server and a database of its own.
+    return f"""{scale.endpoints} endpoints of one account get {2 * _PER_S} events/s in turn, at random times, as strangers would cause them: a steady
+beat would meet what the hanging ones cause always, or never. First all of them answer, for {scale.before_s:.0f} s; then half of them
+are moved to hosts of their own that take the request and never answer, so that every attempt takes its 30 s, and that goes on
+for {scale.hanging_s:.0f} s: until the first ones have timed out and others have taken their places. Each pair of lines is a round, with a
+server and a database of its own.
 
 | store | half of them | most deliveries under way | commit to receipt at the others |
 |---|---|---|---|
