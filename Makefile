@@ -32,7 +32,7 @@ check: lint test ## Run lint and test, which have to pass before a commit
 docs: setup-dev ## Write the generated pages of docs/reference again
 	$(BIN)/python scripts/reference.py
 
-bench: setup-dev ## Measure every goal, about a quarter of an hour; writes bench/RESULTS.md (its options: make bench ARGS=--help)
+bench: setup-dev ## Measure every goal, about 20 minutes; writes bench/RESULTS.md (its options: make bench ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/MEMORY.md
