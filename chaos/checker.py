@@ -62,6 +62,18 @@ class Finding:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """A delivery that was on its way when a kill struck, and came again.
+
+    `unseen`: the attempts in between, which were cut short by something else before the receiver saw them.
+    """
+
+    kill_ms: float
+    waited_s: float
+    unseen: int
+
+
 @dataclass(slots=True)
 class Verdict:
     """The account of a run."""
@@ -71,7 +83,7 @@ class Verdict:
     duplicates: Counter[str] = field(default_factory=Counter)
     fired: dict[str, int] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
-    take_over_s: dict[float, list[float]] = field(default_factory=dict)
+    taken_over: list[TakeOver] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -114,7 +126,8 @@ class _Case:
             *self._ledger(),
             *self._conduct(),
         ]
-        return Verdict(self._counts(), findings, self.duplicates, self.fired, self.evidence.asked, self._take_over_s())
+        taken_over = list(self._taken_over())
+        return Verdict(self._counts(), findings, self.duplicates, self.fired, self.evidence.asked, taken_over)
 
     # -- lookups -----------------------------------------------------------------------------------------------------
 
@@ -377,20 +390,20 @@ class _Case:
             if fault.name in _OF_THE_DATABASE
         )
 
-    def _take_over_s(self) -> dict[float, list[float]]:
-        """For each kill, how long after it the deliveries came again that were on their way when it struck."""
+    def _taken_over(self) -> Iterator[TakeOver]:
+        """The wait runs from the kill to the next request at the receiver."""
         kills = sorted(fault.from_ms for fault in self.evidence.faults if fault.name == "kill")
-        taken_over: dict[float, list[float]] = defaultdict(list)
         for delivery in self.database.deliveries.values():
             subscription = self.evidence.subscriptions.get(delivery.endpoint_id)
             hits = self.hits_of.get(delivery.id, [])
             for hit, following in pairwise(hits):
+                number = _number(hit.attempt)
                 kill_ms = next(iter(kills[bisect_left(kills, hit.at_ms) :]), NEVER)
-                interrupted = delivery.attempts.get(_number(hit.attempt)) == "interrupted"
+                interrupted = delivery.attempts.get(number) == "interrupted"
                 reachable = subscription is not None and subscription.name != "outage"
                 if interrupted and reachable and kill_ms - hit.at_ms < _IN_FLIGHT_MS and following.at_ms > kill_ms:
-                    taken_over[kill_ms].append((following.at_ms - kill_ms) / 1_000)
-        return dict(taken_over)
+                    unseen = _number(following.attempt) - number - 1
+                    yield TakeOver(kill_ms, (following.at_ms - kill_ms) / 1_000, unseen)
 
     def _counts(self) -> dict[str, int]:
         purchases = self.evidence.purchases.values()

@@ -1,8 +1,10 @@
 """The account for people: a table on the terminal, a page in bench/CHAOS.md."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from rich.table import Table
 
@@ -36,12 +38,24 @@ def rows(account: Account) -> list[tuple[str, str]]:
     if pairs and verdict.passed:
         found.append(("so, at 95 %, lost is less than", f"{3 / pairs:.2g} (3/{pairs:,})"))
     found += [(f"fired: {name}", f"{verdict.fired[name]} of {asked}") for name, asked in verdict.asked.items()]
-    if verdict.take_over_s:
-        first = [min(each) for each in verdict.take_over_s.values()]
-        every = [one for each in verdict.take_over_s.values() for one in each]
-        found.append(("from a kill to the first delivery taken over", _spread(first, "kills")))
-        found.append(("from a kill to each delivery taken over", _spread(every, "deliveries")))
-    return [*found, ("took", f"{account.elapsed_s:,.0f} s")]
+    return [*found, *_take_over(verdict), ("took", f"{account.elapsed_s:,.0f} s")]
+
+
+def _take_over(verdict: Verdict) -> list[tuple[str, str]]:
+    """By itself what was cut short again while it was being taken over: that waits behind all others, on purpose."""
+    waits_s = defaultdict(list)
+    for each in verdict.taken_over:
+        if not each.unseen:
+            waits_s[each.kill_ms].append(each.waited_s)
+    found = []
+    if waits_s:
+        first_s, every_s = [min(each) for each in waits_s.values()], list(chain(*waits_s.values()))
+        found.append(("from a kill to the first delivery taken over", _spread(first_s, "kills")))
+        found.append(("from a kill to each delivery taken over", _spread(every_s, "deliveries")))
+    again_s = [each.waited_s for each in verdict.taken_over if each.unseen]
+    if again_s:
+        found.append(("the same, cut short again before the receiver saw it", _spread(again_s, "deliveries")))
+    return found
 
 
 def table(account: Account) -> Table:

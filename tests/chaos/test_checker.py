@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import chaos
-from chaos.checker import Kind
-from chaos.report import Account, page
+from chaos.checker import Kind, TakeOver, Verdict
+from chaos.report import Account, page, rows
 from support.chaos_runs import Doctored, Lines, Run
 
 RECOVERED_MS = 5_000
@@ -355,6 +355,56 @@ def test_a_run_in_which_a_fault_did_not_fire_is_called_incomplete(doctored: Doct
     process_that_did_not_get_up(doctored)
     account = Account("sqlite", "7", "1 serve", 1.0, doctored.judge())
     assert page([account], "make chaos", "2026-11-26", "2 cores").count("FAILED") == 1
+
+
+@pytest.mark.parametrize(("next_attempt", "unseen"), [(2, 0), (3, 1)])
+def test_a_take_over_tells_what_was_cut_short_again_before_it_arrived(
+    doctored: Doctored, next_attempt: int, unseen: int
+) -> None:
+    killed_ms = cut_short_by_a_kill(doctored, next_attempt)
+    [mine] = [each for each in doctored.judge().taken_over if each.kill_ms == killed_ms]
+    assert mine.unseen == unseen
+    assert mine.waited_s == pytest.approx(7)
+
+
+def test_what_was_cut_short_again_is_reported_by_itself(doctored: Doctored) -> None:
+    def lines(unseen: int) -> dict[str, str]:
+        verdict = Verdict(
+            taken_over=[TakeOver(1, 9.0, 0), TakeOver(1, 11.0, 0), TakeOver(2, 10.0, 0), TakeOver(2, 60.0, unseen)]
+        )
+        return dict(rows(Account("sqlite", "7", "1 serve", 1.0, verdict)))
+
+    kills, each = "from a kill to the first delivery taken over", "from a kill to each delivery taken over"
+    again = "the same, cut short again before the receiver saw it"
+    assert lines(1)[kills] == "median 9.5 s, max 10.0 s (2 kills)"
+    assert lines(1)[each] == "median 10.0 s, max 11.0 s (3 deliveries)"
+    assert lines(1)[again] == "median 60.0 s, max 60.0 s (1 deliveries)"
+    assert lines(0)[each] == "median 10.5 s, max 60.0 s (4 deliveries)"
+    assert again not in lines(0)
+
+
+def cut_short_by_a_kill(run: Doctored, next_attempt: int) -> float:
+    """A second after its first request its worker is killed; 7 s later it comes again, with this number. The kill's time."""
+    killed_ms = 0.0
+
+    def cut_short(lines: Lines) -> None:
+        nonlocal killed_ms
+        first = next(line for line in lines if line["delivery"] == run.delivery)
+        killed_ms = first["at"] + 1_000
+        lines.append(first | {"at": killed_ms + 7_000, "attempt": str(next_attempt)})
+
+    run.change("hits", cut_short)
+    kill = {"kind": "fault", "at": killed_ms, "name": "kill"}
+    run.change("run", lambda lines: lines.extend([kill, {"kind": "mended", "at": killed_ms, "name": "kill"}]))
+    run.sql(
+        *(
+            f"INSERT INTO attempts SELECT delivery_id, {number}, {ATTEMPT_REST}"
+            f" WHERE delivery_id = '{run.delivery}' AND number = 1"
+            for number in range(2, next_attempt + 1)
+        ),
+        f"UPDATE attempts SET outcome = 'interrupted' WHERE delivery_id = '{run.delivery}' AND number < {next_attempt}",
+    )
+    return killed_ms
 
 
 def test_the_checker_shares_no_code_with_the_product() -> None:
