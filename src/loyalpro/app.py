@@ -26,6 +26,7 @@ from loyalpro.storage.open import open_database
 from loyalpro.storage.replay_store import ReplayStore
 from loyalpro.storage.room import Room
 from loyalpro.storage.sweep_store import SweepStore
+from loyalpro.storage.together import Together
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.address_policy import AddressPolicy
@@ -90,6 +91,7 @@ class Application:
             health = {"accepts": lambda: self.database.available and self.room.enough, **health}
         return Services(
             transactions=self.transactions,
+            together=Together(self.transactions),
             clock=self.clock,
             random_bytes=self.chance.randbytes,
             policy=self.policy,

@@ -357,7 +357,7 @@ WHERE mine.id = ? AND earlier.status = 'pending'
 
 def _place_order(unit: UnitOfWork, order: Order) -> None:
     """Once for each mark, however often it is asked for."""
-    if unit.accounts.answer(order.account_id, order.mark, since=0) is not None:
+    if unit.accounts.answers(order.account_id, [order.mark], since=0):
         return
     sequence = None
     if order.customer_id is not None:
@@ -366,7 +366,7 @@ def _place_order(unit: UnitOfWork, order: Order) -> None:
         )
     data = sample(order.type, unit.now) | {TYPES[order.type]: order.mark}
     unit.outbox.emit(NewEvent(order.account_id, order.type, order.customer_id, sequence, data))
-    unit.accounts.store_answer(order.account_id, order.mark, StoredAnswer(b"", 201, b""), unit.now)
+    unit.accounts.store_answers(order.account_id, {order.mark: StoredAnswer(b"", 201, b"")}, unit.now)
 
 
 def _insert_endpoint(unit: UnitOfWork, endpoint: Endpoint) -> int:

@@ -14,7 +14,7 @@ from loyalpro.kernel.errors import ConfigurationError, DiskFull, SchemaMismatch,
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.open import migrate_database, open_database
-from loyalpro.storage.postgres.connection import numbered
+from loyalpro.storage.postgres.connection import numbered, repeated
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from support.databases import Databases
 from support.postgres import OwnCluster, every_way
@@ -213,7 +213,7 @@ def test_placeholders_are_translated_outside_of_quotes_only() -> None:
 
 
 def test_the_row_of_an_insert_is_repeated() -> None:
-    assert numbered("INSERT INTO t (a, b, c) VALUES (?, '?', ?)", 2) == (
+    assert numbered(repeated("INSERT INTO t (a, b, c) VALUES (?, '?', ?)", 2)) == (
         "INSERT INTO t (a, b, c) VALUES ($1, '?', $2), ($3, '?', $4)"
     )
 

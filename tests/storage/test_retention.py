@@ -206,7 +206,7 @@ def test_expired_answers_secrets_old_notices_replays_and_what_deleted_endpoints_
     kept, gone = history.endpoint(), history.endpoint()
     with transaction(history.url) as connection:
         for key, age in (("old", MS_PER_DAY), ("new", MS_PER_DAY - 1_000)):
-            AccountTables(connection).store_answer(ACCOUNT, key, StoredAnswer(b"f", 201, b"{}"), now - age)
+            AccountTables(connection).store_answers(ACCOUNT, {key: StoredAnswer(b"f", 201, b"{}")}, now - age)
         for n, age in enumerate((91, 89)):
             made_at = now - age * MS_PER_DAY
             connection.execute(

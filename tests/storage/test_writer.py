@@ -16,6 +16,7 @@ from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.writer import GroupWriter
 from support.databases import Databases
 from support.proxy import CuttingProxy
+from support.writes import Held, insert, names
 
 
 def with_database(url: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -28,34 +29,6 @@ def with_database(url: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
             await database.stop()
 
     return asyncio.run(main())
-
-
-def insert(name: str) -> Callable[[Connection], str]:
-    def work(connection: Connection) -> str:
-        connection.execute("INSERT INTO accounts (id, name, created_at) VALUES (?, ?, 1)", (name, name))
-        return name
-
-    return work
-
-
-class Held:
-    """A write that lasts until it is let go."""
-
-    def __init__(self) -> None:
-        self._started = threading.Event()
-        self.go = threading.Event()
-
-    def __call__(self, connection: Connection) -> str:
-        self._started.set()
-        assert self.go.wait(30)
-        return insert("held")(connection)
-
-    async def under_way(self) -> None:
-        assert await asyncio.to_thread(self._started.wait, 30)
-
-
-def names(connection: Connection) -> set[str]:
-    return {name for (name,) in connection.execute("SELECT id FROM accounts")}
 
 
 def test_many_writes_share_few_commits_and_each_gets_its_own_result(database_url: str) -> None:

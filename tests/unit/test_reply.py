@@ -4,7 +4,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loyalpro.web.idempotency import Reply, _bytes
+from loyalpro.web.idempotency import Reply
 
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
@@ -21,5 +21,5 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_an_answer_says_what_it_should_to_any_parser(value: Any) -> None:
     expected = {"data": value}
-    found = json.loads(_bytes(Reply(200, expected)).decode())
+    found = json.loads(Reply(200, expected).body)
     assert repr(found) == repr(expected)

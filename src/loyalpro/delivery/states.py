@@ -8,8 +8,8 @@
                                │ │                                  └──► exhausted   the 72 hours are over
                                │ └── shown as `parked` while its
                                │     endpoint is not enabled ───────────► exhausted   they ran out while it waited
-                               │                                    ┌──► canceled    by its owner, or its endpoint
-                               │                                    │                 was deleted
+                               │                                    ┌──► canceled    by its owner, its endpoint was
+                               │                                    │                 deleted, or its event erased
                                └── retried or replayed by its owner ┴─── succeeded, exhausted, canceled
 
 An attempt by hand that fails puts a delivery back where it was: pending with its old time, or finished as before. One that

@@ -9,7 +9,7 @@ from loyalpro.kernel.record import record
 
 @record
 class Event:
-    """An event as it is stored. `body` never changes."""
+    """An event as it is stored. `body` never changes, unless its customer is erased."""
 
     id: str
     account_id: str

@@ -43,16 +43,6 @@ class Purchase:
     replayed: bool
 
 
-def record_purchase(
-    store: LoyaltyStore, emit: Emit, command: RecordPurchase, *, now: UnixMs, ids: IdFactory
-) -> Purchase:
-    """Record a purchase, under the lock of its customer. Causes `transaction.completed`, then `points.earned` if any."""
-    [outcome] = record_purchases(store, emit, command.account_id, [command], now=now, ids=ids)
-    if isinstance(outcome, Refused):
-        raise outcome
-    return outcome
-
-
 def record_purchases(
     store: LoyaltyStore,
     emit: Emit,
@@ -62,9 +52,10 @@ def record_purchases(
     now: UnixMs,
     ids: IdFactory,
 ) -> list[Purchase | Refused]:
-    """Record an account's purchases in their order. Each is judged by itself: of one that is refused, nothing is left.
+    """Record an account's purchases in their order; each causes `transaction.completed`, then `points.earned` if any.
 
-    What they need is read at once, then each is decided in memory, and what they change is written at once.
+    Each is judged by itself: of one that is refused, nothing is left. What they need is read at once, under the locks of
+    their customers; then each is decided in memory, and what they change is written at once.
     """
     book = _Book(store, account_id, commands, now, ids)
     outcomes = [_decided(book, emit, command) for command in commands]

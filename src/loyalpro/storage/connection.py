@@ -55,7 +55,10 @@ class Connection(Protocol):
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run one statement once for each row of parameters."""
+        """Run one statement once for each row of parameters.
+
+        Nothing is asked back, so it may go out with the next statement, and fail there, or in `flush`.
+        """
         ...
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
@@ -72,6 +75,22 @@ class DriverConnection(Connection, Protocol):
 
     def begin(self) -> None:
         """Open a transaction."""
+        ...
+
+    def savepoint(self) -> None:
+        """Begin a part of the transaction that may be undone by itself. There is one at a time."""
+        ...
+
+    def release(self) -> None:
+        """Make that part belong to the whole; it must have been flushed."""
+        ...
+
+    def undo(self) -> None:
+        """Take that part back, and go on as if it had not begun."""
+        ...
+
+    def flush(self) -> None:
+        """Everything so far has been done when this returns, or it raises what was wrong with it."""
         ...
 
     def commit(self) -> None:

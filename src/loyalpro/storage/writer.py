@@ -154,11 +154,12 @@ def _run_group(connection: DriverConnection, group: list[_Job]) -> None:
 
 
 def _run_in_savepoint(connection: DriverConnection, job: _Job) -> None:
-    connection.execute("SAVEPOINT job")
+    connection.savepoint()
     _run_job(connection, job)
-    if job.error is not None:
-        connection.execute("ROLLBACK TO SAVEPOINT job")
-    connection.execute("RELEASE SAVEPOINT job")
+    if job.error is None:
+        connection.release()
+    else:
+        connection.undo()
 
 
 def _run_alone(connection: DriverConnection, job: _Job) -> None:
@@ -177,6 +178,7 @@ def _run_job(connection: DriverConnection, job: _Job) -> None:
     job.result = job.error = None
     try:
         job.result = job.work(connection)
+        connection.flush()
     except (StoreError, RetryTransaction):
         raise
     except Exception as error:  # noqa: BLE001 - handed to the caller

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -12,10 +13,11 @@ from psycopg import errors, pq
 from psycopg.types.numeric import Int8Dumper
 
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Dialect, LockTaken, RetryTransaction, Row, Statement
+from loyalpro.storage.connection import Dialect, LockTaken, RetryTransaction, Row, Statement, marks
 
 _OLDEST_VERSION = 130_000
 _STATEMENT_TIMEOUT_MS = 60_000
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings are about pipelines that failed: we raise that
 _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?")
 _ONE_ROW = re.compile(r" VALUES (\([^()]*\))$")
 _PIECES = (64, 8, 1)
@@ -25,15 +27,24 @@ _BY_INDEX = " ".join([*(f"-c enable_{plan}=off" for plan in _PLANS), "-c jit=off
 """Every statement of ours is written for an index, in whose order it stops early. What the planner believes of tables
 that fill and empty within a second is always old, and one backlog read and sorted for each claim is all that it takes.
 `jit` is off because the penalties of the others make every statement look worth compiling."""
+_BEGIN: Statement = ("BEGIN", ())
+_SAVEPOINT: Statement = ("SAVEPOINT part", ())
+_UNDO: Statement = ("ROLLBACK TO SAVEPOINT part", ())
+_RELEASE: Statement = ("RELEASE SAVEPOINT part", ())
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
 
 
 class PostgresConnection:
-    """Satisfies `DriverConnection`."""
+    """Satisfies `DriverConnection`.
+
+    What nothing is asked of waits, and goes out with the next statement of which something is: one way to the server and
+    back for all of them.
+    """
 
     dialect: Dialect = "postgres"
 
     def __init__(self, dsn: str, *, read_only: bool) -> None:
+        self._waiting: list[Statement] = []
         try:
             self._session = psycopg.connect(
                 dsn,
@@ -72,10 +83,30 @@ class PostgresConnection:
 
     def begin(self) -> None:
         """Open a transaction; each statement in it sees what is committed by then."""
-        self.execute("BEGIN")
+        self._waiting.append(_BEGIN)
+
+    def savepoint(self) -> None:
+        """A subtransaction."""
+        self._waiting.append(_SAVEPOINT)
+
+    def release(self) -> None:
+        """It stays."""
+        self._waiting.append(_RELEASE)
+
+    def undo(self) -> None:
+        """It is as if it had not been: what of it still waits is not even sent."""
+        if _SAVEPOINT in self._waiting:
+            del self._waiting[self._waiting.index(_SAVEPOINT) :]
+        else:
+            self._waiting = [_UNDO, _RELEASE]
+
+    def flush(self) -> None:
+        """Send what waits, and hear what became of it."""
+        self._run_all([])
 
     def commit(self) -> None:
         """Durable when this returns; when the answer is lost, nobody knows."""
+        self.flush()
         try:
             self._session.execute("COMMIT")
         except (errors.SerializationFailure, errors.DeadlockDetected) as error:
@@ -88,6 +119,7 @@ class PostgresConnection:
 
     def rollback(self) -> None:
         """Undo; a broken connection undoes by itself."""
+        self._waiting.clear()
         if self._session.info.transaction_status != pq.TransactionStatus.IDLE:
             with contextlib.suppress(psycopg.Error):
                 self._session.execute("ROLLBACK")
@@ -99,52 +131,56 @@ class PostgresConnection:
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
         """Run one statement."""
-        cursor = self._run(sql, params)
+        [cursor] = self._run_all([(sql, params)])
         return cursor.fetchall() if cursor.description else []
 
     def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Send all of them before the first is answered; for one alone that would be a detour."""
-        if len(statements) <= 1:
-            return [self.execute(sql, params) for sql, params in statements]
-        with _translated(), self._session.pipeline():
-            cursors = [self._session.execute(cast("Any", numbered(sql)), params) for sql, params in statements]
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        """Send all of them before the first is answered."""
+        return [cursor.fetchall() if cursor.description else [] for cursor in self._run_all(statements)]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run one statement for each row; an INSERT takes many rows at a time. A round trip for each size of piece."""
+        """Have one statement wait for each row; an INSERT takes many rows at a time."""
         start = 0
         for size in _PIECES if _ONE_ROW.search(sql) else (1,):
-            end = start + (len(rows) - start) // size * size
-            self._run_many(numbered(sql, size), [_flat(rows[at : at + size]) for at in range(start, end, size)])
+            text, end = repeated(sql, size), start + (len(rows) - start) // size * size
+            self._waiting += [(text, _flat(rows[at : at + size])) for at in range(start, end, size)]
             start = end
-
-    def _run_many(self, sql: str, pieces: Sequence[Sequence[object]]) -> None:
-        """Several go out before the first is answered; for one alone that would be a detour."""
-        with _translated(), self._session.cursor() as cursor:
-            if len(pieces) == 1:
-                cursor.execute(cast("Any", sql), pieces[0])
-            elif pieces:
-                cursor.executemany(cast("Any", sql), pieces)
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
         """Run one statement; the rows it changed."""
-        return self._run(sql, params).rowcount
+        [cursor] = self._run_all([(sql, params)])
+        return cursor.rowcount
 
     def run_script(self, sql: str) -> None:
         """Run a migration."""
+        self.flush()
         with _translated():
             self._session.execute(cast("Any", sql), prepare=False)  # no parameters: several statements are allowed
 
+    def _run_all(self, asked: Sequence[Statement]) -> list[psycopg.Cursor[Row]]:
+        """Run what waits, and then these. For one statement alone a pipeline would be a detour."""
+        statements, self._waiting = [*self._waiting, *asked], []
+        if len(statements) > 1:
+            with _translated(), self._session.pipeline():
+                cursors = [self._run(sql, params) for sql, params in statements]
+        else:
+            with _translated():
+                cursors = [self._run(sql, params) for sql, params in statements]
+        return cursors[len(cursors) - len(asked) :]
+
     def _run(self, sql: str, params: Sequence[object]) -> psycopg.Cursor[Row]:
-        with _translated():
-            return self._session.execute(cast("Any", numbered(sql)), params)
+        return self._session.execute(cast("Any", numbered(sql)), params)
 
 
 @lru_cache(maxsize=1_000)
-def numbered(sql: str, rows: int = 1) -> str:
-    """`?` becomes `$1`, `$2` ...; what stands in quotes keeps its question marks. `rows` repeats the row of an INSERT."""
-    if rows > 1:
-        sql = _ONE_ROW.sub(lambda found: " VALUES " + ", ".join([found[1]] * rows), sql)
+def repeated(sql: str, rows: int) -> str:
+    """An INSERT of one row, made to take so many."""
+    return sql if rows == 1 else _ONE_ROW.sub(lambda found: f" VALUES {marks(rows, found[1])}", sql)
+
+
+@lru_cache(maxsize=1_000)
+def numbered(sql: str) -> str:
+    """`?` becomes `$1`, `$2` ...; what stands in quotes keeps its question marks."""
     numbers = itertools.count(1)
     return _QUOTED_OR_MARK.sub(lambda found: f"${next(numbers)}" if found[0] == "?" else found[0], sql)
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL store: a writer for what comes in, a writer for what goes out, a few readers."""
+"""The PostgreSQL store: a writer each for what comes in, what goes out and upkeep, and a few readers."""
 
 import asyncio
 from collections.abc import Callable

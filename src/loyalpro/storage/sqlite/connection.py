@@ -60,6 +60,22 @@ class SqliteConnection:
         """Writers take the lock at once: one that waited until its first write could find the state it read gone."""
         self.execute(self._begin)
 
+    def savepoint(self) -> None:
+        """Within the one writer's transaction."""
+        self.execute("SAVEPOINT part")
+
+    def release(self) -> None:
+        """It stays."""
+        self.execute("RELEASE part")
+
+    def undo(self) -> None:
+        """It is as if it had not been."""
+        self.execute("ROLLBACK TO part")
+        self.execute("RELEASE part")
+
+    def flush(self) -> None:
+        """Nothing waits here: there is no way to go."""
+
     def commit(self) -> None:
         """One fsync of the log."""
         self.execute("COMMIT")

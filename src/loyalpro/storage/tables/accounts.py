@@ -1,10 +1,11 @@
 """Accounts, the people and keys that speak for them, and the answers that idempotency keys are owed."""
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, marks, padded_whole
 
 _ANSWERS_AT_ONCE = 200
 
@@ -60,33 +61,41 @@ class AccountTables:
         )
         return str(rows[0][0]) if rows else None
 
-    def hold_idempotency_key(self, account_id: str, key: str) -> bool:
-        """Keep others off this key until the transaction ends; False when somebody holds it.
+    def hold_idempotency_keys(self, account_id: str, keys: Collection[str]) -> set[str]:
+        """Keep others off these keys until the transaction ends; those that nobody else holds.
 
         SQLite runs one writing transaction at a time, so there is nobody to keep off.
         """
-        if self._connection.dialect == "sqlite":
-            return True
-        number = int.from_bytes(hashlib.sha256(f"{account_id}/{key}".encode()).digest()[:8], "big", signed=True)
-        [(held,)] = self._connection.execute("SELECT pg_try_advisory_xact_lock(?)", (number,))
-        return bool(held)
-
-    def answer(self, account_id: str, key: str, since: UnixMs) -> StoredAnswer | None:
-        """What this key was answered, if that was after `since`."""
+        if self._connection.dialect == "sqlite" or not keys:
+            return set(keys)
+        of_number = {_lock_number(account_id, key): key for key in keys}
+        numbers = padded_whole(of_number)
         rows = self._connection.execute(
-            "SELECT fingerprint, status_code, body FROM idempotency_keys"
-            " WHERE account_id = ? AND key = ? AND created_at > ?",
-            (account_id, key, since),
+            "SELECT column1, pg_try_advisory_xact_lock(column1)"
+            f" FROM (VALUES {marks(len(numbers), '(CAST(? AS BIGINT))')}) AS v",
+            numbers,
         )
-        return StoredAnswer(*rows[0]) if rows else None
+        return {of_number[number] for number, held in rows if held}
 
-    def store_answer(self, account_id: str, key: str, answer: StoredAnswer, now: UnixMs) -> None:
-        """Remember an answer, in the transaction of its effect. An older one under this key has expired."""
-        self._connection.execute(
+    def answers(self, account_id: str, keys: Collection[str], since: UnixMs) -> dict[str, StoredAnswer]:
+        """What these keys were answered, if that was after `since`."""
+        if not keys:
+            return {}
+        wanted = padded_whole(keys)
+        rows = self._connection.execute(
+            "SELECT key, fingerprint, status_code, body FROM idempotency_keys"
+            f" WHERE account_id = ? AND key IN ({marks(len(wanted))}) AND created_at > ?",
+            (account_id, *wanted, since),
+        )
+        return {key: StoredAnswer(*answer) for key, *answer in rows}
+
+    def store_answers(self, account_id: str, answers: Mapping[str, StoredAnswer], now: UnixMs) -> None:
+        """Remember answers by their keys, in the transaction of their effects. Older ones have expired."""
+        self._connection.execute_many(
             "INSERT INTO idempotency_keys (account_id, key, fingerprint, status_code, body, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, key) DO UPDATE SET fingerprint = excluded.fingerprint,"
             " status_code = excluded.status_code, body = excluded.body, created_at = excluded.created_at",
-            (account_id, key, answer.fingerprint, answer.status_code, answer.body, now),
+            [(account_id, key, each.fingerprint, each.status_code, each.body, now) for key, each in answers.items()],
         )
 
     def forget_answers(self, before: UnixMs) -> bool:
@@ -97,3 +106,8 @@ class AccountTables:
             (before, _ANSWERS_AT_ONCE),
         )
         return removed == _ANSWERS_AT_ONCE
+
+
+def _lock_number(account_id: str, key: str) -> int:
+    """64 bits for an advisory lock. Two keys that share them wait for each other, and nothing worse."""
+    return int.from_bytes(hashlib.sha256(f"{account_id}/{key}".encode()).digest()[:8], "big", signed=True)

@@ -158,9 +158,9 @@ class LoyaltyTables:
         if not customers:
             return
         rows = padded_whole([_balance_values(each) for each in customers])
-        self._connection.execute(
+        self._connection.execute_many(
             _UPDATE_BALANCES.format(rows=marks(len(rows), f"({marks(9)})")),
-            [value for row in rows for value in row],
+            [[value for row in rows for value in row]],
         )
 
     def forget_customer(self, customer: Customer, *, known_through: int) -> None:

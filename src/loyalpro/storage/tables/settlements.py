@@ -43,8 +43,7 @@ WHERE status = 'pending' AND due_at IS NULL AND id = (
 
 def advance(connection: Connection, queues: Iterable[tuple[str, str]], now: UnixMs) -> None:
     """Let the next one go of each (endpoint, customer) whose first one has finished. Harmless to repeat."""
-    for endpoint_id, customer_id in sorted(set(queues)):
-        connection.execute(_ADVANCE, (now, endpoint_id, customer_id))
+    connection.execute_many(_ADVANCE, [(now, *queue) for queue in sorted(set(queues))])
 
 
 class SettlementTables:

@@ -1,5 +1,6 @@
 """`/v1/transactions`: purchases, one by one and by the thousand."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -7,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
-from loyalpro.loyalty.transactions import Purchase, RecordPurchase, record_purchase, record_purchases, transaction_view
+from loyalpro.loyalty.transactions import Purchase, RecordPurchase, record_purchases, transaction_view
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
     Amount,
@@ -24,7 +25,7 @@ from loyalpro.web.api.fields import (
     page,
 )
 from loyalpro.web.errors import field_path, status_of
-from loyalpro.web.idempotency import Reply, commit
+from loyalpro.web.idempotency import Reply, commit, commit_together
 from loyalpro.web.services import AccountId, ServicesDep
 from loyalpro.web.strict_route import BatchRoute, StrictRoute
 
@@ -77,13 +78,16 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
     Sending the same `external_id` again with the same content answers 200 with the purchase that is there.
     """
-    command = _command(account_id, body)
+    return await commit_together(request, account_id, _command(account_id, body), _record)
 
-    def work(unit: UnitOfWork) -> Reply:
-        purchase = record_purchase(unit.loyalty, unit.outbox.emit, command, now=unit.now, ids=unit.ids)
-        return Reply(200 if purchase.replayed else 201, transaction_view(purchase.transaction))
 
-    return await commit(request, account_id, work)
+def _record(unit: UnitOfWork, account_id: str, commands: Sequence[RecordPurchase]) -> list[Reply | Refused]:
+    purchases = record_purchases(unit.loyalty, unit.outbox.emit, account_id, commands, now=unit.now, ids=unit.ids)
+    return [each if isinstance(each, Refused) else _reply(each) for each in purchases]
+
+
+def _reply(purchase: Purchase) -> Reply:
+    return Reply(200 if purchase.replayed else 201, transaction_view(purchase.transaction))
 
 
 @batch_router.post("/batch", summary="Record up to 1,000 purchases")
