@@ -133,6 +133,8 @@ class Application:
             asyncio.create_task(self.engine.run(), name="engine"),
             asyncio.create_task(self.sweeper.run(), name="sweeper"),
         ]
+        for task in tasks:
+            task.add_done_callback(_say_if_broken)
         try:
             yield
         finally:
@@ -141,6 +143,12 @@ class Application:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.sender.stop()
+
+
+def _say_if_broken(task: asyncio.Task[None]) -> None:
+    """Neither is ever to end by itself. `/readyz` says so too, of the engine."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        structlog.get_logger("server").error("part_broke", part=task.get_name(), exc_info=error)
 
 
 def configure_logs(settings: Settings) -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import hmac
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from delivery.stage import DAY, HOUR, HOURS, SECRET, Hit, Reply, SlowStore, Stage, play
+from delivery.stage import DAY, HOUR, HOURS, SECONDS, SECRET, Hit, Reply, SlowStore, Stage, play
 from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
 from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import EndpointStatus
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.tables.replays import Replay
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.transport.signing import new_secret
@@ -39,6 +41,28 @@ def test_a_failing_endpoint_is_probed_and_gets_its_backlog_at_a_rising_rate() ->
             assert 0 < count <= RAMP_FROM_PER_S * 2 ** ((second + 1) / RAMP_DOUBLES_S) + 2
 
     play(story)
+
+
+def test_a_mistake_of_ours_holds_no_delivery_back() -> None:
+    @dataclass(frozen=True)
+    class Mistaken(RetrySchedule):
+        """Breaks for the first delivery that it is asked about."""
+
+        asked: list[None] = field(default_factory=list)
+
+        def is_over(self, first_attempt_at: UnixMs, now: UnixMs) -> bool:
+            self.asked.append(None)
+            if len(self.asked) == 1:
+                raise ZeroDivisionError
+            return super().is_over(first_attempt_at, now)
+
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda _: Reply())
+        stage.happen(shop, *numbered(3))
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"}, longest_s=5)
+
+    play(story, replace(SECONDS, schedule=Mistaken()), mistakes=["delivery_broke"])
 
 
 def test_410_disables_at_once_and_what_is_owed_waits() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, StoreUnavailable
-from loyalpro.storage.connection import Connection, DriverConnection
+from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction
 from loyalpro.storage.open import open_database
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.writer import GroupWriter
@@ -68,7 +68,7 @@ def test_a_result_is_not_heard_before_it_can_be_read(database_url: str) -> None:
 
 def test_readers_cannot_write(database_url: str) -> None:
     async def use(database: Any) -> None:
-        with pytest.raises(Exception, match=r"(?i)read.?only"):
+        with pytest.raises(Exception, match=r"(?i)read.?only|takes no writes"):
             await database.read(insert("a"))
         assert await database.read(names) == set()
 
@@ -191,6 +191,78 @@ def test_two_processes_that_lock_in_opposite_order_both_get_through(databases: D
             await two.stop()
 
     asyncio.run(main())
+
+
+def test_who_was_committed_alone_is_not_told_that_it_failed_when_the_next_one_does(database_url: str) -> None:
+    tries: list[str] = []
+
+    def begun_anew(connection: Connection) -> str:
+        tries.append("anew")
+        if len(tries) == 1:
+            raise RetryTransaction
+        return insert("first")(connection)
+
+    def lost(connection: Connection) -> None:
+        insert("lost")(connection)
+        raise StoreUnavailable("It has gone away.")
+
+    async def use(database: Any) -> None:
+        held = Held()
+        busy = asyncio.create_task(database.write(held))
+        await held.under_way()
+        works: list[Callable[[Connection], Any]] = [begun_anew, lost, insert("last")]
+        group = [asyncio.create_task(database.write(work)) for work in works]
+        asyncio.get_running_loop().call_soon(held.go.set)  # when all of them are queued
+        first, second, last = await asyncio.gather(*group, return_exceptions=True)
+        assert await busy == "held"
+        assert first == "first"
+        assert [type(each) for each in (second, last)] == [StoreUnavailable, StoreUnavailable]
+        assert await database.read(names) == {"held", "first"}
+
+    with_database(database_url, use)
+
+
+def test_a_session_that_takes_no_writes_any_more_is_replaced(databases: Databases) -> None:
+    """As when what was the primary has become a standby: the address leads to another one by then."""
+
+    def turn(connection: Connection) -> None:
+        connection.execute("SET default_transaction_read_only = on")
+
+    async def use(database: Any) -> None:
+        await database.write(turn)
+        with pytest.raises(StoreUnavailable, match="takes no writes"):
+            await database.write(insert("refused"))
+        await database.write(insert("after"))
+        assert await database.read(names) == {"after"}
+
+    with_database(databases.fresh("postgres"), use)
+
+
+def test_a_database_that_takes_no_writes_is_not_written_to(databases: Databases) -> None:
+    url = databases.fresh("postgres")
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(f"ALTER DATABASE {session.info.dbname} SET default_transaction_read_only = on")
+    with pytest.raises(StoreUnavailable, match="takes no writes"):
+        PostgresConnection(url, read_only=False)
+    PostgresConnection(url, read_only=True).close()
+
+
+def test_a_session_that_stood_still_for_too_long_is_replaced(databases: Databases) -> None:
+    def stand_still(connection: Connection) -> None:
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+        insert("undone")(connection)
+        with psycopg.connect(url) as other:
+            other.execute("SELECT pg_sleep(0.2)")
+        connection.execute("SELECT 1")
+
+    async def use(database: Any) -> None:
+        with pytest.raises(StoreUnavailable, match="nothing was written"):
+            await database.write(stand_still)
+        await database.write(insert("after"))
+        assert await database.read(names) == {"after"}
+
+    url = databases.fresh("postgres")
+    with_database(url, use)
 
 
 def test_a_database_that_is_refused_is_not_asked_again_and_again(databases: Databases) -> None:

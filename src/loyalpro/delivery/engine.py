@@ -93,7 +93,7 @@ class Engine:
         self._lanes = Lanes(settings.bounds)
         self._membership = Membership(store, clock, new_worker_id, self.wake, settings.leases)
         self._settler = Settler(store, clock, self._learn, longest_probe_s=self._schedule.longest_wait_s)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[bool]] = set()
         self._wake = asyncio.Event()
         self._never = asyncio.Event()
         self._log = structlog.get_logger("delivery")
@@ -205,8 +205,11 @@ class Engine:
         self._meter.in_flight(len(self._tasks))
         return len(requests)
 
-    def _left(self, task: asyncio.Task[None]) -> None:
+    def _left(self, task: asyncio.Task[bool]) -> None:
         self._tasks.discard(task)
+        if not (task.cancelled() or task.result()):
+            self._in_doubt = True
+            self._wake.set()
         if not self._tasks:
             self._meter.in_flight(0)
 
@@ -217,12 +220,15 @@ class Engine:
 
     # -- one delivery ------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, claimed: Claimed, worker: WorkerId) -> None:
-        """Sign, send, classify, decide, settle. The lane has its place back as soon as the endpoint has answered."""
+    async def _deliver(self, claimed: Claimed, worker: WorkerId) -> bool:
+        """Sign, send, classify, decide, settle. The lane has its place back as soon as the endpoint has answered.
+
+        False: it may still be leased, and nobody knows.
+        """
         place = self._lanes.place(claimed)
         try:
             if not await self._membership.holds(worker):
-                return  # this process slept, and somebody else has it by now
+                return True  # this process slept, and somebody else has it by now
             settlement = await self._attempt(claimed)
             if not claimed.probe:  # after a probe, nothing goes before it is known how it went
                 place.free(self._clock.now_ms(), succeeded=settlement.succeeded)
@@ -230,13 +236,16 @@ class Engine:
             held = await self._settler.settle(worker, settlement)
             place.free(self._clock.now_ms(), succeeded=settlement.succeeded)
             self._lanes.settled(settlement, self._clock.now_ms())
+        except Exception:  # noqa: BLE001 - a mistake of ours must not hold the delivery back
+            self._log.exception("delivery_broke", delivery_id=claimed.delivery_id)
+            return False
         finally:
             place.leave(self._clock.now_ms())
             self._wake.set()
         if not held:
-            self._in_doubt = True  # if the lease is still there all the same, it has to be given up
             self._meter.fenced()
             self._log.warning("lease_lost", delivery_id=claimed.delivery_id)
+        return held
 
     async def _attempt(self, claimed: Claimed) -> Settlement:
         """One attempt and what follows from it. A receiver that refuses one secret is shown the others at once."""

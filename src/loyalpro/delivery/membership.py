@@ -50,7 +50,8 @@ class Membership:
             async with self._renewing:
                 try:
                     await self._renew()
-                except StoreError:
+                except Exception as error:  # noqa: BLE001 - logged, and asked again
+                    self._note("renewal", error)
                     await self._clock.wait(self._never, _FIRST_PAUSE_S)
         return worker == self.worker
 
@@ -63,8 +64,8 @@ class Membership:
                 await self._store.register(worker, ttl_ms=self._ttl_ms)
                 self.worker, self._valid_until_s = worker, began_s + self._times.ttl_s
                 self._on_freed(sorted(await self._store.rescue(worker)))
-            except StoreError as error:
-                self._log.warning("register_failed", code=error.code)
+            except Exception as error:  # noqa: BLE001 - logged, and tried again
+                self._note("registration", error)
                 await self._clock.wait(self._never, pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             else:
@@ -78,16 +79,16 @@ class Membership:
                 async with self._renewing:
                     await self._renew()
                 self._on_freed(sorted(await self._store.rescue(self.worker)))
-            except StoreError as error:
-                self._log.warning("heartbeat_failed", code=error.code)
+            except Exception as error:  # noqa: BLE001 - logged, and tried again
+                self._note("heartbeat", error)
 
     async def leave(self) -> None:
         """Give up everything that is still held: it goes out again, from here or elsewhere, with the same id."""
         self._valid_until_s = 0.0
         try:
             await self._store.release(self.worker)
-        except StoreError as error:
-            self._log.warning("release_failed", code=error.code)
+        except Exception as error:  # noqa: BLE001 - logged; others free it when we have been silent for long enough
+            self._note("release", error)
 
     async def _renew(self) -> None:
         began_s = self._clock.monotonic_s()
@@ -96,6 +97,13 @@ class Membership:
         else:
             self._log.warning("leases_taken", worker=self.worker)
             await self.enlist()
+
+    def _note(self, what: str, error: Exception) -> None:
+        """Nothing that goes wrong here may end the engine: it is all that keeps this process's deliveries going."""
+        if isinstance(error, StoreError):
+            self._log.warning(f"{what}_failed", code=error.code)
+        else:
+            self._log.error(f"{what}_broke", exc_info=error)
 
     @property
     def _ttl_ms(self) -> int:

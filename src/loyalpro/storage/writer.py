@@ -28,6 +28,7 @@ class _Job:
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
+    over: bool = False
 
 
 class GroupWriter:
@@ -129,9 +130,10 @@ class GroupWriter:
         return self._connection
 
     def _lost(self, error: StoreError, group: list[_Job]) -> None:
-        """Nobody in the group may believe that it was written."""
+        """Nobody may believe that it was written, but those who have been committed already, each alone."""
         for job in group:
-            job.error = error
+            if not job.over:
+                job.error = error
         if self._connection is not None and not isinstance(error, DiskFull):
             self._connection.close()
             self._connection = None
@@ -147,10 +149,13 @@ def _run_group(connection: DriverConnection, group: list[_Job]) -> None:
             _run_job(connection, job)
             if job.error is not None:
                 connection.rollback()
+                job.over = True
                 return
         else:
             _run_in_savepoint(connection, job)
     connection.commit()
+    for job in group:
+        job.over = True
 
 
 def _run_in_savepoint(connection: DriverConnection, job: _Job) -> None:

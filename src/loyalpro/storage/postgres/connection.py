@@ -31,6 +31,9 @@ _BEGIN: Statement = ("BEGIN", ())
 _SAVEPOINT: Statement = ("SAVEPOINT part", ())
 _UNDO: Statement = ("ROLLBACK TO SAVEPOINT part", ())
 _RELEASE: Statement = ("RELEASE SAVEPOINT part", ())
+_SESSION_OVER = (errors.IdleInTransactionSessionTimeout, errors.IdleSessionTimeout)
+"""The server has ended a session that stood still, and undone its transaction."""
+_NO_WRITES = "PostgreSQL takes no writes at the moment (is it a standby?); nothing was written. Repeat it in a moment."
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
 
 
@@ -66,6 +69,8 @@ class PostgresConnection:
         self._session.adapters.register_dumper(int, Int8Dumper)
         try:
             self._refuse_unsafe()
+            if not read_only:
+                self._refuse_standby()
         except BaseException:
             self.close()
             raise
@@ -80,6 +85,11 @@ class PostgresConnection:
                 raise ConfigurationError(
                     f"PostgreSQL runs with {setting}=off, so it can lose what it has acknowledged. Set {setting}=on."
                 )
+
+    def _refuse_standby(self) -> None:
+        """It may have been the primary a moment ago, or have been told to take no writes: that passes."""
+        if self.execute("SHOW transaction_read_only") == [("on",)]:
+            raise StoreUnavailable(_NO_WRITES)
 
     def begin(self) -> None:
         """Open a transaction; each statement in it sees what is committed by then."""
@@ -111,6 +121,8 @@ class PostgresConnection:
             self._session.execute("COMMIT")
         except (errors.SerializationFailure, errors.DeadlockDetected) as error:
             raise RetryTransaction from error
+        except _SESSION_OVER:
+            raise StoreUnavailable(_NOT_WRITTEN) from None
         except psycopg.OperationalError:
             raise CommitUnknown(
                 "The connection broke while the change was being committed: it may or may not be there. Repeat it with "
@@ -203,7 +215,9 @@ def _translated() -> Iterator[None]:
         raise LockTaken from error
     except errors.QueryCanceled:
         raise StoreUnavailable("The database took too long; nothing was written. Repeat it in a moment.") from None
-    except (psycopg.OperationalError, psycopg.InterfaceError):
+    except errors.ReadOnlySqlTransaction:
+        raise StoreUnavailable(_NO_WRITES) from None
+    except (psycopg.OperationalError, psycopg.InterfaceError, *_SESSION_OVER):
         raise StoreUnavailable(_NOT_WRITTEN) from None
 
 

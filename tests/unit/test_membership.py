@@ -1,0 +1,71 @@
+import asyncio
+import itertools
+from collections import Counter
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from loyalpro.delivery.membership import LeaseTimes, Membership
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.kernel.errors import StoreUnavailable
+from simulation.loop import LoopClock, VirtualLoop, pass_time
+
+
+class FaultyStore:
+    """Fails at the calls that are named, as often as that, and works from then on."""
+
+    def __init__(self, error: Exception, **faults: int) -> None:
+        self._error = error
+        self._faults = Counter(faults)
+        self.renewed = 0
+
+    async def register(self, _worker: WorkerId, *, ttl_ms: int) -> None:
+        self._call("register")
+
+    async def renew(self, _worker: WorkerId, *, ttl_ms: int) -> bool:
+        self._call("renew")
+        self.renewed += 1
+        return True
+
+    async def rescue(self, _worker: WorkerId) -> frozenset[str]:
+        self._call("rescue")
+        return frozenset({"we_1"})
+
+    async def release(self, _worker: WorkerId) -> None:
+        self._call("release")
+
+    def _call(self, name: str) -> None:
+        if self._faults[name]:
+            self._faults[name] -= 1
+            raise self._error
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("It is away."), RuntimeError("a mistake")], ids=["away", "mistake"])
+def test_nothing_that_goes_wrong_ends_it(error: Exception) -> None:
+    store: Any = FaultyStore(error, register=2, rescue=2, renew=3, release=1)
+    freed: list[str] = []
+
+    async def main(loop: VirtualLoop) -> None:
+        numbers = itertools.count(1)
+        membership = Membership(store, LoopClock(loop), lambda: f"wrk_{next(numbers)}", freed.extend, LeaseTimes())
+        await membership.enlist()
+        running = asyncio.create_task(membership.run())
+        await pass_time(10)
+        assert not running.done()
+        assert await membership.holds(membership.worker)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await membership.leave()
+        store._faults["renew"] = 2
+        assert await membership.holds(membership.worker)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner, capture_logs() as logs:
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        runner.run(main(loop))
+    assert store.renewed >= 2
+    assert freed
+    ending = "failed" if isinstance(error, StoreUnavailable) else "broke"
+    assert {each["event"].rpartition("_")[2] for each in logs} == {ending}
+    assert {each["event"].partition("_")[0] for each in logs} == {"registration", "heartbeat", "release", "renewal"}
