@@ -29,25 +29,37 @@ class Outcome:
 _VERDICTS = {True: "yes", False: "**no**", None: "not decided"}
 
 
-def page(outcomes: Sequence[Outcome], command: str, *, small: bool) -> str:
-    """All of it, in Markdown."""
+def page(title: str, outcomes: Sequence[Outcome], arguments: Sequence[str], *, small: bool) -> str:
+    """All of it, in Markdown. `arguments`: the command's, so that it can be repeated, as a whole or one by one."""
     goals = [_row(goal) for each in outcomes for goal in each.goals]
     table = "\n".join(["| what | goal | measured | reached |", "|---|---|---|---|", *goals])
-    return "\n".join([_intro(outcomes, command, small=small), table, "", *map(section, outcomes)])
+    sections = [section(each, _others(arguments)) for each in outcomes]
+    return "\n".join([_intro(title, outcomes, _command(arguments), small=small), table, "", *sections])
 
 
-def section(outcome: Outcome) -> str:
-    """One measurement."""
+def section(outcome: Outcome, arguments: Sequence[str]) -> str:
+    """One measurement, and how to repeat it alone. `arguments`: those besides."""
     name, title = outcome.measurement.name, outcome.measurement.title
     details = outcome.finding.details if outcome.finding else f"It failed, so nothing is known: `{outcome.error}`\n"
-    return f"## {title}\n\nCommand: `make bench ARGS='--only {name}'`, {outcome.took_s:.0f} s.\n\n{details}"
+    command = _command(["--only", name, *arguments])
+    return f"## {title}\n\nCommand: `{command}`, {outcome.took_s:.0f} s.\n\n{details}"
 
 
 def _row(goal: Goal) -> str:
     return f"| {goal.what} | {goal.goal} | {goal.measured} | {_VERDICTS[goal.reached]} |"
 
 
-def _intro(outcomes: Sequence[Outcome], command: str, *, small: bool) -> str:
+def _command(arguments: Sequence[str]) -> str:
+    return f"make bench ARGS='{' '.join(arguments)}'" if arguments else "make bench"
+
+
+def _others(arguments: Sequence[str]) -> list[str]:
+    """Without what says which measurements, and where to."""
+    named = [at for at, each in enumerate(arguments) if each in {"--only", "--output"}]
+    return [each for at, each in enumerate(arguments) if at not in named and at - 1 not in named]
+
+
+def _intro(title: str, outcomes: Sequence[Outcome], command: str, *, small: bool) -> str:
     now = datetime.now(UTC)
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     minutes = sum(each.took_s for each in outcomes) / 60
@@ -56,7 +68,7 @@ def _intro(outcomes: Sequence[Outcome], command: str, *, small: bool) -> str:
         if small
         else ""
     )
-    return f"""# Results
+    return f"""# {title}
 
 Command: `{command}`, {minutes:.1f} minutes. Measured on {now:%Y-%m-%d %H:%M} UTC: {machine}.
 Clients, server, database and receiver share the cores, so look at the ratios; both databases are on the same disk, and every

@@ -53,7 +53,8 @@ def main() -> int:
     chosen = [each for each in _MEASUREMENTS if not options.only or each.name in options.only.split(",")]
     scale = _scale(options)
     outcomes = _measure(chosen, options.stores.split(","), scale)
-    text = page(outcomes, f"make bench{_arguments()}", small=scale.small)
+    title = ", ".join(each.title for each in chosen) if options.only else "Results"
+    text = page(title, outcomes, sys.argv[1:], small=scale.small)
     Console().print(Markdown(text))
     output = options.output or (_RESULTS if chosen == _MEASUREMENTS and not options.quick else None)
     if output:
@@ -130,7 +131,3 @@ def _first_line(error: Exception) -> str:
 def _line(outcome: Outcome) -> str:
     measured = "; ".join(f"{each.what}: {each.measured}" for each in outcome.goals)
     return f"{outcome.measurement.title} ({outcome.took_s:.0f} s): {measured or 'done'}"
-
-
-def _arguments() -> str:
-    return f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""

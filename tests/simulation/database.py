@@ -369,7 +369,7 @@ class ProcessDatabase:
     async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
         return await self._submit(work, lane)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
         return await self._submit(work, None)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

@@ -49,7 +49,6 @@ _FAILURE = {
     Answer.GARBAGE: OutcomeCode.INVALID_RESPONSE,
 }
 ACCEPTED = frozenset({Answer.ACCEPT, Answer.SILENT_ACCEPT, Answer.LOST_ACCEPT})
-NOT_RECEIVED = frozenset({Answer.REFUSE, Answer.SILENCE})
 HANGS = frozenset({Answer.SILENCE, Answer.SILENT_ACCEPT})
 ASKS_TO_WAIT = frozenset({Answer.BUSY, Answer.UNAVAILABLE})
 

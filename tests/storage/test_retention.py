@@ -249,8 +249,8 @@ class Measured:
         self.dialect = database.dialect
         self.pieces: list[int] = []
 
-    async def read(self, work: Callable[[Connection], Any]) -> Any:
-        return await self._database.read(work)
+    async def read(self, work: Callable[[Connection], Any], lane: Lane = "ingest") -> Any:
+        return await self._database.read(work, lane)
 
     async def write(self, work: Callable[[Connection], Any], lane: Lane = "ingest") -> Any:
         result = await self._database.write(work, lane)

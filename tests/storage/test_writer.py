@@ -75,6 +75,19 @@ def test_readers_cannot_write(database_url: str) -> None:
     with_database(database_url, use)
 
 
+def test_deliveries_do_not_wait_for_what_callers_read(database_url: str) -> None:
+    async def use(database: Any) -> None:
+        go = threading.Event()
+        slow = [asyncio.create_task(database.read(lambda _: go.wait(30))) for _ in range(20)]
+        assert await database.read(lambda connection: connection.execute("SELECT 1"), lane="delivery") == [(1,)]
+        assert await database.lookup(lambda connection: connection.execute("SELECT 2")) == [(2,)]
+        assert not any(each.done() for each in slow)
+        go.set()
+        await asyncio.gather(*slow)
+
+    with_database(database_url, use)
+
+
 def test_a_caller_that_went_away_hurts_nobody(database_url: str) -> None:
     async def use(database: Any) -> None:
         held = Held()

@@ -13,7 +13,7 @@ from loyalpro.cli.remote import (
     Limit,
     Server,
     connected,
-    newest,
+    first,
     print_json,
 )
 
@@ -46,12 +46,12 @@ def tail(
     wanted = {"endpoint_id": endpoint, "status": status, "type": type_}
     pause = threading.Event()
     with connected(server, api_key) as client:
-        seen = newest(client, "/v1/deliveries", limit, **wanted)
+        seen = first(client, "/v1/deliveries", limit, **wanted)
         _print(seen[::-1], as_json=as_json)
-        seen = newest(client, "/v1/deliveries", _WATCHED, **wanted) if follow else []
+        seen = first(client, "/v1/deliveries", _WATCHED, **wanted) if follow else []
         while follow:
             pause.wait(_PAUSE_S)
-            found = newest(client, "/v1/deliveries", _WATCHED, **wanted)
+            found = first(client, "/v1/deliveries", _WATCHED, **wanted)
             _print([each for each in found[::-1] if each not in seen], as_json=as_json)
             seen = found
 

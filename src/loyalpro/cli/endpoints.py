@@ -13,7 +13,7 @@ from loyalpro.cli.remote import (
     Limit,
     Server,
     connected,
-    newest,
+    first,
     print_json,
     print_table,
 )
@@ -38,7 +38,7 @@ def list_endpoints(
 ) -> None:
     """List endpoints, newest first, with their status and health."""
     with connected(server, api_key) as client:
-        found = newest(client, "/v1/webhook_endpoints", limit)
+        found = first(client, "/v1/webhook_endpoints", limit)
     if as_json:
         print_json(*found)
     else:

@@ -11,7 +11,7 @@ from loyalpro.cli.remote import (
     Limit,
     Server,
     connected,
-    newest,
+    first,
     print_json,
     print_table,
 )
@@ -33,7 +33,7 @@ def list_events(
 ) -> None:
     """List events, oldest first. `--json` prints each one as endpoints get it."""
     with connected(server, api_key) as client:
-        found = newest(client, "/v1/events", limit, type=type_, customer_id=customer, after=after)
+        found = first(client, "/v1/events", limit, type=type_, customer_id=customer, after=after)
     if as_json:
         print_json(*found)
     else:

@@ -44,7 +44,7 @@ def connected(server: str, api_key: str) -> Iterator[ApiClient]:
         fail(error)
 
 
-def newest(client: ApiClient, path: str, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
+def first(client: ApiClient, path: str, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
     """The first `limit` of a list, page by page."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None

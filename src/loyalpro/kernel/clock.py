@@ -84,10 +84,6 @@ class VirtualClock:
                 self._sleepers.remove(sleeper)
         return signal.is_set()
 
-    def next_wake_ms(self) -> UnixMs | None:
-        """When the earliest sleeper wakes; None when nobody sleeps."""
-        return min((at for at, _ in self._sleepers), default=None)
-
     def advance(self, seconds: float) -> None:
         """Move time forward and wake everyone whose time has come."""
         self._now_ms += round(seconds * MS_PER_S)

@@ -42,8 +42,8 @@ class Database(Protocol):
         """Run `work` in a transaction; its result once that is durable. What it raises undoes it."""
         ...
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on a connection that cannot write."""
+    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+        """Run `work` on a connection that cannot write; deliveries do not wait for what callers read."""
         ...
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

@@ -56,7 +56,7 @@ class DatabaseDeliveryStore:
     async def survey(self, now: UnixMs, *, after: str, closing_since: UnixMs) -> Survey:
         """Look over a page of the lanes of enabled endpoints that are owed something."""
         return await self._database.read(
-            lambda connection: LaneTables(connection, self._vault).survey(now, after, closing_since)
+            lambda connection: LaneTables(connection, self._vault).survey(now, after, closing_since), lane="delivery"
         )
 
     async def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, Target]:

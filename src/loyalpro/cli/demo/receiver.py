@@ -21,7 +21,6 @@ class Received:
     """One delivery, verified or not."""
 
     body: dict[str, Any]
-    attempt: str
     verified: bool
 
 
@@ -52,7 +51,7 @@ class Receiver:
                 length = int(self.headers.get("Content-Length", "0"))
                 body = self.rfile.read(min(length, _LARGEST_BODY))
                 good = verified(receiver.secret, self.headers, body)
-                on_received(Received(json.loads(body), self.headers["x-loyalpro-attempt"], good))
+                on_received(Received(json.loads(body), good))
                 answer = json.dumps({"received": good}).encode()
                 self.send_response(200 if good else 401)
                 self.send_header("Content-Type", "application/json")

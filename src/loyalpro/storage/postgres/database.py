@@ -20,6 +20,8 @@ from loyalpro.storage.writer import GroupWriter
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 _READERS = 4
+_OWN_READERS = 2
+"""For keys and the engine: however long callers' lists take, neither waits for them."""
 _MOST_IN_GROUP: dict[Lane, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
 """PostgreSQL keeps 64 subtransactions of a session at hand; with more, every snapshot in the server gets slower.
 Upkeep sets limits for its transaction that nobody else may suffer from."""
@@ -43,6 +45,7 @@ class PostgresDatabase:
         }
         self.room = ServerRoom(self._writers["upkeep"].submit)
         self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
+        self._own_readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_OWN_READERS)
 
     @property
     def available(self) -> bool:
@@ -69,6 +72,7 @@ class PostgresDatabase:
 
     def _close(self) -> None:
         self._readers.stop()
+        self._own_readers.stop()
         for writer in self._writers.values():
             writer.stop()
 
@@ -82,13 +86,14 @@ class PostgresDatabase:
             self.room.ran_out()
             raise
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
         """Run `work` on a reader."""
-        return await self._readers.run(work)
+        readers = self._own_readers if lane == "delivery" else self._readers
+        return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a reader: the server may be far away."""
-        return await self._readers.look(work)
+        return await self._own_readers.look(work)
 
     def migrate(self) -> list[str]:
         """Bring the schema forward."""

@@ -42,6 +42,7 @@ class SqliteDatabase:
             lambda: SqliteConnection(path, read_only=False), name="sqlite-writer", most_in_group=_MOST_IN_GROUP
         )
         self._readers = Readers(lambda: SqliteConnection(path, read_only=True), count=_READERS)
+        self._own_reader = Readers(lambda: SqliteConnection(path, read_only=True), count=1)
 
     @property
     def available(self) -> bool:
@@ -72,6 +73,7 @@ class SqliteDatabase:
 
     def _close(self) -> None:
         self._readers.stop()
+        self._own_reader.stop()
         self._writer.stop()
         self._lock.release()
 
@@ -85,9 +87,10 @@ class SqliteDatabase:
             self.room.ran_out()
             raise
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
         """Run `work` on a reader."""
-        return await self._readers.run(work)
+        readers = self._own_reader if lane == "delivery" else self._readers
+        return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
         """Run `work` at once: the row is in memory, and no writer keeps a reader waiting."""

@@ -16,7 +16,7 @@ from loyalpro.kernel.clock import UnixMs
 
 _CHUNK = 2**20
 BALLAST_BYTES = 32 * _CHUNK
-"""Enough for a full log, which is checkpointed when it has 4 MB, to go into the file and be used again, several times."""
+"""Enough for a full log, which goes into the file when it has 16 MB, and for a second one meanwhile."""
 
 
 def is_enough(free: int, least: int, *, was_enough: bool) -> bool:
