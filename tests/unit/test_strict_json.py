@@ -87,6 +87,9 @@ def test_damaged_json_only_raises_our_own_errors(value: Any, data: st.DataObject
         (b'{"a":{"b":"\\udc00"}}', "invalid_string", "a.b"),
         (b'{"a":{"\\ud800":1}}', "invalid_string", "a.?"),
         (b'{"a":' + b"[" * 70 + b"]" * 70 + b"}", "too_deep", "a"),
+        (b'{"a.b":' + b"[" * 70 + b"]" * 70 + b"}", "too_deep", "a.b"),
+        (b"[" * 70 + b"]" * 70, "too_deep", None),
+        (b'{"a":1,"' + b"k" * 300 + b'":[NaN]}', "invalid_json", "k" * 253 + "..."),
         (b"", "invalid_json", None),
         (b"{", "invalid_json", None),
         (b"\xff", "invalid_json", None),
@@ -101,3 +104,9 @@ def test_what_is_refused_is_named(body: bytes, code: str, param: str | None) -> 
 
 def test_a_whole_surrogate_pair_is_a_character() -> None:
     assert parse(b'"\\ud83d\\ude00"') == "\U0001f600"
+
+
+def test_what_is_read_with_care_costs_no_more_where_its_name_is_long() -> None:
+    key, zeros = "k" * 500_000, 250_000
+    body = b'{"\\ud83d\\ude00' + key.encode() + b'":[' + b",".join([b"0"] * zeros) + b"]}"
+    assert parse(body) == {"\U0001f600" + key: [0] * zeros}

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic_core import PydanticSerializationError, to_json
 
 from loyalpro.kernel.errors import InvalidInput
+from loyalpro.kernel.paths import Path, path_text
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 32
@@ -31,8 +32,6 @@ _quote: Final[Callable[[str], str]] = (
 
 _SCALARS: Final = frozenset({str, bool, type(None)})
 _SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)
-
-Path = tuple[str | int, ...]
 
 
 class Unstable(InvalidInput):
@@ -65,14 +64,6 @@ def require_stable(value: object, *, param: str, max_depth: int, max_bytes: int)
     size = len(_encode(value, max_depth, (param,)) if quick is None else quick)
     if size > max_bytes:
         raise InvalidInput(f"{param} has {size} bytes as JSON; {max_bytes} is the most.", code="too_large", param=param)
-
-
-def path_text(path: Path) -> str:
-    """`("a", "b", 0)` -> `a.b[0]`."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text.encode("utf-8", "replace").decode()[:256]
 
 
 def es_number(number: float) -> str:

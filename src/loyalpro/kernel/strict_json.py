@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from loyalpro.kernel.errors import InvalidInput, LoyalProError, MalformedRequest
+from loyalpro.kernel.paths import Path, path_text
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 _SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)
@@ -53,7 +54,7 @@ def _parse_with_care(text: str, max_depth: int) -> Any:
         raise _malformed(f"{error.msg} at line {error.lineno}, column {error.colno}; send JSON.") from None
     except RecursionError:
         raise _too_deep(max_depth) from None
-    _walk(value, "", max_depth, max_depth)
+    _walk(value, (), max_depth, max_depth)
     return value
 
 
@@ -115,8 +116,8 @@ _HALF_PAIR: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape that stands for half of a character, to be looked at closely: its other half may be missing."""
 
 
-def _walk(value: Any, path: str, depth: int, max_depth: int) -> None:
-    """Find what the scanner let through, and say where it stands."""
+def _walk(value: Any, path: Path, depth: int, max_depth: int) -> None:
+    """Find what the scanner let through, and say where it stands. That becomes text only in a refusal."""
     kind = type(value)
     if kind is str:
         _check_text(value, path)
@@ -124,19 +125,19 @@ def _walk(value: Any, path: str, depth: int, max_depth: int) -> None:
         if depth == 0:
             raise _too_deep(max_depth, path)
         for key, item in value.items():
-            here = f"{path}.{key}" if path else key
+            here = (*path, key)
             _check_text(key, here)
             _walk(item, here, depth - 1, max_depth)
     elif kind is list:
         if depth == 0:
             raise _too_deep(max_depth, path)
         for index, item in enumerate(value):
-            _walk(item, f"{path}[{index}]", depth - 1, max_depth)
+            _walk(item, (*path, index), depth - 1, max_depth)
     elif kind is _Duplicate or kind is _NotANumber or value is _OUT_OF_RANGE:
         _refuse(value, path)
 
 
-def _check_text(text: str, path: str) -> None:
+def _check_text(text: str, path: Path) -> None:
     """A half of a surrogate pair can only come from an escape, and cannot be stored or sent."""
     if text.isascii():
         return
@@ -148,35 +149,32 @@ def _check_text(text: str, path: str) -> None:
         ) from None
 
 
-def _refuse(value: object, path: str) -> NoReturn:
+def _refuse(value: object, path: Path) -> NoReturn:
     match value:
         case _Duplicate(key=key):
-            here = f"{path}.{key}" if path else key
-            raise _invalid("duplicate_key", here, "stands twice in the same object; send it once")
+            raise _invalid("duplicate_key", (*path, key), "stands twice in the same object; send it once")
         case _NotANumber(text=text):
+            name = path_text(path)
             raise MalformedRequest(
-                f"{_shown(path) or 'The body'} is {text}, which JSON does not have; send a number or null.",
+                f"{name or 'The body'} is {text}, which JSON does not have; send a number or null.",
                 code="invalid_json",
-                param=_shown(path) or None,
+                param=name or None,
             )
     raise _invalid("number_out_of_range", path, "is larger than a double can hold exactly; send it as a string")
 
 
-def _shown(path: str) -> str:
-    return path.encode("utf-8", "replace").decode()[:256]
-
-
-def _invalid(code: str, path: str, reason: str) -> LoyalProError:
-    return InvalidInput(f"{_shown(path) or 'The body'} {reason}.", code=code, param=_shown(path) or None)
+def _invalid(code: str, path: Path, reason: str) -> LoyalProError:
+    name = path_text(path)
+    return InvalidInput(f"{name or 'The body'} {reason}.", code=code, param=name or None)
 
 
 def _malformed(detail: str) -> LoyalProError:
     return MalformedRequest(detail, code="invalid_json")
 
 
-def _too_deep(max_depth: int, path: str = "") -> LoyalProError:
+def _too_deep(max_depth: int, path: Path = ()) -> LoyalProError:
     return InvalidInput(
         f"The body is nested more than {max_depth} levels deep; flatten it.",
         code="too_deep",
-        param=_shown(path.partition(".")[0].partition("[")[0]) or None,
+        param=path_text(path[:1]) if path and isinstance(path[0], str) else None,
     )

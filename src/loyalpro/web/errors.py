@@ -1,6 +1,5 @@
 """Every error as the outside sees it: RFC 9457 `application/problem+json` with a stable code, and what to do about it."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from loyalpro.kernel import errors
+from loyalpro.kernel.paths import path_text
 
 STATUS: dict[type[errors.LoyalProError], int] = {
     errors.MalformedRequest: 400,
@@ -57,14 +57,6 @@ def status_of(error: errors.LoyalProError) -> int:
     return next((STATUS[each] for each in type(error).__mro__ if each in STATUS), 500)
 
 
-def field_path(location: Sequence[int | str]) -> str:
-    """`("items", 0, "amount")` -> `items[0].amount`."""
-    path = ""
-    for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-    return path
-
-
 async def _loyalpro_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.LoyalProError)
     status = status_of(error)
@@ -76,7 +68,7 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = [
-        {"param": field_path([step for step in each["loc"][1:] if step != "[key]"]), "detail": each["msg"]}
+        {"param": path_text([step for step in each["loc"][1:] if step != "[key]"]), "detail": each["msg"]}
         for each in error.errors()[:_MOST_ERRORS_LISTED]
     ]
     first = error.errors()[0]

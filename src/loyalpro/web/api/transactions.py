@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
+from loyalpro.kernel.paths import path_text
 from loyalpro.loyalty.transactions import Purchase, RecordPurchase, record_purchases, transaction_view
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
@@ -24,7 +25,7 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
-from loyalpro.web.errors import field_path, status_of
+from loyalpro.web.errors import status_of
 from loyalpro.web.idempotency import Reply, commit, commit_together
 from loyalpro.web.services import AccountId, ServicesDep
 from loyalpro.web.strict_route import BatchRoute, StrictRoute
@@ -163,7 +164,7 @@ def _parsed(account_id: str, raw: Any) -> RecordPurchase | Refused:
         return _command(account_id, CreateTransaction.model_validate(raw))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        param = field_path(first["loc"]) or None
+        param = path_text(first["loc"]) or None
         return InvalidInput(f"{param or 'The transaction'}: {first['msg']}.", code="invalid_field", param=param)
     except Refused as refusal:
         return refusal
