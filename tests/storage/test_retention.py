@@ -25,6 +25,8 @@ from loyalpro.storage.postgres import partitions
 from loyalpro.storage.postgres.partitions import Week
 from loyalpro.storage.sweep_store import SweepStore
 from loyalpro.storage.tables.accounts import AccountTables, StoredAnswer
+from loyalpro.storage.tables.backfills import BackfillTables
+from loyalpro.storage.tables.endpoints import EndpointTables
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, connect, count, query, transaction
 
@@ -159,6 +161,37 @@ def test_what_was_never_sent_is_given_up_a_week_before_its_event_goes_and_its_ow
     ]
     assert query(history.url, "SELECT kind, endpoint_id FROM notices") == [("deliveries_given_up", endpoint)]
     assert count(history.url, "events") == 5
+
+
+def test_what_is_replayed_in_its_last_days_is_owed_to_an_endpoint_that_is_enabled(
+    history: History, now: UnixMs
+) -> None:
+    endpoint = history.endpoint()
+    events = history.events(endpoint, 3, at=now - 89 * MS_PER_DAY)
+    with transaction(history.url) as connection:
+        tables, to = BackfillTables(connection), EndpointTables(connection, VAULT).get(ACCOUNT, endpoint)
+        for event in filter(None, [tables.event(ACCOUNT, id_) for id_ in events]):
+            assert to is not None
+            assert tables.renew(["succeeded"], event, to, now)
+    sweep(history.url, now)
+    assert count(history.url, "deliveries", "status = 'pending'") == 3
+    assert count(history.url, "notices") == 0
+    query(history.url, "UPDATE endpoints SET status = 'paused'")
+    sweep(history.url, now)
+    assert count(history.url, "deliveries", "status = 'exhausted'") == 3
+
+
+def test_what_an_enabled_endpoint_does_not_take_keeps_its_event_for_a_week_and_no_longer(
+    history: History, now: UnixMs
+) -> None:
+    """A rate limit that is lower than what comes, say: what waits must not grow for ever."""
+    endpoint = history.endpoint()
+    history.events(endpoint, 2, at=now - 98 * MS_PER_DAY, status="pending")
+    [kept] = history.events(endpoint, 1, at=now - 96 * MS_PER_DAY, status="pending")
+    sweep(history.url, now)
+    assert query(history.url, "SELECT event_id, status FROM deliveries") == [(kept, "pending")]
+    assert query(history.url, "SELECT id FROM events") == [(kept,)]
+    assert query(history.url, "SELECT kind, endpoint_id FROM notices") == [("deliveries_given_up", endpoint)]
 
 
 def test_an_old_delivery_that_waits_to_be_sent_by_hand_goes_back_to_what_it_was(history: History, now: UnixMs) -> None:

@@ -21,8 +21,6 @@ from loyalpro.storage.tables.sweeps import SweepTables
 T = TypeVar("T")
 
 RETENTION_DAYS = 90
-GIVEN_UP_DAYS_BEFORE = 7
-"""What was never sent is given up so long before its event is removed: time to see it."""
 _OLD: tuple[Aging, ...] = ("attempts", "deliveries", "events")
 
 
@@ -36,7 +34,6 @@ class SweepStore:
         self._schedule = schedule
         self._ids = ids
         self._kept_ms = retention_days * MS_PER_DAY
-        self._waiting_ms = (retention_days - GIVEN_UP_DAYS_BEFORE) * MS_PER_DAY
         self._log = structlog.get_logger("sweeper")
 
     def duties(self, interval_s: float) -> list[Duty]:
@@ -71,10 +68,10 @@ class SweepStore:
         return await self._write(lambda connection: LeaseTables(connection).rescue_strays(now))
 
     async def give_up(self, now: UnixMs) -> bool:
-        """Exhaust what was never sent and whose event is about to go. Never in silence."""
+        """Exhaust what was never sent, and whose event is to go. Never in silence."""
 
         def work(connection: Connection) -> int:
-            return RetentionTables(connection).give_up(kept_since(connection, now, self._waiting_ms), now, self._ids)
+            return RetentionTables(connection).give_up(kept_since(connection, now, self._kept_ms), now, self._ids)
 
         count = await self._write(work)
         if count:

@@ -36,6 +36,13 @@ _IN_PIECES: dict[Aging, str] = {
     "events": "events_default",
 }
 
+_GRACE_DAYS: Final = 7
+"""What an endpoint that is not enabled was never sent is given up so long before its event would go: time to see it.
+
+One that is enabled keeps its event for so much longer. So what is replayed on its event's last day is sent all the same, and
+what waits behind a rate limit that is too low does not grow for ever.
+"""
+
 # What was canceled or had succeeded before its owner wanted it sent once more is that again.
 _GIVE_UP = """
 UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'canceled') THEN fallback_status ELSE 'exhausted' END,
@@ -43,13 +50,14 @@ UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'cance
 WHERE status = 'pending' AND id IN (
     SELECT d.id FROM deliveries d
     WHERE d.status = 'pending' AND d.id < ? AND (d.first_attempt_at IS NULL OR d.fallback_status IS NOT NULL)
+      AND (d.id < ? OR EXISTS (SELECT 1 FROM endpoints e WHERE e.id = d.endpoint_id AND e.status <> 'enabled'))
       AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
     ORDER BY d.id LIMIT ? {lock})
 RETURNING account_id, endpoint_id, customer_id
 """
 _GIVEN_UP = (
-    "Deliveries that nobody could be sent for so long that their events are about to be removed are given up; they are"
-    " shown as exhausted until then. Enable the endpoint to have what is newer."
+    "Deliveries that could not be sent for so long that their events are about to be removed are given up; they are"
+    " shown as exhausted until then. To have what is newer, enable the endpoint; if it is enabled, raise its rate limit."
 )
 
 _HEALTH_OF_DELETED = """
@@ -104,9 +112,10 @@ class RetentionTables:
         return True
 
     def give_up(self, before: UnixMs, now: UnixMs, ids: IdFactory) -> int:
-        """Exhaust what was never sent and is older than `before`; the owners of its endpoints are told once a day."""
-        sql = _GIVE_UP.format(lock=self._lock)
-        rows = self._connection.execute(sql, (now, floor("dlv", before), PIECE))
+        """Exhaust what was never sent, and whose event goes when it is older than `before`; its owner is told once a day."""
+        grace_ms = _GRACE_DAYS * MS_PER_DAY
+        limits = (floor("dlv", before + grace_ms), floor("dlv", before - grace_ms))
+        rows = self._connection.execute(_GIVE_UP.format(lock=self._lock), (now, *limits, PIECE))
         advance(self._connection, {(endpoint, customer) for _, endpoint, customer in rows if customer is not None}, now)
         self._tell({(account, endpoint) for account, endpoint, _ in rows}, now, ids)
         return len(rows)
