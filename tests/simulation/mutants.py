@@ -135,8 +135,8 @@ MUTANTS = (
         (
             Patch(
                 f"{_TABLES}.settlements",
-                "advance(self._connection, _finished_queues(kept), now)",
-                "_finished_queues(kept)",
+                "advance(self._connection, _finished(moved), now)",
+                "_finished(moved)",
             ),
         ),
     ),

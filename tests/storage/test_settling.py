@@ -2,7 +2,8 @@
 
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -56,12 +57,19 @@ def _settle(history: History, endpoint: str, status: DeliveryStatus, now: int, *
 
 
 def _settle_in(connection: Connection, endpoint: str, status: DeliveryStatus, now: int, **moved: Any) -> None:
+    settlement = _claim_in(connection, endpoint, status, now, **moved)
+    _settlements(connection, now).settle("wrk_1", [settlement], now, longest_probe_s=60)
+
+
+def _claim_in(connection: Connection, endpoint: str, status: DeliveryStatus, now: int, **moved: Any) -> Settlement:
     LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
     [claimed] = LaneTables(connection, VAULT).claim("wrk_1", [LaneRequest(endpoint, 1)], now, 0).claimed
     attempt = Attempt(claimed.attempt_number, now, OutcomeCode.HTTP_5XX, "", (), None, None, None)
-    settlement = Settlement(claimed, status, attempt=attempt, **moved)
-    ids = IdFactory(VirtualClock(now), random.Random(1))
-    SettlementTables(connection, ids).settle("wrk_1", [settlement], now, longest_probe_s=60)
+    return Settlement(claimed, status, attempt=attempt, **moved)
+
+
+def _settlements(connection: Connection, now: int) -> SettlementTables:
+    return SettlementTables(connection, IdFactory(VirtualClock(now), random.Random(1)))
 
 
 def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(databases: Databases) -> None:
@@ -86,7 +94,62 @@ def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(database
 
 
 def _wait_until_somebody_waits(url: str) -> None:
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     deadline_s = time.monotonic() + 30
-    while not query(url, waiting):
+    while not _somebody_waits(url):
         assert time.monotonic() < deadline_s, "nobody waits for the row"
+
+
+def _somebody_waits(url: str) -> bool:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(query(url, waiting))
+
+
+@pytest.mark.parametrize("settled_first", [True, False])
+def test_the_next_of_a_queue_goes_when_two_before_it_are_finished_at_once(
+    databases: Databases, *, settled_first: bool
+) -> None:
+    now = SystemClock().now_ms()
+    history = History(databases.fresh("postgres"), now)
+    endpoint, customer = history.endpoint(ordering="customer"), history.ids.new("cus")
+    _, second, _ = history.events(endpoint, 3, at=now - 9, status="pending", customer_id=customer, ordered=True)
+    query(history.url, "UPDATE deliveries SET due_at = ? WHERE id = ?", now - 9, delivery_id(second, endpoint))
+    with transaction(history.url) as connection:
+        settlement = _claim_in(connection, endpoint, DeliveryStatus.SUCCEEDED, now, due_at=None)
+
+    def settle(connection: Connection) -> None:
+        _settlements(connection, now).settle("wrk_1", [settlement], now, longest_probe_s=60)
+
+    def cancel(connection: Connection) -> None:
+        standing = ControlTables(connection).standing(ACCOUNT, delivery_id(second, endpoint))
+        assert standing is not None
+        ControlTables(connection).cancel(standing, now)
+
+    _at_once(history.url, *((settle, cancel) if settled_first else (cancel, settle)))
+    rows = query(history.url, "SELECT status, due_at FROM deliveries ORDER BY sequence")
+    assert rows == [("succeeded", now - 9), ("canceled", now - 9), ("pending", now)]
+
+
+def _at_once(url: str, first: Callable[[Connection], None], second: Callable[[Connection], None]) -> None:
+    """The second begins while the first one is not committed yet."""
+    with ThreadPoolExecutor(1) as other:
+        with transaction(url) as connection:
+            first(connection)
+            connection.flush()
+            running = other.submit(_commit, url, second)
+            _wait_until_it_is_done_or_waits(url, running)
+        running.result(30)
+
+
+def _commit(url: str, work: Callable[[Connection], None]) -> None:
+    """As the writer does: once more when the database asks for it."""
+    try:
+        with transaction(url) as connection:
+            work(connection)
+    except RetryTransaction:
+        with transaction(url) as connection:
+            work(connection)
+
+
+def _wait_until_it_is_done_or_waits(url: str, running: Future[None]) -> None:
+    while not running.done() and not _somebody_waits(url):
+        pass

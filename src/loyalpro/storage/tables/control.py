@@ -23,6 +23,7 @@ WHERE id = ? AND status = ? AND fallback_status IS NULL
 _CANCEL = """
 UPDATE deliveries SET status = ?, finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
 WHERE id = ? AND status = 'pending'
+RETURNING endpoint_id, customer_id, sequence
 """
 
 
@@ -47,9 +48,8 @@ class ControlTables:
 
     def cancel(self, standing: Standing, now: UnixMs) -> None:
         """End it, also while it is being sent, and let the customer's next one go. What had ended before is that again."""
-        self._connection.execute(_CANCEL, (standing.once_canceled.value, now, standing.delivery_id))
-        if standing.customer_id is not None:
-            advance(self._connection, [(standing.endpoint_id, standing.customer_id)], now)
+        canceled = self._connection.execute(_CANCEL, (standing.once_canceled.value, now, standing.delivery_id))
+        advance(self._connection, canceled, now)
 
     def _standing(self, row: Row) -> Standing:
         id_, endpoint_id, customer_id, status, due_at, endpoint, deleted_at, fallback, sequence, event_id = row

@@ -19,7 +19,7 @@ _CANCEL = """
 UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'exhausted') THEN fallback_status ELSE 'canceled' END,
     outcome = 'erased', finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
 WHERE id >= ? AND id < ? AND status = 'pending'
-RETURNING status, endpoint_id, customer_id
+RETURNING status, endpoint_id, customer_id, sequence
 """
 _FORGET_ANSWERS = """
 UPDATE attempts SET response_headers = NULL, response_excerpt = NULL, response_truncated = NULL
@@ -147,8 +147,8 @@ class ErasureTables:
     def _cancel(self, event_id: str, now: UnixMs) -> int:
         """Cancel what is owed of an event, and let what comes after it go; how many were canceled."""
         rows = self._connection.execute(_CANCEL, (now, *_deliveries_of(event_id)))
-        advance(self._connection, {(endpoint, customer) for _, endpoint, customer in rows if customer is not None}, now)
-        return sum(status == "canceled" for status, _, _ in rows)
+        advance(self._connection, [place for _, *place in rows], now)
+        return sum(status == "canceled" for status, *_ in rows)
 
     def _forget_purchases(self, erasure: Erasure) -> bool:
         """What was bought, and what the merchant wrote beside it; amounts, times and numbers stay for the books."""

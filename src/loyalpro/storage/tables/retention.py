@@ -53,7 +53,7 @@ WHERE status = 'pending' AND id IN (
       AND (d.id < ? OR EXISTS (SELECT 1 FROM endpoints e WHERE e.id = d.endpoint_id AND e.status <> 'enabled'))
       AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
     ORDER BY d.id LIMIT ? {lock})
-RETURNING account_id, endpoint_id, customer_id
+RETURNING account_id, endpoint_id, customer_id, sequence
 """
 _GIVEN_UP = (
     "Deliveries that could not be sent for so long that their events are about to be removed are given up; they are"
@@ -116,8 +116,8 @@ class RetentionTables:
         grace_ms = _GRACE_DAYS * MS_PER_DAY
         limits = (floor("dlv", before + grace_ms), floor("dlv", before - grace_ms))
         rows = self._connection.execute(_GIVE_UP.format(lock=self._lock), (now, *limits, PIECE))
-        advance(self._connection, {(endpoint, customer) for _, endpoint, customer in rows if customer is not None}, now)
-        self._tell({(account, endpoint) for account, endpoint, _ in rows}, now, ids)
+        advance(self._connection, [place for _, *place in rows], now)
+        self._tell({(account, endpoint) for account, endpoint, *_ in rows}, now, ids)
         return len(rows)
 
     def _tell(self, endpoints: Iterable[tuple[str, str]], now: UnixMs, ids: IdFactory) -> None:

@@ -2,12 +2,13 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from loyalpro.delivery.ports import Settled, Settlement, WorkerId
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection, marks, padded
+from loyalpro.storage.connection import Connection, Row, marks, padded
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
 
@@ -26,7 +27,7 @@ UPDATE deliveries SET status = v.column2, due_at = COALESCE(v.column3, due_at), 
     outcome = COALESCE(v.column5, outcome), attempts = v.column6, first_attempt_at = v.column7,
     uncounted_attempts = uncounted_attempts + v.column8, fallback_status = NULL, fallback_due_at = NULL
 FROM v WHERE deliveries.id = CAST(v.column1 AS TEXT) AND deliveries.status = 'pending' {among}
-RETURNING deliveries.id
+RETURNING deliveries.id, deliveries.status, endpoint_id, customer_id, sequence
 """
 _ROW = (
     "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT),"
@@ -34,16 +35,31 @@ _ROW = (
 )
 
 # The head of a customer's queue is due: nothing else of the customer's is before it.
+#
+# On PostgreSQL two transactions may finish deliveries of one queue at once, and neither sees that the other's has finished.
+# So a head that comes after what we finished is written even if it is due already: this waits for whoever is finishing it,
+# and runs our transaction again; who wants to finish it later waits for us, and then sees what we did. A head that comes
+# before is left alone: who finishes that one does the same with ours. Within a queue everybody waits for later ones only,
+# so nobody waits in a circle.
 _ADVANCE = """
-UPDATE deliveries SET due_at = ?
-WHERE status = 'pending' AND due_at IS NULL AND id = (
+UPDATE deliveries SET due_at = COALESCE(due_at, ?)
+WHERE status = 'pending' AND id = (
     SELECT id FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' ORDER BY sequence LIMIT 1)
+AND (due_at IS NULL OR sequence > ?)
 """
 
 
-def advance(connection: Connection, queues: Iterable[tuple[str, str]], now: UnixMs) -> None:
-    """Let the next one go of each (endpoint, customer) whose first one has finished. Harmless to repeat."""
-    connection.execute_many(_ADVANCE, [(now, *queue) for queue in sorted(set(queues))])
+def advance(connection: Connection, finished: Iterable[Sequence[Any]], now: UnixMs) -> None:
+    """Let the next one go in each queue of which one has finished: endpoint, customer if in order, and sequence.
+
+    Harmless to repeat.
+    """
+    first: dict[tuple[str, str], int] = {}
+    for endpoint_id, customer_id, sequence in finished:
+        if customer_id is not None:
+            queue = (endpoint_id, customer_id)
+            first[queue] = min(sequence, first.get(queue, sequence))
+    connection.execute_many(_ADVANCE, [(now, *queue, sequence) for queue, sequence in sorted(first.items())])
 
 
 class SettlementTables:
@@ -62,9 +78,9 @@ class SettlementTables:
         if not kept:
             return Settled(frozenset(), {}, ())
         moved = self._move(kept, now)
-        self._count([each for each in kept if each.claimed.delivery_id not in moved])
+        self._count([each for each in kept if each.claimed.delivery_id not in {id_ for id_, *_ in moved}])
         insert_attempts(self._connection, [(each.claimed.delivery_id, each.attempt) for each in kept if each.attempt])
-        advance(self._connection, _finished_queues(kept), now)
+        advance(self._connection, _finished(moved), now)
         self._promote(
             {(each.claimed.target.endpoint_id, each.promoted) for each in kept if each.promoted is not None}, now
         )
@@ -80,8 +96,8 @@ class SettlementTables:
             given_up |= set(self._connection.execute(sql, (*itertools.chain.from_iterable(leases), worker, *ids)))
         return given_up
 
-    def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[str]:
-        moved: set[str] = set()
+    def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[Row]:
+        moved: set[Row] = set()
         for piece in padded([_moved_values(each, now) for each in settlements]):
             params = list(itertools.chain.from_iterable(piece))
             among = ""
@@ -89,7 +105,7 @@ class SettlementTables:
                 among = f"AND id IN ({marks(len(piece))})"
                 params += [values[0] for values in piece]
             sql = _SETTLE.format(rows=marks(len(piece), _ROW), among=among)
-            moved |= {id_ for (id_,) in self._connection.execute(sql, params)}
+            moved |= set(self._connection.execute(sql, params))
         return moved
 
     def _count(self, settlements: Sequence[Settlement]) -> None:
@@ -130,9 +146,5 @@ def _lease_of(settlement: Settlement) -> tuple[str, int]:
     return settlement.claimed.delivery_id, settlement.claimed.attempt_number
 
 
-def _finished_queues(settlements: Sequence[Settlement]) -> set[tuple[str, str]]:
-    return {
-        (each.claimed.target.endpoint_id, each.claimed.customer_id)
-        for each in settlements
-        if each.claimed.customer_id is not None and each.status is not DeliveryStatus.PENDING
-    }
+def _finished(moved: Iterable[Row]) -> list[Sequence[Any]]:
+    return [place for _, status, *place in moved if status != DeliveryStatus.PENDING]

@@ -13,7 +13,7 @@ UPDATE deliveries SET status = 'exhausted', finished_at = ? WHERE status = 'pend
     WHERE d.status = 'pending' AND d.first_attempt_at IS NOT NULL AND d.first_attempt_at < ? AND d.fallback_status IS NULL
       AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)
     ORDER BY d.first_attempt_at LIMIT ? {lock})
-RETURNING endpoint_id, customer_id
+RETURNING endpoint_id, customer_id, sequence
 """
 
 # What is owed to an endpoint is in one of two indexes, or in both; the order makes the database use them.
@@ -49,7 +49,7 @@ class SweepTables:
     def close_windows(self, now: UnixMs, closed_since: UnixMs) -> bool:
         """Exhaust what has run out of its 72 hours while it waited, for an endpoint that is not enabled, say."""
         closed = self._connection.execute(_CLOSE.format(lock=self._lock), (now, closed_since, _PIECE))
-        advance(self._connection, {(endpoint, customer) for endpoint, customer in closed if customer is not None}, now)
+        advance(self._connection, closed, now)
         return len(closed) == _PIECE
 
     def cancel_orphans(self, now: UnixMs) -> bool:
