@@ -78,7 +78,8 @@ class SettlementTables:
         if not kept:
             return Settled(frozenset(), {}, ())
         moved = self._move(kept, now)
-        self._count([each for each in kept if each.claimed.delivery_id not in {id_ for id_, *_ in moved}])
+        ids = {id_ for id_, *_ in moved}
+        self._count([each for each in kept if each.claimed.delivery_id not in ids])
         insert_attempts(self._connection, [(each.claimed.delivery_id, each.attempt) for each in kept if each.attempt])
         advance(self._connection, _finished(moved), now)
         self._promote(
