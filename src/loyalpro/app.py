@@ -111,20 +111,25 @@ class Application:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start from the bottom up; stop from the top down, letting what is under way finish."""
-        await self.database.start()
-        try:
+        async with self._open():
             await bootstrap.first_account(self.transactions, self.settings)
             async with self._delivering():
                 yield
-        finally:
-            await self.database.stop()
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """The same, of a worker: it says so when it is up."""
-        async with self.running():
+        """The same, of a worker: accounts are not its business, and it says so when it is up."""
+        async with self._open(), self._delivering():
             structlog.get_logger("worker").info("working")
             yield
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        await self.database.start()
+        try:
+            yield
+        finally:
+            await self.database.stop()
 
     @asynccontextmanager
     async def _delivering(self) -> AsyncIterator[None]:

@@ -50,13 +50,14 @@ class Settings(BaseSettings):
     )
     bootstrap_api_key: SecretStr | None = Field(
         default=None,
-        description="The API key of the first account, which is opened when the database has none. It starts with `lp_` "
-        "and has at least 16 characters. It has no effect later.",
+        description="The API key of the first account, which `loyalpro serve` opens when the database has none. It starts "
+        "with `lp_` and has at least 16 characters. It has no effect once the account has a key.",
         examples=["lp_0123456789abcdef0123456789abcdef"],
     )
     bootstrap_email: str | None = Field(
         default=None,
-        description="The e-mail address of the first account's owner. Takes effect with `LOYALPRO_BOOTSTRAP_PASSWORD` only.",
+        description="The e-mail address of the first account's owner, if it has none yet. Takes effect with "
+        "`LOYALPRO_BOOTSTRAP_PASSWORD` only.",
         examples=["owner@example.com"],
     )
     bootstrap_password: SecretStr | None = Field(

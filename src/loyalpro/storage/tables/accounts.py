@@ -19,6 +19,15 @@ class StoredAnswer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class FirstAccount:
+    """The account that the environment names a key and an owner for, and what it has of them."""
+
+    id: str
+    has_key: bool
+    has_owner: bool
+
+
 def key_digest(api_key: str) -> bytes:
     """What is kept of an API key. It holds at least 128 random bits, so one fast hash is enough."""
     return hashlib.sha256(api_key.encode()).digest()
@@ -30,9 +39,22 @@ class AccountTables:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def any_account(self) -> bool:
-        """Whether somebody has been here before."""
-        return bool(self._connection.execute("SELECT 1 FROM accounts LIMIT 1"))
+    def first(self) -> FirstAccount | None:
+        """The first that was opened; None on an empty database. A key that was revoked is one that it has had."""
+        rows = self._connection.execute(
+            "SELECT a.id, EXISTS (SELECT 1 FROM api_keys k WHERE k.account_id = a.id),"
+            " EXISTS (SELECT 1 FROM users u WHERE u.account_id = a.id AND u.role = 'owner')"
+            " FROM accounts a ORDER BY a.id LIMIT 1"
+        )
+        return FirstAccount(rows[0][0], has_key=bool(rows[0][1]), has_owner=bool(rows[0][2])) if rows else None
+
+    def hold_first(self) -> None:
+        """Let nobody else open or complete the first account until the transaction ends.
+
+        SQLite runs one writing transaction at a time, so there is nobody to keep off.
+        """
+        if self._connection.dialect == "postgres":
+            self._connection.execute("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")
 
     def insert_account(self, account_id: str, name: str, now: UnixMs) -> None:
         """Open an account."""
