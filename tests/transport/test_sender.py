@@ -260,6 +260,28 @@ def test_no_packet_goes_to_an_address_that_is_not_public(
     assert server.connections == 0
 
 
+@pytest.mark.parametrize(
+    ("allowed", "outcome", "connections"),
+    [("127.0.0.0/8", OutcomeCode.SUCCEEDED, 1), ("::1/128", OutcomeCode.CONNECT_FAILED, 0)],
+)
+def test_of_a_names_addresses_only_those_that_are_allowed_are_dialled(
+    authority: Authority, serve: Callable[..., RawServer], allowed: str, outcome: OutcomeCode, connections: int
+) -> None:
+    """libcurl itself knows localhost by both of its addresses; the receiver listens at one of them."""
+    server = serve(good)
+    result = sent(authority, server.url, policy=AddressPolicy([ip_network(allowed)]))
+    assert classify(result) is outcome
+    assert server.connections == connections
+
+
+def test_an_address_that_is_not_allowed_is_no_reason_against_one_that_hangs(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    server = serve(hold, plain=True, reads=False)
+    result = sent(authority, server.url, TIMEOUT_S, AddressPolicy([ip_network("127.0.0.0/8")]))
+    assert classify(result) is OutcomeCode.TIMEOUT
+
+
 def test_proxies_of_the_environment_are_ignored(
     authority: Authority, serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,14 +63,15 @@ async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve
     """Refuse a name that leads to an address deliveries may not reach.
 
     A name that leads nowhere today may be set up tomorrow: it is accepted, and judged again at every connect. A
-    single-label name is only accepted when it leads into a network that the operator allows.
+    single-label name is accepted when it leads into a network that the operator allows, wherever else it leads:
+    `localhost` often has an IPv4 and an IPv6 address, and only those that are allowed are dialled.
     """
     if url.address is not None:
         return
     addresses = await resolve(url.host, url.port)
     single_label = "." not in url.host
-    allowed = all(policy.allows_specially(each) if single_label else policy.allows(each) for each in addresses)
-    if not allowed or (single_label and not addresses):
+    accepted = any(map(policy.allows_specially, addresses)) if single_label else all(map(policy.allows, addresses))
+    if not accepted:
         raise _not_allowed()
 
 
@@ -125,7 +126,7 @@ def _literal(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6A
 
 def _port(text: str | None, *, specially: bool, name: str) -> int:
     port = int(text) if text and len(text) <= 5 else _HTTPS_PORT if not text else 0
-    free = specially or "." not in name  # a single-label name is only accepted inside the operator's networks
+    free = specially or "." not in name  # a single-label name has to lead into the operator's networks
     if not (0 < port < 65_536 and (free or port == _HTTPS_PORT or port >= _FIRST_FREE_PORT)):
         raise _invalid("has a port that is not allowed; use 443, or one from 1024 on")
     return port

@@ -46,7 +46,8 @@ class Transfer:
 
     def __init__(self, policy: AddressPolicy, certificates: str) -> None:
         self._policy = policy
-        self._blocked = False
+        self._passed_over = False
+        self._dialled = False
         self._header_bytes = 0
         self._headers: list[tuple[str, str]] = []
         self._headers_cut = False
@@ -84,7 +85,8 @@ class Transfer:
 
     def prepare(self, request: OutgoingRequest) -> None:
         """Set what differs from request to request."""
-        self._blocked = self._headers_cut = self._head_ended = self._truncated = False
+        self._passed_over = self._dialled = False
+        self._headers_cut = self._head_ended = self._truncated = False
         self._header_bytes = 0
         self._headers = []
         self._excerpt = bytearray()
@@ -118,11 +120,8 @@ class Transfer:
         )
 
     def _failure(self, code: int) -> tuple[OutcomeCode, str]:
-        if self._blocked:
-            return (
-                OutcomeCode.TARGET_NOT_ALLOWED,
-                "The host name leads to an address that is not on the public internet.",
-            )
+        if self._passed_over and not self._dialled:
+            return OutcomeCode.TARGET_NOT_ALLOWED, "The host name leads to no address that deliveries may reach."
         if self._headers_cut:
             return (
                 OutcomeCode.RESPONSE_HEADERS_TOO_LARGE,
@@ -166,10 +165,11 @@ class Transfer:
     # -- callbacks: they run inside libcurl, on its thread, and must not raise -------------------------------------------
 
     def _open_socket(self, _purpose: int, address: Any) -> socket.socket | int:
-        """Every address that is really dialled comes by here, whatever name led to it."""
-        if self._blocked or not self._policy.allows(str(address.addr[0])):
-            self._blocked = True
+        """Every address that is to be dialled comes by here, whatever name led to it. One that is refused is passed over."""
+        if not self._policy.allows(str(address.addr[0])):
+            self._passed_over = True
             return int(pycurl.SOCKET_BAD)
+        self._dialled = True
         try:
             return _LentSocket(address.family, address.socktype, address.protocol)
         except OSError:
