@@ -15,7 +15,6 @@ from loyalpro.transport.address_policy import AddressPolicy
 
 MAX_EXCERPT_BYTES: Final = 16 * 1024
 MAX_HEADER_BYTES: Final = 32 * 1024
-_CONNECT_TIMEOUT_MS: Final = 10_000
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which the binding has no name for: never wait for a resolver thread
 _US_PER_MS: Final = 1_000
 
@@ -99,7 +98,7 @@ class Transfer:
             pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in request.headers), "Accept: */*", "Expect:"]
         )
         handle.setopt(pycurl.TIMEOUT_MS, timeout_ms)
-        handle.setopt(pycurl.CONNECTTIMEOUT_MS, min(timeout_ms, _CONNECT_TIMEOUT_MS))
+        handle.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
 
     def result(self, code: int) -> SendResult:
         """What the end of the transfer means; `code` is libcurl's, 0 when it is content."""
