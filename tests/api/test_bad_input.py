@@ -156,6 +156,25 @@ def test_keys_are_required_and_told_apart(server: Server) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_every_call_looks_at_the_key_before_the_body(server: Server) -> None:
+    paths = server.get("/openapi.json")["paths"]
+    calls = [(method.upper(), path) for path, found in paths.items() if path.startswith("/v1/") for method in found]
+    calls.remove(("GET", "/v1/event_types"))
+    assert len(calls) > 30
+    for method, path in calls:
+        for body in (None, b"{"):
+            assert server.call(method, path, body, key=None).status == 401, (method, path)
+    assert server.call("POST", "/v1/transactions/batch", b"x" * 9_000_000, key="lp_wrong").status == 401
+
+
+def test_a_body_where_none_is_taken_is_capped_all_the_same(server: Server) -> None:
+    path = f"/v1/deliveries/dlv_{'0' * 36}/cancel"
+    for headers in ({}, {"Idempotency_Key": "no-body"}):
+        assert server.call("POST", path, b"x" * 16_384, **headers).status == 404
+        answer = server.call("POST", path, b"x" * 3_000_000, **headers)
+        assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+
+
 def test_a_compressed_or_foreign_body_is_refused(server: Server) -> None:
     for headers in ({"Content_Encoding": "gzip"}, {"Content_Type": "text/xml"}):
         assert server.call("POST", "/v1/customers", b"{}", **headers).status == 400

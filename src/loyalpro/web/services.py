@@ -57,18 +57,23 @@ async def _services(request: Request) -> Services:
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer lp_...`")
 
 
-async def _account_id(
-    services: Annotated[Services, Depends(_services)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> str:
-    """The account that the request's API key speaks for."""
+async def authenticate(request: Request) -> None:
+    """Remember, for the rest of the request, the account that its API key speaks for."""
+    credentials = await _bearer(request)
     if credentials is None:
         raise Unauthenticated("Send your API key: Authorization: Bearer lp_...", code="missing_api_key")
-    account_id = await services.transactions.lookup(lambda unit: unit.accounts.account_of(credentials.credentials))
-    if account_id is None:
+    key = credentials.credentials
+    account = await services_of(request).transactions.lookup(lambda unit: unit.accounts.account_of(key))
+    if account is None:
         raise Unauthenticated("This API key is unknown or revoked.", code="invalid_api_key")
-    return account_id
+    request.state.account_id = account
+
+
+async def account_id(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+    """The account that the request speaks for. A route that asks for it has to be one that authenticates first."""
+    account: str = request.state.account_id
+    return account
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-AccountId = Annotated[str, Depends(_account_id)]
+AccountId = Annotated[str, Depends(account_id)]

@@ -1,4 +1,4 @@
-"""Reads request bodies strictly: capped while they stream in, no duplicate keys, no NaN, no number that JSON cannot carry."""
+"""Reads request bodies strictly: after the API key, capped while they stream in, and nothing that JSON cannot carry."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -8,9 +8,12 @@ from fastapi.routing import APIRoute
 
 from loyalpro.kernel.errors import MalformedRequest, TooLarge
 from loyalpro.kernel.strict_json import parse
+from loyalpro.web.services import account_id, authenticate
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_BATCH_BODY_BYTES: Final = 8 * 1024 * 1024
+MAX_UNREAD_BODY_BYTES: Final = 16 * 1024
+"""Of a body where none is taken: it only tells whether a request is the same as an earlier one."""
 
 
 class StrictRequest(Request):
@@ -38,39 +41,50 @@ class StrictRoute(APIRoute):
     max_body_bytes = MAX_BODY_BYTES
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Read and parse the body before the framework does."""
+        """Look up the key, and then read and parse the body, before the framework does."""
         handle = super().get_route_handler()
-        takes_body = self.body_field is not None
+        needs_key = any(each.call is account_id for each in self.dependant.dependencies)
 
         async def strict(request: Request) -> Response:
-            if not takes_body:
-                return await handle(request)
-            body = await self._read(request)
-            required = self.body_field is not None and self.body_field.field_info.is_required()
-            parsed = parse(body) if body.strip() or required else None
-            return await handle(StrictRequest(request, body if parsed is not None else b"", parsed))
+            if needs_key:
+                await authenticate(request)
+            return await handle(await self._read(request))
 
         return strict
 
-    async def _read(self, request: Request) -> bytes:
-        media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if media_type != "application/json" and not media_type.endswith("+json"):
-            raise MalformedRequest(
-                f"Send JSON with Content-Type: application/json, not {media_type[:60]}.", code="unsupported_media_type"
-            )
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise MalformedRequest("Send the body uncompressed.", code="unsupported_content_encoding")
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > self.max_body_bytes:
-                raise TooLarge(f"The body may have at most {self.max_body_bytes} bytes; send less at a time.")
-            chunks.append(chunk)
-        return b"".join(chunks)
+    async def _read(self, request: Request) -> Request:
+        if self.body_field is not None:
+            _check_kind(request)
+            body = await _capped(request, self.max_body_bytes)
+            parsed = parse(body) if body.strip() or self.body_field.field_info.is_required() else None
+            return StrictRequest(request, body if parsed is not None else b"", parsed)
+        if request.method == "POST":
+            return StrictRequest(request, await _capped(request, MAX_UNREAD_BODY_BYTES), None)
+        return request
 
 
 class BatchRoute(StrictRoute):
     """A route whose body holds many objects."""
 
     max_body_bytes = MAX_BATCH_BODY_BYTES
+
+
+def _check_kind(request: Request) -> None:
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise MalformedRequest(
+            f"Send JSON with Content-Type: application/json, not {media_type[:60]}.", code="unsupported_media_type"
+        )
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise MalformedRequest("Send the body uncompressed.", code="unsupported_content_encoding")
+
+
+async def _capped(request: Request, most_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most_bytes:
+            raise TooLarge(f"The body may have at most {most_bytes} bytes; send less at a time.")
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -8,8 +8,9 @@ from loyalpro.kernel.clock import rfc3339
 from loyalpro.storage.tables.notices import PastNotice
 from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
 from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.strict_route import StrictRoute
 
-router = APIRouter(prefix="/v1/notices", tags=["notices"])
+router = APIRouter(prefix="/v1/notices", tags=["notices"], route_class=StrictRoute)
 
 
 @router.get("", summary="List notices, newest first")
