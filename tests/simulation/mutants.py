@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        107,
+        31,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "given up in silence instead of exhausted",
-        2,
+        14,
         (Patch(f"{_DELIVERY}.decide", "status = DeliveryStatus.EXHAUSTED if", "status = DeliveryStatus.CANCELED if"),),
     ),
     Mutant(
@@ -204,7 +204,7 @@ MUTANTS = (
     ),
     Mutant(
         "a cancel is overwritten",
-        16,
+        41,
         (
             Patch(
                 f"{_TABLES}.settlements",
@@ -237,7 +237,7 @@ MUTANTS = (
     ),
     Mutant(
         "an open breaker is never probed",
-        16,
+        20,
         (
             Patch(
                 f"{_DELIVERY}.lane",
@@ -275,7 +275,7 @@ MUTANTS = (
     ),
     Mutant(
         "what a receiver asks to wait is not waited for",
-        16,
+        28,
         (Patch(f"{_DELIVERY}.decide", "        retry_after_ms=hold_ms,\n", "        retry_after_ms=None,\n"),),
     ),
     Mutant(

@@ -1,12 +1,22 @@
 """What the dead were sending: who gets it, and when it is its turn."""
 
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
+from loyalpro.delivery.membership import LeaseTimes
 from loyalpro.delivery.ports import LaneRequest
-from loyalpro.kernel.clock import SystemClock, UnixMs
+from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.open import open_database
 from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
-from support.history import VAULT, History, transaction
+from support.databases import Databases
+from support.history import VAULT, History, query, transaction
 
 TTL_MS = 9_000
 
@@ -48,3 +58,65 @@ def test_what_is_cut_short_twice_is_not_in_the_way_of_others(database_url: str, 
         assert work(database_url, worker, endpoint, now) == [poison]
         give_up(database_url, worker, now)
     assert work(database_url, "wrk_3", endpoint, now, room=2) == [other, poison]
+
+
+def test_a_worker_that_renews_while_it_is_about_to_be_given_up_stays(database_url: str, now: UnixMs) -> None:
+    history = History(database_url, now)
+    endpoint = history.endpoint()
+    history.events(endpoint, 1, at=now - 20_000, status="pending")
+    work(database_url, "wrk_1", endpoint, now)
+    query(database_url, "UPDATE workers SET expires_at = 1")
+    with transaction(database_url) as connection:
+        assert LeaseTables(connection).silent(now) == ["wrk_1"]
+    with transaction(database_url) as connection:
+        assert LeaseTables(connection).renew("wrk_1", now=now, ttl_ms=TTL_MS)
+    with transaction(database_url) as connection:
+        assert LeaseTables(connection).rescue("wrk_1", now) == frozenset()
+    assert query(database_url, "SELECT worker FROM leases") == [("wrk_1",)]
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[DatabaseDeliveryStore]:
+    clock = SystemClock()
+    database = open_database(url, clock)
+    await database.start()
+    try:
+        yield DatabaseDeliveryStore(database, VAULT, clock, IdFactory(clock, random.Random(1)))
+    finally:
+        await database.stop()
+
+
+@pytest.mark.parametrize(
+    "held",
+    ["SELECT 1 FROM workers WHERE id = 'wrk_1' FOR SHARE", "SELECT 1 FROM deliveries ORDER BY id LIMIT 1 FOR SHARE"],
+)
+def test_a_row_that_somebody_holds_puts_off_the_rescue_of_its_worker_alone(
+    databases: Databases, now: UnixMs, held: str
+) -> None:
+    history = History(databases.fresh("postgres"), now)
+    one, other = history.endpoint(), history.endpoint()
+    history.events(one, 1, at=now - 20_000, status="pending")
+    history.events(other, 1, at=now - 10_000, status="pending")
+    for worker, endpoint in (("wrk_1", one), ("wrk_2", other)):
+        work(history.url, worker, endpoint, now)
+    query(history.url, "UPDATE workers SET expires_at = 1")
+
+    async def story() -> None:
+        async with opened(history.url) as store:
+            await store.register("wrk_3", ttl_ms=TTL_MS)
+            with transaction(history.url) as stopped:
+                stopped.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                stopped.execute(held)
+                assert await store.rescue("wrk_3") == {other}
+                assert await store.renew("wrk_3", ttl_ms=TTL_MS)
+            assert await store.rescue("wrk_3") == {one}
+
+    asyncio.run(story())
+    assert query(history.url, "SELECT COUNT(*) FROM leases") == [(0,)]
+
+
+def test_the_database_ends_what_a_stopped_worker_left_open_before_the_worker_is_given_up(databases: Databases) -> None:
+    setting = "SELECT setting::bigint FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+    [(open_ms,)] = query(databases.fresh("postgres"), setting)
+    times = LeaseTimes()
+    assert 0 < open_ms < (times.ttl_s - times.renew_s) * MS_PER_S

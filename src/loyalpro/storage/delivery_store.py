@@ -8,7 +8,7 @@ from typing import TypeVar
 from loyalpro.delivery.ports import Claims, LaneRequest, Settled, Settlement, Survey, Target, WorkerId
 from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, LockTaken
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
@@ -47,7 +47,8 @@ class DatabaseDeliveryStore:
         now = self._clock.now_ms()
         if self._database.exclusive:
             return await self._lease(lambda tables: tables.rescue_all_but(worker, now))
-        return await self._lease(lambda tables: tables.rescue(now))
+        silent = await self._lease(lambda tables: tables.silent(now))
+        return frozenset().union(*[await self._rescue(each, now) for each in silent])
 
     async def disown(self, worker: WorkerId, *, keep: Collection[str]) -> None:
         """Free what the worker holds without knowing."""
@@ -85,6 +86,13 @@ class DatabaseDeliveryStore:
             return tables.settle(worker, settlements, now, longest_probe_s=longest_probe_s)
 
         return await self._database.write(work, lane="delivery")
+
+    async def _rescue(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
+        """In a transaction of its own. What somebody holds is left to the next rescue."""
+        try:
+            return await self._lease(lambda tables: tables.rescue(worker, now))
+        except LockTaken:
+            return frozenset()
 
     async def _lease(self, work: Callable[[LeaseTables], T]) -> T:
         return await self._database.write(lambda connection: work(LeaseTables(connection)), lane="delivery")

@@ -17,6 +17,9 @@ from loyalpro.storage.connection import Dialect, LockTaken, RetryTransaction, Ro
 
 _OLDEST_VERSION = 130_000
 _STATEMENT_TIMEOUT_MS = 60_000
+_SILENCE_MS = 5_000
+"""A process that stops within a transaction keeps its locks no longer than this: less than it takes to give up a worker. It
+does not limit a statement, however long it runs, and between two of one transaction nothing of ours takes its time."""
 logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings are about pipelines that failed: we raise that
 _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\?")
 _ONE_ROW = re.compile(r" VALUES (\([^()]*\))$")
@@ -60,7 +63,8 @@ class PostgresConnection:
                 keepalives_interval=3,
                 keepalives_count=3,
                 tcp_user_timeout=20_000,
-                options=f"{_BY_INDEX} -c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
+                options=f"{_BY_INDEX} -c statement_timeout={_STATEMENT_TIMEOUT_MS}"
+                f" -c idle_in_transaction_session_timeout={_SILENCE_MS}"
                 + (" -c default_transaction_read_only=on" if read_only else ""),
             )
         except psycopg.OperationalError as error:

@@ -1,6 +1,7 @@
 """Workers and their leases: who is alive, and what happens to what the dead were sending."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from typing import Final
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.ports import Attempt, WorkerId
@@ -29,6 +30,10 @@ WHERE deliveries.id = leases.delivery_id AND leases.worker = ?
 """
 
 
+# Rows that somebody holds are not waited for: whoever rescues has deliveries of its own, and has to renew.
+_LOCK_MS: Final = 100
+
+
 class LeaseTables:
     """The workers and leases tables, inside one transaction."""
 
@@ -51,7 +56,7 @@ class LeaseTables:
 
     def release(self, worker: WorkerId, now: UnixMs) -> None:
         """Free what the worker holds and forget it."""
-        self._free([worker], now)
+        self._free(worker, now)
 
     def disown(self, worker: WorkerId, keep: Collection[str]) -> None:
         """Free leases that the worker does not know it has: nothing was sent for them, so nothing is counted.
@@ -65,15 +70,26 @@ class LeaseTables:
             "DELETE FROM leases WHERE delivery_id = ? AND worker = ?", [(id_, worker) for id_ in unknown]
         )
 
-    def rescue(self, now: UnixMs) -> frozenset[str]:
-        """Free what workers hold that have been silent for too long; the endpoints it is for."""
+    def silent(self, now: UnixMs) -> list[WorkerId]:
+        """The workers that have been silent for too long."""
         rows = self._connection.execute("SELECT id FROM workers WHERE expires_at < ?", (self._shared_now(now),))
-        return self._free([id_ for (id_,) in rows], now)
+        return [id_ for (id_,) in rows]
+
+    def rescue(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
+        """Free what a worker holds, if it is still silent; the endpoints it is for.
+
+        `LockTaken` when somebody holds a row of it: a process that was stopped within a transaction, say.
+        """
+        silent_at = self._shared_now(now)
+        self._limit_waits(str(_LOCK_MS))
+        freed = self._free(worker, now, " AND expires_at < ?", silent_at)
+        self._limit_waits("DEFAULT")
+        return freed
 
     def rescue_all_but(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
         """The same for every other worker: only for a database that one process at a time can open."""
         rows = self._connection.execute("SELECT id FROM workers WHERE id <> ?", (worker,))
-        return self._free([id_ for (id_,) in rows], now)
+        return frozenset().union(*(self._free(id_, now) for (id_,) in rows))
 
     def rescue_strays(self, now: UnixMs) -> bool:
         """Free the leases of a worker that is not known; whether there was one.
@@ -87,13 +103,16 @@ class LeaseTables:
             self._free_leases(worker, now)
         return bool(rows)
 
-    def _free(self, workers: Sequence[WorkerId], now: UnixMs) -> frozenset[str]:
+    def _free(self, worker: WorkerId, now: UnixMs, condition: str = "", *params: object) -> frozenset[str]:
         """Deleting the worker's row comes first: of two rescuers only one gets it, and a late `renew` finds nothing."""
-        endpoints: set[str] = set()
-        for worker in workers:
-            if self._connection.change("DELETE FROM workers WHERE id = ?", (worker,)) == 1:
-                endpoints |= self._free_leases(worker, now)
-        return frozenset(endpoints)
+        if self._connection.change(f"DELETE FROM workers WHERE id = ?{condition}", (worker, *params)) == 0:
+            return frozenset()
+        return frozenset(self._free_leases(worker, now))
+
+    def _limit_waits(self, limit: str) -> None:
+        """Until this is called again: other work of the same transaction may wait as it likes."""
+        if self._connection.dialect == "postgres":
+            self._connection.execute(f"SET LOCAL lock_timeout = {limit}")
 
     def _free_leases(self, worker: WorkerId, now: UnixMs) -> set[str]:
         """An attempt that was cut short counts: the receiver may have had it."""
