@@ -127,6 +127,7 @@ class Application:
     async def _open(self) -> AsyncIterator[None]:
         await self.database.start()
         try:
+            self.vault.require(await self.transactions.read(lambda unit: unit.secrets.key_ids(unit.now)))
             yield
         finally:
             await self.database.stop()
@@ -177,10 +178,11 @@ def configure_logs(settings: Settings) -> None:
 
 
 def _secret_keys(settings: Settings) -> list[str]:
-    """The keys of the environment; on SQLite, otherwise, one that is made once and kept in the data folder."""
-    if settings.secret_keys:
+    """The keys of the environment; on SQLite, behind them, the one that was made and kept because there were none."""
+    if settings.is_postgres:
         return settings.secret_keys
-    return [_kept_key(settings.sqlite_path.parent / _KEY_FILE)]
+    kept = settings.sqlite_path.parent / _KEY_FILE
+    return [*settings.secret_keys, *([_kept_key(kept)] if kept.exists() or not settings.secret_keys else [])]
 
 
 def _kept_key(path: Path) -> str:

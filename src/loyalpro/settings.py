@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         description="Encrypts the signing secrets in the database. At least 16 characters. Several keys, separated by "
         "commas and newest first, rotate it: the first seals, all of them open. Required on PostgreSQL, the same on "
         "every host. On SQLite, when it is empty, a key is made once and kept in the file `secret.key` beside the "
-        "database.",
+        "database; as long as that file is there, its key opens what it sealed, whatever stands here.",
         examples=["new-key-of-32-characters-or-more,old-key-of-32-characters-or-more"],
     )
     bootstrap_api_key: SecretStr | None = Field(

@@ -10,7 +10,7 @@ from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, LockTaken
 from loyalpro.storage.database import Database
-from loyalpro.storage.tables.lanes import LaneTables
+from loyalpro.storage.tables.lanes import LaneTables, Unreadable
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.vault import Vault
@@ -24,6 +24,7 @@ class DatabaseDeliveryStore:
     def __init__(self, database: Database, vault: Vault, clock: Clock, ids: IdFactory) -> None:
         self._database = database
         self._vault = vault
+        self._unreadable = Unreadable()
         self._clock = clock
         self._ids = ids
 
@@ -57,14 +58,12 @@ class DatabaseDeliveryStore:
     async def survey(self, now: UnixMs, *, after: str, closing_since: UnixMs) -> Survey:
         """Look over a page of the lanes of enabled endpoints that are owed something."""
         return await self._database.read(
-            lambda connection: LaneTables(connection, self._vault).survey(now, after, closing_since), lane="delivery"
+            lambda connection: self._lanes(connection).survey(now, after, closing_since), lane="delivery"
         )
 
     async def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, Target]:
         """Where these endpoints are."""
-        return await self._database.lookup(
-            lambda connection: LaneTables(connection, self._vault).targets(endpoint_ids, now)
-        )
+        return await self._database.lookup(lambda connection: self._lanes(connection).targets(endpoint_ids, now))
 
     async def claim(
         self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, *, closing_since: UnixMs
@@ -72,7 +71,7 @@ class DatabaseDeliveryStore:
         """Lease due deliveries."""
 
         def work(connection: Connection) -> Claims:
-            return LaneTables(connection, self._vault).claim(worker, lanes, now, closing_since)
+            return self._lanes(connection).claim(worker, lanes, now, closing_since)
 
         return await self._database.write(work, lane="delivery")
 
@@ -93,6 +92,9 @@ class DatabaseDeliveryStore:
             return await self._lease(lambda tables: tables.rescue(worker, now))
         except LockTaken:
             return frozenset()
+
+    def _lanes(self, connection: Connection) -> LaneTables:
+        return LaneTables(connection, self._vault, self._unreadable)
 
     async def _lease(self, work: Callable[[LeaseTables], T]) -> T:
         return await self._database.write(lambda connection: work(LeaseTables(connection)), lane="delivery")

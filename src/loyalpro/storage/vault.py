@@ -1,7 +1,7 @@
 """Seals secrets for the database: AES-256-GCM, a key id in front, the owner as associated data."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -12,8 +12,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from loyalpro.kernel.errors import ConfigurationError
 
 _NONCE_BYTES: Final = 12
-_KEY_ID_BYTES: Final = 4
+KEY_ID_BYTES: Final = 4
 SHORTEST_KEY: Final = 16
+_PUT_IT_BACK: Final = (
+    "was sealed with a key that is not there any more. Put the old key back, behind the new one: "
+    "LOYALPRO_SECRET_KEY=new,old. One that LoyalPro made for SQLite stands in the file secret.key beside the database."
+)
 
 
 class Vault:
@@ -40,20 +44,25 @@ class Vault:
 
     def open(self, sealed: bytes, *, owner: str) -> str:
         """Decrypt with the key that sealed it."""
-        cipher = self._ciphers.get(sealed[:_KEY_ID_BYTES])
+        cipher = self._ciphers.get(sealed[:KEY_ID_BYTES])
         if cipher is None:
-            raise ConfigurationError(
-                "A secret in the database was sealed with a key that LOYALPRO_SECRET_KEY no longer holds; "
-                "put the old key back, behind the new one."
-            )
-        nonce, ciphertext = sealed[_KEY_ID_BYTES:][:_NONCE_BYTES], sealed[_KEY_ID_BYTES + _NONCE_BYTES :]
+            raise ConfigurationError(f"A secret in the database {_PUT_IT_BACK}")
+        nonce, ciphertext = sealed[KEY_ID_BYTES:][:_NONCE_BYTES], sealed[KEY_ID_BYTES + _NONCE_BYTES :]
         try:
             return cipher.decrypt(nonce, ciphertext, owner.encode()).decode()
-        except InvalidTag as error:
-            raise ConfigurationError("A sealed secret in the database does not belong where it stands.") from error
+        except (InvalidTag, ValueError) as error:  # the latter: not even the nonce is whole
+            raise ConfigurationError(
+                "A sealed secret in the database is damaged, or does not belong where it stands."
+            ) from error
+
+    def require(self, endpoints: Mapping[bytes, str]) -> None:
+        """Refuse to go on without the key of one of these key ids, each with an endpoint whose secret it opens."""
+        for key_id, endpoint_id in endpoints.items():
+            if key_id not in self._ciphers:
+                raise ConfigurationError(f"The signing secret of endpoint {endpoint_id} {_PUT_IT_BACK}")
 
 
 def _derive(key: str) -> tuple[bytes, bytes]:
     """A key's id and its 256 bits: any text will do, its strength is its own."""
     derived = HKDF(SHA256(), 32, salt=None, info=b"loyalpro: secrets at rest").derive(key.encode())
-    return hashlib.sha256(b"key id" + derived).digest()[:_KEY_ID_BYTES], derived
+    return hashlib.sha256(b"key id" + derived).digest()[:KEY_ID_BYTES], derived

@@ -4,10 +4,13 @@ import itertools
 import json
 from collections.abc import Sequence
 
+import structlog
+
 from loyalpro.delivery.breaker import HEALTHY, Health
 from loyalpro.delivery.ports import Claim, Claimed, Claims, Fallback, LaneRequest, LaneState, Survey, Target, WorkerId
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row, Statement, marks, padded
 from loyalpro.storage.tables.endpoints import sealed_owner
@@ -87,12 +90,27 @@ class _Due:
     row: Row
 
 
+class Unreadable:
+    """Tells the log of endpoints whose secrets do not open: once of each, because each is looked at again and again."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._log = structlog.get_logger("storage")
+
+    def tell(self, endpoint_id: str, why: ConfigurationError) -> None:
+        """Nothing is sent to the endpoint, and this is why."""
+        if endpoint_id not in self._told:
+            self._told.add(endpoint_id)
+            self._log.error("secret_unreadable", endpoint_id=endpoint_id, reason=why.detail)
+
+
 class LaneTables:
     """What the dispatcher reads and leases, inside one transaction."""
 
-    def __init__(self, connection: Connection, vault: Vault) -> None:
+    def __init__(self, connection: Connection, vault: Vault, unreadable: Unreadable | None = None) -> None:
         self._connection = connection
         self._vault = vault
+        self._unreadable = unreadable or Unreadable()
         self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
         self._share = "FOR SHARE" if connection.dialect == "postgres" else ""
 
@@ -124,14 +142,20 @@ class LaneTables:
         return Claims([_claimed(each, bodies[each.row[1]], now) for each in due if each.row[0] in leased], targets)
 
     def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> dict[str, Target]:
-        """The enabled ones among these endpoints, with every secret that is valid now and how they are doing."""
+        """The enabled ones among these endpoints, with every secret that is valid now and how they are doing.
+
+        One that has a secret which does not open is left out: the others have to go on.
+        """
         return self._targets(self._connection.execute_all(_select_targets(endpoint_ids, now)))
 
     def _targets(self, found: Sequence[Sequence[Row]]) -> dict[str, Target]:
         targets: dict[str, Target] = {}
         for rows in found:
             for id_, secrets in itertools.groupby(rows, key=lambda row: str(row[0])):
-                targets[id_] = self._target(list(secrets))
+                try:
+                    targets[id_] = self._target(list(secrets))
+                except ConfigurationError as error:
+                    self._unreadable.tell(id_, error)
         return targets
 
     def _target(self, rows: Sequence[Row]) -> Target:

@@ -7,7 +7,7 @@ from loyalpro.delivery.rotation import Secret
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.endpoints import Endpoint, sealed_owner
-from loyalpro.storage.vault import Vault
+from loyalpro.storage.vault import KEY_ID_BYTES, Vault
 
 
 class SecretTables:
@@ -29,6 +29,16 @@ class SecretTables:
         )
         grouped = itertools.groupby(rows, key=lambda row: str(row[0]))
         return {id_: [Secret(*row[1:]) for row in secrets] for id_, secrets in grouped}
+
+    def key_ids(self, now: UnixMs) -> dict[bytes, str]:
+        """What valid secrets are sealed with: the id of each key, and an endpoint that needs it."""
+        rows = self._connection.execute(
+            f"SELECT substr(s.sealed, 1, {KEY_ID_BYTES}), MIN(e.id) FROM endpoint_secrets s"
+            " JOIN endpoints e ON e.id = s.endpoint_id AND e.deleted_at IS NULL"
+            " WHERE s.expires_at IS NULL OR s.expires_at > ? GROUP BY 1",
+            (now,),
+        )
+        return {bytes(key_id): endpoint_id for key_id, endpoint_id in rows}
 
     def add(self, endpoint: Endpoint, secret: str, now: UnixMs, *, promoted: bool) -> None:
         """Store the newest secret; what has expired is forgotten."""
