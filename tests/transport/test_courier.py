@@ -4,18 +4,26 @@ import asyncio
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, classify
+from loyalpro.kernel.clock import SystemClock
+from loyalpro.transport import transfer, wire
 from loyalpro.transport.address_policy import AddressPolicy, networks
+from loyalpro.transport.courier import Courier
 from loyalpro.transport.sender import CurlSender, SenderStopped
-from support.receivers import Authority, Moody, RawServer, good, hold
+from loyalpro.transport.wire import Orders, frame
+from support.receivers import Authority, Moody, RawServer, answer, good, hold
 
 LOCAL = AddressPolicy(networks(["127.0.0.0/8", "::1/128"]))
 
@@ -119,6 +127,35 @@ def test_one_that_reports_late_because_the_server_stood_still_is_left_alone(
 
     with asyncio.Runner(loop_factory=Stoppable) as runner:
         assert classify(runner.run(stand_still())) is OutcomeCode.SUCCEEDED
+
+
+def test_an_idle_handle_holds_nothing_of_its_last_request(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    server = serve(lambda connection, _: connection.sendall(answer(200, b"x" * 16_000, X_Large="x" * 16_000)))
+    with courier_beside_us(authority) as connection, connection.makefile("rb") as reports:
+        tracemalloc.start()
+        connection.sendall(frame(Orders([(1, OutgoingRequest(server.url, (), b"x" * 100_000, 30))], [])))
+        report = reports.read(int.from_bytes(reports.read(4), "big"))
+        held = tracemalloc.take_snapshot()
+        tracemalloc.stop()
+    assert b"x" * 16_000 in report
+    theirs = [trace.size for trace in held.traces if trace.traceback[0].filename in (transfer.__file__, wire.__file__)]
+    assert sum(theirs) < 8_000
+
+
+@contextmanager
+def courier_beside_us(authority: Authority) -> Iterator[socket.socket]:
+    """A courier in a thread of this process, and the other end of its socket."""
+    ours, theirs = socket.socketpair()
+    certificates = transfer.CertificateBundle(authority.ca_file)
+    courier = Courier(theirs, LOCAL, certificates.path, SystemClock(), most_idle_connections=1)
+    thread = threading.Thread(target=courier.run)
+    thread.start()
+    with theirs, ours:
+        yield ours
+        ours.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

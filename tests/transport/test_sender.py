@@ -17,7 +17,7 @@ import pytest
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, classify
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.sender import CurlSender
-from loyalpro.transport.transfer import MAX_EXCERPT_BYTES
+from loyalpro.transport.transfer import MAX_EXCERPT_BYTES, MAX_HEADER_LINES
 from support.receivers import Authority, Hit, RawServer, Script, answer, good, hold
 
 LOCAL = AddressPolicy([ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -128,6 +128,10 @@ BAD: dict[str, tuple[Script, set[OutcomeCode]]] = {
         forever(b"HTTP/1.1 200 OK\r\n", b"X-Y: " + b"z" * 1_000 + b"\r\n"),
         {OutcomeCode.RESPONSE_HEADERS_TOO_LARGE},
     ),
+    "has too many headers": (
+        forever(b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * MAX_HEADER_LINES, b"", 5),
+        {OutcomeCode.RESPONSE_HEADERS_TOO_LARGE},
+    ),
     "never ends its interim answers": (
         forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
         {OutcomeCode.RESPONSE_HEADERS_TOO_LARGE},
@@ -176,6 +180,20 @@ def test_a_body_is_kept_as_an_excerpt_and_judged_by_its_status(
     assert result.response.truncated
     assert result.response.body_excerpt == b"x" * MAX_EXCERPT_BYTES
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50 * 1_024
+
+
+def test_headers_are_kept_in_order_and_those_of_interim_answers_are_not(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    lines = [f"X-{number}:  {number} : \xe4 " for number in range(MAX_HEADER_LINES - 10)]
+    head = "\r\n".join(["HTTP/1.1 200 it: is well", *lines, "Content-Length: 0"])
+    interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+    data = f"{interim}{head}\r\n\r\n".encode("latin-1")
+    result = sent(authority, serve(lambda connection, _: connection.sendall(data)).url)
+    assert classify(result) is OutcomeCode.SUCCEEDED
+    assert result.response is not None
+    kept = [(f"X-{number}", f"{number} : \xe4") for number in range(MAX_HEADER_LINES - 10)]
+    assert result.response.headers == (*kept, ("Content-Length", "0"))
 
 
 def test_a_compressed_answer_is_not_unpacked(authority: Authority, serve: Callable[..., RawServer]) -> None:

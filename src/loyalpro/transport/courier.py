@@ -161,6 +161,7 @@ class Courier:
         del self._numbers[transfer.handle]
         self._multi.remove_handle(transfer.handle)
         if len(self._idle) < _MOST_IDLE_HANDLES:
+            transfer.clear()
             self._idle.append(transfer)
         else:
             transfer.handle.close()

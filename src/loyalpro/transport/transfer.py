@@ -15,6 +15,7 @@ from loyalpro.transport.address_policy import AddressPolicy
 
 MAX_EXCERPT_BYTES: Final = 16 * 1024
 MAX_HEADER_BYTES: Final = 32 * 1024
+MAX_HEADER_LINES: Final = 200
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which the binding has no name for: never wait for a resolver thread
 _US_PER_MS: Final = 1_000
 
@@ -45,15 +46,7 @@ class Transfer:
 
     def __init__(self, policy: AddressPolicy, certificates: str) -> None:
         self._policy = policy
-        self._passed_over = False
-        self._dialled = False
-        self._header_bytes = 0
-        self._headers: list[tuple[str, str]] = []
-        self._headers_cut = False
-        self._head_ended = False
-        self._excerpt = bytearray()
-        self._truncated = False
-        self._unsent = memoryview(b"")
+        self.clear()
         self.handle = pycurl.Curl()
         for option, value in self._fixed_options(certificates).items():
             self.handle.setopt(option, value)
@@ -82,13 +75,17 @@ class Transfer:
             _QUICK_EXIT: 1,
         }
 
+    def clear(self) -> None:
+        """Let go of the last request and of what it read, before the next one is prepared."""
+        self._passed_over = self._dialled = False
+        self._unsent = memoryview(b"")
+        self._header_bytes = self._header_lines = 0
+        self._headers_cut = self._head_ended = self._truncated = False
+        self._head = bytearray()
+        self._excerpt = bytearray()
+
     def prepare(self, request: OutgoingRequest) -> None:
         """Set what differs from request to request."""
-        self._passed_over = self._dialled = False
-        self._headers_cut = self._head_ended = self._truncated = False
-        self._header_bytes = 0
-        self._headers = []
-        self._excerpt = bytearray()
         timeout_ms = max(1, round(request.timeout_s * 1_000))
         handle = self.handle
         handle.setopt(pycurl.URL, request.url)
@@ -124,7 +121,7 @@ class Transfer:
         if self._headers_cut:
             return (
                 OutcomeCode.RESPONSE_HEADERS_TOO_LARGE,
-                f"The answer has more than {MAX_HEADER_BYTES} bytes of headers.",
+                f"The answer has more than {MAX_HEADER_BYTES} bytes or {MAX_HEADER_LINES} lines of headers.",
             )
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
             if (
@@ -138,7 +135,7 @@ class Transfer:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         if not status:
             return None
-        return Response(status, tuple(self._headers), bytes(self._excerpt), self._truncated)
+        return Response(status, _headers(self._head), bytes(self._excerpt), self._truncated)
 
     def _timings(self) -> Timings:
         """libcurl counts every phase from the start; a phase that a kept connection had no need of is 0."""
@@ -184,18 +181,18 @@ class Transfer:
         return bytes(piece)
 
     def _read_header(self, line: bytes) -> int:
+        """Keep the bytes as they are: taken apart, short lines would need fifty times as much."""
         self._header_bytes += len(line)
-        if self._header_bytes > MAX_HEADER_BYTES:
+        self._header_lines += 1
+        if self._header_bytes > MAX_HEADER_BYTES or self._header_lines > MAX_HEADER_LINES:
             self._headers_cut = True
             return -1
         if line in (b"\r\n", b"\n"):
             self._head_ended = True
         elif line.startswith(b"HTTP/"):
             self._head_ended = False
-            self._headers = []  # an interim answer's headers are not the answer's
-        name, colon, value = line.partition(b":")
-        if colon:
-            self._headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
+            self._head.clear()  # an interim answer's headers are not the answer's
+        self._head += line
         return len(line)
 
     def _read_body(self, data: bytes) -> int:
@@ -206,6 +203,12 @@ class Transfer:
             self._truncated = True
             return -1
         return len(data)
+
+
+def _headers(head: bytearray) -> tuple[tuple[str, str], ...]:
+    _, *lines = head.decode("latin-1").split("\n")
+    parts = (line.partition(":") for line in lines)
+    return tuple((name.strip(), value.strip()) for name, colon, value in parts if colon)
 
 
 class _LentSocket(socket.socket):
