@@ -83,10 +83,10 @@ def running(command: str, *, files: tuple[int, int] | None = None, **settings: s
             started.kill()
 
 
-def get(address: str, path: str) -> tuple[int, bytes]:
+def get(address: str, path: str, **headers: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:
@@ -103,6 +103,7 @@ def test_a_server_may_open_as_many_files_as_the_system_lets_it(serve: Callable[.
         line = server.logged("listening")
         assert server.limit() == (7_000, 7_000)
         assert get(line["address"], "/healthz")[0] == 200
+        assert get(line["address"], "/healthz", a="b" * 70_000)[0] == 431
         server.stop()
 
 
@@ -126,6 +127,7 @@ def test_a_worker_shows_its_health_and_metrics_where_it_is_told_to(databases: Da
         assert json.loads(body).keys() == {"status", "delivers"}
         status, body = get(address, "/metrics")
         assert (status, b"loyalpro_deliveries_in_flight" in body) == (200, True)
+        assert get(address, "/healthz", a="b" * 70_000)[0] == 431
         for path in ("/v1/customers", "/", "/openapi.json"):
             assert get(address, path)[0] == 404
         worker.stop()

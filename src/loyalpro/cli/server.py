@@ -11,6 +11,7 @@ import uvloop
 from fastapi import FastAPI
 
 from loyalpro.app import Application, configure_logs
+from loyalpro.cli.bounded_http import BoundedHttp
 from loyalpro.cli.open_files import raise_limit
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import ConfigurationError
@@ -45,6 +46,7 @@ def _answer(app: FastAPI, listener: socket.socket) -> None:
     structlog.get_logger("server").info("listening", address=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     config = uvicorn.Config(
         app,
+        http=BoundedHttp,
         log_config=None,
         access_log=False,
         server_header=False,

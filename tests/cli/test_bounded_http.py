@@ -1,0 +1,166 @@
+"""What a stranger can make a server hold, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import repeat
+from typing import Any
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from loyalpro.cli.bounded_http import MOST_HEAD_BYTES, MOST_HEADERS, BoundedHttp
+
+GET = b"GET / HTTP/1.1\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the number of bytes that it was sent."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    text = str(size).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+    await send({"type": "http.response.body", "body": text})
+
+
+class Impatient(BoundedHttp):
+    head_timeout_s = 0.05
+
+
+@asynccontextmanager
+async def connected(protocol: type[BoundedHttp]) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config, state = Config(app, log_config=None, lifespan="off"), ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+def talk(with_server: Talk, protocol: type[BoundedHttp] = BoundedHttp) -> Any:
+    async def run() -> Any:
+        async with connected(protocol) as (reader, writer):
+            return await with_server(reader, writer)
+
+    return asyncio.run(run())
+
+
+async def send_on(writer: asyncio.StreamWriter, pieces: Iterator[bytes]) -> None:
+    """Until there are no more, or nobody takes them."""
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+    except ConnectionError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (GET, b"a: b\r\n" * 1_000),
+        (GET + b"a: ", b"b" * 10_000),
+        (GET, b"a" * 10_000),
+        (b"GET /", b"a" * 10_000),
+        (GET + b"a: b\r\n", b" folded\r\n" * 1_000),
+    ],
+)
+def test_a_head_that_does_not_end_is_refused(start: bytes, piece: bytes) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(start)
+        sending = asyncio.create_task(send_on(writer, repeat(piece)))
+        first = await reader.readline()
+        await sending
+        return first
+
+    assert talk(flood) in (TOO_LARGE, b"HTTP/1.1 400 Bad Request\r\n")
+
+
+@pytest.mark.parametrize("piece", [b"a: b\r\n" * 1_000, b"a" * 10_000])
+@pytest.mark.parametrize("start", [CHUNKED + b"0\r\n", CHUNKED + b"2;"])
+def test_nothing_that_stands_around_chunks_goes_on_for_ever(start: bytes, piece: bytes) -> None:
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(start)
+        await send_on(writer, repeat(piece))
+        return writer.transport.is_closing()
+
+    assert talk(flood)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"a: b\r\n" * MOST_HEADERS, b"200"),
+        (b"a: b\r\n" * (MOST_HEADERS + 1), b"431"),
+        (b"a: " + b"b" * (MOST_HEAD_BYTES - 100) + b"\r\n", b"200"),
+        (b"a: " + b"b" * MOST_HEAD_BYTES + b"\r\n", b"431"),
+    ],
+)
+def test_where_a_head_is_too_large(head: bytes, status: bytes) -> None:
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(GET + head + b"\r\n")
+        return await reader.readline()
+
+    assert talk(ask).split()[1] == status
+
+
+def test_bodies_may_be_larger_and_each_request_has_a_head_of_its_own() -> None:
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[bytes]:
+        answers = []
+        for _ in range(3):
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 900000\r\n" + b"a: b\r\n" * (MOST_HEADERS - 1) + b"\r\n")
+            writer.write(b"x" * 900_000)
+            await reader.readuntil(b"\r\n\r\n")
+            answers.append(await reader.readexactly(6))
+        return answers
+
+    assert talk(ask) == [b"900000"] * 3
+
+
+@pytest.mark.parametrize("start", [b"", b"\r\n", GET, GET + b"Host: x\r\n"])
+def test_who_does_not_finish_a_head_is_hung_up_on(start: bytes) -> None:
+    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(start)
+        return await reader.read()
+
+    assert talk(dawdle, Impatient) == b""
+
+
+def test_who_begins_another_request_and_stops_is_hung_up_on_too() -> None:
+    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(GET + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.write(GET)
+        return await reader.read()
+
+    assert talk(dawdle, Impatient) == b""
+
+
+def test_what_is_not_http_is_refused() -> None:
+    async def mumble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"hello?\r\n\r\n")
+        return await reader.read()
+
+    assert talk(mumble).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+def test_who_asks_for_another_protocol_is_answered_in_this_one() -> None:
+    upgrade = (
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n"
+    )
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(GET + upgrade)
+        return await reader.readline()
+
+    assert talk(ask) == b"HTTP/1.1 200 OK\r\n"
