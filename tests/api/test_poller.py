@@ -11,6 +11,7 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from support.databases import Databases
+from support.history import count_from_lower
 from support.server import Server
 
 
@@ -21,6 +22,10 @@ class Poller:
         self._server = server
         self._limit = limit
         self.seen: list[str] = []
+
+    def follow(self, server: Server) -> None:
+        """Go on with another server, from the same place."""
+        self._server = server
 
     def poll(self) -> list[str]:
         """What is new."""
@@ -150,6 +155,23 @@ def test_nothing_is_skipped_or_repeated_while_several_write(store: str, database
         assert len(complete) == len(set(complete)) == sum(customers)
         assert seen == [complete] * 3
         assert _is_in_sequence(servers[0])
+
+
+def test_a_poller_goes_on_in_a_dump_that_was_restored_on_another_server(url: str) -> None:
+    with Server(url) as server:
+        _write(server, 1)
+        poller = Poller(server)
+        before = list(poller.catch_up())
+    for _ in range(2):
+        count_from_lower(url)
+        with Server(url) as server:
+            poller.follow(server)
+            assert poller.poll() == []
+            number = _write(server, len(poller.seen))
+            poller.catch_up()
+            assert len(poller.seen) == len(set(poller.seen)) == len(before) + number
+            assert Poller(server).catch_up() == poller.seen, "what was there stands before what is new"
+            before = list(poller.seen)
 
 
 def _write(server: Server, number: int) -> int:

@@ -75,6 +75,18 @@ def insert(url: str, table: str, columns: str, rows: Rows) -> None:
             copy.write_row(row)
 
 
+def count_from_lower(url: str) -> None:
+    """Make a PostgreSQL database what a dump becomes on a server that has had fewer transactions."""
+    with transaction(url) as connection:
+        connection.run_script(
+            "ALTER TABLE events DISABLE TRIGGER events_are_frozen;"
+            "UPDATE events SET transaction_id = (transaction_id::text::bigint + 900000000)::text::xid8;"
+            "ALTER TABLE events ENABLE TRIGGER events_are_frozen;"
+            "UPDATE replays SET cursor = concat_ws('/', split_part(cursor, '/', 1)::bigint + 900000000,"
+            " split_part(cursor, '/', 2), split_part(cursor, '/', 3)::bigint + 900000000) WHERE status = 'running'"
+        )
+
+
 class History:
     """Writes a past, endpoint by endpoint."""
 

@@ -10,7 +10,7 @@ from loyalpro.kernel.errors import DiskFull
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection, Dialect
 from loyalpro.storage.database import Lane
-from loyalpro.storage.postgres import partitions
+from loyalpro.storage.postgres import moving, partitions
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.postgres.room import ServerRoom
 from loyalpro.storage.readers import Readers
@@ -60,7 +60,7 @@ class PostgresDatabase:
         connection = PostgresConnection(self._dsn, read_only=False)
         try:
             migrations.prepare(connection, self._migrations, self._clock)
-            partitions.prepare(connection, self._clock.now_ms())
+            self._prepare(connection)
         finally:
             connection.close()
         for writer in self._writers.values():
@@ -100,7 +100,11 @@ class PostgresDatabase:
         connection = PostgresConnection(self._dsn, read_only=False)
         try:
             applied = migrations.migrate(connection, self._migrations, self._clock)
-            partitions.prepare(connection, self._clock.now_ms())
+            self._prepare(connection)
         finally:
             connection.close()
         return applied
+
+    def _prepare(self, connection: PostgresConnection) -> None:
+        moving.go_on(connection)
+        partitions.prepare(connection, self._clock.now_ms())

@@ -2,6 +2,12 @@
 
 CREATE SEQUENCE event_positions;
 
+CREATE OR REPLACE FUNCTION public.lasting_transaction_id(id xid8)
+ RETURNS xid8
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$SELECT id$function$;
+
 CREATE OR REPLACE FUNCTION public.refuse_delivery_move()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -236,7 +242,7 @@ CREATE INDEX erasures_running ON public.erasures USING btree (customer_id) WHERE
 
 CREATE TABLE events (
     position bigint DEFAULT nextval('event_positions'::regclass) NOT NULL,
-    transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    transaction_id xid8 DEFAULT lasting_transaction_id(pg_current_xact_id()) NOT NULL,
     id text COLLATE "C" NOT NULL,
     account_id text NOT NULL,
     type text NOT NULL,

@@ -135,8 +135,9 @@ class EventTables:
         """PostgreSQL gives positions out before commit, so a reader stops short of the oldest open transaction.
 
         Every transaction that may still commit has an id of at least `pg_snapshot_xmin`; what is below it is complete.
-        SQLite has one writer: its positions appear in order.
+        `lasting_transaction_id` makes of the server's ids those in the order, wherever the database came from. SQLite has
+        one writer: its positions appear in order.
         """
         if self._connection.dialect == "sqlite":
             return []
-        return ["transaction_id < pg_snapshot_xmin(pg_current_snapshot())"]
+        return ["transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot()))"]

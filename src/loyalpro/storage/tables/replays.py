@@ -25,7 +25,7 @@ _COLUMNS = (
 
 _AHEAD_IN_POSTGRES = """
 id >= ? AND id < ? AND (transaction_id, position) > (CAST(CAST(? AS TEXT) AS XID8), ?)
-AND transaction_id < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY transaction_id, position
+AND transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot())) ORDER BY transaction_id, position
 """
 
 
@@ -214,7 +214,9 @@ class ReplayTables:
                 (replay.since, replay.until),
             )
             return Place(0, (first or 1) - 1, last or 0)
-        [(transaction_id,)] = self._connection.execute("SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)")
+        [(transaction_id,)] = self._connection.execute(
+            "SELECT CAST(CAST(lasting_transaction_id(pg_current_xact_id()) AS TEXT) AS BIGINT)"
+        )
         return Place(0, 0, int(transaction_id))
 
     def _is_complete(self, place: Place) -> bool:
@@ -222,7 +224,8 @@ class ReplayTables:
         if self._sqlite:
             return True
         [(complete,)] = self._connection.execute(
-            "SELECT pg_snapshot_xmin(pg_current_snapshot()) > CAST(CAST(? AS TEXT) AS XID8)", (str(place.last),)
+            "SELECT lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot())) > CAST(CAST(? AS TEXT) AS XID8)",
+            (str(place.last),),
         )
         return bool(complete)
 

@@ -1,0 +1,1 @@
+-- On PostgreSQL, a dump that is restored on another server keeps the order of its events. Here a position is all the order.
