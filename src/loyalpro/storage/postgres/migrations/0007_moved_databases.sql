@@ -1,3 +1,4 @@
+-- compatible: older programs may go on using this schema; stop them before a database is moved
 -- A dump that is restored on another server keeps the order of its events, and what is new there comes after them.
 
 -- What a server's own transaction id is in the order of events: the id itself, until the database comes to a server that

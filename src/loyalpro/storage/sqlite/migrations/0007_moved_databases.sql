@@ -1,1 +1,2 @@
+-- compatible: older programs may go on using this schema; stop them before a database is moved
 -- On PostgreSQL, a dump that is restored on another server keeps the order of its events. Here a position is all the order.
