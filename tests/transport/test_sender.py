@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
@@ -14,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, classify
+from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, classify
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.sender import CurlSender
 from loyalpro.transport.transfer import MAX_EXCERPT_BYTES, MAX_HEADER_LINES
+from support.node import executable
 from support.receivers import Authority, Hit, RawServer, Script, answer, good, hold
 
 LOCAL = AddressPolicy([ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -146,6 +148,15 @@ BAD: dict[str, tuple[Script, set[OutcomeCode]]] = {
     "talks another protocol": (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), {OutcomeCode.INVALID_RESPONSE}),
     "talks HTTP/0.9": (saying(b"<html>hello</html>"), {OutcomeCode.INVALID_RESPONSE}),
     "talks garbage": (saying(bytes(range(256)) * 4), {OutcomeCode.INVALID_RESPONSE}),
+    "has a status of four digits": (
+        saying(b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
+        {OutcomeCode.INVALID_RESPONSE},
+    ),
+    "has no status after an interim answer": (
+        saying(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
+        {OutcomeCode.INVALID_RESPONSE},
+    ),
+    "closes after an interim answer": (saying(b"HTTP/1.1 100 Continue\r\n\r\n"), {OutcomeCode.CONNECTION_LOST}),
     "sends a bad chunk": (
         saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n"),
         {OutcomeCode.INVALID_RESPONSE, OutcomeCode.CONNECTION_LOST},
@@ -194,6 +205,53 @@ def test_headers_are_kept_in_order_and_those_of_interim_answers_are_not(
     assert result.response is not None
     kept = [(f"X-{number}", f"{number} : \xe4") for number in range(MAX_HEADER_LINES - 10)]
     assert result.response.headers == (*kept, ("Content-Length", "0"))
+
+
+@pytest.mark.parametrize(
+    ("rest", "headers"),
+    [
+        (
+            b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nHTTP/1.1 500 No: b\r\n\r\n",
+            (("Transfer-Encoding", "chunked"),),
+        ),
+        (b"HTTP/a: b\r\nContent-Length: 2\r\n\r\n{}", (("HTTP/a", "b"), ("Content-Length", "2"))),
+    ],
+    ids=["in trailers", "among headers"],
+)
+def test_what_only_looks_like_another_answer_is_none(
+    authority: Authority, serve: Callable[..., RawServer], rest: bytes, headers: tuple[tuple[str, str], ...]
+) -> None:
+    server = serve(lambda connection, _: connection.sendall(b"HTTP/1.1 200 OK\r\n" + rest))
+    result = sent(authority, server.url)
+    assert classify(result) is OutcomeCode.SUCCEEDED
+    assert result.response is not None
+    assert (result.response.status, result.response.headers) == (200, headers)
+    assert result.response.body_excerpt == b"{}"
+
+
+HTTP_2 = """
+const pem = require("node:fs").readFileSync(process.argv[1]);
+const server = require("node:http2").createSecureServer({key: pem, cert: pem});
+server.on("stream", (stream) => {
+  stream.on("wantTrailers", () => stream.sendTrailers({"http": "x"}));
+  stream.additionalHeaders({":status": 103, "link": "</a>"});
+  stream.respond({":status": 200, "x-a": "b: c"}, {waitForTrailers: true, sendDate: false});
+  stream.end("{}");
+});
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"""
+
+
+def test_answers_over_http_2_are_read_in_the_same_way(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.context()
+    program = [str(executable()), "-e", HTTP_2, str(tmp_path / "receiver-1.pem")]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        result = sent(authority, f"https://localhost:{int(server.stdout.readline())}/")
+        server.kill()
+    assert result.response == Response(200, (("x-a", "b: c"),), b"{}", truncated=False)
+    assert classify(result) is OutcomeCode.SUCCEEDED
 
 
 def test_a_compressed_answer_is_not_unpacked(authority: Authority, serve: Callable[..., RawServer]) -> None:

@@ -1,6 +1,7 @@
 """One libcurl handle, reused from request to request: what it is told, what it read, and what its end means."""
 
 import os
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -16,6 +17,9 @@ from loyalpro.transport.address_policy import AddressPolicy
 MAX_EXCERPT_BYTES: Final = 16 * 1024
 MAX_HEADER_BYTES: Final = 32 * 1024
 MAX_HEADER_LINES: Final = 200
+_STATUS_LINE: Final = re.compile(rb"HTTP/(?:1\.[01]|2) ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
+_BLANK: Final = (b"\r\n", b"\n")
+_SWITCHING_PROTOCOLS: Final = 101
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which the binding has no name for: never wait for a resolver thread
 _US_PER_MS: Final = 1_000
 
@@ -79,7 +83,7 @@ class Transfer:
         """Let go of the last request and of what it read, before the next one is prepared."""
         self._passed_over = self._dialled = False
         self._unsent = memoryview(b"")
-        self._header_bytes = self._header_lines = 0
+        self._status = self._header_bytes = self._header_lines = 0
         self._headers_cut = self._head_ended = self._truncated = False
         self._head = bytearray()
         self._excerpt = bytearray()
@@ -132,10 +136,9 @@ class Transfer:
         return _FAILURES.get(code, _INVALID)
 
     def _response(self) -> Response | None:
-        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
-        if not status:
+        if not self._status:
             return None
-        return Response(status, _headers(self._head), bytes(self._excerpt), self._truncated)
+        return Response(self._status, _headers(self._head), bytes(self._excerpt), self._truncated)
 
     def _timings(self) -> Timings:
         """libcurl counts every phase from the start; a phase that a kept connection had no need of is 0."""
@@ -181,19 +184,29 @@ class Transfer:
         return bytes(piece)
 
     def _read_header(self, line: bytes) -> int:
-        """Keep the bytes as they are: taken apart, short lines would need fifty times as much."""
+        """Keep the bytes of the last head as they are: taken apart, short lines would need fifty times as much."""
         self._header_bytes += len(line)
         self._header_lines += 1
         if self._header_bytes > MAX_HEADER_BYTES or self._header_lines > MAX_HEADER_LINES:
             self._headers_cut = True
             return -1
-        if line in (b"\r\n", b"\n"):
-            self._head_ended = True
-        elif line.startswith(b"HTTP/"):
-            self._head_ended = False
-            self._head.clear()  # an interim answer's headers are not the answer's
+        if self._head_ended:
+            return len(line)  # trailers
+        if not self._head:
+            found = _STATUS_LINE.fullmatch(line)
+            if found is None:
+                return -1
+            self._status = int(found[1])
         self._head += line
+        if line in _BLANK:
+            self._end_head()
         return len(line)
+
+    def _end_head(self) -> None:
+        if self._status >= 200 or self._status == _SWITCHING_PROTOCOLS:
+            self._head_ended = True
+        else:
+            self._head.clear()  # an interim answer's headers are not the answer's
 
     def _read_body(self, data: bytes) -> int:
         """Enough of the body to look at; the rest is not waited for, the status has said it all."""
