@@ -104,6 +104,24 @@ def test_a_request_goes_out_byte_for_byte(authority: Authority, serve: Callable[
     assert None not in (result.timings.connect_ms, result.timings.tls_ms, result.timings.first_byte_ms)
 
 
+@pytest.mark.parametrize("accept", [(), (("Accept", "application/json"),)])
+def test_libcurl_adds_no_headers_that_nobody_would_know_of(
+    authority: Authority, serve: Callable[..., RawServer], accept: tuple[tuple[str, str], ...]
+) -> None:
+    heads: list[bytes] = []
+
+    def keeping(connection: socket.socket, _: Hit | None) -> None:
+        heads.append(connection.recv(65_536))
+        connection.sendall(answer(200))
+
+    url = serve(keeping, reads=False).url
+    headers = (("Content-Type", "application/json"), ("User-Agent", "Us"), *accept)
+    run(authority, lambda sender: sender.send(OutgoingRequest(url, headers, b"{}", 10)))
+    _, *lines = heads[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    names = [line.partition(":")[0] for line in lines]
+    assert sorted(names) == sorted(["Host", "Content-Length", *(name for name, _ in headers)])
+
+
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [

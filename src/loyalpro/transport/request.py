@@ -5,6 +5,7 @@ from loyalpro.delivery.ports import Claimed
 from loyalpro.transport.signing import sign
 
 _USER_AGENT = f"LoyalPro-Webhooks/{__version__}"
+_ACCEPT = ("Accept", "*/*")
 
 
 def sign_attempt(claimed: Claimed, *, timestamp_s: int, primary: int) -> tuple[tuple[str, str], ...]:
@@ -12,14 +13,15 @@ def sign_attempt(claimed: Claimed, *, timestamp_s: int, primary: int) -> tuple[t
 
     `primary` is the index of the one secret that signs the plain header, which can carry only one.
     """
-    secrets = claimed.target.secrets
+    secrets, owners = claimed.target.secrets, claimed.target.headers
     return (
         ("Content-Type", "application/json"),
         ("User-Agent", _USER_AGENT),
+        *(() if any(name.lower() == "accept" for name, _ in owners) else (_ACCEPT,)),
         ("X-LoyalPro-Event-Id", claimed.event_id),
         ("X-LoyalPro-Event-Type", claimed.event_type),
         ("X-LoyalPro-Delivery-Id", claimed.delivery_id),
         ("X-LoyalPro-Attempt", str(claimed.attempt_number)),
         *sign(secrets, secrets[primary], claimed.event_id, timestamp_s, claimed.body),
-        *claimed.target.headers,
+        *owners,
     )

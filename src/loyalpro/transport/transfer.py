@@ -95,9 +95,8 @@ class Transfer:
         handle.setopt(pycurl.URL, request.url)
         handle.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
         self._unsent = memoryview(request.body)
-        handle.setopt(
-            pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in request.headers), "Accept: */*", "Expect:"]
-        )
+        headers = [f"{name}: {value}" for name, value in request.headers]
+        handle.setopt(pycurl.HTTPHEADER, [*headers, "Accept:", "Expect:"])  # nothing of libcurl's own
         handle.setopt(pycurl.TIMEOUT_MS, timeout_ms)
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
 
