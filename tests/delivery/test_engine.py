@@ -4,6 +4,8 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field, replace
 
+import pytest
+
 from delivery.stage import DAY, HOUR, HOURS, SECONDS, SECRET, Hit, Reply, SlowStore, Stage, play
 from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
 from loyalpro.delivery.lanes import Bounds
@@ -265,6 +267,34 @@ def test_what_is_shown_with_another_secret_counts_against_the_rate_limit_too() -
         await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
         assert len(shop.hits) == 60, "each was refused once, and shown again"
         assert most_in_any_second(shop.hits) <= 6 + 1
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("refuses_after_s", "shown_after_s"),
+    [(0.0, [0.0]), (29.5, [29.5]), (30.0, [])],
+    ids=["at once", "late", "too late"],
+)
+def test_another_secret_has_what_is_left_of_the_attempts_time(
+    refuses_after_s: float, shown_after_s: list[float]
+) -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+
+        def holds_the_old_one(hit: Hit) -> Reply:
+            expected = hmac.new(SECRET.encode(), hit.body, hashlib.sha256).hexdigest()
+            genuine = hit.headers["X-LoyalPro-Signature"] == expected
+            return Reply(200, wait_s=0.8) if genuine else Reply(401, wait_s=refuses_after_s)
+
+        shop = stage.endpoint(holds_the_old_one)
+        newer = new_secret(b"1" * 32)
+        stage.change(lambda unit: rotate(unit, shop.account_id, shop.endpoint_id, newer, promoted=True))
+        stage.happen(shop, "one")
+        await stage.until(lambda: stage.deliveries(shop)[0].attempts == 1)
+        first, *again = [hit.at_s for hit in shop.hits if hit.attempt == 1]
+        assert [at_s - first for at_s in again] == pytest.approx(shown_after_s)
+        assert stage.statuses(shop) == {"succeeded" if refuses_after_s + 0.8 < 30 else "pending"}
 
     play(story)
 

@@ -27,7 +27,6 @@ from loyalpro.kernel.errors import StoreError
 
 Headers = tuple[tuple[str, str], ...]
 _PAUSE_S = 0.5
-_SHORTEST_TRY_S = 1.0
 _MOST_UNSETTLED = 1_000
 """While so many outcomes wait for the database, nothing more is started: they are what a crash would repeat."""
 
@@ -263,11 +262,14 @@ class Engine:
         """The same attempt, signed with one other secret after another until one is accepted, or the time is over."""
         target = claimed.target
         for secret in others(len(target.secrets), target.primary, claimed.attempt_number):
+            left_s = self._left_s(refused)
+            if left_s <= 0:
+                break
             self._lanes.spent(target.endpoint_id)
-            again = await self._send(claimed, refused.started_at, secret, max(self._left_s(refused), _SHORTEST_TRY_S))
+            again = await self._send(claimed, refused.started_at, secret, left_s)
             if again.outcome is OutcomeCode.SUCCEEDED:
                 return again, secret
-            if not refuses_signature(again) or self._left_s(refused) < _SHORTEST_TRY_S:
+            if not refuses_signature(again):
                 break
         return refused, None
 
