@@ -22,7 +22,7 @@ def customers(server: Server, name: str) -> dict[str, str]:
     return {each: server.post("/v1/customers", {"external_id": f"{name}-{each}"})["id"] for each in ("ann", "bob")}
 
 
-def purchases(name: str, ids: dict[str, str]) -> list[dict[str, Any]]:
+def purchases(name: str, ids: dict[str, str]) -> list[Any]:
     """Two customers by either of their ids, nothing earned, the same number twice, and several refusals between."""
     good: dict[str, Any] = {"amount": 5_600, "currency": "EUR", "customer_id": ids["ann"]}
     by_name = {"amount": 199, "currency": "EUR", "customer_external_id": f"{name}-bob"}
@@ -37,6 +37,13 @@ def purchases(name: str, ids: dict[str, str]) -> list[dict[str, Any]]:
         good | {"customer_id": ids["bob"], "occurred_at": "2025-01-31T10:00:00.5+02:00", "channel": "pos"},
         good | {"occurred_at": "2199-01-01T00:00:00Z"},
         by_name | {"external_id": f"{name}-1", "amount": 5_600},
+        {"currency": "EUR", "customer_id": ids["ann"]},
+        good | {"surprise": 1},
+        good | {"k" * 300: 1},
+        good | {"items": [{"sku": "x"}]},
+        good | {"amount": "1", "currency": 7},
+        good | {f"surprise{number}": 1 for number in range(101)},
+        7,
         good,
     ]  # fmt: skip
 
@@ -60,7 +67,7 @@ def test_a_batch_does_what_its_purchases_would_have_done_alone(server: Server) -
     answers = [server.call("POST", "/v1/transactions", each) for each in purchases("alone", alone)]
     results = server.post("/v1/transactions/batch", {"transactions": purchases("together", together)})["data"]
     assert [each["status"] for each in results] == [answer.status for answer in answers]
-    assert [answer.status for answer in answers] == [201, 201, 201, 422, 200, 409, 404, 201, 422, 409, 201]
+    assert [answer.status for answer in answers] == [201, 201, 201, 422, 200, 409, 404, 201, 422, 409, *[422] * 7, 201]
     for result, answer in zip(results, answers, strict=True):
         if answer.status < 300:
             assert plain(result["transaction"], "together") == plain(answer.json, "alone")
@@ -68,6 +75,13 @@ def test_a_batch_does_what_its_purchases_would_have_done_alone(server: Server) -
             shown = {key: answer.json.get(key) for key in ("code", "detail", "param")}
             assert plain(result["error"], "together") == plain(shown, "alone")
     assert state(server, together, "together") == state(server, alone, "alone")
+
+
+def test_a_purchase_with_more_mistakes_than_anybody_reads_is_refused_in_short(server: Server) -> None:
+    wild = {f"k{number}": 0 for number in range(300_000)}
+    [result] = server.post("/v1/transactions/batch", {"transactions": [wild]})["data"]
+    assert result["error"]["code"] == "invalid_field"
+    assert "More than 100" in result["error"]["detail"]
 
 
 def test_one_event_stream_counts_on_through_a_batch(server: Server) -> None:

@@ -1,11 +1,14 @@
 """Every error as the outside sees it: RFC 9457 `application/problem+json` with a stable code, and what to do about it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -27,6 +30,7 @@ STATUS: dict[type[errors.LoyalProError], int] = {
 """The HTTP status of each class of error; a class that is not here answers like its parent, at the end 500."""
 
 _MOST_ERRORS_LISTED = 20
+_MOST_MISTAKES = 100
 _RETRY_AFTER_S = {errors.DiskFull.code: "10"}
 """Most of what is unavailable is back in a second."""
 
@@ -57,6 +61,41 @@ def status_of(error: errors.LoyalProError) -> int:
     return next((STATUS[each] for each in type(error).__mro__ if each in STATUS), 500)
 
 
+def refusal(error: ValidationError) -> errors.InvalidInput:
+    """What one object is refused with, as if it had been the whole body."""
+    if error.error_count() > _MOST_MISTAKES:
+        return _too_many()  # each would be written out, and hundreds of thousands fit into a batch
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return _refused([_Mistake(each["type"], each["loc"], each["msg"]) for each in found])
+
+
+@dataclass(frozen=True, slots=True)
+class _Mistake:
+    """One thing that pydantic found wrong."""
+
+    kind: str
+    location: Sequence[str | int]
+    detail: str
+
+    @property
+    def param(self) -> str:
+        return path_text([step for step in self.location if step != "[key]"])
+
+
+def _refused(mistakes: Sequence[_Mistake]) -> errors.InvalidInput:
+    if len(mistakes) > _MOST_MISTAKES:
+        return _too_many()
+    first = mistakes[0]
+    code = {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(first.kind, "invalid_field")
+    return errors.InvalidInput(f"{first.param or 'The body'}: {first.detail}.", code=code, param=first.param or None)
+
+
+def _too_many() -> errors.InvalidInput:
+    return errors.InvalidInput(
+        f"More than {_MOST_MISTAKES} fields are wrong; GET /openapi.json has what is taken.", code="invalid_field"
+    )
+
+
 async def _loyalpro_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.LoyalProError)
     status = status_of(error)
@@ -67,15 +106,10 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [
-        {"param": path_text([step for step in each["loc"][1:] if step != "[key]"]), "detail": each["msg"]}
-        for each in error.errors()[:_MOST_ERRORS_LISTED]
-    ]
-    first = error.errors()[0]
-    code = {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(first["type"], "invalid_field")
-    param = found[0]["param"] or None
-    detail = f"{param or 'The request'}: {found[0]['detail']}."
-    return problem(422, code, detail, request=request, param=param, errors=found)
+    mistakes = [_Mistake(each["type"], each["loc"][1:], each["msg"]) for each in error.errors()[: _MOST_MISTAKES + 1]]
+    refused = _refused(mistakes)
+    listed = [{"param": each.param, "detail": each.detail} for each in mistakes[:_MOST_ERRORS_LISTED]]
+    return problem(422, refused.code, refused.detail, request=request, param=refused.param, errors=listed)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

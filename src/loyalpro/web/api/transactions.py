@@ -8,7 +8,6 @@ from pydantic import Field, ValidationError
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
-from loyalpro.kernel.paths import path_text
 from loyalpro.loyalty.transactions import Purchase, RecordPurchase, record_purchases, transaction_view
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
@@ -25,7 +24,7 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
-from loyalpro.web.errors import status_of
+from loyalpro.web.errors import refusal, status_of
 from loyalpro.web.idempotency import Reply, commit, commit_together
 from loyalpro.web.services import AccountId, ServicesDep
 from loyalpro.web.strict_route import BatchRoute, StrictRoute
@@ -161,13 +160,11 @@ def _command(account_id: str, body: CreateTransaction) -> RecordPurchase:
 
 def _parsed(account_id: str, raw: Any) -> RecordPurchase | Refused:
     try:
-        return _command(account_id, CreateTransaction.model_validate(raw))
+        return _command(account_id, CreateTransaction.model_validate(raw, from_attributes=True))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        param = path_text(first["loc"]) or None
-        return InvalidInput(f"{param or 'The transaction'}: {first['msg']}.", code="invalid_field", param=param)
-    except Refused as refusal:
-        return refusal
+        return refusal(error)
+    except Refused as refused:
+        return refused
 
 
 def _result(outcome: Purchase | Refused) -> dict[str, Any]:
