@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from loyalpro.events.stable_json import encode
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.kernel.ids import IdFactory
@@ -51,11 +52,14 @@ def enrol_customer(store: LoyaltyStore, emit: Emit, command: EnrolCustomer, *, n
 def update_customer(
     store: LoyaltyStore, emit: Emit, account_id: str, customer_id: str, changes: dict[str, Any], *, now: UnixMs
 ) -> Customer:
-    """Change details. Causes `customer.updated` with what they were before; nothing when nothing changes."""
+    """Change details. Causes `customer.updated` with what they were before; nothing when nothing changes.
+
+    Compared is what would be sent: `1` and `true` are equal in Python.
+    """
     before = store.lock_customer(account_id, customer_id)
     if before is None:
         raise NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
-    changed = [name for name, value in changes.items() if getattr(before, name) != value]
+    changed = [name for name, value in changes.items() if encode(getattr(before, name)) != encode(value)]
     if not changed:
         return before
     wanted = {name: changes[name] for name in changed}
