@@ -100,7 +100,7 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.LoyalProError)
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return await _unexpected(request, error)
+        return await unexpected(request, error)
     return problem(status, error.code, error.detail, request=request, param=error.param)
 
 
@@ -122,9 +122,12 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     return problem(error.status_code, code, detail, request=request)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+async def unexpected(request: Request, error: Exception) -> Response:
+    """What is answered to a mistake of ours, which is logged with its trace."""
+    request_id = getattr(request.state, "request_id", None)
+    name = type(error).__name__
     structlog.get_logger("web").error(
-        "request_broke", path=request.url.path, error=type(error).__name__, exc_info=error
+        "request_broke", request_id=request_id, path=request.scope["path"], error=name, exc_info=error
     )
     detail = "This is our mistake. Repeat the request with the same Idempotency-Key; if it goes on, report request_id."
     return problem(500, "internal_error", detail, request=request)
@@ -135,4 +138,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.LoyalProError, _loyalpro_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)

@@ -4,11 +4,13 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.web import errors
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -81,14 +83,25 @@ class _Observed:
         request_id = self._ids.new("req")
         scope.setdefault("state", {})["request_id"] = request_id
         started_s = self._clock.monotonic_s()
+        answered = False
 
         async def observed(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 self._note(scope, request_id, message["status"], self._clock.monotonic_s() - started_s)
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        await self._app(scope, receive, observed)
+        try:
+            await self._app(scope, receive, observed)
+        except ClientDisconnect:
+            self._note(scope, request_id, _HUNG_UP, self._clock.monotonic_s() - started_s)
+        except Exception as error:
+            if answered:
+                raise  # all that is left is to cut the answer short
+            response = await errors.unexpected(Request(scope), error)
+            await response(scope, receive, observed)
 
     def _note(self, scope: Scope, request_id: str, status: int, elapsed_s: float) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
@@ -98,4 +111,6 @@ class _Observed:
         self._log.info("request", request_id=request_id, method=method, route=route, status=status, ms=ms)
 
 
+_HUNG_UP = 499
+"""What nginx writes for a caller who did not wait for an answer; nobody is sent it."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
