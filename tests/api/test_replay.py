@@ -77,6 +77,19 @@ def all_in(server: Server, status: str) -> None:
     server.until("/v1/deliveries?limit=100", lambda page: {each["status"] for each in page["data"]} == {status})
 
 
+@pytest.mark.parametrize(
+    ("status", "param"), [("pending", "status[0]"), (["exhausted", "lost"], "status[1]"), (7, "status"), ([], "status")]
+)
+def test_a_status_that_nothing_ends_as_is_named(
+    server: Server, receiver: RawServer, status: object, param: str
+) -> None:
+    path = f"/v1/webhook_endpoints/{subscribe(server, receiver)}/replay"
+    answer = server.call("POST", path, {"since": LONG_AGO, "status": status})
+    assert (answer.status, answer.json["code"], answer.json["param"]) == (422, "invalid_field", param)
+    assert answer.json["detail"].startswith(f"{param}: ")
+    assert len(answer.json["errors"]) == 1
+
+
 def test_a_new_endpoint_gets_the_whole_past_once(server: Server, receiver: RawServer) -> None:
     events = sell(server, 150)
     endpoint = subscribe(server, receiver)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound
@@ -19,6 +19,14 @@ from loyalpro.web.strict_route import StrictRoute
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute)
 
 Status = Literal["succeeded", "exhausted", "canceled", "missing"]
+Statuses = Annotated[
+    list[Status],
+    Field(min_length=1),
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value,
+        json_schema_input_type=Status | Annotated[list[Status], Field(min_length=1)],
+    ),
+]
 
 
 class StartReplay(Body):
@@ -28,7 +36,7 @@ class StartReplay(Body):
     until: Instant | None = None
     types: Types | None = None
     status: Annotated[
-        Status | Annotated[list[Status], Field(min_length=1)] | None,
+        Statuses | None,
         Field(description="What they had ended as, or `missing`: never owed to this endpoint. Left out: all of these."),
     ] = None
 
@@ -98,9 +106,8 @@ def _replay(
     endpoint_id: str,
     types: tuple[str, ...],
     between: tuple[UnixMs, UnixMs],
-    status: Status | list[Status] | None,
+    statuses: list[Status] | None,
 ) -> Replay:
-    statuses = STATUSES if status is None else (status,) if isinstance(status, str) else tuple(dict.fromkeys(status))
     return Replay(
         id=unit.ids.new("rpl"),
         account_id=account_id,
@@ -108,7 +115,7 @@ def _replay(
         since=between[0],
         until=between[1],
         types=None if "*" in types else types,
-        statuses=statuses,
+        statuses=tuple(dict.fromkeys(statuses or STATUSES)),
         status="running",
         cursor="",
         examined=0,
