@@ -1,5 +1,6 @@
 """The demo itself: start everything, say what there is, sell until Ctrl-C."""
 
+import json
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from loyalpro.cli.demo.receiver import Received, Receiver
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.settings import Settings, load
+from loyalpro.storage.sqlite.database import FolderLock
 
 _START_S = 30.0
 _PAUSE_S = 1.0
@@ -37,7 +39,9 @@ class Demo:
         self._chance = random.SystemRandom()
         self._folder = settings.data_dir / "demo"
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.address = f"http://127.0.0.1:{settings.port}"
+        self._lock = FolderLock(self._folder / "demo")
+        self._lock.take()  # before anything is touched that another demo is using
+        self.address = ""
         self.api_key = self._kept("api-key", "lp_demo_")
         self._password = self._kept("password", "")
         self._certificates = issue(self._folder, SystemClock())
@@ -51,11 +55,13 @@ class Demo:
         server = self._serve()
         try:
             self._wait_until_ready(server)
-            self._sell(server)
+            if not self._stop.is_set():
+                self._sell(server)
         finally:
             server.terminate()
             server.wait(30)
             self._receiver.stop()
+            self._lock.release()
 
     def _serve(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {
@@ -67,25 +73,38 @@ class Demo:
             "LOYALPRO_BOOTSTRAP_PASSWORD": self._password,
             "LOYALPRO_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
             "LOYALPRO_EGRESS_CA_FILE": str(self._certificates.ca_file),
+            "LOYALPRO_LOG_FORMAT": "json",
         }
         self._log = self._folder / "server.log"
         with self._log.open("ab") as log:
+            self._log_began = log.tell()
             return subprocess.Popen([sys.executable, "-m", "loyalpro", "serve"], env=environment, stderr=log)
 
     def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
         clock = SystemClock()
         deadline_s = clock.monotonic_s() + _START_S
         while not self._stop.is_set():
-            try:
-                with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - our own
-                    if answer.status == 200:
-                        return
-            except (urllib.error.URLError, OSError):
-                pass
+            if self._is_ready():
+                return
             if server.poll() is not None or clock.monotonic_s() > deadline_s:
-                lines = self._log.read_text(errors="replace").splitlines()[-5:]
-                raise ConfigurationError("The server did not start:\n  " + "\n  ".join(lines))
+                raise ConfigurationError("The server did not start:\n  " + "\n  ".join(self._logged()[-5:]))
             self._stop.wait(0.1)
+
+    def _is_ready(self) -> bool:
+        """Whether our own server is: before it has said where it listens, whoever answers there is somebody else."""
+        listening = [line for line in self._logged() if '"event": "listening"' in line]
+        if not listening:
+            return False
+        self.address = json.loads(listening[0])["address"]
+        try:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - our own
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _logged(self) -> list[str]:
+        """What the server has logged since it was started."""
+        return self._log.read_bytes()[self._log_began :].decode(errors="replace").splitlines()
 
     def _sell(self, server: subprocess.Popen[bytes]) -> None:
         client = ApiClient(self.address, self.api_key)

@@ -1,0 +1,66 @@
+"""`loyalpro demo`, as `make run` starts it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loyalpro.cli.api_client import ApiClient
+
+Demo = subprocess.Popen[str]
+
+
+@contextmanager
+def demo(folder: Path, port: int = 0) -> Iterator[Demo]:
+    """Started; it is stopped as Ctrl-C does."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "loyalpro", "demo", "--port", str(port)],
+        env=os.environ | {"LOYALPRO_DATA_DIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def until(process: Demo, pattern: str) -> re.Match[str]:
+    """The first line of its output from here on that shows this."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError(f"it ended, and never printed {pattern}")
+
+
+def test_a_second_demo_in_the_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with demo(tmp_path) as first:
+        client = ApiClient(until(first, r"running at (\S+)")[1], (tmp_path / "demo" / "api-key").read_text())
+        until(first, r"verified +points\.earned")
+        endpoints = client.call("GET", "/v1/webhook_endpoints")["data"]
+        authority = (tmp_path / "demo" / "ca.pem").read_bytes()
+        assert re.search("Another LoyalPro .* LOYALPRO_DATA_DIR", refused(tmp_path))
+        assert client.call("GET", "/v1/webhook_endpoints")["data"] == endpoints
+        assert (tmp_path / "demo" / "ca.pem").read_bytes() == authority
+        client.close()
+
+
+def test_a_demo_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+    with demo(tmp_path / "first") as first:
+        port = int(until(first, r"running at http://127\.0\.0\.1:(\d+)")[1])
+        assert re.search("Cannot listen on .* LOYALPRO_PORT", refused(tmp_path / "second", port))
+
+
+def refused(folder: Path, port: int = 0) -> str:
+    """What a demo says that cannot start."""
+    with demo(folder, port) as process:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 1
+        return said
