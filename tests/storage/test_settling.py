@@ -2,8 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, query, transaction
+from support.rivals import at_once, somebody_waits
 
 _COLUMNS = (
     "account_id, endpoint_id, event_id, event_type, customer_id, sequence, created_at, uncounted_attempts, status, due_at,"
@@ -95,13 +95,8 @@ def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(database
 
 def _wait_until_somebody_waits(url: str) -> None:
     deadline_s = time.monotonic() + 30
-    while not _somebody_waits(url):
+    while not somebody_waits(url):
         assert time.monotonic() < deadline_s, "nobody waits for the row"
-
-
-def _somebody_waits(url: str) -> bool:
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    return bool(query(url, waiting))
 
 
 @pytest.mark.parametrize("settled_first", [True, False])
@@ -124,32 +119,6 @@ def test_the_next_of_a_queue_goes_when_two_before_it_are_finished_at_once(
         assert standing is not None
         ControlTables(connection).cancel(standing, now)
 
-    _at_once(history.url, *((settle, cancel) if settled_first else (cancel, settle)))
+    at_once(history.url, *((settle, cancel) if settled_first else (cancel, settle)))
     rows = query(history.url, "SELECT status, due_at FROM deliveries ORDER BY sequence")
     assert rows == [("succeeded", now - 9), ("canceled", now - 9), ("pending", now)]
-
-
-def _at_once(url: str, first: Callable[[Connection], None], second: Callable[[Connection], None]) -> None:
-    """The second begins while the first one is not committed yet."""
-    with ThreadPoolExecutor(1) as other:
-        with transaction(url) as connection:
-            first(connection)
-            connection.flush()
-            running = other.submit(_commit, url, second)
-            _wait_until_it_is_done_or_waits(url, running)
-        running.result(30)
-
-
-def _commit(url: str, work: Callable[[Connection], None]) -> None:
-    """As the writer does: once more when the database asks for it."""
-    try:
-        with transaction(url) as connection:
-            work(connection)
-    except RetryTransaction:
-        with transaction(url) as connection:
-            work(connection)
-
-
-def _wait_until_it_is_done_or_waits(url: str, running: Future[None]) -> None:
-    while not running.done() and not _somebody_waits(url):
-        pass

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
-from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.connection import Connection, Row, marks
 from loyalpro.storage.tables.endpoints import Endpoint
 
 _OWE = (
@@ -49,14 +49,27 @@ class BackfillTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._share = " FOR SHARE SKIP LOCKED" if connection.dialect == "postgres" else ""
+        postgres = connection.dialect == "postgres"
+        self._share = " FOR SHARE" if postgres else ""
+        self._share_or_skip = " FOR SHARE SKIP LOCKED" if postgres else ""
 
     def event(self, account_id: str, event_id: str) -> PastEvent | None:
-        """One event, samples included."""
+        """One event, samples included; nobody erases it until this transaction ends."""
         rows = self._connection.execute(
-            f"SELECT {PAST_EVENT_COLUMNS} FROM events WHERE account_id = ? AND id = ?", (account_id, event_id)
+            f"SELECT {PAST_EVENT_COLUMNS} FROM events WHERE account_id = ? AND id = ?{self._share}",
+            (account_id, event_id),
         )
         return past_event(rows[0]) if rows else None
+
+    def kept(self, event_ids: Sequence[str]) -> set[str]:
+        """Those of some events that are not erased; nobody erases them until this transaction ends."""
+        if not event_ids:
+            return set()
+        rows = self._connection.execute(
+            f"SELECT id FROM events WHERE id IN ({marks(len(event_ids))}) AND erased_at IS NULL ORDER BY id{self._share}",
+            event_ids,
+        )
+        return {id_ for (id_,) in rows}
 
     def owe(self, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> str:
         """Store a delivery that was never owed before; its id."""
@@ -93,7 +106,7 @@ class BackfillTables:
             return now
         earlier = self._connection.execute(
             "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
-            f" ORDER BY sequence DESC LIMIT 1{self._share}",
+            f" ORDER BY sequence DESC LIMIT 1{self._share_or_skip}",
             (endpoint.id, customer_id, sequence),
         )
         return None if earlier else now

@@ -7,10 +7,14 @@ from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.tables.settlements import advance
 
 _STANDING = """
-SELECT d.id, d.endpoint_id, d.customer_id, d.status, d.due_at, p.status, p.deleted_at, d.fallback_status, d.sequence,
-    d.event_id
+SELECT d.id, d.endpoint_id, d.customer_id, d.status, d.due_at, p.status, p.deleted_at, d.fallback_status, d.sequence
 FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
 WHERE d.account_id = ? AND d.id = ?
+"""
+
+_EVENT = """
+SELECT 1 FROM events
+WHERE id = (SELECT event_id FROM deliveries WHERE account_id = ? AND id = ?) AND erased_at IS NULL
 """
 
 # The last condition is for two who do it at once: the second one changes nothing.
@@ -32,15 +36,19 @@ class ControlTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = " FOR UPDATE OF d" if connection.dialect == "postgres" else ""
+        postgres = connection.dialect == "postgres"
+        self._lock = " FOR UPDATE OF d" if postgres else ""
+        self._share = " FOR SHARE" if postgres else ""
 
     def standing(self, account_id: str, delivery_id: str) -> Standing | None:
-        """Where a delivery stands; nobody else moves it until this transaction ends.
+        """Where a delivery stands; nobody else moves it, or erases its event, until this transaction ends.
 
-        Leases are looked at after the row is locked: whoever takes one locks the row first.
+        The event comes first, as it does for whoever erases it. Leases are looked at after the row is locked: whoever
+        takes one locks the row first.
         """
+        event_kept = self._any(_EVENT + self._share, account_id, delivery_id)
         rows = self._connection.execute(_STANDING + self._lock, (account_id, delivery_id))
-        return self._standing(rows[0]) if rows else None
+        return self._standing(rows[0], event_kept=event_kept) if rows else None
 
     def send(self, standing: Standing, now: UnixMs) -> None:
         """Make an attempt due now. If it fails, the delivery goes back to where it stood."""
@@ -51,8 +59,8 @@ class ControlTables:
         canceled = self._connection.execute(_CANCEL, (standing.once_canceled.value, now, standing.delivery_id))
         advance(self._connection, canceled, now)
 
-    def _standing(self, row: Row) -> Standing:
-        id_, endpoint_id, customer_id, status, due_at, endpoint, deleted_at, fallback, sequence, event_id = row
+    def _standing(self, row: Row, *, event_kept: bool) -> Standing:
+        id_, endpoint_id, customer_id, status, due_at, endpoint, deleted_at, fallback, sequence = row
         return Standing(
             delivery_id=id_,
             endpoint_id=endpoint_id,
@@ -63,7 +71,7 @@ class ControlTables:
             being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", id_),
             fallback=None if fallback is None else DeliveryStatus(fallback),
             waits_for=customer_id and self._earlier(endpoint_id, customer_id, sequence),
-            event_kept=self._any("SELECT 1 FROM events WHERE id = ? AND erased_at IS NULL", event_id),
+            event_kept=event_kept,
         )
 
     def _earlier(self, endpoint_id: str, customer_id: str, sequence: int) -> str | None:

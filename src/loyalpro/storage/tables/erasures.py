@@ -2,6 +2,9 @@
 
 Each piece is one transaction that moves a cursor, so it may stop anywhere and goes on where it was. What is being sent while
 it is to be erased is waited for: the attempt would be written down with its answer afterwards.
+
+On PostgreSQL the events of a piece are locked before their deliveries are looked at. Who makes one due once more holds the
+event first, too: so either it is canceled here, or it is seen there that nothing is left to be sent.
 """
 
 from dataclasses import dataclass
@@ -114,7 +117,7 @@ class ErasureTables:
         after = f"AND ({self._order}) > (SELECT {self._order} FROM events WHERE id = ?)" if kept else ""
         rows = self._connection.execute(
             f"SELECT id, body FROM events WHERE customer_id = ? AND sequence <= ? AND erased_at IS NULL {after}"
-            f" ORDER BY {self._order} LIMIT ?",
+            f" ORDER BY {self._order} LIMIT ?{self._lock}",
             (erasure.customer_id, erasure.through_sequence, *((cursor,) if kept else ()), _EVENTS_AT_ONCE),
         )
         return [(id_, body) for id_, body in rows]

@@ -180,13 +180,14 @@ class ReplayTables:
 
     def _act(self, replay: Replay, endpoint: Endpoint, events: Sequence[PastEvent], now: UnixMs) -> int:
         """Make due what the job asks for, each customer's in their order; how many deliveries that were."""
-        wanted = [each for each in events if not each.erased and (replay.types is None or each.type in replay.types)]
-        if not wanted:
+        wanted = [each for each in events if replay.types is None or each.type in replay.types]
+        kept = self._backfills.kept([each.id for each in wanted])
+        if not kept:
             return 0
-        known = self._known({delivery_id(each.id, endpoint.id) for each in wanted})
+        known = self._known({delivery_id(id_, endpoint.id) for id_ in kept})
         ended = [status for status in replay.statuses if status != MISSING]
         replayed = 0
-        for event in sorted(wanted, key=lambda each: each.sequence or 0):
+        for event in sorted((each for each in wanted if each.id in kept), key=lambda each: each.sequence or 0):
             if delivery_id(event.id, endpoint.id) in known:
                 replayed += bool(ended) and self._backfills.renew(ended, event, endpoint, now)
             elif MISSING in replay.statuses:

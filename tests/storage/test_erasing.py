@@ -1,0 +1,84 @@
+"""What is erased while its owner wants it sent once more: it is sent as it was, or not at all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from loyalpro.kernel.clock import SystemClock
+from loyalpro.kernel.ids import delivery_id
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.tables.backfills import BackfillTables
+from loyalpro.storage.tables.control import ControlTables
+from loyalpro.storage.tables.endpoints import EndpointTables
+from loyalpro.storage.tables.erasures import ErasureTables
+from loyalpro.storage.tables.replays import Replay, ReplayTables
+from support.databases import Databases
+from support.history import ACCOUNT, VAULT, History, query, transaction
+from support.rivals import at_once
+
+
+@dataclass(frozen=True)
+class World:
+    """A deleted customer with an event that was delivered once."""
+
+    url: str
+    now: int
+    endpoint: str
+    customer: str
+    event: str
+    replay: str
+
+    def erase(self, connection: Connection) -> None:
+        ErasureTables(connection).advance(self.customer, self.now)
+
+    def resend(self, connection: Connection) -> None:
+        past = BackfillTables(connection)
+        event = past.event(ACCOUNT, self.event)
+        endpoint = EndpointTables(connection, VAULT).get(ACCOUNT, self.endpoint, lock=True)
+        assert event is not None
+        assert endpoint is not None
+        if not event.erased:
+            past.renew(["succeeded"], event, endpoint, self.now)
+
+    def retry(self, connection: Connection) -> None:
+        control = ControlTables(connection)
+        standing = control.standing(ACCOUNT, delivery_id(self.event, self.endpoint))
+        assert standing is not None
+        if standing.event_kept:
+            control.send(standing, self.now)
+
+    def go_on(self, connection: Connection) -> None:
+        ReplayTables(connection, EndpointTables(connection, VAULT)).work(self.replay, self.now)
+
+
+@pytest.fixture
+def world(databases: Databases) -> World:
+    now = SystemClock().now_ms()
+    history = History(databases.fresh("postgres"), now)
+    endpoint, customer, replay = history.endpoint(), history.ids.new("cus"), history.ids.new("rpl")
+    [event] = history.events(endpoint, 1, at=now - 1_000, customer_id=customer, body=lambda _: b'{"data":{"name":"A"}}')
+    job = Replay(replay, ACCOUNT, endpoint, 0, now, None, ("succeeded",), "running", "", 0, 0, now, None)
+    with transaction(history.url) as connection:
+        ReplayTables(connection, EndpointTables(connection, VAULT)).insert(job)
+        ErasureTables(connection).begin(ACCOUNT, customer, 1, now)
+    return World(history.url, now, endpoint, customer, event, replay)
+
+
+Way = Callable[[World, Connection], None]
+
+
+@pytest.mark.parametrize("send", [World.resend, World.retry, World.go_on])
+@pytest.mark.parametrize("erased_first", [True, False])
+def test_what_is_erased_while_it_is_made_due_once_more_is_not_sent(
+    world: World, send: Way, *, erased_first: bool
+) -> None:
+    def resent(connection: Connection) -> None:
+        send(world, connection)
+
+    at_once(world.url, *((world.erase, resent) if erased_first else (resent, world.erase)))
+    with transaction(world.url) as connection:
+        world.erase(connection)
+    assert query(world.url, "SELECT COUNT(*) FROM events WHERE erased_at IS NOT NULL") == [(1,)]
+    assert query(world.url, "SELECT COUNT(*) FROM deliveries WHERE status = 'pending'") == [(0,)]
+    assert query(world.url, "SELECT status FROM deliveries") in ([("succeeded",)], [("canceled",)])
