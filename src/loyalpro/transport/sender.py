@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,11 @@ from loyalpro.transport.wire import Frames, Orders, Reports, frame
 _LOOK_S: Final = 5.0
 _OVERDUE_S: Final = 10.0
 _STOP_S: Final = 5.0
+_PASSED_ON: Final = re.compile(
+    "PATH|HOME|TMPDIR|TZ|TZDIR|LANG|LANGUAGE|LC_.*|PYTHON.*|LD_LIBRARY_PATH|LD_PRELOAD|OPENSSL_CONF|OPENSSL_MODULES"
+    "|RES_OPTIONS|LOCALDOMAIN|HOSTALIASES"
+)
+"""The variables that Python, its libraries and the resolver go by."""
 _ENDED: Final = SendResult(
     response=None,
     failure=OutcomeCode.INTERRUPTED,
@@ -118,12 +124,12 @@ class CurlSender:
         return courier
 
     def _spawn(self, socket_fd: int) -> "subprocess.Popen[bytes]":
-        """It talks to strangers: of the server's environment, where the keys are, it gets nothing that is ours."""
+        """It talks to strangers: of the server's environment, where the keys are, it gets what it cannot run without."""
         arguments = [str(socket_fd), self._bundle.path, str(self._most_idle_connections), *map(str, self._policy.allow)]
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "loyalpro.transport.courier", *arguments],
             pass_fds=(socket_fd, self._bundle.fd),
-            env={name: value for name, value in os.environ.items() if not name.startswith("LOYALPRO_")},
+            env={name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)},
             stdin=subprocess.DEVNULL,
         )
 
