@@ -2,19 +2,23 @@
 
 import random
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.delivery.breaker import HEALTHY, after_failures
 from loyalpro.delivery.by_hand import Standing
-from loyalpro.delivery.ports import Attempt, LaneRequest, Settlement
+from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
-from loyalpro.kernel.clock import SystemClock, VirtualClock
+from loyalpro.kernel.clock import SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
 from loyalpro.storage.connection import Connection, RetryTransaction
 from loyalpro.storage.tables.control import ControlTables
+from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
@@ -57,19 +61,24 @@ def _settle(history: History, endpoint: str, status: DeliveryStatus, now: int, *
 
 
 def _settle_in(connection: Connection, endpoint: str, status: DeliveryStatus, now: int, **moved: Any) -> None:
-    settlement = _claim_in(connection, endpoint, status, now, **moved)
-    _settlements(connection, now).settle("wrk_1", [settlement], now, longest_probe_s=60)
+    claimed = _claim_in(connection, now, endpoint)
+    _end_in(connection, [_ended(each, now, status=status, **moved) for each in claimed], now)
 
 
-def _claim_in(connection: Connection, endpoint: str, status: DeliveryStatus, now: int, **moved: Any) -> Settlement:
+def _claim_in(connection: Connection, now: int, *endpoints: str) -> Sequence[Claimed]:
     LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
-    [claimed] = LaneTables(connection, VAULT).claim("wrk_1", [LaneRequest(endpoint, 1)], now, 0).claimed
-    attempt = Attempt(claimed.attempt_number, now, OutcomeCode.HTTP_5XX, "", (), None, None, None)
-    return Settlement(claimed, status, attempt=attempt, **moved)
+    lanes = [LaneRequest(endpoint, 1) for endpoint in endpoints]
+    return LaneTables(connection, VAULT).claim("wrk_1", lanes, now, 0).claimed
 
 
-def _settlements(connection: Connection, now: int) -> SettlementTables:
-    return SettlementTables(connection, IdFactory(VirtualClock(now), random.Random(1)))
+def _ended(claimed: Claimed, now: int, outcome: OutcomeCode = OutcomeCode.HTTP_5XX, **moved: Any) -> Settlement:
+    attempt = Attempt(claimed.attempt_number, now, outcome, "", (), None, None, None)
+    return replace(Settlement(claimed, DeliveryStatus.PENDING, now + 1, attempt), **moved)
+
+
+def _end_in(connection: Connection, settlements: Sequence[Settlement], now: int) -> Settled:
+    ids = IdFactory(VirtualClock(now), random.Random(1))
+    return SettlementTables(connection, ids).settle("wrk_1", settlements, now, longest_probe_s=60)
 
 
 def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(databases: Databases) -> None:
@@ -93,6 +102,97 @@ def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(database
     assert isinstance(stand(), Standing)
 
 
+@pytest.fixture
+def now() -> UnixMs:
+    return SystemClock().now_ms()
+
+
+def _under_way(history: History, endpoint: str) -> Claimed:
+    """A delivery that the worker is sending."""
+    history.events(endpoint, 1, at=history.now - 1, status="pending")
+    with transaction(history.url) as connection:
+        [claimed] = _claim_in(connection, history.now, endpoint)
+    return claimed
+
+
+def _move(connection: Connection, endpoint: str, now: UnixMs) -> None:
+    """Its owner gives it another address."""
+    connection.execute("UPDATE endpoints SET url = 'https://new.example.com/hook' WHERE id = ?", (endpoint,))
+    HealthTables(connection, IdFactory(VirtualClock(now), random.Random(2))).forget(endpoint, now, recovering=False)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_the_address_before_answers_says_nothing_of_the_one_now(
+    database_url: str, now: UnixMs, *, gone: bool
+) -> None:
+    history = History(database_url, now)
+    endpoint = history.endpoint()
+    claimed = _under_way(history, endpoint)
+    with transaction(history.url) as connection:
+        _move(connection, endpoint, now)
+        settled = _end_in(connection, [_ended(claimed, now, gone=gone)], now)
+    assert settled == Settled(frozenset([claimed.delivery_id]), {endpoint: HEALTHY}, [])
+    assert query(history.url, "SELECT status FROM endpoints") == [("enabled",)]
+    assert query(history.url, "SELECT * FROM endpoint_health") == []
+    assert query(history.url, "SELECT status, attempts FROM deliveries") == [("pending", 1)]
+
+
+def test_a_success_of_the_address_before_does_not_close_the_breaker_of_the_one_now(
+    database_url: str, now: UnixMs
+) -> None:
+    history = History(database_url, now)
+    endpoint = history.endpoint()
+    claimed = replace(_under_way(history, endpoint), probe=True)
+    opened = after_failures(HEALTHY, now, count=5, probed=False, hold_ms=None, longest_probe_s=60).health
+    stale = replace(claimed, target=replace(claimed.target, url="https://old.example.com/hook", health=opened))
+    query(history.url, "INSERT INTO endpoint_health VALUES (?, 5, ?, 1, ?, NULL, 0)", endpoint, now, opened.probe_at)
+    with transaction(history.url) as connection:
+        settled = _end_in(connection, [_ended(stale, now, OutcomeCode.SUCCEEDED)], now)
+    assert settled.health == {endpoint: opened}
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_answer_that_is_written_down_while_the_address_changes_counts_for_neither(
+    databases: Databases, now: UnixMs, *, gone: bool
+) -> None:
+    history = History(databases.fresh("postgres"), now)
+    endpoint = history.endpoint()
+    ended = _ended(_under_way(history, endpoint), now, gone=gone)
+
+    def settle() -> None:
+        with transaction(history.url) as connection:
+            _end_in(connection, [ended], now)
+
+    with ThreadPoolExecutor(1) as worker:
+        with transaction(history.url) as connection:
+            _move(connection, endpoint, now)
+            settling = worker.submit(settle)
+            _wait_until_somebody_waits(history.url)
+        settling.result(30)
+    assert query(history.url, "SELECT status FROM endpoints") == [("enabled",)]
+    assert query(history.url, "SELECT * FROM endpoint_health") == []
+
+
+def test_the_first_failure_is_forgotten_by_an_address_that_changes_while_it_is_written_down(
+    databases: Databases, now: UnixMs
+) -> None:
+    history = History(databases.fresh("postgres"), now)
+    endpoint = history.endpoint()
+    ended = _ended(_under_way(history, endpoint), now)
+
+    def move() -> None:
+        with transaction(history.url) as connection:
+            _move(connection, endpoint, now)
+
+    with ThreadPoolExecutor(1) as owner:
+        with transaction(history.url) as connection:
+            _end_in(connection, [ended], now)
+            moving = owner.submit(move)
+            _wait_until_somebody_waits(history.url)
+        moving.result(30)
+    assert query(history.url, "SELECT * FROM endpoint_health") == []
+
+
 def _wait_until_somebody_waits(url: str) -> None:
     deadline_s = time.monotonic() + 30
     while not somebody_waits(url):
@@ -109,10 +209,10 @@ def test_the_next_of_a_queue_goes_when_two_before_it_are_finished_at_once(
     _, second, _ = history.events(endpoint, 3, at=now - 9, status="pending", customer_id=customer, ordered=True)
     query(history.url, "UPDATE deliveries SET due_at = ? WHERE id = ?", now - 9, delivery_id(second, endpoint))
     with transaction(history.url) as connection:
-        settlement = _claim_in(connection, endpoint, DeliveryStatus.SUCCEEDED, now, due_at=None)
+        [claimed] = _claim_in(connection, now, endpoint)
 
     def settle(connection: Connection) -> None:
-        _settlements(connection, now).settle("wrk_1", [settlement], now, longest_probe_s=60)
+        _end_in(connection, [_ended(claimed, now, status=DeliveryStatus.SUCCEEDED, due_at=None)], now)
 
     def cancel(connection: Connection) -> None:
         standing = ControlTables(connection).standing(ACCOUNT, delivery_id(second, endpoint))

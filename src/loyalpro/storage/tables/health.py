@@ -9,9 +9,16 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 
-HEALTH_COLUMNS = "h.failures, h.failing_since, h.probes, h.probe_at, h.recovered_at, h.warned_days"
+_COLUMNS = ("failures", "failing_since", "probes", "probe_at", "recovered_at", "warned_days")
+HEALTH_COLUMNS = ", ".join(f"h.{column}" for column in _COLUMNS)
 _PROBE_GUARD_MS = 35_000
 """A probe has this long to end before another one may start: longer than an attempt can take."""
+
+_HOLD = f"""
+INSERT INTO endpoint_health (endpoint_id, failures, probes, warned_days) VALUES (?, 0, 0, 0)
+ON CONFLICT (endpoint_id) DO UPDATE SET endpoint_id = excluded.endpoint_id
+RETURNING {", ".join(_COLUMNS)}
+"""
 
 _DISABLED = {
     "gone": "The endpoint answered 410 Gone, so it was disabled. What it is owed waits until it is enabled again.",
@@ -51,10 +58,7 @@ class HealthTables:
         health: dict[str, Health] = {}
         notices: list[Notice] = []
         for endpoint_id, mine in _by_endpoint(settlements).items():
-            if any(each.gone for each in mine):
-                notices += self._disable(mine[0], "gone", now)
-                health[endpoint_id] = HEALTHY
-            elif any(not each.succeeded for each in mine) or mine[0].claimed.target.health != HEALTHY:
+            if any(not each.succeeded for each in mine) or mine[0].claimed.target.health != HEALTHY:
                 verdict, told = self._judge(mine, now, longest_probe_s)
                 health[endpoint_id] = verdict
                 notices += told
@@ -62,6 +66,7 @@ class HealthTables:
 
     def forget(self, endpoint_id: str, now: UnixMs, *, recovering: bool) -> None:
         """Start afresh: a new address, or an endpoint that its owner has enabled, whose backlog then goes out in time."""
+        self._held(endpoint_id)
         self._store(endpoint_id, Health(recovered_at=now if recovering else None))
 
     def of(self, endpoint_ids: Sequence[str]) -> dict[str, Health]:
@@ -77,9 +82,13 @@ class HealthTables:
         return found
 
     def _judge(self, mine: Sequence[Settlement], now: UnixMs, longest_probe_s: float) -> tuple[Health, list[Notice]]:
-        """Successes end a row of failures; what failed beside one begins a new row."""
+        """Successes end a row of failures; what failed beside one begins a new row. An old address counts for nothing."""
         endpoint_id = mine[0].claimed.target.endpoint_id
-        health = self._locked(endpoint_id)
+        health, url = self._held(endpoint_id)
+        mine = [each for each in mine if each.claimed.target.url == url]
+        gone = [each for each in mine if each.gone]
+        if gone:
+            return HEALTHY, self._disable(gone[0], "gone", now)
         if any(each.succeeded for each in mine):
             health = after_success(health, now)
         failed = [each for each in mine if not each.succeeded]
@@ -101,12 +110,15 @@ class HealthTables:
         self._store(endpoint_id, health)
         return health, told
 
-    def _locked(self, endpoint_id: str) -> Health:
-        lock = " FOR UPDATE" if self._connection.dialect == "postgres" else ""
-        rows = self._connection.execute(
-            f"SELECT {HEALTH_COLUMNS} FROM endpoint_health h WHERE endpoint_id = ?{lock}", (endpoint_id,)
+    def _held(self, endpoint_id: str) -> tuple[Health, str]:
+        """How the endpoint is doing, and where it is now; nobody else judges it or gives it another address meanwhile.
+
+        Where there is no row yet one is made: what is not there cannot be held. The address is read when it is ours.
+        """
+        [row], [(url,)] = self._connection.execute_all(
+            [(_HOLD, (endpoint_id,)), ("SELECT url FROM endpoints WHERE id = ?", (endpoint_id,))]
         )
-        return (health_from(rows[0]) if rows else None) or HEALTHY
+        return Health(*row), url
 
     def _store(self, endpoint_id: str, health: Health) -> None:
         if health == HEALTHY:
