@@ -76,21 +76,40 @@ async def commit_together(request: Request, account_id: str, command: Any, work:
     return await _once(request, account_id, command, change)
 
 
+async def answered_before(request: Request, account_id: str) -> Response | None:
+    """The answer again, if there is one already: for a `POST` that is judged by what may have changed since."""
+    key = _key(request)
+    if key is None:
+        return None
+    asked = _Asked(None, key, await _fingerprint(request))
+
+    def look(unit: UnitOfWork) -> _Answered | Refused | None:
+        answers = unit.accounts.answers(account_id, [key], since=unit.now - MS_PER_DAY)
+        return _again(unit, account_id, asked, answers[key]) if key in answers else None
+
+    outcome = await services_of(request).transactions.read(look)
+    return None if outcome is None else _response(_only([outcome]))
+
+
 async def _once(
     request: Request, account_id: str, command: Any, change: Callable[[_Asked], Awaitable[_Answered]]
 ) -> Response:
-    key = request.headers.get("idempotency-key")
+    key = _key(request)
     if key is None:
-        return _response((await change(_Asked(command))).answer)
-    if not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
+        return _response(await change(_Asked(command)))
+    with _in_flight(services_of(request), account_id, key):
+        return _response(await change(_Asked(command, key, await _fingerprint(request))))
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and (not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable()):
         raise InvalidInput(
             f"An Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters; a UUID does well.",
             code="invalid_idempotency_key",
             param="Idempotency-Key",
         )
-    with _in_flight(services_of(request), account_id, key):
-        answered = await change(_Asked(command, key, await _fingerprint(request)))
-    return _response(answered.answer, {"Idempotent-Replayed": "true"} if answered.replayed else {})
+    return key
 
 
 def _answers(
@@ -193,5 +212,6 @@ async def _fingerprint(request: Request) -> bytes:
     return hashlib.sha256(target + await request.body()).digest()
 
 
-def _response(answer: StoredAnswer, headers: dict[str, str] | None = None) -> Response:
-    return Response(answer.body, answer.status_code, headers, "application/json")
+def _response(answered: _Answered) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if answered.replayed else {}
+    return Response(answered.answer.body, answered.answer.status_code, headers, "application/json")

@@ -24,7 +24,7 @@ from loyalpro.transport.endpoint_url import canonical_url, check_target
 from loyalpro.transport.signing import new_secret
 from loyalpro.web.api.deliveries import delivery_view
 from loyalpro.web.api.fields import Body, Cursor, Limit, LongText, known_id, page
-from loyalpro.web.idempotency import Reply, commit
+from loyalpro.web.idempotency import Reply, answered_before, commit
 from loyalpro.web.services import AccountId, Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 
@@ -72,6 +72,8 @@ class TestEndpoint(Body):
 @router.post("", status_code=201, summary="Add an endpoint")
 async def create(request: Request, account_id: AccountId, services: ServicesDep, body: CreateEndpoint) -> Response:
     """Answers with the signing secret, which is needed to verify deliveries."""
+    if (again := await answered_before(request, account_id)) is not None:
+        return again  # where the name leads to by now does not matter
     url = await _checked_url(services, body.url)
     types = checked_types(body.events)
     validate_custom_headers(body.headers)
