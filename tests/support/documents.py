@@ -40,7 +40,12 @@ def awkward_doubles(chance: random.Random, random_ones: int) -> list[float]:
         if math.isfinite(number):
             found.append(number)
             random_ones -= 1
-    return [each for number in found for each in (number, -number) if math.isfinite(each)]
+    return [each for number in found for each in (number, -number) if math.isfinite(each) and is_sent(each)]
+
+
+def is_sent(number: float) -> bool:
+    """Whether it goes out at all: not when it would be written as an integer beyond 2^53-1."""
+    return not 2**53 <= abs(number) < 1e21
 
 
 def document(chance: random.Random, depth: int = 4) -> Any:
@@ -52,7 +57,8 @@ def document(chance: random.Random, depth: int = 4) -> Any:
         case 1:
             return chance.choice((0, -1, 2**53 - 1, -(2**53) + 1, chance.randint(-(10**9), 10**9)))
         case 2:
-            return struct.unpack("<d", struct.pack("<Q", chance.getrandbits(62)))[0]
+            number: float = struct.unpack("<d", struct.pack("<Q", chance.getrandbits(62)))[0]
+            return number if is_sent(number) else -0.0
         case 3:
             return chance.choice(_TEXTS)
         case 4:

@@ -31,6 +31,9 @@ _quote: Final[Callable[[str], str]] = (
 )
 
 _SCALARS: Final = frozenset({str, bool, type(None)})
+_FIRST_WITH_EXPONENT: Final = 1e21
+"""Up to here a double beyond 2^53-1 is written as an integer, which readers with integers of 64 bits or less misread."""
+_TOO_LARGE_INTEGER: Final = "is an integer that JavaScript cannot hold (more than 2^53-1); send it as a string"
 _SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)
 
 
@@ -158,11 +161,13 @@ def _write(value: Any, parts: list[str], depth: int, path: Path) -> None:  # noq
         parts.append("false")
     elif kind is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-            raise _at(path, "is an integer that JavaScript cannot hold (more than 2^53-1); send it as a string")
+            raise _at(path, _TOO_LARGE_INTEGER)
         parts.append(str(value))
     elif kind is float:
         if value - value != 0:
             raise _at(path, "is not a finite number")
+        if MAX_SAFE_INTEGER < abs(value) < _FIRST_WITH_EXPONENT:
+            raise _at(path, _TOO_LARGE_INTEGER)
         parts.append(es_number(value))
     elif kind is dict:
         _write_object(value, parts, depth, path)
