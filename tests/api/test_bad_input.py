@@ -56,6 +56,8 @@ FIELDS: list[tuple[dict[str, Any], int, str]] = [
     ({"metadata": {"a": {"__proto__": 2}}}, 422, "metadata.a.__proto__"),
     ({"metadata": {"a": "x" * 20_000}}, 422, "metadata"),
     ({"metadata": {"a": 2**53}}, 422, "metadata.a"),
+    ({"metadata": {"a": 1e16}}, 422, "metadata.a"),
+    ({"metadata": {"a": [-1e20]}}, 422, "metadata.a[0]"),
     ({"external_id": ""}, 422, "external_id"),
     ({"external_id": "a\u0000b"}, 422, "external_id"),
     ({"external_id": "x" * 256}, 422, "external_id"),
@@ -147,6 +149,33 @@ def test_bad_queries_and_paths_are_refused_with_a_problem(server: Server, path: 
     answer = server.call("GET", path)
     assert 400 <= answer.status < 500, answer.raw
     assert answer.json["code"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/customers", "GET, POST"),
+        ("/v1/customers/cus_1", "DELETE, GET, PATCH"),
+        ("/v1/transactions/batch", "GET, POST"),
+        ("/healthz", "GET, HEAD"),
+    ],
+)
+def test_what_a_path_does_take_is_said_where_a_method_is_refused(server: Server, path: str, allowed: str) -> None:
+    answer = server.call("PUT", path)
+    assert (answer.status, answer.json["code"], answer.headers["allow"]) == (405, "method_not_allowed", allowed)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_watchers_may_ask_for_the_head_alone(server: Server, path: str) -> None:
+    answer = server.call("HEAD", path, key=None)
+    assert (answer.status, answer.raw) == (200, b"")
+
+
+def test_every_post_names_its_idempotency_key(server: Server) -> None:
+    for path, found in server.get("/openapi.json")["paths"].items():
+        for method, operation in found.items():
+            named = [each["name"] for each in operation.get("parameters", []) if each["in"] == "header"]
+            assert named == (["Idempotency-Key"] if method == "post" else []), (method, path)
 
 
 def test_keys_are_required_and_told_apart(server: Server) -> None:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from loyalpro.kernel import errors
 from loyalpro.kernel.paths import path_text
@@ -31,6 +32,7 @@ STATUS: dict[type[errors.LoyalProError], int] = {
 
 _MOST_ERRORS_LISTED = 20
 _MOST_MISTAKES = 100
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _RETRY_AFTER_S = {errors.DiskFull.code: "10"}
 """Most of what is unavailable is back in a second."""
 
@@ -119,7 +121,21 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; see /openapi.json."),
     }
     code, detail = details.get(error.status_code, ("bad_request", str(error.detail)))
-    return problem(error.status_code, code, detail, request=request)
+    answer = problem(error.status_code, code, detail, request=request)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(_allowed(request))
+    return answer
+
+
+def _allowed(request: Request) -> list[str]:
+    """What the path takes: each method of it is a route of its own, and the framework names but one."""
+    path = {key: request.scope[key] for key in ("type", "path", "root_path", "headers")}
+    scopes = {method: {**path, "method": method} for method in _METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 async def unexpected(request: Request, error: Exception) -> Response:

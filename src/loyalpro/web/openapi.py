@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from loyalpro.events.catalogue import EVENT_TYPES, EventType
+from loyalpro.web.idempotency import LONGEST_KEY
 
 _PROBLEM = {
     "type": "object",
@@ -30,6 +31,13 @@ _HEADERS = {
     "webhook-timestamp": "Standard Webhooks: Unix seconds of this attempt.",
     "webhook-signature": "Standard Webhooks: `v1,<base64>` for every secret that is valid now.",
 }
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same request with the same key takes effect once, and is given the same answer for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+}
 
 
 def install(app: FastAPI) -> None:
@@ -53,17 +61,19 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     schemas["Problem"] = _PROBLEM
     for path in document["paths"].values():
-        for operation in path.values():
-            _describe(operation)
+        for method, operation in path.items():
+            _describe(method, operation)
     return document
 
 
-def _describe(operation: dict[str, Any]) -> None:
+def _describe(method: str, operation: dict[str, Any]) -> None:
     """Every operation may answer with a problem; every `POST` takes an idempotency key."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     operation["responses"].pop("422", None)
     operation["responses"]["4XX"] = {"description": "What is wrong with the request.", "content": content}
     operation["responses"]["5XX"] = {"description": "Ours to mend; safe to repeat.", "content": content}
+    if method == "post":
+        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
 
 
 def _webhook(event_type: EventType) -> dict[str, Any]:

@@ -21,7 +21,7 @@ async def list_notices(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """`endpoint_failing` after one and after three days of nothing but failures, and `endpoint_disabled`."""
+    """`endpoint_failing` after one and after three days of nothing but failures, `endpoint_disabled`, `deliveries_given_up`."""
     before = known_id("ntc", cursor, param="cursor") if cursor else None
     found = await services.transactions.read(
         lambda unit: unit.notices.list_before(account_id, before, endpoint_id, limit + 1)

@@ -43,12 +43,14 @@ async def style() -> Response:
     return Response(_STYLE, media_type="text/css", headers=_SAFE)
 
 
+@watch_router.head("/healthz", include_in_schema=False)
 @watch_router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> dict[str, str]:
     """Answers as long as the process does."""
     return {"status": "ok", "version": __version__}
 
 
+@watch_router.head("/readyz", include_in_schema=False)
 @watch_router.get("/readyz", summary="Can it accept and can it deliver?")
 async def readyz(services: ServicesDep) -> JSONResponse:
     """200 when both are so, 503 when one is not. A worker only delivers."""
