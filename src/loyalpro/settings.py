@@ -51,17 +51,20 @@ class Settings(BaseSettings):
     bootstrap_api_key: SecretStr | None = Field(
         default=None,
         description="The API key of the first account, which `loyalpro serve` opens when the database has none. It starts "
-        "with `lp_` and has at least 16 characters. It has no effect once the account has a key.",
-        examples=["lp_0123456789abcdef0123456789abcdef"],
+        "with `lp_` and has at least 16 characters; it has to be random, because only a fast hash of it is stored. Make one "
+        "with `echo lp_$(openssl rand -hex 24)`. It has no effect once the account has a key.",
+        examples=["lp_0123456789abcdef0123456789abcdef0123456789abcdef"],
     )
     bootstrap_email: str | None = Field(
         default=None,
         description="The e-mail address of the first account's owner, if it has none yet. Takes effect with "
-        "`LOYALPRO_BOOTSTRAP_PASSWORD` only.",
+        "`LOYALPRO_BOOTSTRAP_PASSWORD` only. It is for the dashboard, which is not there yet: nothing asks for it today.",
         examples=["owner@example.com"],
     )
     bootstrap_password: SecretStr | None = Field(
-        default=None, description="The password of the first account's owner; only its Argon2 hash is stored."
+        default=None,
+        description="The password of the first account's owner; only its Argon2 hash is stored. It is for the dashboard, "
+        "which is not there yet: nothing asks for it today.",
     )
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),

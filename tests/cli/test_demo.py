@@ -40,6 +40,14 @@ def until(process: Demo, pattern: str) -> re.Match[str]:
     raise AssertionError(f"it ended, and never printed {pattern}")
 
 
+def test_a_demo_sells_and_says_that_there_is_no_dashboard_yet(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        until(process, r"dashboard +http://127\.0\.0\.1:\d+ +\(not there yet: a page of links\)")
+        for name in ("e-mail", "password"):
+            until(process, rf"{name} +\S+ +\(for the dashboard\)")
+        until(process, r"verified +points\.earned")
+
+
 def test_a_second_demo_in_the_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
         client = ApiClient(until(first, r"running at (\S+)")[1], (tmp_path / "demo" / "api-key").read_text())

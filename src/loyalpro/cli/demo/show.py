@@ -128,7 +128,9 @@ class Demo:
     def _introduce(self) -> None:
         body = '{"customer_external_id": "demo-ada", "amount": 5600, "currency": "EUR"}'
         self._console.print(f"\n  [bold]LoyalPro is running[/] at {self.address}\n")
-        self._console.print(f"  dashboard  {self.address}\n  e-mail     {_EMAIL}\n  password   {self._password}")
+        self._console.print(f"  dashboard  {self.address}  [dim](not there yet: a page of links)[/]")
+        self._console.print(f"  e-mail     {_EMAIL}  [dim](for the dashboard)[/]")
+        self._console.print(f"  password   {self._password}  [dim](for the dashboard)[/]")
         self._console.print(
             f"  API key    {self.api_key}\n  receiver   {self._receiver.url}\n  server log {self._log}\n"
         )

@@ -29,7 +29,7 @@ class FirstAccount:
 
 
 def key_digest(api_key: str) -> bytes:
-    """What is kept of an API key. It holds at least 128 random bits, so one fast hash is enough."""
+    """What is kept of an API key. One fast hash is enough for one that is random; whoever chooses it has to see to that."""
     return hashlib.sha256(api_key.encode()).digest()
 
 
