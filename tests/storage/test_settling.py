@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.breaker import HEALTHY, after_failures
+from loyalpro.delivery.breaker import HEALTHY, RAMP_S, after_failures
 from loyalpro.delivery.by_hand import Standing
 from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
-from loyalpro.kernel.clock import SystemClock, UnixMs, VirtualClock
+from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
 from loyalpro.storage.connection import Connection, RetryTransaction
 from loyalpro.storage.tables.control import ControlTables
@@ -222,3 +222,52 @@ def test_the_next_of_a_queue_goes_when_two_before_it_are_finished_at_once(
     at_once(history.url, *((settle, cancel) if settled_first else (cancel, settle)))
     rows = query(history.url, "SELECT status, due_at FROM deliveries ORDER BY sequence")
     assert rows == [("succeeded", now - 9), ("canceled", now - 9), ("pending", now)]
+
+
+_FAILING = "INSERT INTO endpoint_health VALUES (?, 5, 1, 1, 1, NULL, 0)"
+
+
+@pytest.mark.parametrize("act", ["settle", "probe"])
+def test_workers_hold_what_they_know_of_endpoints_in_one_order_whatever_theirs_is(
+    databases: Databases, now: UnixMs, act: str
+) -> None:
+    """Of two that hold one each, and want the other's, the database would have to break one off."""
+    history = History(databases.fresh("postgres"), now)
+    first, second = sorted(history.endpoint() for _ in range(2))
+    for number, endpoint in enumerate([second, first]):
+        history.events(endpoint, 2, at=now - 10 + number, status="pending")
+    with transaction(history.url) as connection:
+        claimed = _claim_in(connection, now, second, first) if act == "settle" else []
+        for endpoint in (first, second):
+            connection.execute(_FAILING, (endpoint,))
+
+    def work() -> None:
+        with transaction(history.url) as connection:
+            if act == "settle":
+                _end_in(connection, [_ended(each, now) for each in claimed], now)
+            else:
+                assert len(_claim_in(connection, now, second, first)) == 2
+
+    with ThreadPoolExecutor(1) as worker:
+        with transaction(history.url) as connection:
+            connection.execute("SELECT 1 FROM endpoint_health WHERE endpoint_id = ? FOR UPDATE", (first,))
+            working = worker.submit(work)
+            _wait_until_somebody_waits(history.url)
+            free = "SELECT endpoint_id FROM endpoint_health FOR UPDATE SKIP LOCKED"
+            assert query(history.url, free) == [(second,)]
+        working.result(30)
+
+
+def test_an_endpoint_that_has_recovered_is_healthy_at_its_next_success(database_url: str, now: UnixMs) -> None:
+    """Nothing is left to be held then by everybody who sends to it."""
+    history = History(database_url, now)
+    endpoint = history.endpoint()
+    recovered = (
+        "INSERT INTO endpoint_health (endpoint_id, failures, probes, recovered_at, warned_days) VALUES (?, 0, 0, ?, 0)"
+    )
+    query(history.url, recovered, endpoint, now - round(RAMP_S * MS_PER_S))
+    ended = _ended(_under_way(history, endpoint), now, OutcomeCode.SUCCEEDED)
+    with transaction(history.url) as connection:
+        settled = _end_in(connection, [ended], now)
+    assert settled.health == {endpoint: HEALTHY}
+    assert query(history.url, "SELECT * FROM endpoint_health") == []

@@ -138,6 +138,7 @@ def test_a_recovery_is_over_after_its_ramp_and_a_success_in_it_does_not_begin_it
     known = [each for each in rates if each is not None]
     assert known == rates == sorted(known)
     assert back.allowed_per_s(NOW + round(RAMP_S * MS_PER_S)) is None
+    assert after_success(back, NOW + round(RAMP_S * MS_PER_S)) == HEALTHY
     assert back.allowed_per_s(NOW - HOUR_MS) == rates[0], "a clock that is set back does not stop the recovery"
 
 

@@ -81,9 +81,9 @@ class Verdict:
 
 
 def after_success(health: Health, now: UnixMs) -> Health:
-    """It answers. If it was held back before, what waits is let out at a rising rate."""
-    recovered_at = now if health.is_open else health.recovered_at
-    return Health(recovered_at=recovered_at)
+    """It answers. If it was held back before, what waits is let out at a rising rate, until it takes all there is."""
+    recovering = Health(recovered_at=now if health.is_open else health.recovered_at)
+    return HEALTHY if recovering.allowed_per_s(now) is None else recovering
 
 
 def after_failures(

@@ -54,11 +54,14 @@ class HealthTables:
     def observe(
         self, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
     ) -> tuple[Mapping[str, Health], list[Notice]]:
-        """Draw the conclusions from settled attempts; the endpoints whose health is new, and what their owners are told."""
+        """Draw the conclusions from settled attempts; the endpoints whose health is new, and what their owners are told.
+
+        In the order of their ids, as claims do: workers that see the same endpoints must not wait for each other in a ring.
+        """
         health: dict[str, Health] = {}
         notices: list[Notice] = []
-        for endpoint_id, mine in _by_endpoint(settlements).items():
-            if any(not each.succeeded for each in mine) or mine[0].claimed.target.health != HEALTHY:
+        for endpoint_id, mine in sorted(_by_endpoint(settlements).items()):
+            if any(_says_something(each, now) for each in mine):
                 verdict, told = self._judge(mine, now, longest_probe_s)
                 health[endpoint_id] = verdict
                 notices += told
@@ -166,6 +169,12 @@ def _by_endpoint(settlements: Sequence[Settlement]) -> dict[str, list[Settlement
         if each.attempt is not None:
             found.setdefault(each.claimed.target.endpoint_id, []).append(each)
     return found
+
+
+def _says_something(settlement: Settlement, now: UnixMs) -> bool:
+    """Whether the endpoint may be doing otherwise than when this was claimed."""
+    health = settlement.claimed.target.health
+    return not settlement.succeeded or after_success(health, now) != health
 
 
 def _warning(days: int) -> str:

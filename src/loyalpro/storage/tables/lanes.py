@@ -134,10 +134,11 @@ class LaneTables:
         known, targets, found = self._look(worker, lanes, now, closing_since)
         if not known:
             return Claims((), targets)
-        due: list[_Due] = []
-        for lane, rows in zip(lanes, found, strict=True):
-            if lane.endpoint_id in targets:
-                due += self._let_through(lane, targets[lane.endpoint_id], rows, now)
+        let_through: dict[str, list[_Due]] = {}
+        for lane, rows in sorted(zip(lanes, found, strict=True), key=lambda each: each[0].endpoint_id):
+            if lane.endpoint_id in targets:  # in one order for all workers: a probe holds its endpoint's row
+                let_through[lane.endpoint_id] = self._let_through(lane, targets[lane.endpoint_id], rows, now)
+        due = [each for lane in lanes for each in let_through.get(lane.endpoint_id, ())]
         leased, bodies = self._lease(worker, due, now)
         return Claims([_claimed(each, bodies[each.row[1]], now) for each in due if each.row[0] in leased], targets)
 
