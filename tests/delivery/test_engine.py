@@ -62,7 +62,8 @@ def test_a_mistake_of_ours_holds_no_delivery_back() -> None:
         stage.server()
         shop = stage.endpoint(lambda _: Reply())
         stage.happen(shop, *numbered(3))
-        await stage.until(lambda: stage.statuses(shop) == {"succeeded"}, longest_s=5)
+        await stage.until(lambda: len(shop.hits) == 2, longest_s=5)
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"}, longest_s=100)
 
     play(story, replace(SECONDS, schedule=Mistaken()), mistakes=["delivery_broke"])
 

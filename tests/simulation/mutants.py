@@ -71,7 +71,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lease that nobody heard of is kept",
-        14,
+        107,
         (
             Patch(
                 f"{_DELIVERY}.engine",
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        31,
+        14,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rescue does not count the attempt",
-        0,
+        1,
         (
             Patch(
                 f"{_TABLES}.leases",

@@ -27,6 +27,7 @@ from loyalpro.kernel.errors import StoreError
 
 Headers = tuple[tuple[str, str], ...]
 _PAUSE_S = 0.5
+_REST_S = 60.0
 _MOST_UNSETTLED = 1_000
 """While so many outcomes wait for the database, nothing more is started: they are what a crash would repeat."""
 
@@ -198,7 +199,7 @@ class Engine:
         claims = await self._store.claim(worker, requests, now, closing_since=self._schedule.closing_since(now))
         self._lanes.claimed(requests, claims, self._clock.now_ms())
         for each in claims.claimed:
-            task = asyncio.create_task(self._deliver(each, worker), name=each.delivery_id)
+            task = asyncio.create_task(self._see_through(each, worker), name=each.delivery_id)
             self._tasks.add(task)
             task.add_done_callback(self._left)
         self._meter.in_flight(len(self._tasks))
@@ -219,10 +220,20 @@ class Engine:
 
     # -- one delivery ------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, claimed: Claimed, worker: WorkerId) -> bool:
-        """Sign, send, classify, decide, settle. The lane has its place back as soon as the endpoint has answered.
+    async def _see_through(self, claimed: Claimed, worker: WorkerId) -> bool:
+        """Deliver. What is in doubt then rests: a mistake of ours must not be sent again as fast as we can.
 
         False: it may still be leased, and nobody knows.
+        """
+        settled = await self._deliver(claimed, worker)
+        if not settled:
+            await self._clock.wait(self._never, _REST_S)
+        return settled
+
+    async def _deliver(self, claimed: Claimed, worker: WorkerId) -> bool:
+        """Sign, send, classify, decide, settle; whether that is durable, or somebody else's by now.
+
+        The lane has its place back as soon as the endpoint has answered.
         """
         place = self._lanes.place(claimed)
         try:
