@@ -8,6 +8,7 @@ import pytest
 
 from delivery.stage import DAY, HOUR, HOURS, SECONDS, SECRET, Hit, Reply, SlowStore, Stage, play
 from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
+from loyalpro.delivery.lane import FIRST_WINDOW
 from loyalpro.delivery.lanes import Bounds
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import EndpointStatus
@@ -66,6 +67,28 @@ def test_a_mistake_of_ours_holds_no_delivery_back() -> None:
         await stage.until(lambda: stage.statuses(shop) == {"succeeded"}, longest_s=100)
 
     play(story, replace(SECONDS, schedule=Mistaken()), mistakes=["delivery_broke"])
+
+
+def test_a_server_that_slept_goes_on_at_once_with_what_is_new() -> None:
+    """Whatever it had under way is somebody else's by then, however much that was."""
+
+    async def story(stage: Stage) -> None:
+        sleeper = stage.server("sleeper")
+        shops = [stage.endpoint(lambda hit: Reply(wait_s=2.5 if hit.server == "sleeper" else 0.01)) for _ in range(140)]
+        for shop in shops:
+            stage.happen(shop, *numbered(FIRST_WINDOW))
+        await stage.until(lambda: all(len(shop.hits) == FIRST_WINDOW for shop in shops))
+        sleeper.freeze(30)
+        other = stage.server("other")
+        await stage.until(lambda: all(stage.statuses(shop) == {"succeeded"} for shop in shops))
+        other.kill()
+        await stage.until(lambda: not sleeper.frozen)
+        await pass_time(3)
+        new = stage.endpoint()
+        stage.happen(new, "new")
+        await stage.until(lambda: new.marks == ["new"], longest_s=5)
+
+    play(story)
 
 
 def test_410_disables_at_once_and_what_is_owed_waits() -> None:

@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        14,
+        107,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(

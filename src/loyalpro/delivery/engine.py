@@ -221,14 +221,16 @@ class Engine:
     # -- one delivery ------------------------------------------------------------------------------------------------
 
     async def _see_through(self, claimed: Claimed, worker: WorkerId) -> bool:
-        """Deliver. What is in doubt then rests: a mistake of ours must not be sent again as fast as we can.
+        """Deliver. What a mistake of ours breaks off rests, and comes again: not as fast as it can be sent.
 
         False: it may still be leased, and nobody knows.
         """
-        settled = await self._deliver(claimed, worker)
-        if not settled:
+        try:
+            return await self._deliver(claimed, worker)
+        except Exception:  # noqa: BLE001 - a mistake of ours must not hold the delivery back
+            self._log.exception("delivery_broke", delivery_id=claimed.delivery_id)
             await self._clock.wait(self._never, _REST_S)
-        return settled
+            return False
 
     async def _deliver(self, claimed: Claimed, worker: WorkerId) -> bool:
         """Sign, send, classify, decide, settle; whether that is durable, or somebody else's by now.
@@ -246,9 +248,6 @@ class Engine:
             held = await self._settler.settle(worker, settlement)
             place.free(self._clock.now_ms(), succeeded=settlement.succeeded)
             self._lanes.settled(settlement, self._clock.now_ms())
-        except Exception:  # noqa: BLE001 - a mistake of ours must not hold the delivery back
-            self._log.exception("delivery_broke", delivery_id=claimed.delivery_id)
-            return False
         finally:
             place.leave(self._clock.now_ms())
             self._wake.set()

@@ -43,7 +43,10 @@ class Settler:
         self._never = asyncio.Event()
 
     async def settle(self, worker: WorkerId, settlement: Settlement) -> bool:
-        """Durable when this returns. False: the lease was no longer ours, and nothing was changed."""
+        """Durable when this returns. False: the lease was no longer ours, and nothing was changed.
+
+        Raises what broke the write, when that was this settlement's fault.
+        """
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(worker, settlement, done))
         self._arrived.set()
@@ -70,13 +73,14 @@ class Settler:
         try:
             settled = await self._settled(worker, [each.settlement for each in batch])
             self._on_settled(settled)
-        except Exception:  # noqa: BLE001 - a mistake of ours must not end all deliveries
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not end all deliveries
             structlog.get_logger("delivery").exception("settle_broke", deliveries=len(batch))
             if len(batch) > 1:
                 for each in batch:
                     await self._write(worker, [each])
-                return
-            settled = Settled(frozenset(), {}, ())
+            elif not batch[0].done.done():
+                batch[0].done.set_exception(error)
+            return
         for each in batch:
             if not each.done.done():
                 each.done.set_result(each.settlement.claimed.delivery_id in settled.held)
