@@ -5,35 +5,11 @@ import re
 
 from docs.pages import REFERENCE
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.breaker import HEALTHY
-from loyalpro.delivery.ports import Claimed, Target
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.events.catalogue import EVENT_TYPES
 from loyalpro.transport.request import sign_attempt
+from support.claims import CLAIMED
 
-CLAIMED = Claimed(
-    delivery_id="dlv_1",
-    event_id="evt_1",
-    event_type="points.earned",
-    body=b"{}",
-    attempt_number=1,
-    scheduled_attempts=1,
-    first_attempt_at=0,
-    customer_id=None,
-    fallback=None,
-    probe=False,
-    target=Target(
-        endpoint_id="we_1",
-        account_id="acct_1",
-        url="https://shop.example/",
-        headers=(),
-        secrets=("whsec_c2VjcmV0",),
-        primary=0,
-        rate_limit=None,
-        ordered=False,
-        health=HEALTHY,
-    ),
-)
 TEXT = (REFERENCE / "webhooks.md").read_text("utf-8")
 
 

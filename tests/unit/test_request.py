@@ -1,37 +1,16 @@
 """The headers of an attempt that are no signatures."""
 
+from dataclasses import replace
+
 import pytest
 
-from loyalpro.delivery.breaker import HEALTHY
-from loyalpro.delivery.ports import Claimed, Target
+from loyalpro.delivery.ports import Claimed
 from loyalpro.transport.request import sign_attempt
+from support.claims import CLAIMED
 
 
 def claimed(*headers: tuple[str, str]) -> Claimed:
-    target = Target(
-        endpoint_id="we_1",
-        account_id="acct_1",
-        url="https://shop.example/",
-        headers=headers,
-        secrets=("whsec_c2VjcmV0",),
-        primary=0,
-        rate_limit=None,
-        ordered=False,
-        health=HEALTHY,
-    )
-    return Claimed(
-        delivery_id="dlv_1",
-        event_id="evt_1",
-        event_type="points.earned",
-        body=b"{}",
-        attempt_number=1,
-        scheduled_attempts=1,
-        first_attempt_at=0,
-        customer_id=None,
-        fallback=None,
-        probe=False,
-        target=target,
-    )
+    return replace(CLAIMED, target=replace(CLAIMED.target, headers=headers))
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,7 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection, Row, marks
 from loyalpro.storage.tables.endpoints import Endpoint
-
-_OWE = (
-    "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
-    " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
-)
+from loyalpro.storage.tables.events import OWE
 
 # A fresh window: it counts from its next attempt, and the schedule forgets the ones before. One that was canceled while
 # it is being sent is left to whoever sends it.
@@ -85,7 +81,7 @@ class BackfillTables:
             *place,
             now,
         )
-        self._connection.execute(_OWE, values)
+        self._connection.execute(OWE, values)
         return id_
 
     def renew(self, statuses: Sequence[str], event: PastEvent, endpoint: Endpoint, now: UnixMs) -> bool:

@@ -9,7 +9,7 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.endpoints import split_types
 
-_OWE = (
+OWE = (
     "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
     " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
 )
@@ -53,7 +53,7 @@ class EventTables:
     def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
         """Store deliveries, due now, or in their turn where the endpoint wants a customer's events in order."""
         behind: set[tuple[str, str]] = set()
-        self._connection.execute_many(_OWE, [self._owe_values(each, now, behind) for each in owed])
+        self._connection.execute_many(OWE, [self._owe_values(each, now, behind) for each in owed])
 
     def _owe_values(self, owed: Owed, now: UnixMs, behind: set[tuple[str, str]]) -> tuple[object, ...]:
         event = owed.event
