@@ -223,6 +223,34 @@ def test_what_is_settled_while_a_survey_reads_is_not_forgotten() -> None:
     assert [each.endpoint_id for each in driver.lanes.requests(NOW + 5_000)] == ["we_1"]
 
 
+@pytest.mark.parametrize("urgent", [True, False])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_what_is_hinted_while_a_claim_is_under_way_is_asked_for_next(*, urgent: bool, enabled: bool) -> None:
+    """The claim may have looked before it was committed."""
+    lanes = Lanes(Bounds())
+    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
+    requests = lanes.requests(NOW)
+    lanes.hint(["we_1"], NOW, urgent=urgent)
+    lanes.claimed(requests, Claims((), {"we_1": target("we_1")} if enabled else {}), NOW)
+    again = lanes.requests(NOW)
+    assert [each.claim for each in again] == [Claim.URGENT if urgent else Claim.DUE]
+    lanes.claimed(again, Claims((), {"we_1": target("we_1")}), NOW)
+    lanes.claimed(lanes.requests(NOW), Claims((), {"we_1": target("we_1")}), NOW)
+    assert lanes.requests(NOW) == [], "it is asked for until nothing is left, and no longer"
+
+
+def test_what_is_settled_while_a_claim_is_under_way_is_asked_for_in_time() -> None:
+    lanes = Lanes(Bounds())
+    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
+    under_way = claimed(target("we_1"))
+    lanes.claimed(lanes.requests(NOW), Claims([under_way], {"we_1": target("we_1")}), NOW)
+    lanes.hint(["we_1"], NOW)
+    requests = lanes.requests(NOW)
+    end(lanes, settlement(under_way, succeeded=False, due_at=NOW + 1_000), NOW)
+    lanes.claimed(requests, Claims((), {"we_1": target("we_1")}), NOW)
+    assert lanes.next_at(NOW) == NOW + 1_000
+
+
 def test_a_survey_corrects_what_was_hinted_before_it_began() -> None:
     lanes = Lanes(Bounds())
     lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
@@ -369,9 +397,9 @@ class AllLanes(RuleBasedStateMachine):
         for row in self.rows.values():
             row.ripen(self.now)
 
-    @rule(misses=st.integers(0, 3))
-    def dispatch(self, misses: int) -> None:
-        """Claims bring what is due, or less when another worker is quicker."""
+    @rule(misses=st.integers(0, 3), late=st.booleans())
+    def dispatch(self, misses: int, *, late: bool = False) -> None:
+        """Claims bring what is due, or less when another worker is quicker; what comes too `late` for it is hinted."""
         known = {id_: row.target for id_, row in self.rows.items() if row.enabled}
         self.lanes.introduce(self.lanes.unknown(), known, self.now)
         requests = self.lanes.requests(self.now)
@@ -387,8 +415,12 @@ class AllLanes(RuleBasedStateMachine):
                     count = 0
                 row.due -= count
                 found += [claimed(row.target, probe=request.claim is Claim.PROBE) for _ in range(count)]
+        if late:
+            for request in requests:
+                self.owe(endpoint_id=request.endpoint_id, count=1, urgent=False, hinted=True)
         self.in_flight += found
         self.lanes.claimed(requests, Claims(found, targets), self.now)
+        assert not late or all(self.lanes._lanes[each.endpoint_id].due_at is not None for each in requests)
 
     def check(self, requests: list[LaneRequest]) -> None:
         """Nobody is asked for twice, and nothing that is asked for would break a bound that it does not break already."""

@@ -72,6 +72,7 @@ class Lanes:
         self._destinations: dict[str, Destination] = {}
         self._unknown: dict[str, bool] = {}
         self._heard: set[str] = set()
+        self._news: dict[str, tuple[UnixMs, bool]] = {}
         self._held: dict[str, Lane] = {}
         self._refused = 0
         self._may_ask = 0
@@ -91,6 +92,7 @@ class Lanes:
             else:
                 lane.due_at = now
                 lane.urgent |= urgent
+                self._note(lane, now, urgent=urgent)
                 self._schedule(lane, now)
 
     def unknown(self) -> list[str]:
@@ -123,6 +125,7 @@ class Lanes:
 
     def requests(self, now: UnixMs) -> list[LaneRequest]:
         """What to claim now: accounts take turns, and so do the lanes of each."""
+        self._news.clear()  # what is heard from now on the claim may not know yet
         self._ring(now)
         plan = _Plan(self._bounds.in_flight - self.in_flight)
         requests: list[LaneRequest] = []
@@ -159,13 +162,14 @@ class Lanes:
         for request in requests:
             target = claims.targets.get(request.endpoint_id)
             if target is None:
-                self._gone(request.endpoint_id)
+                self._gone(request.endpoint_id, now)
                 continue
             lane = self._known(target, now)
             count = counts[request.endpoint_id]
             full = count >= request.room
-            lane.due_at = now if full or lane.urgent else None
-            lane.urgent &= full
+            due_at, urgent = self._news.get(request.endpoint_id, (None, False))
+            lane.due_at = now if full or lane.urgent else due_at
+            lane.urgent = (lane.urgent and full) or urgent
             self._start(lane, count, now)
             self._schedule(lane, now)
         self._may_ask += min(sum(each.room for each in requests) - len(claims.claimed), self._refused)
@@ -197,6 +201,7 @@ class Lanes:
             due_at = now
         if due_at is not None:
             lane.due_at = due_at if lane.due_at is None else min(lane.due_at, due_at)
+            self._note(lane, due_at)
         self._schedule(lane, now)
         self._admit(lane.destination, now)
 
@@ -371,11 +376,17 @@ class Lanes:
         self._account(lane).in_flight -= 1
         lane.finished(now, succeeded=succeeded)
 
-    def _gone(self, endpoint_id: str) -> None:
-        """It is not enabled: nothing is due until somebody says otherwise."""
+    def _note(self, lane: Lane, due_at: UnixMs, *, urgent: bool = False) -> None:
+        """A claim that is under way may have looked too early to know of this."""
+        earlier, hurried = self._news.get(lane.endpoint_id, (due_at, False))
+        self._news[lane.endpoint_id] = min(earlier, due_at), urgent or hurried
+
+    def _gone(self, endpoint_id: str, now: UnixMs) -> None:
+        """It was not enabled: nothing is due until somebody says otherwise, or has done so since it was asked for."""
         lane = self._lanes.get(endpoint_id)
         if lane is not None:
-            lane.due_at = None
+            lane.due_at, _ = self._news.get(endpoint_id, (None, False))
+            self._schedule(lane, now)
 
     def _forget_the_idle(self) -> None:
         """When there are too many. What is owed something is found again by the next survey, or by a hint."""
