@@ -71,7 +71,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lease that nobody heard of is kept",
-        107,
+        25,
         (
             Patch(
                 f"{_DELIVERY}.engine",
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that comes late is not waited for",
-        107,
+        72,
         (Patch(f"{_TABLES}.leases", "SELECT 1 FROM workers WHERE id = ?{self._lock}", "SELECT 1 WHERE ? <> ''"),),
     ),
     Mutant(
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "given up in silence instead of exhausted",
-        14,
+        2,
         (Patch(f"{_DELIVERY}.decide", "status = DeliveryStatus.EXHAUSTED if", "status = DeliveryStatus.CANCELED if"),),
     ),
     Mutant(
@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rescue does not count the attempt",
-        1,
+        0,
         (
             Patch(
                 f"{_TABLES}.leases",
@@ -253,7 +253,7 @@ MUTANTS = (
     ),
     Mutant(
         "a failed write of the outcome is taken for done",
-        8,
+        0,
         (
             Patch(
                 f"{_DELIVERY}.settler",

@@ -18,10 +18,12 @@ class FaultyStore:
     def __init__(self, error: Exception, **faults: int) -> None:
         self._error = error
         self._faults = Counter(faults)
+        self.registered: list[WorkerId] = []
         self.renewed = 0
 
-    async def register(self, _worker: WorkerId, *, ttl_ms: int) -> None:
+    async def register(self, worker: WorkerId, *, ttl_ms: int) -> None:
         self._call("register")
+        self.registered.append(worker)
 
     async def renew(self, _worker: WorkerId, *, ttl_ms: int) -> bool:
         self._call("renew")
@@ -51,7 +53,7 @@ def test_nothing_that_goes_wrong_ends_it(error: Exception) -> None:
         membership = Membership(store, LoopClock(loop), lambda: f"wrk_{next(numbers)}", freed.extend, LeaseTimes())
         await membership.enlist()
         running = asyncio.create_task(membership.run())
-        await pass_time(10)
+        await pass_time(20)
         assert not running.done()
         assert await membership.holds(membership.worker)
         running.cancel()
@@ -68,4 +70,31 @@ def test_nothing_that_goes_wrong_ends_it(error: Exception) -> None:
     assert freed
     ending = "failed" if isinstance(error, StoreUnavailable) else "broke"
     assert {each["event"].rpartition("_")[2] for each in logs} == {ending}
-    assert {each["event"].partition("_")[0] for each in logs} == {"registration", "heartbeat", "release", "renewal"}
+    assert {each["event"].partition("_")[0] for each in logs} == {
+        "registration",
+        "heartbeat",
+        "rescue",
+        "release",
+        "renewal",
+    }
+
+
+def test_a_rescue_that_goes_wrong_keeps_nobody_from_work_of_its_own() -> None:
+    store: Any = FaultyStore(RuntimeError("a mistake"), rescue=10**6)
+
+    async def main(loop: VirtualLoop) -> None:
+        numbers = itertools.count(1)
+        membership = Membership(store, LoopClock(loop), lambda: f"wrk_{next(numbers)}", lambda _: None, LeaseTimes())
+        await membership.enlist()
+        running = asyncio.create_task(membership.run())
+        await pass_time(60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner, capture_logs() as logs:
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        runner.run(asyncio.wait_for(main(loop), 120))
+    assert store.registered == ["wrk_1"]
+    assert store.renewed > 20
+    assert {each["event"] for each in logs} == {"rescue_broke"}

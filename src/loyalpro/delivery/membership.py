@@ -62,13 +62,13 @@ class Membership:
             worker, began_s = self._new_worker_id(), self._clock.monotonic_s()
             try:
                 await self._store.register(worker, ttl_ms=self._ttl_ms)
-                self.worker, self._valid_until_s = worker, began_s + self._times.ttl_s
-                self._on_freed(sorted(await self._store.rescue(worker)))
             except Exception as error:  # noqa: BLE001 - logged, and tried again
                 self._note("registration", error)
                 await self._clock.wait(self._never, pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             else:
+                self.worker, self._valid_until_s = worker, began_s + self._times.ttl_s
+                await self._rescue()
                 return
 
     async def run(self) -> None:
@@ -78,9 +78,10 @@ class Membership:
             try:
                 async with self._renewing:
                     await self._renew()
-                self._on_freed(sorted(await self._store.rescue(self.worker)))
             except Exception as error:  # noqa: BLE001 - logged, and tried again
                 self._note("heartbeat", error)
+            else:
+                await self._rescue()
 
     async def leave(self) -> None:
         """Give up everything that is still held: it goes out again, from here or elsewhere, with the same id."""
@@ -97,6 +98,13 @@ class Membership:
         else:
             self._log.warning("leases_taken", worker=self.worker)
             await self.enlist()
+
+    async def _rescue(self) -> None:
+        """What the dead have left behind must keep nobody from work of its own."""
+        try:
+            self._on_freed(sorted(await self._store.rescue(self.worker)))
+        except Exception as error:  # noqa: BLE001 - logged, and tried again by the next heartbeat
+            self._note("rescue", error)
 
     def _note(self, what: str, error: Exception) -> None:
         """Nothing that goes wrong here may end the engine: it is all that keeps this process's deliveries going."""
