@@ -42,10 +42,10 @@ chaos: setup-dev ## Break real processes and count what arrives; writes bench/CH
 	$(BIN)/python -m chaos $(ARGS)
 
 simulate: setup-dev ## Play 5,000 runs full of faults on a virtual clock; writes bench/SIMULATION.md (its options: make simulate ARGS=--help)
-	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
+	$(BIN)/python -m simulation $(ARGS)
 
 mutants: setup-dev ## Put mistakes into copies of the engine, and see that the simulation finds them; writes bench/MUTANTS.md
-	PYTHONPATH=tests $(BIN)/python -m simulation --mutants $(ARGS)
+	$(BIN)/python -m simulation --mutants $(ARGS)
 
 schema: setup-dev ## Write the schema that all migrations add up to, for both databases
 	$(BIN)/python scripts/schema.py

@@ -3,4 +3,4 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # a throwaway PostgreSQL, and the simulation's clock
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # a throwaway PostgreSQL

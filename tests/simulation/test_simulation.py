@@ -21,7 +21,7 @@ _SOMETIMES = (
     *"crash freeze freeze_sending stop fenced interrupted duplicates orders_repeated succeeded exhausted canceled".split(),
     *(f"owner {act}" for act in "pause enable delete grow retry cancel resend replay".split()),
 )
-_TESTS = Path(__file__).parent.parent
+_ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, _CHUNK))
@@ -45,7 +45,7 @@ def test_the_same_seed_tells_the_same_story() -> None:
     script = "from simulation.run import simulate\nfor seed in (3, 28): print(simulate(seed).fingerprint)"
     there = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=_TESTS,
+        cwd=_ROOT,
         env=os.environ | {"PYTHONHASHSEED": "1"},
         stdout=subprocess.PIPE,
         text=True,

@@ -16,7 +16,7 @@ from simulation import mutants
 from simulation.many import Catch, Tally, catches, tallies
 from simulation.pages import Run, mutants_page, rows, simulation_page, with_seeds
 
-_BENCH = Path(__file__).parent.parent.parent / "bench"
+_BENCH = Path(__file__).parent.parent / "bench"
 _MOST_EXAMPLES = 5
 
 

@@ -83,7 +83,7 @@ class Faults(Protocol):
 class NoFaults:
     """A database that always works, and answers at once."""
 
-    def fault(self, call: Call) -> Fault:
+    def fault(self, call: Call) -> Fault:  # noqa: ARG002 - `Faults` passes it
         return Fault.NONE
 
     def freeze_s(self) -> float:
@@ -252,7 +252,7 @@ class SharedDatabase:
         self._reader.close()
         self._writer.close()
 
-    def execute(self, process: Process, job: _Job) -> None:
+    def execute(self, process: Process, job: _Job) -> None:  # noqa: C901 - one case for each fault
         """What the thread or server at the other end does with a call."""
         if process.dead:
             return
@@ -369,7 +369,7 @@ class ProcessDatabase:
     async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
         return await self._submit(work, lane)
 
-    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:  # noqa: ARG002 - `Database` has it
         return await self._submit(work, None)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

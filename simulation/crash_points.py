@@ -1,5 +1,4 @@
-"""Not by chance but one after the other: a small world in which exactly one call, or one step, goes wrong; the first, the
-second, and so on until there is none left."""
+"""Small runs in which exactly one database call, step or request fails: the first, then the second, until none is left."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -85,7 +85,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def _run_unless_cancelled(handle: asyncio.Handle) -> None:
     if not handle.cancelled():
-        handle._run()
+        handle._run()  # noqa: SLF001 - asyncio has no public method for it
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: Any) -> asyncio.Task[Any]:

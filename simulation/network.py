@@ -151,14 +151,15 @@ class Network:
         self.on_sent(sent)
         future: asyncio.Future[SendResult] = self._loop.create_future()
         there_s, back_s = receiver.latency_s() / 2, receiver.latency_s() / 2
-        delivery = _Delivery(self, request, receiver, sent, future, process, back_s)
+        delivery = _Delivery(self._loop, self.answered, request, receiver, sent, future, process, back_s)
         Context().run(self._loop.call_later, there_s, delivery.arrive)
         return future
 
 
 @dataclass(slots=True)
 class _Delivery:
-    network: Network
+    loop: asyncio.AbstractEventLoop
+    answered: Counter[Answer]
     request: OutgoingRequest
     receiver: Receiver
     sent: Sent
@@ -167,14 +168,14 @@ class _Delivery:
     back_s: float
 
     def arrive(self) -> None:
-        loop, sent = self.network._loop, self.sent
+        loop, sent = self.loop, self.sent
         if self.process is not None and self.process.dead and not sent.in_the_wire:
             return  # it died before its last byte had left
         sent.answer = sent.forced or self.receiver.answer(loop.time())
         sent.arrived_at_s = loop.time()
         if sent.answer in ASKS_TO_WAIT:
             sent.retry_after_s = self.receiver.retry_after_s()
-        self.network.answered[sent.answer] += 1
+        self.answered[sent.answer] += 1
         wait_s = self.request.timeout_s if sent.answer in HANGS else self.back_s
         loop.call_later(wait_s, self.come_back)
 

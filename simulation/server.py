@@ -27,7 +27,7 @@ class CountingMeter:
     def __init__(self, counted: Counter[str]) -> None:
         self._counted = counted
 
-    def attempted(self, outcome: OutcomeCode, total_ms: float) -> None:
+    def attempted(self, outcome: OutcomeCode, total_ms: float) -> None:  # noqa: ARG002 - `Meter` has them
         self._counted["attempts"] += 1
 
     def fenced(self) -> None:

@@ -36,6 +36,8 @@ _RECORDED_AS = {
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
+    """A row of `events`."""
+
     id: str
     position: int
     account_id: str
@@ -51,6 +53,8 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
+    """A row of `deliveries`; times are Unix milliseconds."""
+
     id: str
     event_id: str
     endpoint_id: str
@@ -273,10 +277,10 @@ def _records(books: Books) -> Iterator[str]:
         if (each.status == "succeeded") != last_succeeded and not touched and not canceled:
             yield f"untrue: {each.id} is {each.status} with {rows}"
         for request in sent:
-            yield from _record(books, each, request, outcomes.get(request.attempt))
+            yield from _record(each, request, outcomes.get(request.attempt))
 
 
-def _record(books: Books, each: DeliveryRow, request: Sent, outcome: str | None) -> Iterator[str]:
+def _record(each: DeliveryRow, request: Sent, outcome: str | None) -> Iterator[str]:
     if outcome is None:
         if each.status in ("succeeded", "exhausted"):
             yield f"unexplained: attempt {request.attempt} of {each.id} was sent, and nobody wrote it down"
