@@ -15,9 +15,10 @@ from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.clock import Clock
 from loyalpro.settings import Settings
-from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.storage.vault import Vault
+from loyalpro.webhooks.entities import Endpoint
+from loyalpro.webhooks.secrets import FIRST_VERSION
 
 T = TypeVar("T")
 EVENT_TYPE = "points.earned"
@@ -38,8 +39,8 @@ class Past:
         self._application = Application(settings, clock)
         self._runner = asyncio.Runner()
         self._runner.run(self._application.database.start())
-        self._runner.run(bootstrap.first_account(self._application.transactions, settings))
-        account_id = self._change(lambda unit: unit.accounts.account_of(API_KEY))
+        self._runner.run(bootstrap.prepare_first_account(self._application.runner, settings))
+        account_id = self._change(lambda unit: unit.api_keys.account_of(API_KEY))
         assert account_id is not None
         self.account_id = account_id
 
@@ -53,9 +54,9 @@ class Past:
 
         def work(unit: UnitOfWork) -> str:
             account_id = unit.ids.new("acct")
-            unit.accounts.insert_account(account_id, "Another", unit.now)
+            unit.accounts.insert(account_id, "Another", unit.now)
             unit.loyalty.insert_program(account_id, unit.ids)
-            unit.accounts.insert_api_key(unit.ids.new("key"), account_id, "bench", api_key, unit.now)
+            unit.api_keys.insert(unit.ids.new("key"), account_id, "bench", api_key, unit.now)
             return account_id
 
         return self._change(work)
@@ -66,7 +67,8 @@ class Past:
         def work(unit: UnitOfWork) -> list[str]:
             made = [_endpoint(unit, account_id, url, EndpointStatus(status)) for url in urls]
             for each in made:
-                unit.endpoints.insert(each, _SECRET)
+                unit.endpoints.insert(each)
+                unit.secrets.add(each, FIRST_VERSION, _SECRET, unit.now, promoted=True)
             return [each.id for each in made]
 
         return self._change(work)
@@ -87,7 +89,7 @@ class Past:
         self._change(lambda unit: unit.connection.execute("UPDATE endpoints SET status = 'enabled'"))
 
     def _change(self, work: Callable[[UnitOfWork], T]) -> T:
-        return self._runner.run(self._application.transactions.change(work))
+        return self._runner.run(self._application.runner.change(work))
 
     def __enter__(self) -> Self:
         return self

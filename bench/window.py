@@ -13,9 +13,10 @@ from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
+from loyalpro.webhooks.entities import Endpoint
+from loyalpro.webhooks.secrets import FIRST_VERSION
 from simulation.database import NoFaults, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import LoopClock, VirtualLoop, pass_time
 from simulation.network import Answer, Network, Outage, Receiver
@@ -68,7 +69,7 @@ async def _live(loop: VirtualLoop, database: SharedDatabase) -> int:
     away = Outage(0.0, float("inf"), Answer.SERVER_ERROR)
     network = Network(loop, [Receiver(_URL, _SECRET, chance, outages=[away])], chance)
     vault = Vault(["a key for tests of enough characters"], chance.randbytes)
-    tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), chance), vault)
+    tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), chance), vault, chance.randbytes)
     site = Site(loop, database, network, vault, REAL, _PACE, Counter())
     database.run(lambda connection: _found(UnitOfWork(connection, tools)), writes=True)
     server = Server(site, "server", skew_ms=0, chance=chance, on_death=lambda: None)
@@ -81,7 +82,7 @@ async def _live(loop: VirtualLoop, database: SharedDatabase) -> int:
 
 def _found(unit: UnitOfWork) -> None:
     account_id = unit.ids.new("acct")
-    unit.accounts.insert_account(account_id, "Bench", unit.now)
+    unit.accounts.insert(account_id, "Bench", unit.now)
     endpoint = Endpoint(
         id=unit.ids.new("we"),
         account_id=account_id,
@@ -96,7 +97,8 @@ def _found(unit: UnitOfWork) -> None:
         created_at=unit.now,
         updated_at=unit.now,
     )
-    unit.endpoints.insert(endpoint, _SECRET)
+    unit.endpoints.insert(endpoint)
+    unit.secrets.add(endpoint, FIRST_VERSION, _SECRET, unit.now, promoted=True)
     unit.outbox.emit(NewEvent(account_id, "points.earned", None, None, sample("points.earned", unit.now)))
     unit.outbox.flush()
 

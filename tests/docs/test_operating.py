@@ -4,7 +4,7 @@ import re
 
 from docs.pages import ROOT
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.web.telemetry import Telemetry
+from loyalpro.telemetry import Telemetry
 
 PAGE = ROOT / "docs" / "operating.md"
 

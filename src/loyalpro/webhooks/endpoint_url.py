@@ -1,4 +1,4 @@
-"""The one parser of endpoint URLs: what it lets through has one spelling, and means the same to libcurl."""
+"""The one parser of endpoint URLs: every URL that it accepts has one spelling, and means the same to libcurl."""
 
 import asyncio
 import re
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from typing import Final, NewType
 
 import idna
 
@@ -24,7 +24,10 @@ _HTTPS_PORT: Final = 443
 _FIRST_FREE_PORT: Final = 1_024
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, none when it has none. Never connects."""
+"""Looks up the addresses of a host and port; an empty result when there are none. Never connects."""
+
+PublicUrl = NewType("PublicUrl", str)
+"""An endpoint URL in its canonical spelling that `public_url` has accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,18 @@ class EndpointUrl:
     address: IPv4Address | IPv6Address | None
 
 
+async def public_url(text: str, policy: AddressPolicy, resolve: Resolve) -> PublicUrl:
+    """The canonical spelling of a URL that deliveries may be sent to; `InvalidInput` that says why for any other.
+
+    It asks the network, so it runs before the transaction that stores the URL.
+    """
+    url = canonical_url(text, policy)
+    await check_target(url, policy, resolve)
+    return PublicUrl(url.url)
+
+
 def canonical_url(text: str, policy: AddressPolicy) -> EndpointUrl:
-    """Parse and refuse; no lookup is made. `check_target` looks at where the name leads."""
+    """The URL in its canonical spelling, or `InvalidInput`. Makes no lookup."""
     if len(text) > LONGEST:
         raise _invalid(f"is longer than {LONGEST} characters")
     scheme, separator, rest = text.partition("://")
@@ -60,11 +73,11 @@ def canonical_url(text: str, policy: AddressPolicy) -> EndpointUrl:
 
 
 async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve) -> None:
-    """Refuse a name that leads to an address deliveries may not reach.
+    """Refuse a host name that resolves to an address which deliveries may not reach.
 
-    A name that leads nowhere today may be set up tomorrow: it is accepted, and judged again at every connect. A
-    single-label name is accepted when it leads into a network that the operator allows, wherever else it leads:
-    `localhost` often has an IPv4 and an IPv6 address, and only those that are allowed are dialled.
+    A name without addresses may get some later: it is accepted, and every connect checks its addresses again. A
+    single-label name is accepted when one of its addresses is in a network that the operator allows: `localhost` often has
+    an IPv4 and an IPv6 address, and a connect uses the allowed ones only.
     """
     if url.address is not None:
         return
@@ -76,7 +89,7 @@ async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve
 
 
 def system_resolver() -> Resolve:
-    """The machine's own resolver, in a few threads of its own, so that slow names delay nobody else's."""
+    """The resolver of the operating system, in threads of its own, so that slow names do not delay other work."""
     pool = ThreadPoolExecutor(8, thread_name_prefix="resolver")
 
     async def resolve(host: str, port: int) -> Sequence[str]:
@@ -99,7 +112,7 @@ def _host(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6Addr
     name = _ascii(text).removesuffix(".")
     labels = name.split(".")
     if _NUMERIC.fullmatch(labels[-1]):
-        return _literal(name, policy)  # the system would read it as an address, however it is spelled
+        return _literal(name, policy)  # the system resolver reads such a name as an address, however it is spelled
     if not all(_LABEL.fullmatch(label) for label in labels) or len(name) > 253:
         raise _invalid("has a host name that cannot be")
     return name, None
@@ -126,7 +139,7 @@ def _literal(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6A
 
 def _port(text: str | None, *, specially: bool, name: str) -> int:
     port = int(text) if text and len(text) <= 5 else _HTTPS_PORT if not text else 0
-    free = specially or "." not in name  # a single-label name has to lead into the operator's networks
+    free = specially or "." not in name  # a single-label name resolves into the operator's networks
     if not (0 < port < 65_536 and (free or port == _HTTPS_PORT or port >= _FIRST_FREE_PORT)):
         raise _invalid("has a port that is not allowed; use 443, or one from 1024 on")
     return port

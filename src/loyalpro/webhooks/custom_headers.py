@@ -1,4 +1,4 @@
-"""Headers that an endpoint's owner adds: a name that is a token, a value that is one line, and none that are ours."""
+"""Headers that the owner of an endpoint adds: names are tokens, values are one line, and LoyalPro's own are refused."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _OURS: Final = re.compile(
 
 
 def validate_custom_headers(headers: Mapping[str, str]) -> None:
-    """Refuse, naming the header, what could change the meaning of the request or smuggle another into it."""
+    """Refuse, naming the header, what could change the meaning of the request or inject another request."""
     if len(headers) > MOST:
         raise InvalidInput(f"At most {MOST} headers can be added.", code="invalid_header", param="headers")
     seen: set[str] = set()
