@@ -18,8 +18,8 @@ class Block:
 
 
 def every_page() -> list[Path]:
-    """All Markdown that a reader may open."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    """All Markdown pages for readers."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "bench").glob("*.md"))]
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:

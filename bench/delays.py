@@ -1,4 +1,4 @@
-"""How long events waited: from the time in their id, before their commit, to their arrival."""
+"""The delay of events: from the time in their id, before their commit, to their arrival."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ _TIME_DIGITS = 10
 
 
 def created_ms(event_id: str) -> int:
-    """The Unix milliseconds that the first characters of an id stand for."""
+    """The Unix milliseconds in the first ten characters of an id."""
     number = 0
     for digit in event_id.partition("_")[2][:_TIME_DIGITS]:
         number = number * len(_DIGITS) + _DIGITS.index(digit)
@@ -19,18 +19,18 @@ def created_ms(event_id: str) -> int:
 
 
 @dataclass(frozen=True)
-class Waits:
-    """Milliseconds, sorted."""
+class Delays:
+    """Delays in milliseconds, sorted."""
 
     sorted_ms: Sequence[float]
 
     @classmethod
-    def of(cls, hits: Iterable[Hit]) -> "Waits":
-        """What the hits of a receiver tell."""
+    def of(cls, hits: Iterable[Hit]) -> "Delays":
+        """The delays of the hits of a receiver."""
         return cls(sorted(hit.at_ms - created_ms(hit.event_id) for hit in hits))
 
     def percentile(self, percent: int) -> float:
-        """So many of a hundred waited no longer than this."""
+        """The delay in milliseconds that this percentage of the events did not exceed."""
         return statistics.quantiles(self.sorted_ms, n=100)[percent - 1]
 
     def __str__(self) -> str:
