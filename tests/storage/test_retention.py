@@ -17,9 +17,10 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
 from loyalpro.settings import Settings
-from loyalpro.storage.connection import Connection, Dialect, DriverConnection, LockTaken, Row
+from loyalpro.storage.connection import Connection, DriverConnection, LockTaken, Row
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.open import open_database
 from loyalpro.storage.postgres import partitions
 from loyalpro.storage.postgres.partitions import Week
@@ -529,7 +530,7 @@ def test_replaying_waits_for_an_event_that_is_going(postgres_url: str, now: Unix
 class Meddled:
     """A connection beside which something happens just before it takes a lock."""
 
-    dialect: Dialect = "postgres"
+    dialect = POSTGRES
 
     def __init__(self, inner: DriverConnection, meddle: Callable[[], object]) -> None:
         self._inner = inner

@@ -36,7 +36,7 @@ def test_many_writes_share_few_commits_and_each_gets_its_own_result(database_url
         wanted = [f"a{n}" for n in range(400)]
         assert await asyncio.gather(*(database.write(insert(name)) for name in wanted)) == wanted
         assert await database.read(names) == set(wanted)
-        writer = database._writer if database.dialect == "sqlite" else database._writers["ingest"]
+        writer = database._writers["ingest"] if database.dialect.is_postgres else database._writer
         assert writer.groups <= 40
 
     with_database(database_url, use)

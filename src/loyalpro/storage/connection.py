@@ -4,38 +4,14 @@ SQL above this line is written once, in the subset both take: `?` placeholders, 
 instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB/BYTEA for frozen bytes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final, Literal, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from loyalpro.storage.dialect import Dialect
 
 Row = tuple[Any, ...]
-T = TypeVar("T")
-Dialect = Literal["sqlite", "postgres"]
 Statement = tuple[str, Sequence[object]]
 """A statement and its parameters."""
-
-
-_LARGEST_PIECE: Final = 256
-
-
-def padded(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """`values` in pieces whose lengths are powers of two."""
-    for start in range(0, len(values), _LARGEST_PIECE):
-        yield padded_whole(values[start : start + _LARGEST_PIECE])
-
-
-def padded_whole(values: Collection[T]) -> list[T]:
-    """`values` in one piece whose length is a power of two, filled up with the last of them; there is at least one.
-
-    For statements that name many rows, and to which it makes no difference that one is named twice: there are few
-    different ones then, and each is prepared once.
-    """
-    piece = list(values)
-    return piece + piece[-1:] * ((1 << (len(piece) - 1).bit_length()) - len(piece))
-
-
-def marks(count: int, row: str = "?") -> str:
-    """`?, ?, ?`, or so many rows."""
-    return ", ".join([row] * count)
 
 
 class Connection(Protocol):

@@ -61,7 +61,7 @@ def migrate(connection: DriverConnection, migrations: Sequence[Migration], clock
     """Apply what is missing; the names of what was. Two hosts may do this at once: the second finds nothing to do."""
     connection.begin()
     try:
-        if connection.dialect == "postgres":
+        if connection.dialect.is_postgres:
             connection.execute("SELECT pg_advisory_xact_lock(7011963125)")
         missing = _missing(_recorded(connection), migrations)
         for each in missing:
@@ -102,10 +102,10 @@ def _recorded(connection: DriverConnection) -> dict[str, Applied]:
 
 def _applied(connection: DriverConnection) -> dict[str, Applied] | None:
     """What was applied, by name; None on a database that was never set up."""
-    if connection.dialect == "sqlite":
-        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'")
-    else:
+    if connection.dialect.is_postgres:
         known = connection.execute("SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL")
+    else:
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'")
     if not known:
         return None
     compatible = "compatible" if _has_compatible(connection) else "0"
@@ -114,10 +114,10 @@ def _applied(connection: DriverConnection) -> dict[str, Applied] | None:
 
 
 def _has_compatible(connection: DriverConnection) -> bool:
-    if connection.dialect == "sqlite":
-        sql = "SELECT 1 FROM pragma_table_info('schema_migrations') WHERE name = 'compatible'"
-    else:
+    if connection.dialect.is_postgres:
         sql = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('schema_migrations') AND attname = 'compatible'"
+    else:
+        sql = "SELECT 1 FROM pragma_table_info('schema_migrations') WHERE name = 'compatible'"
     return bool(connection.execute(sql))
 
 

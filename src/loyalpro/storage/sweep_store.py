@@ -47,7 +47,7 @@ class SweepStore:
             "leftovers": self.remove_leftovers,
             "erasures": self.erase,
         }
-        if self._database.dialect == "postgres":
+        if self._database.dialect.is_postgres:
             acts["partitions"] = self.tend_partitions
         return [
             Duty("windows", min(interval_s, 5.0), self.close_windows),

@@ -13,7 +13,9 @@ from psycopg import errors, pq
 from psycopg.types.numeric import Int8Dumper
 
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Dialect, LockTaken, RetryTransaction, Row, Statement, marks
+from loyalpro.storage.connection import LockTaken, RetryTransaction, Row, Statement
+from loyalpro.storage.dialect import POSTGRES
+from loyalpro.storage.sql import marks
 
 _OLDEST_VERSION = 130_000
 _STATEMENT_TIMEOUT_MS = 60_000
@@ -47,7 +49,7 @@ class PostgresConnection:
     back for all of them.
     """
 
-    dialect: Dialect = "postgres"
+    dialect = POSTGRES
 
     def __init__(self, dsn: str, *, read_only: bool) -> None:
         self._waiting: list[Statement] = []

@@ -8,8 +8,9 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull
 from loyalpro.storage import migrations
-from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Lane
+from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.postgres import moving, partitions
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.postgres.room import ServerRoom
@@ -30,7 +31,7 @@ Upkeep sets limits for its transaction that nobody else may suffer from."""
 class PostgresDatabase:
     """Satisfies `Database`."""
 
-    dialect: Dialect = "postgres"
+    dialect = POSTGRES
     exclusive = False
 
     def __init__(self, dsn: str, clock: Clock, migrations_folder: Path = MIGRATIONS) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import apsw
 
 from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Dialect, Row, Statement
+from loyalpro.storage.connection import Row, Statement
+from loyalpro.storage.dialect import SQLITE
 
 _BUSY_MS = 10_000
 _CACHE_KB = 64 * 1024
@@ -26,7 +27,7 @@ _MACHINE = (
 class SqliteConnection:
     """Satisfies `DriverConnection`."""
 
-    dialect: Dialect = "sqlite"
+    dialect = SQLITE
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         try:

@@ -10,8 +10,9 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull
 from loyalpro.storage import migrations
-from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Lane
+from loyalpro.storage.dialect import SQLITE
 from loyalpro.storage.readers import Readers
 from loyalpro.storage.room import require
 from loyalpro.storage.sqlite.connection import SqliteConnection
@@ -27,7 +28,7 @@ _MOST_IN_GROUP = 256
 class SqliteDatabase:
     """Satisfies `Database`. One process at a time: leases, order and commits rely on it."""
 
-    dialect: Dialect = "sqlite"
+    dialect = SQLITE
     exclusive = True
 
     def __init__(
