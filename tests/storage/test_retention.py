@@ -15,9 +15,10 @@ from loyalpro.delivery.ports import Attempt, LaneRequest, Settlement
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
 from loyalpro.settings import Settings
-from loyalpro.storage.connection import Connection, DriverConnection, LockTaken, Row
+from loyalpro.storage.connection import Connection, DriverConnection, Row
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.dialect import POSTGRES

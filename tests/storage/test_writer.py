@@ -304,3 +304,22 @@ def test_a_database_that_is_refused_is_not_asked_again_and_again(databases: Data
     asked_in_vain = thrice.wait(0.5)
     writer.stop()
     assert not asked_in_vain
+
+
+def test_a_stop_iteration_reaches_the_caller_as_a_runtime_error(database_url: str) -> None:
+    """A future takes every exception but this one, so the caller would wait forever."""
+
+    def exhausted(_: Connection) -> object:
+        return next(iter(()))
+
+    async def use(database: Any) -> None:
+        for run in (database.write, database.read, database.lookup):
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await asyncio.wait_for(run(exhausted), 10)
+        results = await asyncio.gather(
+            database.write(insert("a")), database.write(exhausted), database.write(insert("b")), return_exceptions=True
+        )
+        assert [type(each) for each in results] == [str, RuntimeError, str]
+        assert await database.read(names) == {"a", "b"}
+
+    with_database(database_url, use)

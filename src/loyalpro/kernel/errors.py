@@ -14,6 +14,7 @@
     │   │   └── DiskFull            there is no room; reading goes on
     │   ├── CommitUnknown       the answer to COMMIT was lost; repeat with the same Idempotency-Key
     │   └── SchemaMismatch      the database is of another version
+    ├── LockTaken           a row or table stayed locked for too long; nothing was changed, try again
     └── ConfigurationError  the environment is wrong; the process does not start
 
 The HTTP status of each stands in `web/errors.py`.
@@ -109,6 +110,15 @@ class SchemaMismatch(StoreError):
     """The database is of another version than this program."""
 
     code = "schema_mismatch"
+
+
+class LockTaken(LoyalProError):
+    """Another transaction held a lock for longer than this one may wait. Nothing was changed; try again.
+
+    It is no `StoreError`, because the database works: a writer that gets it keeps its connection.
+    """
+
+    code = "lock_taken"
 
 
 class ConfigurationError(LoyalProError):

@@ -4,14 +4,26 @@ SQL above this line is written once, in the subset both take: `?` placeholders, 
 instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB/BYTEA for frozen bytes.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from loyalpro.storage.dialect import Dialect
 
+T = TypeVar("T")
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[object]]
 """A statement and its parameters."""
+
+
+def run_work(work: "Callable[[Connection], T]", connection: "Connection") -> T:
+    """The result of `work`. A `StopIteration` becomes a `RuntimeError`.
+
+    `asyncio.Future.set_exception` refuses a `StopIteration`, so the caller that waits for the result would never resume.
+    """
+    try:
+        return work(connection)
+    except StopIteration as error:
+        raise RuntimeError("The work raised StopIteration.") from error
 
 
 class Connection(Protocol):
@@ -80,10 +92,6 @@ class DriverConnection(Connection, Protocol):
     def close(self) -> None:
         """Give the connection back to the system; never raises."""
         ...
-
-
-class LockTaken(Exception):
-    """Somebody else held the lock for longer than the transaction would wait. Nothing was changed; try again later."""
 
 
 class RetryTransaction(Exception):

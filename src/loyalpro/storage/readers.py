@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from loyalpro.kernel.errors import StoreError
-from loyalpro.storage.connection import Connection, DriverConnection
+from loyalpro.storage.connection import Connection, DriverConnection, run_work
 
 T = TypeVar("T")
 
@@ -44,13 +44,13 @@ class Readers:
         with self._borrowed() as connection:
             connection.begin()
             try:
-                return work(connection)
+                return run_work(work, connection)
             finally:
                 connection.rollback()
 
     def _look(self, work: Callable[[Connection], T]) -> T:
         with self._borrowed() as connection:
-            return work(connection)
+            return run_work(work, connection)
 
     @contextlib.contextmanager
     def _borrowed(self) -> Iterator[DriverConnection]:

@@ -8,8 +8,9 @@ import structlog
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.sweeper import Duty
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection, LockTaken
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.postgres import partitions
 from loyalpro.storage.tables.accounts import AccountTables

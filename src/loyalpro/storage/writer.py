@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from loyalpro.kernel.errors import DiskFull, StoreError, StoreUnavailable
-from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction
+from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction, run_work
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
@@ -182,7 +182,7 @@ def _run_job(connection: DriverConnection, job: _Job) -> None:
     """A mistake of the work is its caller's alone; a loss of the database is everybody's."""
     job.result = job.error = None
     try:
-        job.result = job.work(connection)
+        job.result = run_work(job.work, connection)
         connection.flush()
     except (StoreError, RetryTransaction):
         raise

@@ -12,8 +12,8 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.types.numeric import Int8Dumper
 
-from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import LockTaken, RetryTransaction, Row, Statement
+from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, LockTaken, StoreUnavailable
+from loyalpro.storage.connection import RetryTransaction, Row, Statement
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.sql import marks
 
@@ -39,6 +39,7 @@ _RELEASE: Statement = ("RELEASE SAVEPOINT part", ())
 _SESSION_OVER = (errors.IdleInTransactionSessionTimeout, errors.IdleSessionTimeout)
 """The server has ended a session that stood still, and undone its transaction."""
 _NO_WRITES = "PostgreSQL takes no writes at the moment (is it a standby?); nothing was written. Repeat it in a moment."
+_LOCK_TAKEN = "Another transaction holds a lock that this one needs; nothing was written. Repeat it in a moment."
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
 
 
@@ -218,7 +219,7 @@ def _translated() -> Iterator[None]:
     except (errors.DiskFull, errors.OutOfMemory) as error:
         raise DiskFull("The database has no room left; nothing was written. Writing resumes by itself.") from error
     except errors.LockNotAvailable as error:
-        raise LockTaken from error
+        raise LockTaken(_LOCK_TAKEN) from error
     except errors.QueryCanceled:
         raise StoreUnavailable("The database took too long; nothing was written. Repeat it in a moment.") from None
     except errors.ReadOnlySqlTransaction:

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs, unix_ms
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import Prefix, floor
-from loyalpro.storage.connection import Connection, DriverConnection, LockTaken
+from loyalpro.storage.connection import Connection, DriverConnection
 
 WEEK_MS: Final = 7 * MS_PER_DAY
 _FIRST_MONDAY_MS: Final = 4 * MS_PER_DAY
