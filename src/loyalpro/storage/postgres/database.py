@@ -11,11 +11,11 @@ from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Lane
 from loyalpro.storage.dialect import POSTGRES
+from loyalpro.storage.disk_space import require
 from loyalpro.storage.postgres import moving, partitions
 from loyalpro.storage.postgres.connection import PostgresConnection
-from loyalpro.storage.postgres.room import ServerRoom
+from loyalpro.storage.postgres.disk_space import ServerDiskSpace
 from loyalpro.storage.readers import Readers
-from loyalpro.storage.room import require
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class PostgresDatabase:
             )
             for lane, most in _MOST_IN_GROUP.items()
         }
-        self.room = ServerRoom(self._writers["upkeep"].submit)
+        self.disk_space = ServerDiskSpace(self._writers["upkeep"].submit)
         self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
         self._own_readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_OWN_READERS)
 
@@ -80,11 +80,11 @@ class PostgresDatabase:
     async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
         """Run `work` in its lane's next group; nothing is taken in without room for it."""
         if lane == "ingest":
-            require(self.room)
+            require(self.disk_space)
         try:
             return await self._writers["ingest" if lane == "control" else lane].submit(work)
         except DiskFull:
-            self.room.ran_out()
+            self.disk_space.ran_out()
             raise
 
     async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:

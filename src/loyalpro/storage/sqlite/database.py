@@ -13,10 +13,10 @@ from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Lane
 from loyalpro.storage.dialect import SQLITE
+from loyalpro.storage.disk_space import require
 from loyalpro.storage.readers import Readers
-from loyalpro.storage.room import require
 from loyalpro.storage.sqlite.connection import SqliteConnection
-from loyalpro.storage.sqlite.room import DiskRoom
+from loyalpro.storage.sqlite.disk_space import FolderDiskSpace
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class SqliteDatabase:
         self._clock = clock
         self._migrations = migrations.load(migrations_folder)
         self._lock = FolderLock(path)
-        self.room = DiskRoom(path, min_free_bytes)
+        self.disk_space = FolderDiskSpace(path, min_free_bytes)
         self._writer = GroupWriter(
             lambda: SqliteConnection(path, read_only=False), name="sqlite-writer", most_in_group=_MOST_IN_GROUP
         )
@@ -57,7 +57,7 @@ class SqliteDatabase:
     def _open(self) -> None:
         self._lock.take()
         try:
-            self.room.start()
+            self.disk_space.start()
             connection = SqliteConnection(self._path, read_only=False)
             try:
                 migrations.prepare(connection, self._migrations, self._clock)
@@ -81,11 +81,11 @@ class SqliteDatabase:
     async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
         """Run `work` in the writer's next group, whatever its lane; nothing is taken in without room for it."""
         if lane == "ingest":
-            require(self.room)
+            require(self.disk_space)
         try:
             return await self._writer.submit(work)
         except DiskFull:
-            self.room.ran_out()
+            self.disk_space.ran_out()
             raise
 
     async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
