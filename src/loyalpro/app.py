@@ -25,8 +25,8 @@ from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.disk_space import DiskSpace
 from loyalpro.storage.open import open_database
 from loyalpro.storage.replay_store import ReplayStore
+from loyalpro.storage.request_batcher import RequestBatcher
 from loyalpro.storage.sweep_store import SweepStore
-from loyalpro.storage.together import Together
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.address_policy import AddressPolicy
@@ -91,7 +91,7 @@ class Application:
             health = {"accepts": lambda: self.database.available and self.disk_space.is_enough, **health}
         return Services(
             transactions=self.transactions,
-            together=Together(self.transactions),
+            together=RequestBatcher(self.transactions),
             clock=self.clock,
             random_bytes=self.chance.randbytes,
             policy=self.policy,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from loyalpro.kernel.errors import InvalidInput, LoyalProError, MalformedRequest
-from loyalpro.kernel.paths import Path, path_text
+from loyalpro.kernel.json_path import Path, path_text
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 _SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)

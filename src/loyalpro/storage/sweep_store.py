@@ -90,7 +90,7 @@ class SweepStore:
         """Make the next week's partition, or drop an old one. PostgreSQL only."""
 
         def work(connection: Connection) -> bool:
-            return partitions.tend(connection, now, kept_since(connection, now, self._kept_ms))
+            return partitions.maintain(connection, now, kept_since(connection, now, self._kept_ms))
 
         return await self._upkeep(work, otherwise=False)
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from loyalpro.kernel import errors
-from loyalpro.kernel.paths import path_text
+from loyalpro.kernel.json_path import path_text
 
 STATUS: dict[type[errors.LoyalProError], int] = {
     errors.MalformedRequest: 400,

@@ -12,7 +12,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Lane
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.disk_space import require
-from loyalpro.storage.postgres import moving, partitions
+from loyalpro.storage.postgres import partitions, restored_dump
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.postgres.disk_space import ServerDiskSpace
 from loyalpro.storage.readers import Readers
@@ -107,5 +107,5 @@ class PostgresDatabase:
         return applied
 
     def _prepare(self, connection: PostgresConnection) -> None:
-        moving.go_on(connection)
+        restored_dump.advance_offset(connection)
         partitions.prepare(connection, self._clock.now_ms())
