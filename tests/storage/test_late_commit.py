@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settlement
+from loyalpro.delivery.claims import Claimed, ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
@@ -114,7 +115,7 @@ def store(database: Any) -> DatabaseDeliveryStore:
 
 
 async def claim(deliveries: DatabaseDeliveryStore, worker: str, endpoint: str) -> list[Claimed]:
-    found = await deliveries.claim(worker, [LaneRequest(endpoint, 5)], CLOCK.now_ms(), closing_since=0)
+    found = await deliveries.claim(worker, [ClaimRequest(endpoint, 5)], CLOCK.now_ms(), closing_since=0)
     return list(found.claimed)
 
 
@@ -181,7 +182,7 @@ def test_a_claim_whose_commit_comes_late_leaves_no_lease_that_nobody_knows(histo
         proxy.hold_commit()
         with pytest.raises(CommitUnknown):
             await claim(cut, "wrk_cut", endpoint)
-        freed = asyncio.create_task(in_the_end(lambda: cut.disown("wrk_cut", keep=[])))
+        freed = asyncio.create_task(in_the_end(lambda: cut.release_unknown("wrk_cut", keep=[])))
         assert await claim(good, "wrk_good", endpoint) == [], "its row is locked by a transaction that may still commit"
         await somebody_waits(history)
         proxy.end_held(commits=commits)

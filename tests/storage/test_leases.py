@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from loyalpro.delivery.claims import ClaimRequest
 from loyalpro.delivery.membership import LeaseTimes
-from loyalpro.delivery.ports import LaneRequest
 from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
-from loyalpro.storage.tables.lanes import LaneTables
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.leases import LeaseTables
 from support.databases import Databases
 from support.history import VAULT, History, query, transaction
@@ -30,7 +30,7 @@ def work(url: str, worker: str, endpoint: str, now: UnixMs, room: int = 1) -> li
     """A worker comes and leases what is due first; the events of that."""
     with transaction(url) as connection:
         LeaseTables(connection).register(worker, host="h", pid=1, now=now, ttl_ms=TTL_MS)
-        claims = LaneTables(connection, VAULT).claim(worker, [LaneRequest(endpoint, room)], now, 0)
+        claims = ClaimTables(connection, VAULT).claim(worker, [ClaimRequest(endpoint, room)], now, 0)
     return [each.event_id for each in claims.claimed]
 
 
@@ -67,7 +67,7 @@ def test_a_worker_that_renews_while_it_is_about_to_be_given_up_stays(database_ur
     work(database_url, "wrk_1", endpoint, now)
     query(database_url, "UPDATE workers SET expires_at = 1")
     with transaction(database_url) as connection:
-        assert LeaseTables(connection).silent(now) == ["wrk_1"]
+        assert LeaseTables(connection).expired(now) == ["wrk_1"]
     with transaction(database_url) as connection:
         assert LeaseTables(connection).renew("wrk_1", now=now, ttl_ms=TTL_MS)
     with transaction(database_url) as connection:

@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.ports import Attempt, Claim, LaneRequest, Settlement
+from loyalpro.delivery.claims import ClaimKind, ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, Dialect, DriverConnection, Row, Statement
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.deliveries import DeliveryFilter, DeliveryTables
 from loyalpro.storage.tables.events import EventFilter, EventTables
-from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
@@ -195,27 +196,27 @@ def test_the_guard_notices_a_whole_table(connection: DriverConnection) -> None:
 
 def test_surveying(world: World, connection: DriverConnection) -> None:
     now = world.now
-    survey = explained(connection, 4 * ROOM, lambda c: LaneTables(c, VAULT).survey(now, "", now - MS_PER_DAY))
-    assert {lane.target.endpoint_id for lane in survey.lanes} == set(world.endpoints)
+    page = explained(connection, 4 * ROOM, lambda c: ClaimTables(c, VAULT).scan_backlog(now, "", now - MS_PER_DAY))
+    assert {lane.target.endpoint_id for lane in page.endpoints} == set(world.endpoints)
 
 
-@pytest.mark.parametrize("claim", [Claim.DUE, Claim.URGENT])
-def test_claiming(world: World, connection: DriverConnection, claim: Claim) -> None:
-    lanes = [LaneRequest(endpoint, ROOM, claim) for endpoint in world.endpoints[:4]]
-    claims = explained(connection, 4 * ROOM, lambda c: LaneTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
-    assert len(claims.claimed) == (4 * ROOM if claim is Claim.DUE else 0)
+@pytest.mark.parametrize("claim", [ClaimKind.DUE, ClaimKind.URGENT])
+def test_claiming(world: World, connection: DriverConnection, claim: ClaimKind) -> None:
+    lanes = [ClaimRequest(endpoint, ROOM, claim) for endpoint in world.endpoints[:4]]
+    claims = explained(connection, 4 * ROOM, lambda c: ClaimTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
+    assert len(claims.claimed) == (4 * ROOM if claim is ClaimKind.DUE else 0)
 
 
 def test_claiming_in_order(world: World, connection: DriverConnection) -> None:
-    lanes = [LaneRequest(world.endpoints[4], ROOM)]
-    claims = explained(connection, 8, lambda c: LaneTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
+    lanes = [ClaimRequest(world.endpoints[4], ROOM)]
+    claims = explained(connection, 8, lambda c: ClaimTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
     assert len(claims.claimed) == 1
 
 
 def test_settling(world: World, connection: DriverConnection) -> None:
     now = world.now
-    lanes = [LaneRequest(endpoint, ROOM) for endpoint in world.endpoints]
-    claims = LaneTables(connection, VAULT).claim("wrk_1", lanes, now, 0)
+    lanes = [ClaimRequest(endpoint, ROOM) for endpoint in world.endpoints]
+    claims = ClaimTables(connection, VAULT).claim("wrk_1", lanes, now, 0)
     settlements = [
         Settlement(each, DeliveryStatus.SUCCEEDED, now,
                    Attempt(1, now, OutcomeCode.SUCCEEDED, "", (), None, None, None))
@@ -231,10 +232,10 @@ def test_settling(world: World, connection: DriverConnection) -> None:
 
 
 def test_freeing_what_the_dead_held(world: World, connection: DriverConnection) -> None:
-    lanes = [LaneRequest(world.endpoints[0], ROOM)]
-    LaneTables(connection, VAULT).claim("wrk_1", lanes, world.now, 0)
+    lanes = [ClaimRequest(world.endpoints[0], ROOM)]
+    ClaimTables(connection, VAULT).claim("wrk_1", lanes, world.now, 0)
     explained(connection, 4 * ROOM, lambda c: LeaseTables(c).release("wrk_1", world.now))
-    LaneTables(connection, VAULT).claim("wrk_2", lanes, world.now, 0)
+    ClaimTables(connection, VAULT).claim("wrk_2", lanes, world.now, 0)
     connection.execute("DELETE FROM workers")
     assert explained(connection, 4 * ROOM, lambda c: LeaseTables(c).rescue_strays(world.now))
 

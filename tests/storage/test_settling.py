@@ -12,14 +12,15 @@ import pytest
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.breaker import HEALTHY, RAMP_S, after_failures
 from loyalpro.delivery.by_hand import Standing
-from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settled, Settlement
+from loyalpro.delivery.claims import Claimed, ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
 from loyalpro.storage.connection import Connection, RetryTransaction
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.health import HealthTables
-from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from support.databases import Databases
@@ -67,8 +68,8 @@ def _settle_in(connection: Connection, endpoint: str, status: DeliveryStatus, no
 
 def _claim_in(connection: Connection, now: int, *endpoints: str) -> Sequence[Claimed]:
     LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
-    lanes = [LaneRequest(endpoint, 1) for endpoint in endpoints]
-    return LaneTables(connection, VAULT).claim("wrk_1", lanes, now, 0).claimed
+    lanes = [ClaimRequest(endpoint, 1) for endpoint in endpoints]
+    return ClaimTables(connection, VAULT).claim("wrk_1", lanes, now, 0).claimed
 
 
 def _ended(claimed: Claimed, now: int, outcome: OutcomeCode = OutcomeCode.HTTP_5XX, **moved: Any) -> Settlement:

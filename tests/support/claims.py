@@ -1,7 +1,7 @@
 """A delivery as an attempt is made of it."""
 
 from loyalpro.delivery.breaker import HEALTHY
-from loyalpro.delivery.ports import Claimed, Target
+from loyalpro.delivery.claims import Claimed, Target
 
 CLAIMED = Claimed(
     delivery_id="dlv_1",

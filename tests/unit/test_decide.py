@@ -5,10 +5,11 @@ import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode, Response
 from loyalpro.delivery.breaker import HEALTHY
+from loyalpro.delivery.claims import Claimed, Fallback, Target
 from loyalpro.delivery.decide import decide, refuses_signature, retry_after_ms
-from loyalpro.delivery.ports import Attempt, Claimed, Fallback, Settlement, Target
 from loyalpro.delivery.rotation import others
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 
 NOW = 1_763_980_200_000

@@ -2,8 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loyalpro.delivery.breaker import HEALTHY, RAMP_S, Health
+from loyalpro.delivery.claims import ClaimKind, Target
 from loyalpro.delivery.lane import FIRST_WINDOW, SILENT_AFTER_MS, Destination, Lane
-from loyalpro.delivery.ports import Claim, Target
 
 NOW = 1_763_980_200_000
 
@@ -23,7 +23,7 @@ def lane(made_for: Target | None = None, *, width: int = 64, host_width: int = 1
 
 def room(of: Lane, now: int = NOW) -> int:
     asked = of.ask(now, 10**9)
-    return asked.room if asked else 0
+    return asked.limit if asked else 0
 
 
 def test_the_window_opens_with_success_and_closes_with_failure() -> None:
@@ -111,13 +111,13 @@ def test_an_open_breaker_lets_one_probe_through_at_its_time_and_what_is_urgent_a
     assert failing.ready_at(NOW) == NOW + 500
     probe = failing.ask(NOW + 500, 10)
     assert probe is not None
-    assert (probe.claim, probe.room) == (Claim.PROBE, 1)
+    assert (probe.kind, probe.limit) == (ClaimKind.PROBE, 1)
     failing.started(1, NOW)
     assert failing.ask(NOW + 500, 10) is None
     failing.urgent = True
     urgent = failing.ask(NOW, 10)
     assert urgent is not None
-    assert urgent.claim is Claim.URGENT
+    assert urgent.kind is ClaimKind.URGENT
 
 
 def test_after_a_recovery_the_rate_rises_until_it_is_free() -> None:

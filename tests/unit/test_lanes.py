@@ -10,19 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.breaker import HEALTHY, Health
+from loyalpro.delivery.claims import BacklogPage, Claimed, ClaimKind, ClaimRequest, ClaimResult, EndpointBacklog, Target
 from loyalpro.delivery.lane import Lane
 from loyalpro.delivery.lanes import Bounds, Lanes
-from loyalpro.delivery.ports import (
-    Attempt,
-    Claim,
-    Claimed,
-    Claims,
-    LaneRequest,
-    LaneState,
-    Settlement,
-    Survey,
-    Target,
-)
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 
 NOW = 1_763_980_200_000
@@ -61,7 +52,7 @@ class Driver:
         self.in_flight: list[Claimed] = []
         self.started: Counter[str] = Counter()
         self.now = NOW
-        self.lanes.survey(Survey([LaneState(each, NOW) for each in targets], workers), NOW)
+        self.lanes.survey(BacklogPage([EndpointBacklog(each, NOW) for each in targets], workers), NOW)
 
     def introduce(self, *targets: Target) -> None:
         """They are owed something, and nothing is known of them but where they are."""
@@ -70,12 +61,12 @@ class Driver:
         while unknown := self.lanes.unknown():
             self.lanes.introduce(unknown, self.targets, NOW)
 
-    def turn(self) -> list[LaneRequest]:
+    def turn(self) -> list[ClaimRequest]:
         """One look at what may be sent, and all of it started."""
         self.now += 20  # so that those in no hurry are asked too
         requests = self.lanes.requests(self.now)
-        found = [claimed(self.targets[each.endpoint_id]) for each in requests for _ in range(each.room)]
-        self.lanes.claimed(requests, Claims(found, self.targets), self.now)
+        found = [claimed(self.targets[each.endpoint_id]) for each in requests for _ in range(each.limit)]
+        self.lanes.claimed(requests, ClaimResult(found, self.targets), self.now)
         self.in_flight += found
         self.started.update(each.target.endpoint_id for each in found)
         return requests
@@ -134,12 +125,12 @@ def test_endpoints_whose_last_attempt_failed_share_half_of_all_places() -> None:
 
 def test_endpoints_whose_last_attempt_failed_are_asked_together_and_do_not_keep_others_waiting() -> None:
     failing = [replace(target(f"we_{n}", f"acct_{n}", f"{n}.example"), health=FAILED) for n in range(40)]
-    due = [LaneState(each, NOW + n) for n, each in enumerate(failing)]
+    due = [EndpointBacklog(each, NOW + n) for n, each in enumerate(failing)]
     lanes = Lanes(Bounds())
-    lanes.survey(Survey([*due, LaneState(target("we_well"), NOW + 7)], 1), NOW)
+    lanes.survey(BacklogPage([*due, EndpointBacklog(target("we_well"), NOW + 7)], 1), NOW)
     asked = {now: len(lanes.requests(now)) for now in range(NOW, NOW + 100)}
     assert {now: count for now, count in asked.items() if count} == {NOW + 7: 1, NOW + 20: 21, NOW + 40: 19}
-    lanes.survey(Survey([LaneState(failing[0], NOW + 100)], 1), NOW + 100)
+    lanes.survey(BacklogPage([EndpointBacklog(failing[0], NOW + 100)], 1), NOW + 100)
     assert [lanes.next_at(NOW + 100), lanes.requests(NOW + 119)] == [NOW + 120, []]
     lanes.hint(["we_0"], NOW + 119, urgent=True)
     assert lanes.requests(NOW + 119), "what is sent by hand does not wait"
@@ -151,11 +142,11 @@ def test_the_silent_endpoints_of_an_account_leave_places_for_its_others(*, known
     driver = Driver(Bounds(), [target(f"we_{number}", host=f"{number}.example") for number in range(500)])
     quiet = target("we_quiet", host="quiet.example")
     if known:
-        driver.lanes.survey(Survey([LaneState(quiet, NOW + 60_000)], 1), NOW)
+        driver.lanes.survey(BacklogPage([EndpointBacklog(quiet, NOW + 60_000)], 1), NOW)
     driver.fill()
     assert len(driver.in_flight) > 1_000
     driver.introduce(quiet)
-    assert [(each.endpoint_id, each.room) for each in driver.turn()] == [("we_quiet", 2)]
+    assert [(each.endpoint_id, each.limit) for each in driver.turn()] == [("we_quiet", 2)]
 
 
 @pytest.mark.parametrize(("account_id", "host"), [("acct_{}", "victim.example"), ("acct_1", "{}.example")])
@@ -187,7 +178,7 @@ def test_what_waits_for_a_host_goes_on_when_an_attempt_is_abandoned() -> None:
 
 def test_workers_that_come_and_go_change_the_width_of_every_lane() -> None:
     driver = Driver(Bounds(lane_width=4), [target("we_1")])
-    driver.lanes.survey(Survey([LaneState(target("we_1"), NOW)], 4), NOW)
+    driver.lanes.survey(BacklogPage([EndpointBacklog(target("we_1"), NOW)], 4), NOW)
     driver.fill()
     assert len(driver.in_flight) == 1
 
@@ -195,31 +186,31 @@ def test_workers_that_come_and_go_change_the_width_of_every_lane() -> None:
 def test_what_is_known_and_hinted_is_asked_for_once() -> None:
     lanes = Lanes(Bounds())
     lanes.hint(["we_1"], NOW)
-    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
+    lanes.survey(BacklogPage([EndpointBacklog(target("we_1"), NOW)], 1), NOW)
     assert [each.endpoint_id for each in lanes.requests(NOW)] == ["we_1"]
 
 
-@pytest.mark.parametrize("read", [[], [LaneState(target("we_1"), NOW + 60_000)]])
+@pytest.mark.parametrize("read", [[], [EndpointBacklog(target("we_1"), NOW + 60_000)]])
 @pytest.mark.parametrize("known", [False, True])
-def test_what_is_hinted_while_a_survey_reads_is_asked_for_at_once(read: list[LaneState], *, known: bool) -> None:
+def test_what_is_hinted_while_a_survey_reads_is_asked_for_at_once(read: list[EndpointBacklog], *, known: bool) -> None:
     driver = Driver(Bounds(), [])
     if known:
-        driver.lanes.survey(Survey([LaneState(target("we_1"), NOW + 60_000)], 1), NOW)
+        driver.lanes.survey(BacklogPage([EndpointBacklog(target("we_1"), NOW + 60_000)], 1), NOW)
     driver.lanes.surveying()
     driver.lanes.hint(["we_1"], NOW, urgent=True)
-    driver.lanes.survey(Survey(read, 1), NOW)
+    driver.lanes.survey(BacklogPage(read, 1), NOW)
     driver.introduce(target("we_1"))
-    assert [(each.endpoint_id, each.claim) for each in driver.lanes.requests(NOW)] == [("we_1", Claim.URGENT)]
+    assert [(each.endpoint_id, each.kind) for each in driver.lanes.requests(NOW)] == [("we_1", ClaimKind.URGENT)]
 
 
 def test_what_is_settled_while_a_survey_reads_is_not_forgotten() -> None:
     driver = Driver(Bounds(lanes=0), [target("we_1")])
     requests = driver.lanes.requests(NOW)
     first = claimed(target("we_1"))
-    driver.lanes.claimed(requests, Claims([first], driver.targets), NOW)
+    driver.lanes.claimed(requests, ClaimResult([first], driver.targets), NOW)
     driver.lanes.surveying()
     end(driver.lanes, settlement(first, succeeded=False, due_at=NOW + 5_000), NOW)
-    driver.lanes.survey(Survey([], 1), NOW)
+    driver.lanes.survey(BacklogPage([], 1), NOW)
     assert [each.endpoint_id for each in driver.lanes.requests(NOW + 5_000)] == ["we_1"]
 
 
@@ -228,49 +219,49 @@ def test_what_is_settled_while_a_survey_reads_is_not_forgotten() -> None:
 def test_what_is_hinted_while_a_claim_is_under_way_is_asked_for_next(*, urgent: bool, enabled: bool) -> None:
     """The claim may have looked before it was committed."""
     lanes = Lanes(Bounds())
-    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
+    lanes.survey(BacklogPage([EndpointBacklog(target("we_1"), NOW)], 1), NOW)
     requests = lanes.requests(NOW)
     lanes.hint(["we_1"], NOW, urgent=urgent)
-    lanes.claimed(requests, Claims((), {"we_1": target("we_1")} if enabled else {}), NOW)
+    lanes.claimed(requests, ClaimResult((), {"we_1": target("we_1")} if enabled else {}), NOW)
     again = lanes.requests(NOW)
-    assert [each.claim for each in again] == [Claim.URGENT if urgent else Claim.DUE]
-    lanes.claimed(again, Claims((), {"we_1": target("we_1")}), NOW)
-    lanes.claimed(lanes.requests(NOW), Claims((), {"we_1": target("we_1")}), NOW)
+    assert [each.kind for each in again] == [ClaimKind.URGENT if urgent else ClaimKind.DUE]
+    lanes.claimed(again, ClaimResult((), {"we_1": target("we_1")}), NOW)
+    lanes.claimed(lanes.requests(NOW), ClaimResult((), {"we_1": target("we_1")}), NOW)
     assert lanes.requests(NOW) == [], "it is asked for until nothing is left, and no longer"
 
 
 def test_what_is_settled_while_a_claim_is_under_way_is_asked_for_in_time() -> None:
     lanes = Lanes(Bounds())
-    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
+    lanes.survey(BacklogPage([EndpointBacklog(target("we_1"), NOW)], 1), NOW)
     under_way = claimed(target("we_1"))
-    lanes.claimed(lanes.requests(NOW), Claims([under_way], {"we_1": target("we_1")}), NOW)
+    lanes.claimed(lanes.requests(NOW), ClaimResult([under_way], {"we_1": target("we_1")}), NOW)
     lanes.hint(["we_1"], NOW)
     requests = lanes.requests(NOW)
     end(lanes, settlement(under_way, succeeded=False, due_at=NOW + 1_000), NOW)
-    lanes.claimed(requests, Claims((), {"we_1": target("we_1")}), NOW)
+    lanes.claimed(requests, ClaimResult((), {"we_1": target("we_1")}), NOW)
     assert lanes.next_at(NOW) == NOW + 1_000
 
 
 def test_a_survey_corrects_what_was_hinted_before_it_began() -> None:
     lanes = Lanes(Bounds())
-    lanes.survey(Survey([LaneState(target("we_1"), NOW)], 1), NOW)
+    lanes.survey(BacklogPage([EndpointBacklog(target("we_1"), NOW)], 1), NOW)
     lanes.hint(["we_1"], NOW, urgent=True)
     lanes.surveying()
-    lanes.survey(Survey([LaneState(target("we_1"), NOW + 1_000)], 1), NOW)
+    lanes.survey(BacklogPage([EndpointBacklog(target("we_1"), NOW + 1_000)], 1), NOW)
     assert lanes.requests(NOW) == []
-    assert [each.claim for each in lanes.requests(NOW + 1_000)] == [Claim.DUE]
+    assert [each.kind for each in lanes.requests(NOW + 1_000)] == [ClaimKind.DUE]
 
 
 def test_what_cannot_wait_is_asked_for_although_the_breaker_is_open() -> None:
     lanes = Lanes(Bounds())
     opened = replace(target("we_1"), health=Health(failures=9, failing_since=NOW, probes=1, probe_at=NOW + 60_000))
-    lanes.survey(Survey([LaneState(opened, NOW)], 1), NOW)
+    lanes.survey(BacklogPage([EndpointBacklog(opened, NOW)], 1), NOW)
     assert lanes.requests(NOW) == []
     lanes.surveying()
-    lanes.survey(Survey([LaneState(opened, NOW)], 1, urgent=["we_1", "we_2"]), NOW)
-    assert [each.claim for each in lanes.requests(NOW)] == [Claim.URGENT]
+    lanes.survey(BacklogPage([EndpointBacklog(opened, NOW)], 1, urgent=["we_1", "we_2"]), NOW)
+    assert [each.kind for each in lanes.requests(NOW)] == [ClaimKind.URGENT]
     lanes.introduce(lanes.unknown(), {"we_2": target("we_2")}, NOW)
-    assert [each.claim for each in lanes.requests(NOW)] == [Claim.URGENT]
+    assert [each.kind for each in lanes.requests(NOW)] == [ClaimKind.URGENT]
 
 
 def test_too_many_endpoints_that_are_owed_nothing_are_forgotten_when_all_have_been_looked_at() -> None:
@@ -278,14 +269,14 @@ def test_too_many_endpoints_that_are_owed_nothing_are_forgotten_when_all_have_be
     lanes = Lanes(Bounds(host_width=1, lanes=100))
     for turn in range(300):
         host = f"{turn}.example"
-        states = [LaneState(target(f"we_{turn}_{n}", f"acct_{turn}", host), NOW + 10**9 + turn) for n in range(3)]
+        states = [EndpointBacklog(target(f"we_{turn}_{n}", f"acct_{turn}", host), NOW + 10**9 + turn) for n in range(3)]
         ids = [each.target.endpoint_id for each in states]
-        lanes.survey(Survey(states, 1, until=ids[-1]), NOW)
+        lanes.survey(BacklogPage(states, 1, until=ids[-1]), NOW)
         moved = [replace(each, target=replace(each.target, url="https://new.example/"), due_at=NOW) for each in states]
-        lanes.survey(Survey(moved, 1, until=ids[-1]), NOW)
-        lanes.claimed([LaneRequest(id_, 1) for id_ in ids], Claims((), {}), NOW)
+        lanes.survey(BacklogPage(moved, 1, until=ids[-1]), NOW)
+        lanes.claimed([ClaimRequest(id_, 1) for id_ in ids], ClaimResult((), {}), NOW)
     assert len(lanes) == 900
-    lanes.survey(Survey([], 1), NOW)
+    lanes.survey(BacklogPage([], 1), NOW)
     assert len(lanes) == 0
     assert (lanes._accounts, lanes._destinations, lanes._unknown, lanes._held) == ({}, {}, {}, {})
     assert len(lanes._alarms) <= 900
@@ -295,8 +286,8 @@ def test_too_many_endpoints_that_are_owed_nothing_are_forgotten_when_all_have_be
 def test_endpoints_that_are_owed_nothing_are_remembered_while_they_are_few() -> None:
     driver = Driver(Bounds(lanes=100), [target(f"we_{n}") for n in range(100)])
     while requests := driver.lanes.requests(NOW):
-        driver.lanes.claimed(requests, Claims((), driver.targets), NOW)
-    driver.lanes.survey(Survey([], 1), NOW)
+        driver.lanes.claimed(requests, ClaimResult((), driver.targets), NOW)
+    driver.lanes.survey(BacklogPage([], 1), NOW)
     driver.lanes.hint(["we_7"], NOW)
     assert driver.lanes.unknown() == []
     assert [each.endpoint_id for each in driver.lanes.requests(NOW)] == ["we_7"]
@@ -382,12 +373,12 @@ class AllLanes(RuleBasedStateMachine):
         for row in rows:
             if row.enabled and (row.due or row.later):
                 due_at = self.now if row.due else min(row.later)
-                states.append(LaneState(row.target, due_at))
+                states.append(EndpointBacklog(row.target, due_at))
         if not self.surveyed_to:
             self.lanes.surveying()
         self.surveyed_to += size
         ends = self.surveyed_to >= len(self.rows)
-        self.lanes.survey(Survey(states, workers, until=None if ends else rows[-1].target.endpoint_id), self.now)
+        self.lanes.survey(BacklogPage(states, workers, until=None if ends else rows[-1].target.endpoint_id), self.now)
         if ends:
             self.surveyed_to = 0
 
@@ -399,7 +390,7 @@ class AllLanes(RuleBasedStateMachine):
 
     @rule(misses=st.integers(0, 3), late=st.booleans())
     def dispatch(self, misses: int, *, late: bool = False) -> None:
-        """Claims bring what is due, or less when another worker is quicker; what comes too `late` for it is hinted."""
+        """ClaimResult bring what is due, or less when another worker is quicker; what comes too `late` for it is hinted."""
         known = {id_: row.target for id_, row in self.rows.items() if row.enabled}
         self.lanes.introduce(self.lanes.unknown(), known, self.now)
         requests = self.lanes.requests(self.now)
@@ -410,30 +401,30 @@ class AllLanes(RuleBasedStateMachine):
             row = self.rows[request.endpoint_id]
             if row.enabled:
                 targets[request.endpoint_id] = row.target
-                count = max(0, min(request.room, row.due) - misses)
-                if row.target.health.is_open and request.claim is Claim.DUE:
+                count = max(0, min(request.limit, row.due) - misses)
+                if row.target.health.is_open and request.kind is ClaimKind.DUE:
                     count = 0
                 row.due -= count
-                found += [claimed(row.target, probe=request.claim is Claim.PROBE) for _ in range(count)]
+                found += [claimed(row.target, probe=request.kind is ClaimKind.PROBE) for _ in range(count)]
         if late:
             for request in requests:
                 self.owe(endpoint_id=request.endpoint_id, count=1, urgent=False, hinted=True)
         self.in_flight += found
-        self.lanes.claimed(requests, Claims(found, targets), self.now)
+        self.lanes.claimed(requests, ClaimResult(found, targets), self.now)
         assert not late or all(self.lanes._lanes[each.endpoint_id].due_at is not None for each in requests)
 
-    def check(self, requests: list[LaneRequest]) -> None:
+    def check(self, requests: list[ClaimRequest]) -> None:
         """Nobody is asked for twice, and nothing that is asked for would break a bound that it does not break already."""
         assert len({each.endpoint_id for each in requests}) == len(requests)
         known = [(self.lanes._lanes[each.endpoint_id], each) for each in requests]
-        asked = sum(each.room for each in requests)
+        asked = sum(each.limit for each in requests)
         assert not asked or asked + len(self.in_flight) <= BOUNDS.in_flight
         hosts, accounts = Counter[str](), Counter[str]()
         for lane, request in known:
-            assert 0 < request.room <= lane.width - lane.in_flight
-            assert request.claim is Claim.URGENT or not lane.is_silent(self.now)
-            hosts[lane.target.host] += request.room
-            accounts[lane.target.account_id] += request.room
+            assert 0 < request.limit <= lane.width - lane.in_flight
+            assert request.kind is ClaimKind.URGENT or not lane.is_silent(self.now)
+            hosts[lane.target.host] += request.limit
+            accounts[lane.target.account_id] += request.limit
         for host, room in hosts.items():
             destination = self.lanes._destinations[host]
             assert room + destination.in_flight <= destination.width
@@ -443,7 +434,7 @@ class AllLanes(RuleBasedStateMachine):
         taken = len(self.in_flight)
         for lane, request in known:
             assert taken < BOUNDS.in_flight // (1 if lane.proven else 2)
-            taken += request.room
+            taken += request.limit
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), succeeded=st.booleans(), wait_ms=st.integers(0, 5_000))

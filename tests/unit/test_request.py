@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from loyalpro.delivery.ports import Claimed
+from loyalpro.delivery.claims import Claimed
 from loyalpro.transport.request import sign_attempt
 from support.claims import CLAIMED
 

@@ -5,7 +5,9 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from loyalpro.delivery.breaker import HEALTHY
-from loyalpro.delivery.ports import Claimed, Settled, Settlement, Target, WorkerId
+from loyalpro.delivery.claims import Claimed, Target
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.settlement import Settled, Settlement
 from loyalpro.delivery.settler import Settler
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs, VirtualClock

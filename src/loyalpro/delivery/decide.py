@@ -5,8 +5,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from loyalpro.delivery.attempt import OutcomeCode, Response
-from loyalpro.delivery.ports import Attempt, Claimed, Settlement
+from loyalpro.delivery.claims import Claimed
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_S, UnixMs, unix_ms
 

@@ -15,12 +15,14 @@ from typing import Protocol
 import structlog
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Sender, SendResult, classify
+from loyalpro.delivery.claims import Claimed
 from loyalpro.delivery.decide import close_unsent, decide, refuses_signature
 from loyalpro.delivery.lanes import Bounds, Lanes
 from loyalpro.delivery.membership import LeaseTimes, Membership
-from loyalpro.delivery.ports import Attempt, Claimed, DeliveryStore, Settled, Settlement, WorkerId
+from loyalpro.delivery.ports import DeliveryStore, WorkerId
 from loyalpro.delivery.rotation import others
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.settlement import Attempt, Settled, Settlement
 from loyalpro.delivery.settler import Settler
 from loyalpro.kernel.clock import MS_PER_S, Clock, UnixMs
 from loyalpro.kernel.errors import StoreError
@@ -159,7 +161,7 @@ class Engine:
         now = self._clock.now_ms()
         if not after:
             self._lanes.surveying()
-        survey = await self._store.survey(now, after=after, closing_since=self._schedule.closing_since(now))
+        survey = await self._store.scan_backlog(now, after=after, closing_since=self._schedule.closing_since(now))
         self._lanes.survey(survey, self._clock.now_ms())
         self._wake.set()
         return survey.until or ""
@@ -188,7 +190,7 @@ class Engine:
         """Lease due deliveries for the lanes whose turn it is, and send each on its way; how many lanes were asked."""
         now, worker = self._clock.now_ms(), self._membership.worker
         if self._in_doubt:  # a claim may have been committed although we never heard of it
-            await self._store.disown(worker, keep=[task.get_name() for task in self._tasks])
+            await self._store.release_unknown(worker, keep=[task.get_name() for task in self._tasks])
             self._in_doubt = False
         if unknown := self._lanes.unknown():
             self._lanes.introduce(unknown, await self._store.targets(unknown, now), self._clock.now_ms())

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from loyalpro.delivery.ports import Claim, LaneRequest, Target
+from loyalpro.delivery.claims import ClaimKind, ClaimRequest, Target
 from loyalpro.kernel.clock import MS_PER_S, UnixMs
 
 FIRST_WINDOW = 8
@@ -105,20 +105,20 @@ class Lane:
         self.target, self.share = target, share
         self._limit(now)
 
-    def ask(self, now: UnixMs, most: int) -> LaneRequest | None:
+    def ask(self, now: UnixMs, most: int) -> ClaimRequest | None:
         """What to claim at `now`, at most `most`; None when there is no room or it is not time."""
         places = min(self.window, self.width) - self.in_flight
         room = min(places, self.destination.width - self.destination.in_flight, most)
         if room <= 0:
             return None
         if self.urgent:
-            return LaneRequest(self.endpoint_id, room, Claim.URGENT)
+            return ClaimRequest(self.endpoint_id, room, ClaimKind.URGENT)
         if self.is_silent(now):
             return None
         if self.target.health.is_open:
             return self._probe(now)
         room = min(room, self._tokens(now))
-        return LaneRequest(self.endpoint_id, room) if room > 0 else None
+        return ClaimRequest(self.endpoint_id, room) if room > 0 else None
 
     def ready_at(self, now: UnixMs) -> UnixMs | None:
         """When to look at the lane again although nothing happens; None: only when something ends or arrives."""
@@ -153,9 +153,9 @@ class Lane:
         self.in_flight -= 1
         self.destination.in_flight -= 1
 
-    def _probe(self, now: UnixMs) -> LaneRequest | None:
+    def _probe(self, now: UnixMs) -> ClaimRequest | None:
         due = self.target.health.probe_at is not None and self.target.health.probe_at <= now
-        return LaneRequest(self.endpoint_id, 1, Claim.PROBE) if due and not self.in_flight else None
+        return ClaimRequest(self.endpoint_id, 1, ClaimKind.PROBE) if due and not self.in_flight else None
 
     def _tokens(self, now: UnixMs) -> int:
         self._limit(now)

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loyalpro.delivery.breaker import Health
+from loyalpro.delivery.claims import BacklogPage, Claimed, ClaimRequest, ClaimResult, EndpointBacklog, Target
 from loyalpro.delivery.lane import Destination, Lane
-from loyalpro.delivery.ports import Claimed, Claims, LaneRequest, LaneState, Settlement, Survey, Target
 from loyalpro.delivery.schedule import MOMENT_MS
+from loyalpro.delivery.settlement import Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 
@@ -112,23 +113,23 @@ class Lanes:
         """A survey begins: what is heard from now on it may not know yet."""
         self._heard.clear()
 
-    def survey(self, survey: Survey, now: UnixMs) -> None:
+    def survey(self, survey: BacklogPage, now: UnixMs) -> None:
         """Believe the database, one page after the other: what is owed, to whom, and how many workers share the limits."""
         self._divide(max(1, survey.workers), now)
         self.hint(survey.urgent, now, urgent=True)
-        for state in survey.lanes:
+        for state in survey.endpoints:
             lane = self._known(state.target, now)
             self._believe(lane, state, now)
             self._schedule(lane, now)
         if survey.until is None:
             self._forget_the_idle()
 
-    def requests(self, now: UnixMs) -> list[LaneRequest]:
+    def requests(self, now: UnixMs) -> list[ClaimRequest]:
         """What to claim now: accounts take turns, and so do the lanes of each."""
         self._news.clear()  # what is heard from now on the claim may not know yet
         self._ring(now)
         plan = _Plan(self._bounds.in_flight - self.in_flight)
-        requests: list[LaneRequest] = []
+        requests: list[ClaimRequest] = []
         refused: list[Lane] = []
         while plan.free > 0 and len(requests) < _LANES_A_TURN:
             asked = self._round(now, plan, refused, _LANES_A_TURN - len(requests))
@@ -153,7 +154,7 @@ class Lanes:
 
     # -- what is being done --------------------------------------------------------------------------------------------
 
-    def claimed(self, requests: Sequence[LaneRequest], claims: Claims, now: UnixMs) -> None:
+    def claimed(self, requests: Sequence[ClaimRequest], claims: ClaimResult, now: UnixMs) -> None:
         """Take note of what a claim brought: a lane that got all it asked for has more.
 
         Of what was promised to a lane it may not have needed all: then some that were refused for it may ask again.
@@ -166,13 +167,13 @@ class Lanes:
                 continue
             lane = self._known(target, now)
             count = counts[request.endpoint_id]
-            full = count >= request.room
+            full = count >= request.limit
             due_at, urgent = self._news.get(request.endpoint_id, (None, False))
             lane.due_at = now if full or lane.urgent else due_at
             lane.urgent = (lane.urgent and full) or urgent
             self._start(lane, count, now)
             self._schedule(lane, now)
-        self._may_ask += min(sum(each.room for each in requests) - len(claims.claimed), self._refused)
+        self._may_ask += min(sum(each.limit for each in requests) - len(claims.claimed), self._refused)
 
     def place(self, claimed: Claimed) -> "Place":
         """The place that a claimed delivery has in its lane, to be freed once."""
@@ -241,7 +242,7 @@ class Lanes:
             for destination in self._destinations.values():
                 self._admit(destination, now)
 
-    def _believe(self, lane: Lane, state: LaneState, now: UnixMs) -> None:
+    def _believe(self, lane: Lane, state: EndpointBacklog, now: UnixMs) -> None:
         """Take over what a survey has read, beside what was heard after it had begun to."""
         hinted = self._unknown.pop(lane.endpoint_id, None)  # nobody is asked for twice in one claim
         if hinted is not None:
@@ -314,9 +315,9 @@ class Lanes:
                 self._schedule(lane, now, rung=True)
             self._next_moment = _moment(now + 1)
 
-    def _round(self, now: UnixMs, plan: _Plan, refused: list[Lane], most: int) -> list[LaneRequest]:
+    def _round(self, now: UnixMs, plan: _Plan, refused: list[Lane], most: int) -> list[ClaimRequest]:
         """One lane of each account that has one ready; whoever was asked goes to the end of its queue."""
-        asked: list[LaneRequest] = []
+        asked: list[ClaimRequest] = []
         for account_id in [id_ for id_, account in self._accounts.items() if account.ready]:
             account = self._accounts.pop(account_id)
             self._accounts[account_id] = account
@@ -327,14 +328,14 @@ class Lanes:
                 break
         return asked
 
-    def _ask_one(self, account: _Account, now: UnixMs, plan: _Plan, refused: list[Lane]) -> LaneRequest | None:
+    def _ask_one(self, account: _Account, now: UnixMs, plan: _Plan, refused: list[Lane]) -> ClaimRequest | None:
         """The first of the account's lanes that has room."""
         while account.ready:
             endpoint_id, lane = next(iter(account.ready.items()))
             del account.ready[endpoint_id]
             request = lane.ask(now, self._allowance(account, lane, plan))
             if request is not None:
-                plan.note(lane, request.room)
+                plan.note(lane, request.limit)
                 return request
             refused.append(lane)
         return None

@@ -1,8 +1,8 @@
-"""Which of an endpoint's secrets sign, and until when: pure functions of the secrets that are valid now, newest first.
+"""Which of the secrets of an endpoint sign, and until when: pure functions of the secrets that are valid now, newest first.
 
-Each of them signs `webhook-signature`. The header that can carry one signature stays on the newest one that is promoted;
-a secret that waits is promoted when the receiver shows that it knows it, when its owner says so, or when it is the last.
-A receiver that refuses is shown the others, whichever they are: it may hold any one of them, and gets everything.
+Each valid secret signs `webhook-signature`. The header that carries only one signature is signed by the primary secret: the
+newest one that is promoted. A secret is promoted when the receiver accepts its signature, by its owner, or when it is the
+only one. When a receiver refuses a request, it is sent again with each other secret: the receiver may know any one of them.
 """
 
 from collections.abc import Sequence
@@ -19,26 +19,36 @@ LONGEST_OVERLAP_S: Final = 7 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """One secret of an endpoint, without what is secret about it. The newest one never expires."""
+    """One secret of an endpoint, without its value. The newest one never expires."""
 
     version: int
     expires_at: UnixMs | None
     promoted_at: UnixMs | None
 
 
+def primary_secret(promoted_at: Sequence[UnixMs | None]) -> int:
+    """Return the index of the primary secret: the newest one that is promoted, or else the oldest one.
+
+    `promoted_at`: when each valid secret was promoted, newest first. The result is not 0 while a rotation waits for the
+    receiver to switch to a newer secret.
+    """
+    return next((index for index, at in enumerate(promoted_at) if at is not None), len(promoted_at) - 1)
+
+
 def is_waiting(secrets: Sequence[Secret]) -> bool:
-    """Whether the newest one waits for the receiver while an older one still signs alone."""
-    return len(secrets) > 1 and secrets[0].promoted_at is None
+    """Return whether the newest secret waits for the receiver while an older one is the primary secret."""
+    return primary_secret([each.promoted_at for each in secrets]) > 0
 
 
 def others(count: int, primary: int, attempt: int) -> tuple[int, ...]:
-    """The secrets that a receiver is shown when it refuses the primary one: their indices, newest first.
+    """Return the indices of the secrets to try after the receiver has refused the primary one, newest first.
 
-    Each attempt begins with another one. So a receiver that takes its time to refuse has seen all of them in the end.
+    Each attempt begins with another secret: a receiver that is slow to refuse leaves no time to try all of them in one
+    attempt, and sees every one after a few attempts.
     """
-    order = [index for index in range(count) if index != primary]
-    turn = (attempt - 1) % max(1, len(order))
-    return (*order[turn:], *order[:turn])
+    indices = [index for index in range(count) if index != primary]
+    first = (attempt - 1) % max(1, len(indices))
+    return (*indices[first:], *indices[:first])
 
 
 def previous_expires_at(secrets: Sequence[Secret]) -> UnixMs | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from loyalpro.delivery.ports import DeliveryStore, Settled, Settlement, WorkerId
+from loyalpro.delivery.ports import DeliveryStore, WorkerId
 from loyalpro.delivery.schedule import MOMENT_MS
+from loyalpro.delivery.settlement import Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_S, Clock
 from loyalpro.kernel.errors import StoreError

@@ -1,7 +1,7 @@
 """The headers of one attempt: its sender, its event, and the signatures that prove both."""
 
 from loyalpro import __version__
-from loyalpro.delivery.ports import Claimed
+from loyalpro.delivery.claims import Claimed
 from loyalpro.transport.signing import sign
 
 _USER_AGENT = f"LoyalPro-Webhooks/{__version__}"

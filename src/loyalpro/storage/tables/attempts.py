@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from loyalpro.delivery.ports import Attempt
+from loyalpro.delivery.settlement import Attempt
 from loyalpro.storage.connection import Connection
 
 _INSERT = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loyalpro.delivery.breaker import HEALTHY, Health, after_failures, after_success
-from loyalpro.delivery.ports import Notice, Settlement
+from loyalpro.delivery.settlement import Notice, Settlement
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from typing import Final
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.ports import Attempt, WorkerId
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.settlement import Attempt
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.attempts import insert_attempts
@@ -58,7 +59,7 @@ class LeaseTables:
         """Free what the worker holds and forget it."""
         self._free(worker, now)
 
-    def disown(self, worker: WorkerId, keep: Collection[str]) -> None:
+    def release_unknown(self, worker: WorkerId, keep: Collection[str]) -> None:
         """Free leases that the worker does not know it has: nothing was sent for them, so nothing is counted.
 
         On PostgreSQL the commit that nobody heard of may still be to come. It holds the worker's row: wait for its end.
@@ -70,7 +71,7 @@ class LeaseTables:
             "DELETE FROM leases WHERE delivery_id = ? AND worker = ?", [(id_, worker) for id_ in unknown]
         )
 
-    def silent(self, now: UnixMs) -> list[WorkerId]:
+    def expired(self, now: UnixMs) -> list[WorkerId]:
         """The workers that have been silent for too long."""
         rows = self._connection.execute("SELECT id FROM workers WHERE expires_at < ?", (self._shared_now(now),))
         return [id_ for (id_,) in rows]

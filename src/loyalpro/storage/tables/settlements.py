@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from loyalpro.delivery.ports import Settled, Settlement, WorkerId
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.settlement import Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
