@@ -237,7 +237,7 @@ def test_freeing_what_the_dead_held(world: World, connection: DriverConnection) 
     explained(connection, 4 * ROOM, lambda c: LeaseTables(c).release("wrk_1", world.now))
     ClaimTables(connection, VAULT).claim("wrk_2", lanes, world.now, 0)
     connection.execute("DELETE FROM workers")
-    assert explained(connection, 4 * ROOM, lambda c: LeaseTables(c).rescue_strays(world.now))
+    assert explained(connection, 4 * ROOM, lambda c: LeaseTables(c).rescue_orphaned_leases(world.now))
 
 
 @pytest.mark.parametrize("from_start", [True, False])
@@ -282,7 +282,7 @@ def test_sweeping(world: World, connection: DriverConnection) -> None:
         "UPDATE endpoints SET deleted_at = 1 WHERE id IN (?, ?)", (world.endpoints[3], world.endpoints[4])
     )
     assert explained(connection, 4 * 200, lambda c: SweepTables(c).cancel_orphans(now))
-    explained(connection, 400, lambda c: RetentionTables(c).give_up(now - 30 * MS_PER_DAY, now, ids))
+    explained(connection, 400, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
 
 
 def test_removing_a_piece_of_what_is_old(databases: Databases, world: World) -> None:

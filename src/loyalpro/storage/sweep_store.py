@@ -65,13 +65,13 @@ class SweepStore:
 
     async def free_strays(self, now: UnixMs) -> bool:
         """Free what is leased to a worker that nobody knows."""
-        return await self._write(lambda connection: LeaseTables(connection).rescue_strays(now))
+        return await self._write(lambda connection: LeaseTables(connection).rescue_orphaned_leases(now))
 
     async def give_up(self, now: UnixMs) -> bool:
         """Exhaust what was never sent, and whose event is to go. Never in silence."""
 
         def work(connection: Connection) -> int:
-            return RetentionTables(connection).give_up(kept_since(connection, now, self._kept_ms), now, self._ids)
+            return RetentionTables(connection).expire_unsent(kept_since(connection, now, self._kept_ms), now, self._ids)
 
         count = await self._write(work)
         if count:
