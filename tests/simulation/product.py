@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from loyalpro.delivery.engine import Engine, EngineSettings, Sign
-from loyalpro.delivery.membership import LeaseTimes
+from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.ports import Sign
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.sweeper import Sweeper
+from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.replay_store import ReplayStore
 from loyalpro.storage.sweep_store import SweepStore

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from loyalpro.delivery.claims import ClaimRequest
-from loyalpro.delivery.membership import LeaseTimes
+from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore

@@ -1,4 +1,4 @@
-"""A delivery as an attempt is made of it."""
+"""A claimed delivery for tests."""
 
 from loyalpro.delivery.breaker import HEALTHY
 from loyalpro.delivery.claims import Claimed, Target

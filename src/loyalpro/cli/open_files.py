@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.endpoint_queues import Bounds
 
 _BESIDES: Final = 2_500
 """What is open beside deliveries: connections to receivers that are kept for the next one, the API's callers, the database."""
