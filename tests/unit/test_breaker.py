@@ -101,23 +101,23 @@ def test_the_owner_is_warned_once_after_one_and_three_days_and_the_endpoint_is_d
 ) -> None:
     health, now, warned = HEALTHY, NOW, list[int]()
     for gap in gaps:
-        verdict = fail(health, now, probed=health.is_open)
+        update = fail(health, now, probed=health.is_open)
         days = (now - NOW) / MS_PER_DAY
-        if verdict.warn_days is not None:
-            warned.append(verdict.warn_days)
-            assert days >= verdict.warn_days
+        if update.warn_days is not None:
+            warned.append(update.warn_days)
+            assert days >= update.warn_days
         assert warned == [each for each in WARN_AFTER_DAYS if each <= days]
-        assert verdict.disable == (days >= DISABLE_AFTER_DAYS)
-        if verdict.disable:
-            assert verdict.health == HEALTHY
+        assert update.disable == (days >= DISABLE_AFTER_DAYS)
+        if update.disable:
+            assert update.health == HEALTHY
             return
-        health, now = verdict.health, now + gap
+        health, now = update.health, now + gap
 
 
 def test_two_failures_five_days_apart_disable_nothing() -> None:
     first = fail(HEALTHY).health
-    verdict = fail(first, NOW + 6 * MS_PER_DAY)
-    assert not verdict.disable
+    update = fail(first, NOW + 6 * MS_PER_DAY)
+    assert not update.disable
 
 
 @given(failures=st.integers(0, 100), later=st.integers(0, 5 * MS_PER_DAY), held=st.booleans())

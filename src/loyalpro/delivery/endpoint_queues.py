@@ -54,7 +54,7 @@ class EndpointQueues:
     def hint(self, endpoint_ids: Iterable[str], now: UnixMs, *, urgent: bool = False) -> None:
         """Note that the endpoints have new deliveries; `urgent`: at least one is manual, and no breaker may hold it back."""
         for endpoint_id in endpoint_ids:
-            self._hints.heard(endpoint_id)
+            self._hints.changed(endpoint_id)
             queue = self._queues.get(endpoint_id)
             if queue is None:
                 self._hints.add_unknown(endpoint_id, urgent=urgent)
@@ -78,7 +78,7 @@ class EndpointQueues:
                 self._place(queue, now)
 
     def begin_scan(self) -> None:
-        """A backlog scan begins to read now. It may miss what is heard from now on."""
+        """A backlog scan begins to read now. It may miss what changes from now on."""
         self._hints.begin_scan()
 
     def add_page(self, page: BacklogPage, now: UnixMs) -> None:
@@ -129,8 +129,8 @@ class EndpointQueues:
             self._place(queue, now)
         self._admission.unused(sum(each.limit for each in requests) - len(result.claimed))
 
-    def extra_request(self, endpoint_id: str) -> None:
-        """Count a request that a delivery sends beside the one it was claimed for against the rate limit."""
+    def requested_again(self, endpoint_id: str) -> None:
+        """A delivery sends a second request: it counts against the rate limit too."""
         queue = self._queues[endpoint_id]
         if queue.bucket is not None:
             queue.bucket.take(1)
@@ -147,7 +147,7 @@ class EndpointQueues:
         """The outcome of a delivery is durable: it may be due again, or the next one of its customer may be due."""
         claimed = settlement.claimed
         queue = self._queues[claimed.target.endpoint_id]
-        self._hints.heard(queue.endpoint_id)
+        self._hints.changed(queue.endpoint_id)
         due_at = settlement.due_at if settlement.status is DeliveryStatus.PENDING else None
         if claimed.customer_id is not None:
             due_at = now
@@ -217,18 +217,18 @@ class EndpointQueues:
         queue.started(count, now)
 
     def _disabled(self, endpoint_id: str, now: UnixMs) -> None:
-        """A claim has found the endpoint not enabled: nothing is due but what was heard since the claim began."""
+        """A claim has found the endpoint not enabled: nothing is due but what was noted since the claim began."""
         queue = self._queues.get(endpoint_id)
         if queue is not None:
             queue.due_at, _ = self._hints.due_since_claim(endpoint_id)
             self._place(queue, now)
 
     def _correct(self, queue: EndpointQueue, backlog: EndpointBacklog, now: UnixMs) -> None:
-        """Take over when the first delivery is due by the backlog scan, beside what was heard after the scan began."""
+        """Take over when the first delivery is due by the backlog scan, beside what has changed since the scan began."""
         hinted = self._hints.take_unknown(queue.endpoint_id)  # with a queue, it must not be introduced as well
         if hinted is not None:
             queue.due_at, queue.urgent = now, hinted
-        if self._hints.heard_since_scan(queue.endpoint_id):
+        if self._hints.changed_since_scan(queue.endpoint_id):
             queue.due_at = backlog.due_at if queue.due_at is None else min(queue.due_at, backlog.due_at)
         else:
             queue.due_at, queue.urgent = backlog.due_at, False

@@ -264,7 +264,7 @@ class Engine:
             remaining_s = self._remaining_s(refused)
             if remaining_s <= 0:
                 break
-            self._queues.extra_request(target.endpoint_id)
+            self._queues.requested_again(target.endpoint_id)
             attempt = await self._request(claimed, refused.started_at, secret, remaining_s)
             if attempt.outcome is OutcomeCode.SUCCEEDED:
                 return attempt, secret

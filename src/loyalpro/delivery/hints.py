@@ -6,10 +6,10 @@ from loyalpro.kernel.clock import UnixMs
 
 
 class Hints:
-    """Endpoints without a queue that have new deliveries, and what was heard since the last scan and the last claim began.
+    """Endpoints without a queue that have new deliveries, and what has changed since the last scan and claim began.
 
-    A scan and a claim read the database at some time while they run. What is heard after they began may be missing from
-    what they return, so it counts beside that, and not only before.
+    A scan and a claim read the database at some time while they run. A change after they began may be missing from
+    what they return, so it is kept until the next one begins.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class Hints:
         """A backlog scan begins to read now."""
         self._since_scan.clear()
 
-    def heard(self, endpoint_id: str) -> None:
+    def changed(self, endpoint_id: str) -> None:
         """Note that something has changed for the endpoint."""
         self._since_scan.add(endpoint_id)
 
-    def heard_since_scan(self, endpoint_id: str) -> bool:
+    def changed_since_scan(self, endpoint_id: str) -> bool:
         """Whether something has changed for the endpoint since the scan began."""
         return endpoint_id in self._since_scan
 

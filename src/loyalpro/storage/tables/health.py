@@ -106,7 +106,7 @@ class HealthTables:
         failed = [each for each in mine if not each.succeeded]
         notices: list[Notice] = []
         if failed:
-            verdict = after_failures(
+            update = after_failures(
                 health,
                 now,
                 count=len(failed),
@@ -114,11 +114,11 @@ class HealthTables:
                 hold_ms=max((each.hold_ms for each in failed if each.hold_ms is not None), default=None),
                 longest_probe_s=longest_probe_s,
             )
-            health = verdict.health
-            if verdict.disable:
+            health = update.health
+            if update.disable:
                 notices = self._disable(failed[0], "failing", now)
-            elif verdict.warn_days is not None:
-                notices = [self._notify(failed[0], "endpoint_failing", _warning(verdict.warn_days), now)]
+            elif update.warn_days is not None:
+                notices = [self._notify(failed[0], "endpoint_failing", _warning(update.warn_days), now)]
         self._store(endpoint_id, health)
         return health, notices
 
