@@ -16,9 +16,11 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
+from receivers.behavior import Behavior, random_points
+from receivers.receiver import Outage
 from simulation.database import NoFaults, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import LoopClock, VirtualLoop, pass_time
-from simulation.network import Answer, Network, Outage, Receiver
+from simulation.network import Network, SimulatedReceiver
 from simulation.product import REAL
 from simulation.profile import PACES
 from simulation.run import logged
@@ -65,8 +67,14 @@ def _run() -> tuple[float, int]:
 
 async def _live(loop: VirtualLoop, database: SharedDatabase) -> int:
     chance = random.Random(1)
-    away = Outage(0.0, float("inf"), Answer.SERVER_ERROR)
-    network = Network(loop, [Receiver(_URL, _SECRET, chance, outages=[away])], chance)
+    receiver = SimulatedReceiver(
+        url=_URL,
+        secret=_SECRET,
+        rng=chance,
+        points=random_points(chance),
+        outages=[Outage(0.0, float("inf"), Behavior.SERVER_ERROR)],
+    )
+    network = Network(loop, [receiver], chance)
     vault = Vault(["a key for tests of enough characters"], chance.randbytes)
     tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), chance), vault)
     site = Site(loop, database, network, vault, REAL, _PACE, Counter())

@@ -18,7 +18,7 @@ from typing import Any
 
 from chaos.database import Delivery, Event, Snapshot
 from chaos.evidence import NEVER, End, Evidence, Hit, Purchase, Subscription
-from chaos.manners import ACCEPTED, TAKEN, Act
+from receivers.behavior import ACCEPTED, ACKNOWLEDGED
 
 _POINT_COSTS = 100
 _NEARBY_MS = 20_000
@@ -256,13 +256,13 @@ class _Case:
         for delivery in self.database.deliveries.values():
             hits = self.hits_of.get(delivery.id, [])
             yield from self._ending(delivery, hits)
-            yield from self._duplicates_of(delivery, [hit for hit in hits if hit.act in TAKEN])
+            yield from self._duplicates_of(delivery, [hit for hit in hits if hit.behavior in ACCEPTED])
 
     def _ending(self, delivery: Delivery, hits: list[Hit]) -> Iterator[Finding]:
         match delivery.status:
             case "succeeded":
                 wins = {number for number, outcome in delivery.attempts.items() if outcome == "succeeded"}
-                won = [hit for hit in hits if hit.act in ACCEPTED and hit.attempt in map(str, wins)]
+                won = [hit for hit in hits if hit.behavior in ACKNOWLEDGED and hit.attempt in wins]
                 if len(wins) != 1 or not any(self._is_true(hit, delivery) for hit in won):
                     yield Finding(Kind.LOST, f"{delivery.id} is called delivered, but its receiver does not say so")
             case "exhausted":
@@ -289,16 +289,16 @@ class _Case:
         reasons += ["resent by hand"] * min(self.evidence.resent[delivery.id], len(taken) - len(reasons))
         self.duplicates.update(reasons[: len(taken) - 1])
         for _ in range(len(taken) - 1 - len(reasons)):
-            history = ", ".join(f"{hit.attempt} {hit.act}" for hit in taken)
+            history = ", ".join(f"{hit.attempt} {hit.behavior}" for hit in taken)
             yield Finding(Kind.DUPLICATE, f"{delivery.id} came as {history}; recorded are {delivery.attempts}")
 
     def _reason(self, hit: Hit, delivery: Delivery) -> str | None:
         """Why the sender had to send again after this hit; None when it had not."""
-        outcome = delivery.attempts.get(_number(hit.attempt), "")
+        outcome = delivery.attempts.get(hit.attempt, "")
         if outcome in {"", "succeeded"}:
             return None
-        if hit.act in {Act.HANG, Act.RESET, Act.CUT}:
-            return f"receiver's {hit.act}: {outcome}"
+        if hit.behavior not in ACKNOWLEDGED:
+            return f"receiver's {hit.behavior}: {outcome}"
         return f"fault: {outcome}" if self._is_near_a_fault(hit.at_ms) else None
 
     def _is_near_a_fault(self, at_ms: float) -> bool:
@@ -331,7 +331,7 @@ class _Case:
             yield Finding(Kind.BODY, f"{delivery.id}, attempt {hit.attempt}: not the bytes that are stored")
         if not hit.signed:
             yield Finding(Kind.SIGNATURE, f"{delivery.id}, attempt {hit.attempt}")
-        if _number(hit.attempt) not in delivery.attempts:
+        if hit.attempt not in delivery.attempts:
             yield Finding(Kind.UNRECORDED, f"{delivery.id}, attempt {hit.attempt}: recorded are {delivery.attempts}")
 
     def _order(self) -> Iterator[Finding]:
@@ -345,7 +345,7 @@ class _Case:
         for lane in lanes.values():
             ids = [id_ for _, id_ in sorted(lane) if self.hits_of.get(id_)]
             for earlier, later in pairwise(ids):
-                taken = [hit.at_ms for hit in self.hits_of[earlier] if hit.act in TAKEN]
+                taken = [hit.at_ms for hit in self.hits_of[earlier] if hit.behavior in ACCEPTED]
                 if taken and self.hits_of[later][0].at_ms < taken[0]:
                     yield Finding(Kind.ORDER, f"{later} came before {earlier}")
 
@@ -397,12 +397,11 @@ class _Case:
             subscription = self.evidence.subscriptions.get(delivery.endpoint_id)
             hits = self.hits_of.get(delivery.id, [])
             for hit, following in pairwise(hits):
-                number = _number(hit.attempt)
                 kill_ms = next(iter(kills[bisect_left(kills, hit.at_ms) :]), NEVER)
-                interrupted = delivery.attempts.get(number) == "interrupted"
+                interrupted = delivery.attempts.get(hit.attempt) == "interrupted"
                 reachable = subscription is not None and subscription.name != "outage"
                 if interrupted and reachable and kill_ms - hit.at_ms < _IN_FLIGHT_MS and following.at_ms > kill_ms:
-                    unseen = _number(following.attempt) - number - 1
+                    unseen = following.attempt - hit.attempt - 1
                     yield TakeOver(kill_ms, (following.at_ms - kill_ms) / 1_000, unseen)
 
     def _counts(self) -> dict[str, int]:
@@ -446,10 +445,6 @@ def _parsed(event: Event) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _number(attempt: str) -> int:
-    return int(attempt) if attempt.isdigit() else 0
 
 
 def _epoch_ms(text: str) -> float:

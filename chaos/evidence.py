@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos import journal
-from chaos.manners import Act
+from receivers.behavior import Behavior
 
 NEVER = float("inf")
 
@@ -34,10 +34,10 @@ class Hit:
     delivery_id: str
     event_id: str
     webhook_id: str
-    attempt: str
+    attempt: int
     sha256: str
     signed: bool
-    act: Act
+    behavior: Behavior
 
 
 @dataclass(slots=True)
@@ -164,5 +164,5 @@ def _hit(line: dict[str, Any]) -> Hit:
         line["attempt"],
         line["sha256"],
         line["signed"],
-        Act(line["act"]),
+        Behavior(line["behavior"]),
     )

@@ -17,7 +17,7 @@ from chaos.journal import Journal, now_ms
 from chaos.merchant import Enrolment
 from chaos.product import Product, lives
 from chaos.proxy import Proxy
-from chaos.receiver import Receiver
+from chaos.receiver import ReceiverProcess
 from support.postgres import OwnCluster
 
 _LONGEST_HESITATION_S = 0.1
@@ -210,7 +210,7 @@ def _write_until_full(file: IO[bytes]) -> None:
 class Outage:
     """An endpoint refuses connections for a while."""
 
-    receiver: Receiver
+    receiver: ReceiverProcess
     endpoint: str
     for_s: float
 

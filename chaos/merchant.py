@@ -5,20 +5,25 @@ from collections.abc import Sequence
 
 from chaos.client import Client, Refusal, patiently
 from chaos.journal import Journal, now_ms
-from chaos.manners import ERRORS, HANGS, POISONED, RESETS, STEADY, Manners
-from chaos.receiver import Receiver
+from chaos.receiver import ReceiverProcess
+from receivers.behavior import Behavior, BehaviorMix
 
 EVERYTHING = ("*",)
-FirstEndpoint = tuple[str, Manners, tuple[str, ...], str]
-"""A name, its manners, the event types it asks for, and its ordering."""
+STEADY = BehaviorMix()
+_ERRORS = BehaviorMix({Behavior.SERVER_ERROR: 0.05, Behavior.UNAVAILABLE: 0.02})
+_RESETS = BehaviorMix({Behavior.LOST_ACCEPT: 0.02, Behavior.CUT_ACCEPT: 0.01})
+_HANGS = BehaviorMix({Behavior.SILENT_ACCEPT: 0.003, Behavior.SLOW_ACCEPT: 0.02})
+_REJECTIONS = BehaviorMix({Behavior.SERVER_ERROR: 0.02}, rejected_events=0.004)
+FirstEndpoint = tuple[str, BehaviorMix, tuple[str, ...], str]
+"""A name, the behavior of its receiver, its event types, and its ordering."""
 FIRST_ENDPOINTS: tuple[FirstEndpoint, ...] = (
     ("steady", STEADY, EVERYTHING, "none"),
     ("ordered", STEADY, EVERYTHING, "customer"),
-    ("errors", ERRORS, EVERYTHING, "none"),
-    ("resets", RESETS, EVERYTHING, "none"),
-    ("hangs", HANGS, EVERYTHING, "none"),
+    ("errors", _ERRORS, EVERYTHING, "none"),
+    ("resets", _RESETS, EVERYTHING, "none"),
+    ("hangs", _HANGS, EVERYTHING, "none"),
     ("outage", STEADY, EVERYTHING, "none"),
-    ("poisoned", POISONED, ("points.earned", "transaction.completed"), "none"),
+    ("rejections", _REJECTIONS, ("points.earned", "transaction.completed"), "none"),
     ("leaver", STEADY, EVERYTHING, "none"),
 )
 _PAUSE_S = 3.0
@@ -51,15 +56,15 @@ class Enrolment:
 class Merchant:
     """Everything it changes is written down with the time before and after: in between nobody can know."""
 
-    def __init__(self, client: Client, receiver: Receiver, journal: Journal) -> None:
+    def __init__(self, client: Client, receiver: ReceiverProcess, journal: Journal) -> None:
         self._client = client
         self._receiver = receiver
         self._journal = journal
         self._ids: dict[str, str] = {}
 
-    def subscribe(self, name: str, manners: Manners, types: Sequence[str] = EVERYTHING, ordering: str = "none") -> None:
+    def subscribe(self, name: str, mix: BehaviorMix, types: Sequence[str] = EVERYTHING, ordering: str = "none") -> None:
         """Add one. It starts paused, so that the receiver knows its secret before anything is sent."""
-        url = self._receiver.open(name, manners)
+        url = self._receiver.open(name, mix)
         body = {"url": url, "events": list(types), "ordering": ordering, "status": "paused"}
         began = now_ms()
         made = self._client.insist("POST", "/v1/webhook_endpoints", body, key=f"subscribe-{name}").body

@@ -28,12 +28,11 @@ from chaos.faults import (
     moments,
 )
 from chaos.journal import Journal
-from chaos.manners import STEADY
-from chaos.merchant import FIRST_ENDPOINTS, Enrolment, FirstEndpoint, Merchant
+from chaos.merchant import FIRST_ENDPOINTS, STEADY, Enrolment, FirstEndpoint, Merchant
 from chaos.producer import Assignment, Producers
 from chaos.product import API_KEY, SECRET_KEY, Nurse, Product
 from chaos.proxy import Proxy
-from chaos.receiver import Receiver
+from chaos.receiver import ReceiverProcess
 from chaos.workload import Operation, operations
 from support.postgres import OwnCluster, embedded_binaries, system_binaries
 
@@ -111,7 +110,7 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Verdict:
     journal = Journal(folder / "run.jsonl", durable=True)
     journal.write("plan", asked=dict(plan.faults), retries=len(plan.retries_s), seed=plan.seed, store=plan.store)
     with ExitStack() as stack:
-        receiver = Receiver(folder, plan.seed)
+        receiver = ReceiverProcess(folder, plan.seed)
         stack.callback(receiver.stop)
         site = stack.enter_context(_site(plan, folder, receiver.ca_file))
         _work(plan, site, receiver, journal, watch)
@@ -127,7 +126,7 @@ def judge(folder: Path, url: str) -> Verdict:
     return checker.check(evidence.read(folder), database.read(url))
 
 
-def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: Watch) -> None:
+def _work(plan: Plan, site: _Site, receiver: ReceiverProcess, journal: Journal, watch: Watch) -> None:
     with ExitStack() as stack:
         stack.callback(_stop_all, site.products, journal)
         stack.callback(site.hang_up)
@@ -156,9 +155,9 @@ def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: 
 class _Crowd:
     """The producers, let loose bit by bit, so that there is something to break from the first minute to the last."""
 
-    def __init__(self, plan: Plan, site: _Site, customer_ids: tuple[str, ...], receiver: Receiver) -> None:
+    def __init__(self, plan: Plan, site: _Site, customer_ids: tuple[str, ...], receiver: ReceiverProcess) -> None:
         self._receiver = receiver
-        self._base = receiver.accepted()["steady"]
+        self._base = receiver.acknowledged()["steady"]
         self._starts = _starts(operations(plan.seed, plan.purchases, customer_ids))
         self._purchases = plan.purchases
         self._most_ahead = max(_LEAST_AHEAD, plan.purchases * _AHEAD)
@@ -182,7 +181,7 @@ class _Crowd:
 
     def look(self) -> float:
         """See how far it has come, and let the producers go a little further."""
-        accepted = self._receiver.accepted()
+        accepted = self._receiver.acknowledged()
         if (total := sum(accepted.values())) != self._total:
             self._total, self._moved_s = total, time.monotonic()
         bought = max(0, accepted["steady"] - self._base) / 2
@@ -312,7 +311,7 @@ _OUTAGE_S = 15.0
 
 
 def _lanes(
-    plan: Plan, site: _Site, receiver: Receiver, merchant: Merchant, crowd: _Crowd, journal: Journal
+    plan: Plan, site: _Site, receiver: ReceiverProcess, merchant: Merchant, crowd: _Crowd, journal: Journal
 ) -> list[Lane]:
     """Processes, the database and the merchant's side are broken independently of each other."""
     chance = random.Random(f"{plan.seed}/faults")
@@ -351,7 +350,7 @@ def _full_disk(site: _Site, chance: random.Random) -> Fault:
     return FillDisk(site.folder / "disk", _LONGER_THAN_A_REQUEST_S, enrolment)
 
 
-def _of_the_merchant(receiver: Receiver, merchant: Merchant) -> dict[str, Break]:
+def _of_the_merchant(receiver: ReceiverProcess, merchant: Merchant) -> dict[str, Break]:
     return {
         "outage": lambda _: Outage(receiver, "outage", _OUTAGE_S),
         "join": lambda _: Change("join", lambda: merchant.subscribe("joiner", STEADY)),

@@ -12,25 +12,28 @@ from functools import cached_property
 from typing import Any
 
 from loyalpro.storage.connection import Connection
+from receivers.behavior import ACCEPTED, ACKNOWLEDGED, Behavior
 from simulation.loop import START_MS
-from simulation.network import ACCEPTED, Answer, Sent
+from simulation.network import Sent
 from simulation.owner import Deeds, Subscriber
 from simulation.world import TYPES, Order, Sighting, World
 
 _LAST_ATTEMPT_BEFORE_THE_END_S = 20.0
 _RECORDED_AS = {
-    Answer.ACCEPT: "succeeded",
-    Answer.SERVER_ERROR: "http_5xx",
-    Answer.CLIENT_ERROR: "http_4xx",
-    Answer.BUSY: "http_4xx",
-    Answer.UNAVAILABLE: "http_5xx",
-    Answer.GONE: "gone",
-    Answer.MOVED: "http_3xx",
-    Answer.REFUSE: "connect_failed",
-    Answer.SILENCE: "timeout",
-    Answer.SILENT_ACCEPT: "timeout",
-    Answer.LOST_ACCEPT: "connection_lost",
-    Answer.GARBAGE: "invalid_response",
+    Behavior.ACCEPT: "succeeded",
+    Behavior.SERVER_ERROR: "http_5xx",
+    Behavior.CLIENT_ERROR: "http_4xx",
+    Behavior.BUSY: "http_4xx",
+    Behavior.UNAVAILABLE: "http_5xx",
+    Behavior.GONE: "gone",
+    Behavior.MOVED: "http_3xx",
+    Behavior.REFUSE: "connect_failed",
+    Behavior.SILENCE: "timeout",
+    Behavior.SILENT_ACCEPT: "timeout",
+    Behavior.LOST_ACCEPT: "connection_lost",
+    Behavior.GARBAGE: "invalid_response",
+    Behavior.SLOW_ACCEPT: "succeeded",
+    Behavior.CUT_ACCEPT: "connection_lost",
 }
 
 
@@ -163,7 +166,7 @@ def statistics(books: Books) -> Counter[str]:
     for rows in books.attempts.values():
         counted["interrupted"] += sum(outcome == "interrupted" for _, outcome in rows)
     for sent in books.sent.values():
-        counted["duplicates"] += max(0, sum(each.answer in ACCEPTED for each in sent) - 1)
+        counted["duplicates"] += max(0, sum(each.behavior in ACCEPTED for each in sent) - 1)
     counted["sent_after_the_end"] = sum(each.finished for each in books.sightings)
     return counted
 
@@ -211,7 +214,7 @@ def _endings(books: Books) -> Iterator[str]:
     }
     for each in books.deliveries:
         deleted = books.subscriber[each.endpoint_id].until_position is not None
-        accepted = any(sent.answer is Answer.ACCEPT for sent in books.sent[each.id])
+        accepted = any(sent.behavior in ACKNOWLEDGED for sent in books.sent[each.id])
         if (
             each.id in books.deeds.ended
             and each.status != "canceled"
@@ -246,15 +249,16 @@ def _requests(books: Books) -> Iterator[str]:
     """Every request is of a delivery that is owed, to the right place, signed, with the very bytes of the event."""
     for sent in books.log:
         delivery = books.delivery.get(sent.delivery_id)
-        event = books.event.get(sent.event_id)
-        if delivery is None or event is None or delivery.event_id != sent.event_id:
-            yield f"phantom: {sent.delivery_id} of {sent.event_id} was sent"
+        request = sent.request
+        event = books.event.get(request.webhook_id)
+        if delivery is None or event is None or {request.event_id, request.webhook_id} != {delivery.event_id}:
+            yield f"phantom: {sent.delivery_id} of {request.event_id}/{request.webhook_id} was sent"
             continue
         if books.subscriber[delivery.endpoint_id].receiver.url != sent.url:
             yield f"phantom: {sent.delivery_id} was sent to {sent.url}"
-        if event.body != sent.body or json.loads(sent.body)["id"] != sent.event_id:
+        if event.body != request.body or json.loads(request.body)["id"] != event.id:
             yield f"body changed: {sent.delivery_id}, attempt {sent.attempt}"
-        if not sent.signed:
+        if not request.signed:
             yield f"bad signature: {sent.delivery_id}, attempt {sent.attempt}"
 
 
@@ -284,8 +288,8 @@ def _record(each: DeliveryRow, request: Sent, outcome: str | None) -> Iterator[s
     if outcome is None:
         if each.status in ("succeeded", "exhausted"):
             yield f"unexplained: attempt {request.attempt} of {each.id} was sent, and nobody wrote it down"
-    elif outcome != "interrupted" and (request.answer is None or outcome != _RECORDED_AS[request.answer]):
-        yield f"untrue: attempt {request.attempt} of {each.id} was {request.answer}, and {outcome} was written down"
+    elif outcome != "interrupted" and (request.behavior is None or outcome != _RECORDED_AS[request.behavior]):
+        yield f"untrue: attempt {request.attempt} of {each.id} was {request.behavior}, and {outcome} was written down"
 
 
 def _windows(books: Books) -> Iterator[str]:
@@ -350,6 +354,6 @@ def _waits(books: Books) -> Iterator[str]:
 
 def fingerprint(books: Books) -> str:
     """The same for two runs that were the same."""
-    lines = [f"{s.at_s:.6f} {s.process} {s.delivery_id} {s.attempt} {s.answer}" for s in books.log]
+    lines = [f"{s.at_s:.6f} {s.process} {s.delivery_id} {s.attempt} {s.behavior}" for s in books.log]
     lines += [f"{each}" for each in sorted(books.deliveries, key=lambda each: each.id)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

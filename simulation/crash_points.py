@@ -6,9 +6,11 @@ from contextvars import Context
 from dataclasses import replace
 from enum import StrEnum
 
+from receivers.behavior import Behavior, random_points
+from receivers.receiver import Outage
 from simulation.database import Fault, FaultAt, NoFaults
 from simulation.loop import PROCESS, Process, VirtualLoop
-from simulation.network import Answer, Outage, Receiver, Sent
+from simulation.network import Sent, SimulatedReceiver
 from simulation.profile import PACES, Profile
 from simulation.run import Report, play
 from simulation.world import SECRET, TYPES, Order, World
@@ -23,7 +25,7 @@ FAULTS = (
     Fault.FREEZE_BEFORE,
     Fault.FREEZE_AFTER,
 )
-ANSWERS = (Answer.REFUSE, Answer.SILENCE, Answer.LOST_ACCEPT, Answer.SILENT_ACCEPT, Answer.GARBAGE)
+BEHAVIORS = (Behavior.REFUSE, Behavior.SILENCE, Behavior.LOST_ACCEPT, Behavior.SILENT_ACCEPT, Behavior.GARBAGE)
 """What can become of a request that fails: the first two before it took effect, the next two after it."""
 _FREEZES = (Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER)
 _PACE = replace(PACES[0], poll_s=10.0, lease_ttl_s=20.0)
@@ -89,7 +91,7 @@ def run_step(deed: Deed, number: int) -> Report | None:
     return report if worlds[0].counted["steps"] >= number else None
 
 
-def run_send(deed: Deed | Answer, number: int) -> Report | None:
+def run_send(deed: Deed | Behavior, number: int) -> Report | None:
     """The world in which request `number` has this fate; None when there are not so many requests."""
 
     class SendWorld(SmallWorld):
@@ -98,7 +100,7 @@ def run_send(deed: Deed | Answer, number: int) -> Report | None:
             self.counted["sends"] += 1
             if self.counted["sends"] != number:
                 return
-            if isinstance(deed, Answer):
+            if isinstance(deed, Behavior):
                 sent.forced = deed
             else:
                 process = PROCESS.get()
@@ -106,7 +108,7 @@ def run_send(deed: Deed | Answer, number: int) -> Report | None:
                 sent.in_the_wire = deed is not Deed.KILL_BEFORE
                 deed.do(process)
 
-    processes = 1 if isinstance(deed, Answer) else deed.processes
+    processes = 1 if isinstance(deed, Behavior) else deed.processes
     report = play(_profile(processes=processes), _slowly, world=SendWorld)
     return report if report.counted["sends"] >= number else None
 
@@ -125,8 +127,15 @@ class SmallWorld(World):
     def _found(self) -> None:
         account_id = self._open_account()
         for number, ordering in enumerate(("none", "customer")):
-            bad = [Outage(0.0, 2.0, Answer.SERVER_ERROR)] if ordering == "customer" else []
-            receiver = Receiver(f"https://receiver-{number}.test/hook", SECRET, self._chance(ordering), outages=bad)
+            bad = [Outage(0.0, 2.0, Behavior.SERVER_ERROR)] if ordering == "customer" else []
+            rng = self._chance(ordering)
+            receiver = SimulatedReceiver(
+                url=f"https://receiver-{number}.test/hook",
+                secret=SECRET,
+                rng=rng,
+                points=random_points(rng),
+                outages=bad,
+            )
             self._add_endpoint(receiver, account_id=account_id, ordering=ordering)
         for number, at_s in enumerate((0.0, 0.0, 3.0)):
             self.orders.append(Order(f"order-{number}", at_s, account_id, "cus_1", next(iter(TYPES))))

@@ -12,7 +12,7 @@ from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.tables.replays import MISSING, STATUSES, Replay
 from loyalpro.storage.unit_of_work import UnitOfWork
-from simulation.network import Receiver
+from simulation.network import SimulatedReceiver
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class Subscriber:
 
     id: str
     account_id: str
-    receiver: Receiver
+    receiver: SimulatedReceiver
     types: tuple[str, ...]
     ordered: bool
     after_position: int

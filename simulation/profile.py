@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from loyalpro.delivery.schedule import WINDOW_S
+from receivers.behavior import Behavior, BehaviorMix
+from receivers.receiver import Outage
 from simulation.database import Fault
-from simulation.network import Answer
 
 T = TypeVar("T")
 
@@ -31,8 +32,23 @@ PACES = (
     Pace("days", 3600.0, 4 * 3600.0, float(WINDOW_S)),
 )
 _DATABASE_FAULTS = tuple(each for each in Fault if each is not Fault.NONE)
-_NOISE = tuple(each for each in Answer if each not in (Answer.ACCEPT, Answer.GONE))
-_OUTAGES = (Answer.SERVER_ERROR, Answer.REFUSE, Answer.SILENCE, Answer.LOST_ACCEPT, Answer.BUSY)
+BEHAVIORS = (
+    Behavior.ACCEPT,
+    Behavior.SERVER_ERROR,
+    Behavior.CLIENT_ERROR,
+    Behavior.BUSY,
+    Behavior.UNAVAILABLE,
+    Behavior.GONE,
+    Behavior.MOVED,
+    Behavior.REFUSE,
+    Behavior.SILENCE,
+    Behavior.SILENT_ACCEPT,
+    Behavior.LOST_ACCEPT,
+    Behavior.GARBAGE,
+)
+"""What receivers do here. Their order is a part of what a seed means."""
+_NOISE = tuple(each for each in BEHAVIORS if each not in (Behavior.ACCEPT, Behavior.GONE))
+_OUTAGES = (Behavior.SERVER_ERROR, Behavior.REFUSE, Behavior.SILENCE, Behavior.LOST_ACCEPT, Behavior.BUSY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +114,18 @@ class Profile:
         )
 
 
-def draw_noise(profile: Profile, chance: random.Random) -> dict[Answer, float]:
-    """How often one receiver gives which bad answer."""
-    noise = _rates(chance, _NOISE, on=0.4, highest=profile.noisy)
-    return noise | ({Answer.GONE: profile.gone} if profile.gone else {})
+def draw_mix(profile: Profile, chance: random.Random) -> BehaviorMix:
+    """How often one receiver shows which behavior."""
+    shares = _rates(chance, _NOISE, on=0.4, highest=profile.noisy)
+    return BehaviorMix(shares | ({Behavior.GONE: profile.gone} if profile.gone else {}))
 
 
-def draw_outage(profile: Profile, chance: random.Random) -> tuple[float, float, Answer] | None:
+def draw_outage(profile: Profile, chance: random.Random) -> Outage | None:
     """When one receiver is away, and how it shows."""
     if chance.random() >= profile.out:
         return None
     begin_s = chance.uniform(0.0, profile.span_s)
-    return begin_s, begin_s + chance.random() * 1.5 * profile.pace.window_s, chance.choice(_OUTAGES)
+    return Outage(begin_s, begin_s + chance.random() * 1.5 * profile.pace.window_s, chance.choice(_OUTAGES))
 
 
 def _sometimes(chance: random.Random, on: float, value: T) -> T | None:

@@ -75,7 +75,7 @@ def _report(world: World, books: Books, logs: list[str]) -> Report:
     database = world.database
     counted = world.counted + statistics(books)
     counted.update({f"db {kind}": count for kind, count in database.fired.items()})
-    counted.update({f"net {answer}": count for answer, count in world.network.answered.items()})
+    counted.update({f"net {behavior}": count for behavior, count in world.network.behaviors.items()})
     counted["db outage"] = len(world.profile.database_outages)
     counted["net outage"] = sum(len(subscriber.receiver.outages) for subscriber in world.subscribers)
     broken = [*world.failures, *logs, *violations(books)]

@@ -17,12 +17,13 @@ from loyalpro.storage.tables.accounts import StoredAnswer
 from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
+from receivers.behavior import random_points
 from simulation.database import RandomFaults, SharedDatabase
 from simulation.loop import PROCESS, START_MS, LoopClock, VirtualLoop, pass_time
-from simulation.network import Network, Outage, Receiver, Sent
+from simulation.network import Network, Sent, SimulatedReceiver
 from simulation.owner import Owner, Subscriber, newest_position
 from simulation.product import Product
-from simulation.profile import Profile, draw_noise, draw_outage
+from simulation.profile import Profile, draw_mix, draw_outage
 from simulation.server import Server, Site
 
 T = TypeVar("T")
@@ -132,12 +133,13 @@ class World:
 
     def _subscribe(self, number: int) -> None:
         profile, chance = self.profile, self._chance(f"endpoint {number}")
-        outages = [Outage(*drawn) for drawn in (draw_outage(profile, chance) for _ in range(2)) if drawn]
-        receiver = Receiver(
+        outages = [drawn for drawn in (draw_outage(profile, chance) for _ in range(2)) if drawn]
+        receiver = SimulatedReceiver(
             url=f"https://receiver-{number}.test/hook",
             secret=SECRET,
-            chance=chance,
-            noise=draw_noise(profile, chance),
+            rng=chance,
+            points=random_points(chance),
+            mix=draw_mix(profile, chance),
             outages=outages,
             slowest_s=chance.choice((0.01, 0.5, 5.0)),
             longest_retry_after_s=profile.longest_retry_after_s,
@@ -152,7 +154,7 @@ class World:
 
     def _add_endpoint(
         self,
-        receiver: Receiver,
+        receiver: SimulatedReceiver,
         *,
         account_id: str,
         types: tuple[str, ...] = ("*",),

@@ -4,19 +4,19 @@ from functools import partial
 
 import pytest
 
-from simulation.crash_points import ANSWERS, FAULTS, Deed, every, run_call, run_send, run_step, sums
+from receivers.behavior import Behavior
+from simulation.crash_points import BEHAVIORS, FAULTS, Deed, every, run_call, run_send, run_step, sums
 from simulation.database import Fault
-from simulation.network import Answer
 
-_HAPPENS: dict[Fault | Answer | Deed, tuple[str, ...]] = {
+_HAPPENS: dict[Fault | Behavior | Deed, tuple[str, ...]] = {
     Fault.CRASH_BEFORE: ("interrupted", "duplicates"),
     Fault.CRASH_AFTER: ("interrupted", "duplicates"),
     Fault.ANSWER_LOST: ("fenced",),
     Fault.LATE_COMMIT: ("fenced",),
     Fault.FREEZE_BEFORE: ("fenced", "interrupted"),
     Fault.FREEZE_AFTER: ("fenced", "interrupted"),
-    Answer.LOST_ACCEPT: ("duplicates",),
-    Answer.SILENT_ACCEPT: ("duplicates",),
+    Behavior.LOST_ACCEPT: ("duplicates",),
+    Behavior.SILENT_ACCEPT: ("duplicates",),
     Deed.KILL_BEFORE: ("interrupted",),
     Deed.KILL_AFTER: ("interrupted", "duplicates"),
     Deed.FREEZE: ("fenced", "interrupted"),
@@ -39,8 +39,8 @@ def test_whichever_step_a_process_is_killed_frozen_or_stopped_at(deed: Deed) -> 
     assert all(counted[each] for each in _HAPPENS.get(deed, ()))
 
 
-@pytest.mark.parametrize("fate", [*ANSWERS, Deed.KILL_BEFORE, Deed.KILL_AFTER, Deed.FREEZE])
-def test_whichever_request_fails_before_or_after_it_took_effect(fate: Answer | Deed) -> None:
+@pytest.mark.parametrize("fate", [*BEHAVIORS, Deed.KILL_BEFORE, Deed.KILL_AFTER, Deed.FREEZE])
+def test_whichever_request_fails_before_or_after_it_took_effect(fate: Behavior | Deed) -> None:
     counted, broken = sums(every(partial(run_send, fate)))
     assert not broken, "\n".join(broken)
     assert counted["runs"] > 6

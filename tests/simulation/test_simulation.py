@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from simulation.database import Fault
-from simulation.network import Answer
+from simulation.profile import BEHAVIORS
 from simulation.run import Report, simulate
 
 SEEDS = 80
 _CHUNK = 10
 _SOMETIMES = (
     *(f"db {fault}" for fault in Fault),
-    *(f"net {answer}" for answer in Answer),
+    *(f"net {behavior}" for behavior in BEHAVIORS),
     *"crash freeze freeze_sending stop fenced interrupted duplicates orders_repeated succeeded exhausted canceled".split(),
     *(f"owner {act}" for act in "pause enable delete grow retry cancel resend replay".split()),
 )
