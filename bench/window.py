@@ -21,7 +21,6 @@ from receivers.receiver import Outage
 from simulation.database import NoFaults, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import LoopClock, VirtualLoop, pass_time
 from simulation.network import Network, SimulatedReceiver
-from simulation.product import REAL
 from simulation.profile import PACES
 from simulation.run import logged
 from simulation.server import Server, Site
@@ -77,7 +76,7 @@ async def _live(loop: VirtualLoop, database: SharedDatabase) -> int:
     network = Network(loop, [receiver], chance)
     vault = Vault(["a key for tests of enough characters"], chance.randbytes)
     tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), chance), vault)
-    site = Site(loop, database, network, vault, REAL, _PACE, Counter())
+    site = Site(loop, database, network, vault, _PACE, Counter())
     database.run(lambda connection: _found(UnitOfWork(connection, tools)), writes=True)
     server = Server(site, "server", skew_ms=0, chance=chance, on_death=lambda: None)
     await pass_time(WINDOW_S + 2 * _PACE.poll_s)

@@ -22,6 +22,7 @@ from loyalpro.storage.database import Lane
 from loyalpro.storage.open import migrate_database
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from simulation.loop import PROCESS, Process, VirtualLoop, stop_if_dead
+from simulation.mutation import statement
 
 T = TypeVar("T")
 _LATEST_COMMIT_S = 60.0
@@ -179,6 +180,29 @@ class _Job:
     future: asyncio.Future[Any]
 
 
+class _Statements:
+    """A connection as the product has it: where a mutant has a mistake in a statement, that one is run."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.dialect: Dialect = connection.dialect
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        return self._connection.execute(statement(sql), params)
+
+    def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        return self._connection.execute_all([(statement(sql), params) for sql, params in statements])
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        self._connection.execute_many(statement(sql), rows)
+
+    def change(self, sql: str, params: Sequence[object] = ()) -> int:
+        return self._connection.change(statement(sql), params)
+
+    def run_script(self, sql: str) -> None:
+        raise NotImplementedError
+
+
 class _Noting:
     """A connection that notes the rows which a transaction locks: nobody else gets past them before it has ended.
 
@@ -237,7 +261,7 @@ class SharedDatabase:
         while True:
             connection.begin()
             try:
-                result = work(connection)
+                result = work(_Statements(connection))
                 if writes:
                     connection.commit()
             except RetryTransaction:
@@ -324,7 +348,7 @@ class SharedDatabase:
         self._writer.begin()
         try:
             with contextlib.suppress(Exception):  # it will fail again when it is run in earnest
-                job.work(noting)
+                job.work(_Statements(noting))
         finally:
             self._writer.rollback()
         return noting.rows

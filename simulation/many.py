@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from simulation.mutants import MUTANTS
-from simulation.mutation import Mutant, product_of
-from simulation.product import REAL, Product
+from simulation.mutation import Mutant
 from simulation.run import simulate
 
 _CHUNK = 10
@@ -57,17 +56,21 @@ def tallies(seeds: range) -> Generator[Tally]:
 
 
 def catches(mutants: Sequence[Mutant], most_seeds: int) -> Iterator[Catch]:
-    """The first seed of so many that shows each of these mutants, in any order."""
+    """The first of so many seeds that finds each of these mutants, in any order.
+
+    Raises `LookupError` for a mutant of which a part has never run.
+    """
     with _executor() as executor:
-        places = [MUTANTS.index(each) for each in mutants]
-        for future in as_completed([executor.submit(_catch, place, most_seeds) for place in places]):
-            yield future.result()
+        indexes = [MUTANTS.index(each) for each in mutants]
+        for future in as_completed([executor.submit(_catch, index, most_seeds) for index in indexes]):
+            index, seed, violation = future.result()
+            yield Catch(MUTANTS[index], seed, violation)
 
 
-def broken_by(seed: int, product: Product = REAL) -> list[str]:
+def broken_by(seed: int) -> list[str]:
     """The promises that this seed breaks; a simulation that breaks down itself has kept none."""
     tally = Tally()
-    _play(seed, product, tally)
+    _play(seed, tally)
     return tally.broken.get(seed, [])
 
 
@@ -84,14 +87,14 @@ def _executor() -> Iterator[Executor]:
 def _tally(seeds: range) -> Tally:
     tally = Tally()
     for seed in seeds:
-        _play(seed, REAL, tally)
+        _play(seed, tally)
     return tally
 
 
-def _play(seed: int, product: Product, tally: Tally) -> None:
+def _play(seed: int, tally: Tally) -> None:
     tally.seeds += 1
     try:
-        report = simulate(seed, product)
+        report = simulate(seed)
     except Exception:  # noqa: BLE001 - told with its seed, like everything else that goes wrong
         tally.broken[seed] = [f"stuck: {traceback.format_exc()}"]
         return
@@ -101,11 +104,12 @@ def _play(seed: int, product: Product, tally: Tally) -> None:
         tally.broken[seed] = report.violations
 
 
-def _catch(place: int, most_seeds: int) -> Catch:
-    mutant = MUTANTS[place]
-    product = product_of(mutant)
-    for seed in range(most_seeds):
-        broken = broken_by(seed, product)
-        if broken:
-            return Catch(mutant, seed, broken[0])
-    return Catch(mutant, None, "")
+def _catch(index: int, most_seeds: int) -> tuple[int, int | None, str]:
+    mutant = MUTANTS[index]
+    with mutant.in_place():
+        for seed in range(most_seeds):
+            if broken := broken_by(seed):
+                return index, seed, broken[0]
+    if unused := mutant.unused():
+        raise LookupError(f"{mutant.name}: no process runs {unused}, so the mistake is not in the product")
+    return index, None, ""

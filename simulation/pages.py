@@ -125,6 +125,7 @@ _SIMULATION = [
     "`make simulate ARGS='--from 42 --seeds 1 --no-write'`.",
 ]
 _MUTANTS = [
-    "Each line is a copy of the product with one mistake in it, played by `make simulate` until a promise is broken. The",
-    "product itself breaks none with the same seeds; `tests/simulation/test_mutants.py` holds both true.",
+    "Each line is the product with one mistake: a function is replaced by a wrong version, and seeds of `make simulate` are",
+    "run until one breaks a promise. The product itself breaks none with the same seeds;",
+    "`tests/simulation/test_mutants.py` checks both.",
 ]

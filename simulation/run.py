@@ -11,7 +11,6 @@ import structlog
 from simulation.checker import Books, fingerprint, statistics, violations
 from simulation.database import Faults, RandomFaults, memory_folder, open_sqlite
 from simulation.loop import VirtualLoop
-from simulation.product import REAL, Product
 from simulation.profile import Profile
 from simulation.world import World
 
@@ -32,7 +31,7 @@ class Report:
         return "\n  ".join([f"seed {self.seed} ({self.profile.pace.name})", *self.violations])
 
 
-def simulate(seed: int, product: Product = REAL) -> Report:
+def simulate(seed: int) -> Report:
     """One run, from its seed."""
     profile = Profile.draw(seed)
 
@@ -46,14 +45,13 @@ def simulate(seed: int, product: Product = REAL) -> Report:
             loop=loop,
         )
 
-    return play(profile, faults, product=product)
+    return play(profile, faults)
 
 
 def play(
     profile: Profile,
     faults: Callable[[VirtualLoop], Faults],
     *,
-    product: Product = REAL,
     world: type[World] = World,
 ) -> Report:
     """One run, in a fresh database."""
@@ -63,7 +61,7 @@ def play(
         loop.set_exception_handler(lambda _, context: logs.append(f"logged: {context}"))
         database = open_sqlite(loop, folder, faults(loop))
         try:
-            made = world(loop, profile, product, database)
+            made = world(loop, profile, database)
             runner.run(made.play())
             books = Books.of(made)
         finally:

@@ -7,12 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.membership import LeaseTimes
+from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.sweeper import Sweeper
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.replay_store import ReplayStore
+from loyalpro.storage.sweep_store import SweepStore
+from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.storage.vault import Vault
+from loyalpro.transport.request import sign_attempt
 from simulation.database import ProcessDatabase, SharedDatabase
 from simulation.loop import LoopClock, Process, VirtualLoop
 from simulation.network import Network, SimulatedSender
-from simulation.product import Product
 from simulation.profile import Pace
 
 TIMEOUT_S = 10.0
@@ -44,7 +52,6 @@ class Site:
     database: SharedDatabase
     network: Network
     vault: Vault
-    product: Product
     pace: Pace
     counted: Counter[str]
 
@@ -59,32 +66,32 @@ class Server:
         clock = LoopClock(site.loop, skew_ms)
         ids = IdFactory(clock, chance)
         database = ProcessDatabase(site.database)
-        product, pace = site.product, site.pace
-        schedule = product.schedule(window_s=pace.window_s)
-        self.engine = product.engine(
+        pace = site.pace
+        schedule = RetrySchedule(window_s=pace.window_s)
+        self.engine = Engine(
             # leases are judged by the database's clock, which all hosts share; everything else by the host's own
-            store=product.store(database, site.vault, LoopClock(site.loop), ids),
+            store=DatabaseDeliveryStore(database, site.vault, LoopClock(site.loop), ids),
             sender=SimulatedSender(site.network),
-            sign=product.sign,
+            sign=sign_attempt,
             clock=clock,
             chance=chance,
             new_worker_id=lambda: ids.new("wrk"),
             meter=CountingMeter(site.counted),
-            settings=product.settings(
+            settings=EngineSettings(
                 timeout_s=TIMEOUT_S,
                 poll_s=pace.poll_s,
-                leases=product.leases(ttl_s=pace.lease_ttl_s, renew_s=pace.lease_ttl_s / 4),
+                leases=LeaseTimes(ttl_s=pace.lease_ttl_s, renew_s=pace.lease_ttl_s / 4),
                 schedule=schedule,
             ),
         )
-        self.transactions = product.transactions(
-            database, product.tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
+        self.transactions = Transactions(
+            database, Tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
         )
         duties = [
-            *product.sweeps(database, schedule, ids).duties(pace.poll_s),
-            product.replays(database, site.vault, self.engine.wake).duty(),
+            *SweepStore(database, schedule, ids).duties(pace.poll_s),
+            ReplayStore(database, site.vault, self.engine.wake).duty(),
         ]
-        sweeper = product.sweeper([replace(duty, every_s=pace.poll_s) for duty in duties if duty.name in DUTIES], clock)
+        sweeper = Sweeper([replace(duty, every_s=pace.poll_s) for duty in duties if duty.name in DUTIES], clock)
         self.mains = [
             self.process.spawn(self.engine.run(), f"{name} engine"),
             self.process.spawn(sweeper.run(), f"{name} sweeper"),

@@ -22,7 +22,6 @@ from simulation.database import RandomFaults, SharedDatabase
 from simulation.loop import PROCESS, START_MS, LoopClock, VirtualLoop, pass_time
 from simulation.network import Network, Sent, SimulatedReceiver
 from simulation.owner import Owner, Subscriber, newest_position
-from simulation.product import Product
 from simulation.profile import Profile, draw_mix, draw_outage
 from simulation.server import Server, Site
 
@@ -57,7 +56,7 @@ class Sighting:
 class World:
     """One run, from an empty database to the end of all trouble."""
 
-    def __init__(self, loop: VirtualLoop, profile: Profile, product: Product, database: SharedDatabase) -> None:
+    def __init__(self, loop: VirtualLoop, profile: Profile, database: SharedDatabase) -> None:
         self.loop = loop
         self.profile = profile
         self.database = database
@@ -69,7 +68,7 @@ class World:
         self.network = Network(loop, [], self._chance("network"))
         self.network.on_sent = self._saw
         database.on_commit = self._look_at_leases
-        self._site = Site(loop, database, self.network, _VAULT, product, profile.pace, self.counted)
+        self._site = Site(loop, database, self.network, _VAULT, profile.pace, self.counted)
         self._tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), self._chance("ids")), _VAULT)
         self._servers: dict[int, Server] = {}
         self._started: Counter[int] = Counter()
