@@ -78,7 +78,7 @@ async def _live(loop: VirtualLoop, database: SharedDatabase) -> int:
     tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), chance), vault)
     site = Site(loop, database, network, vault, _PACE, Counter())
     database.run(lambda connection: _found(UnitOfWork(connection, tools)), writes=True)
-    server = Server(site, "server", skew_ms=0, chance=chance, on_death=lambda: None)
+    server = Server(site, "server", skew_ms=0, rng=chance, on_death=lambda: None)
     await pass_time(WINDOW_S + 2 * _PACE.poll_s)
     await server.stop()
     if database.run(_statuses, writes=False) != ["exhausted"]:

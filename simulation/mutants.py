@@ -49,7 +49,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class _Recorder:
-    """Stands in for an outbox, and writes nothing."""
+    """Takes the place of an outbox, and writes nothing."""
 
     def __init__(self) -> None:
         self.events: list[NewEvent] = []

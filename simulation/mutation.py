@@ -1,8 +1,8 @@
 """Replaces functions of the product by wrong versions for a while, to prove that the checker finds what they do.
 
-A mutant names the functions themselves, so the type checker finds a name that has changed, and a signature too. A wrong
-version is called with the original as its first argument. It counts its calls: a mutant of which a part has never run
-proves nothing, and says so.
+A mutant refers to the functions themselves, so the type checker finds a changed name or signature. A wrong version is
+called with the original as its first argument. Calls are counted, because a mutant of which a part never runs proves
+nothing.
 """
 
 import sys
@@ -23,7 +23,7 @@ _OWN_MODULES = frozenset({"simulation.mutants", __name__})
 class Mistake(Protocol):
     """A part of a mutant."""
 
-    def made(self) -> "ExitStack":
+    def install(self) -> "ExitStack":
         """Put it in place; leaving the stack takes it away."""
         ...
 
@@ -34,7 +34,7 @@ class Mistake(Protocol):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mistake that a programmer could make, and the first seed that is known to find it."""
+    """A mistake that a programmer could make, and the first seed that detects it."""
 
     name: str
     seed: int
@@ -42,10 +42,10 @@ class Mutant:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The product has this mistake meanwhile, in this process."""
+        """Until the context ends, the product has this mistake in this process."""
         with ExitStack() as stack:
             for mistake in self.mistakes:
-                stack.enter_context(mistake.made())
+                stack.enter_context(mistake.install())
             yield
 
     def unused(self) -> list[str]:
@@ -61,7 +61,7 @@ class WrongFunction:
         self._version = version
         self._calls = 0
 
-    def made(self) -> ExitStack:
+    def install(self) -> ExitStack:
         """Put it in place; leaving the stack takes it away."""
         original, version = self._original, self._version
         self._calls = 0
@@ -90,10 +90,10 @@ class WrongStatements:
         self._found: set[str] = set()
         self._function = WrongFunction(method, self._run)
 
-    def made(self) -> ExitStack:
+    def install(self) -> ExitStack:
         """Put it in place; leaving the stack takes it away."""
         self._found.clear()
-        return self._function.made()
+        return self._function.install()
 
     def unused(self) -> list[str]:
         """The texts that no statement had."""

@@ -1,4 +1,4 @@
-"""One simulated LoyalPro process: the product's engine and transactions, wired as its own composition root does it."""
+"""One simulated LoyalPro process: the engine, the jobs and the transactions, connected as the product's own root does it."""
 
 import asyncio
 import random
@@ -25,12 +25,12 @@ from simulation.profile import Pace
 
 TIMEOUT_S = 10.0
 DRAIN_S = 10.0
-DUTIES = frozenset({"windows", "orphans", "stray leases", "replays"})
-"""What is done here of all that the sweeper does: nothing becomes so old that it would be removed."""
+JOBS = frozenset({"windows", "orphans", "stray leases", "replays"})
+"""The periodic jobs that run here; the others remove old rows, and nothing becomes that old."""
 
 
-class CountingMeter:
-    """Satisfies `Meter`; what it counts outlives the process."""
+class CountingMetrics:
+    """Satisfies `Meter`. The counts outlive the process."""
 
     def __init__(self, counted: Counter[str]) -> None:
         self._counted = counted
@@ -46,7 +46,7 @@ class CountingMeter:
 
 @dataclass(frozen=True)
 class Site:
-    """What all processes share."""
+    """What all processes of a run share."""
 
     loop: VirtualLoop
     database: SharedDatabase
@@ -57,14 +57,14 @@ class Site:
 
 
 class Server:
-    """A process from its start to its end. A restart is a new one."""
+    """A process from its start to its end. After a restart there is a new one."""
 
     def __init__(
-        self, site: Site, name: str, *, skew_ms: int, chance: random.Random, on_death: Callable[[], None]
+        self, site: Site, name: str, *, skew_ms: int, rng: random.Random, on_death: Callable[[], None]
     ) -> None:
         self.process = Process(site.loop, name, lambda _: on_death())
         clock = LoopClock(site.loop, skew_ms)
-        ids = IdFactory(clock, chance)
+        ids = IdFactory(clock, rng)
         database = ProcessDatabase(site.database)
         pace = site.pace
         schedule = RetrySchedule(window_s=pace.window_s)
@@ -74,9 +74,9 @@ class Server:
             sender=SimulatedSender(site.network),
             sign=sign_attempt,
             clock=clock,
-            chance=chance,
+            chance=rng,
             new_worker_id=lambda: ids.new("wrk"),
-            meter=CountingMeter(site.counted),
+            meter=CountingMetrics(site.counted),
             settings=EngineSettings(
                 timeout_s=TIMEOUT_S,
                 poll_s=pace.poll_s,
@@ -87,28 +87,30 @@ class Server:
         self.transactions = Transactions(
             database, Tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
         )
-        duties = [
+        jobs = [
             *SweepStore(database, schedule, ids).duties(pace.poll_s),
             ReplayStore(database, site.vault, self.engine.wake).duty(),
         ]
-        sweeper = Sweeper([replace(duty, every_s=pace.poll_s) for duty in duties if duty.name in DUTIES], clock)
-        self.mains = [
+        mine = [replace(job, every_s=pace.poll_s) for job in jobs if job.name in JOBS]
+        assert {job.name for job in mine} == JOBS, "a job has another name"
+        sweeper = Sweeper(mine, clock)
+        self.main_tasks = [
             self.process.spawn(self.engine.run(), f"{name} engine"),
             self.process.spawn(sweeper.run(), f"{name} sweeper"),
         ]
 
     @property
-    def serves(self) -> bool:
-        """Whether somebody who knocks is let in; a frozen one lets in, and says nothing."""
+    def is_running(self) -> bool:
+        """Whether it accepts requests; a frozen one does, and does not answer."""
         return not self.process.dead
 
     async def stop(self) -> None:
-        """SIGTERM: finish what is under way, give the rest back."""
+        """SIGTERM: finish the deliveries in flight and release the others."""
         await asyncio.wait({self.process.spawn(self._stop(), f"{self.process.name} stop")})
         self.process.kill()
 
     async def _stop(self) -> None:
         await self.engine.drain(DRAIN_S)
-        for main in self.mains:
-            main.cancel()
-        await asyncio.gather(*self.mains, return_exceptions=True)
+        for task in self.main_tasks:
+            task.cancel()
+        await asyncio.gather(*self.main_tasks, return_exceptions=True)

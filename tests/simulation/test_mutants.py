@@ -1,4 +1,4 @@
-"""Each mutant is found by a seed with which the product itself breaks no promise, so it is the mutant that was found."""
+"""A seed detects each mutant; with the same seed the product itself breaks no promise, so the mutant is the cause."""
 
 from functools import cache
 
@@ -15,16 +15,16 @@ from simulation.pages import CHECKS
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_is_found(mutant: Mutant) -> None:
+def test_a_mutant_is_detected(mutant: Mutant) -> None:
     with mutant.in_place():
         broken = broken_by(mutant.seed)
-    assert broken, f"seed {mutant.seed} does not find it any more: find another with `make mutants`"
+    assert broken, f"seed {mutant.seed} does not detect it any more: find another with `make mutants`"
     assert {each.partition(":")[0] for each in broken} <= set(CHECKS), broken
     assert mutant.unused() == []
     assert _broken_by_the_product(mutant.seed) == []
 
 
-def test_a_mutant_is_in_place_for_a_while_in_every_module_and_class() -> None:
+def test_a_mutant_replaces_functions_in_modules_and_classes_until_its_context_ends() -> None:
     original = RetrySchedule.is_over
     mutant = Mutant("two", 0, (wrong(decide, _fail), wrong(RetrySchedule.is_over, _fail)))
     with mutant.in_place():
@@ -36,7 +36,7 @@ def test_a_mutant_is_in_place_for_a_while_in_every_module_and_class() -> None:
     assert mutant.unused() == ["decide"]
 
 
-def test_a_statement_that_does_not_have_the_text_to_be_replaced_is_reported() -> None:
+def test_a_text_that_no_statement_contains_is_reported() -> None:
     mutant = Mutant("gone", 0, (wrong_sql(LeaseTables.silent, ("FROM workers", "FROM workers"), ("FROM x", "")),))
     with mutant.in_place():
         broken_by(0)
