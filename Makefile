@@ -38,7 +38,7 @@ bench: setup-dev ## Measure every goal, about 20 minutes; writes bench/RESULTS.m
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/MEMORY.md
 	$(BIN)/python -m bench --only memory --memory-minutes 60 --output bench/MEMORY.md
 
-chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
+chaos: setup-dev ## Run real processes with real faults and check every webhook; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
 	$(BIN)/python -m chaos $(ARGS)
 
 simulate: setup-dev ## Run 5,000 seeds full of faults on a virtual clock; writes bench/SIMULATION.md (its options: make simulate ARGS=--help)
