@@ -1,0 +1,1 @@
+"""Periodic jobs: what is due by the clock and not by a request. Each package defines and registers its own."""

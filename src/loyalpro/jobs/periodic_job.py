@@ -1,0 +1,70 @@
+"""What a periodic job is: a kind that names it, an interval, and a function that does one bounded piece of its work."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.record import record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobKind:
+    """Identifies a job. The package that owns the job has it as a constant, and wakes the job with that constant.
+
+    `name` labels the job in logs, in metrics and in the `job_runs` table.
+    """
+
+    name: str
+
+
+@record
+class Piece:
+    """What one piece of a job did: how many `items` it changed, and whether there is `more` to do at once."""
+
+    items: int
+    more: bool = False
+
+
+NOTHING = Piece(items=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodicJob:
+    """A job that runs every `every_s` seconds, and sooner when it is woken.
+
+    `run_piece` takes the present time and does one bounded piece of work, in short transactions. Several processes may run it
+    at once, and it may be cut off anywhere: the next piece continues from what the database says. Registering a job twice with
+    one kind is an error.
+    """
+
+    kind: JobKind
+    every_s: float
+    run_piece: Callable[[UnixMs], Awaitable[Piece]]
+
+
+@record
+class JobRun:
+    """One run of a job in one process: all pieces from the first to the one after which nothing was left to do.
+
+    `error` is None for a run that finished; else the error's code. `items` counts what all pieces changed.
+    """
+
+    job: str
+    process: str
+    started_at: UnixMs
+    finished_at: UnixMs
+    pieces: int
+    items: int
+    error: str | None = None
+
+
+@record
+class LastRun:
+    """What is stored of a job: its last run, and when a run last changed something, and how many items.
+
+    `changed_at` and `changed_items` are None until a run has changed something.
+    """
+
+    run: JobRun
+    changed_at: UnixMs | None
+    changed_items: int | None

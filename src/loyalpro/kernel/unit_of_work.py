@@ -1,0 +1,34 @@
+"""How a package runs its work in a database transaction without knowing the database."""
+
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+U_co = TypeVar("U_co", covariant=True)
+
+WriterName = Literal["ingest", "control", "delivery", "upkeep"]
+"""Which writer commits a change. PostgreSQL has a connection for each, so that none waits for another; SQLite has one for all.
+
+`ingest`: what callers send; it is refused while disk space is short. `control`: what stops work or frees space; it shares the
+connection of `ingest`, and is not refused with it. `delivery`: the engine and its jobs. `upkeep`: jobs that may wait for a
+table lock.
+"""
+
+
+class UnitOfWorkRunner(Protocol[U_co]):
+    """Runs functions of a unit of work, each in one database transaction of its own."""
+
+    async def change(self, work: Callable[[U_co], T], writer: WriterName = "ingest") -> T:
+        """Commit what `work` changes together with the events that it emits; its result, once that is durable.
+
+        Raises what `work` raises, and then nothing of it is committed.
+        """
+        ...
+
+    async def read(self, work: Callable[[U_co], T]) -> T:
+        """Run `work` on a connection that cannot write; it sees one state of the database throughout."""
+        ...
+
+    async def lookup(self, work: Callable[[U_co], T]) -> T:
+        """`read`, for `work` of one statement that finds rows by their keys and runs with every request."""
+        ...

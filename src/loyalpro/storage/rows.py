@@ -1,0 +1,153 @@
+"""Maps the columns of a table to the fields of a record, by name and in both directions.
+
+A mapper takes the order of the columns from the record's fields, once. Whoever selects `mapper.columns()` may hand each row
+to `mapper.record`, and no table counts positions by hand.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic_core import to_json
+
+from loyalpro.storage.connection import Row
+
+R = TypeVar("R")
+E = TypeVar("E", bound=Enum)
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a field that the database cannot hold as it is becomes a value of a column, and back. NULL and None pass through."""
+
+    encode: Callable[[Any], object]
+    decode: Callable[[Any], Any]
+
+
+JSON: Final = Codec(lambda value: to_json(value).decode(), json.loads)
+JSON_TUPLE: Final = Codec(JSON.encode, lambda text: tuple(json.loads(text)))
+FLAG: Final = Codec(int, bool)
+WORDS: Final = Codec(" ".join, lambda text: tuple(text.split(" ")))
+"""Short words that are always read together: one text, separated by spaces."""
+
+
+def enum(kind: type[E]) -> Codec:
+    """A `StrEnum` as its text."""
+    return Codec(attrgetter("value"), kind)
+
+
+class RowMapper(Generic[R]):
+    """The columns of one record type in one table.
+
+    `codecs`: by field. `columns`: the column's name, for fields that are called otherwise. `parts`: fields that are records
+    themselves, whose own fields are columns of the table.
+    """
+
+    def __init__(
+        self,
+        kind: type[R],
+        table: str,
+        *,
+        codecs: Mapping[str, Codec] | None = None,
+        columns: Mapping[str, str] | None = None,
+        parts: Mapping[str, type] | None = None,
+    ) -> None:
+        self.table = table
+        self._kind = kind
+        self._parts = parts or {}
+        self._names = columns or {}
+        self._paths = list(_paths(kind, self._parts))
+        self._columns = [self._column(path) for path in self._paths]
+        self._read = _getter(self._paths)
+        by_path = codecs or {}
+        self._codecs = [(index, by_path[path]) for index, path in enumerate(self._paths) if path in by_path]
+        unknown = (set(by_path) | set(self._names)) - set(self._paths)
+        if unknown:
+            raise TypeError(f"{kind.__name__} has no field {sorted(unknown)}")
+        self._slices = _slices(kind, self._parts)
+        self.insert = f"INSERT INTO {table} ({', '.join(self._columns)}) VALUES ({', '.join('?' * self.width)})"
+
+    @property
+    def width(self) -> int:
+        """How many columns there are."""
+        return len(self._columns)
+
+    def columns(self, alias: str = "") -> str:
+        """`id, name, ...` for a SELECT, or `c.id, c.name, ...` with the alias `c`."""
+        prefix = f"{alias}." if alias else ""
+        return ", ".join(prefix + column for column in self._columns)
+
+    def values(self, item: R) -> tuple[object, ...]:
+        """The values of all columns, in their order."""
+        values = self._read(item)
+        if not self._codecs:
+            return values
+        encoded = list(values)
+        for index, codec in self._codecs:
+            if encoded[index] is not None:
+                encoded[index] = codec.encode(encoded[index])
+        return tuple(encoded)
+
+    def record(self, row: Row) -> R:
+        """The record of a row that begins with the columns, in their order."""
+        values = list(row[: self.width])
+        for index, codec in self._codecs:
+            if values[index] is not None:
+                values[index] = codec.decode(values[index])
+        for index, kind, width in self._slices:
+            values[index : index + width] = [kind(*values[index : index + width])]
+        return self._kind(*values)
+
+    def records(self, rows: Iterable[Row]) -> list[R]:
+        """The record of each row."""
+        return [self.record(row) for row in rows]
+
+    def assignments(self, *names: str) -> str:
+        """`email = ?, name = ?` for an UPDATE of these fields; a part stands for all of its own."""
+        return ", ".join(f"{self._columns[index]} = ?" for index in self._indices(names))
+
+    def values_of(self, item: R, *names: str) -> tuple[object, ...]:
+        """The values that belong to `assignments` of the same fields."""
+        values = self.values(item)
+        return tuple(values[index] for index in self._indices(names))
+
+    def _column(self, path: str) -> str:
+        return self._names.get(path, path.rpartition(".")[2])
+
+    def _indices(self, names: Sequence[str]) -> list[int]:
+        found: list[int] = []
+        for name in names:
+            mine = [index for index, path in enumerate(self._paths) if path == name or path.startswith(f"{name}.")]
+            if not mine:
+                raise TypeError(f"{self._kind.__name__} has no field {name}")
+            found += mine
+        return found
+
+
+def _paths(kind: type, parts: Mapping[str, type]) -> Iterable[str]:
+    """`id`, `balance.available` ...: how each column's value is reached from a record."""
+    for field in fields(kind):
+        if field.name in parts:
+            yield from (f"{field.name}.{path}" for path in _paths(parts[field.name], {}))
+        else:
+            yield field.name
+
+
+def _slices(kind: type, parts: Mapping[str, type]) -> list[tuple[int, type, int]]:
+    """Where each part begins once the parts before it have been put together, its type, and how many columns it takes."""
+    return [
+        (index, parts[field.name], len(fields(parts[field.name])))
+        for index, field in enumerate(fields(kind))
+        if field.name in parts
+    ]
+
+
+def _getter(paths: Sequence[str]) -> Callable[[Any], tuple[object, ...]]:
+    if len(paths) == 1:
+        one = attrgetter(paths[0])
+        return lambda item: (one(item),)
+    many: Callable[[Any], tuple[object, ...]] = attrgetter(*paths)
+    return many
