@@ -31,15 +31,15 @@ from loyalpro.kernel.errors import StoreError
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.tables.attempts import insert_attempts
-from loyalpro.storage.tables.backfills import PastEvent
-from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
-from loyalpro.storage.tables.replays import MISSING, Replay, ReplayTables
 from loyalpro.storage.tables.settlements import SettlementTables, _lease_of
-from loyalpro.storage.unit_of_work import Transactions, UnitOfWork
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 from loyalpro.transport.request import sign_attempt
+from loyalpro.webhooks.entities import Endpoint, PastEvent, Replay
+from loyalpro.webhooks.ports import WebhooksUnit
+from loyalpro.webhooks.replays import MISSING, _make_due
 from simulation.mutation import Mutant, WrongFunction, wrong, wrong_sql
 
 Headers = tuple[tuple[str, str], ...]
@@ -63,9 +63,9 @@ class _Recorder:
 
 async def _fan_out_afterwards(
     change: Callable[..., Awaitable[Any]],
-    transactions: Transactions,
+    runner: DatabaseUnitOfWorkRunner,
     work: Callable[[UnitOfWork], Any],
-    lane: Any = "ingest",
+    writer: Any = "ingest",
 ) -> Any:
     recorders: list[_Recorder] = []
 
@@ -78,8 +78,8 @@ async def _fan_out_afterwards(
         for event in recorders[-1].events:
             unit.outbox.emit(event)
 
-    result = await change(transactions, without_events, lane)
-    await change(transactions, events_only, lane)
+    result = await change(runner, without_events, writer)
+    await change(runner, events_only, writer)
     return result
 
 
@@ -228,22 +228,19 @@ def _keep_place(finished: Callable[..., None], lane: Lane, now: UnixMs, *, succe
 
 
 def _omit_missing(
-    act: Callable[..., int],
-    tables: ReplayTables,
-    replay: Replay,
-    endpoint: Endpoint,
-    events: Sequence[PastEvent],
-    now: UnixMs,
+    make_due: Callable[..., int], unit: WebhooksUnit, replay: Replay, endpoint: Endpoint, events: Sequence[PastEvent]
 ) -> int:
     statuses = tuple(each for each in replay.statuses if each != MISSING)
-    return act(tables, replace(replay, statuses=statuses), endpoint, events, now)
+    return make_due(unit, replace(replay, statuses=statuses), endpoint, events)
 
 
 MUTANTS = (
     Mutant(
         "fan-out outside the transaction",
         0,
-        (WrongFunction(Transactions.change, _fan_out_afterwards),),  # generic, which the type of `wrong` cannot express
+        (
+            WrongFunction(DatabaseUnitOfWorkRunner.change, _fan_out_afterwards),
+        ),  # generic, which the type of `wrong` cannot express
     ),
     Mutant("settled as succeeded before the send", 0, (wrong(Engine._deliver, _succeed_before_the_send),)),
     Mutant("a lease never expires", 0, (wrong(LeaseTables.silent, _no_silent_workers),)),
@@ -269,7 +266,7 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("a lease that nobody heard of is kept", 25, (wrong(Engine._claim, _forget_failed_claim),)),
+    Mutant("a lease that nobody heard of is kept", 14, (wrong(Engine._claim, _forget_failed_claim),)),
     Mutant(
         "a commit that comes late is not waited for",
         72,
@@ -365,5 +362,5 @@ MUTANTS = (
         28,
         (wrong(RetrySchedule.next_attempt_at, _ignore_retry_after),),
     ),
-    Mutant("a replay leaves out what was never owed", 73, (wrong(ReplayTables._act, _omit_missing),)),
+    Mutant("a replay leaves out what was never owed", 73, (wrong(_make_due, _omit_missing),)),
 )

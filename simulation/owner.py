@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from loyalpro.delivery.by_hand import Standing, check_endpoint, check_retry, needs_cancel
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
 from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.ids import delivery_id
-from loyalpro.storage.tables.replays import MISSING, STATUSES, Replay
 from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.webhooks.deliveries import needs_cancel, require_enabled, require_retryable
+from loyalpro.webhooks.entities import DeliverySnapshot, Replay
+from loyalpro.webhooks.replays import MISSING, STATUSES
 from simulation.network import SimulatedReceiver
 
 T = TypeVar("T")
@@ -130,22 +131,22 @@ class Owner:
     def _retry(self) -> None:
         def work(unit: UnitOfWork) -> tuple[str, str] | None:
             found = self._pick(unit, "SELECT account_id, id FROM deliveries ORDER BY id")
-            snapshot = unit.control.standing(*found) if found else None
+            snapshot = unit.deliveries.lock(*found) if found else None
             if snapshot is None:
                 return None
-            check_retry(snapshot)
-            unit.control.send(snapshot, unit.now)
+            require_retryable(snapshot)
+            unit.deliveries.make_due(snapshot, unit.now)
             return snapshot.endpoint_id, snapshot.delivery_id
 
         self._note_resend(self._change(work))
 
     def _cancel(self) -> None:
-        def work(unit: UnitOfWork) -> Standing | None:
+        def work(unit: UnitOfWork) -> DeliverySnapshot | None:
             found = self._pick(unit, "SELECT account_id, id FROM deliveries WHERE status = 'pending' ORDER BY id")
-            snapshot = unit.control.standing(*found) if found else None
+            snapshot = unit.deliveries.lock(*found) if found else None
             if snapshot is None or not needs_cancel(snapshot):
                 return None
-            unit.control.cancel(snapshot, unit.now)
+            unit.deliveries.cancel(snapshot, unit.now)
             return snapshot
 
         done = self._change(work)
@@ -163,19 +164,19 @@ class Owner:
             found = self._pick(unit, "SELECT account_id, id FROM events ORDER BY position")
             if found is None or found[0] != subscriber.account_id:
                 return None
-            event = unit.backfills.event(*found)
+            event = unit.events.hold(*found)
             endpoint = unit.endpoints.get(subscriber.account_id, subscriber.id, lock=True)
-            check_endpoint(subscriber.id, endpoint.status if endpoint else None)
+            require_enabled(subscriber.id, endpoint.status if endpoint else None)
             assert event is not None
             assert endpoint is not None
-            snapshot = unit.control.standing(event.account_id, delivery_id(event.id, endpoint.id))
+            snapshot = unit.deliveries.lock(event.account_id, delivery_id(event.id, endpoint.id))
             if snapshot is None:
                 self.actions.added.add((event.id, endpoint.id))
-                return endpoint.id, unit.backfills.owe(event, endpoint, unit.now)
+                return endpoint.id, unit.deliveries.enqueue_past(event, endpoint, unit.now)
             if snapshot.status is DeliveryStatus.PENDING or snapshot.under_way:
                 return None
-            check_retry(snapshot)
-            unit.control.send(snapshot, unit.now)
+            require_retryable(snapshot)
+            unit.deliveries.make_due(snapshot, unit.now)
             return endpoint.id, snapshot.delivery_id
 
         self._note_resend(self._change(work))
@@ -217,7 +218,7 @@ class Owner:
         """Cancel a replay: events that it has not examined yet are not sent."""
         if self.actions.replays:
             job = self._rng.choice(self.actions.replays)
-            self._change(lambda unit: unit.replays.cancel(job.id, unit.now))
+            self._change(lambda unit: unit.replays.finish(job.id, "canceled", unit.now))
 
     def _pick(self, unit: UnitOfWork, sql: str) -> tuple[str, str] | None:
         rows = unit.connection.execute(sql)

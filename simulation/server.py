@@ -3,21 +3,23 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.membership import LeaseTimes
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.delivery.sweeper import Sweeper
+from loyalpro.jobs.periodic_job import JobRun, PeriodicJob
+from loyalpro.jobs.scheduler import JobScheduler
+from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
-from loyalpro.storage.replay_store import ReplayStore
-from loyalpro.storage.sweep_store import SweepStore
-from loyalpro.storage.unit_of_work import Tools, Transactions
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.request import sign_attempt
+from loyalpro.webhooks.replays import ReplayJob
 from simulation.database import ProcessDatabase, SharedDatabase
 from simulation.loop import LoopClock, Process, VirtualLoop
 from simulation.network import Network, SimulatedSender
@@ -25,8 +27,6 @@ from simulation.profile import Pace
 
 TIMEOUT_S = 10.0
 DRAIN_S = 10.0
-JOBS = frozenset({"windows", "orphans", "stray leases", "replays"})
-"""The periodic jobs that run here; the others remove old rows, and nothing becomes that old."""
 
 
 class CountingMetrics:
@@ -42,6 +42,20 @@ class CountingMetrics:
         self._counted["fenced"] += 1
 
     def in_flight(self, count: int) -> None: ...
+
+
+class NoJobMetrics:
+    """Satisfies `JobMetrics`, and counts nothing."""
+
+    def job_ran(self, run: JobRun) -> None: ...
+
+
+async def _record_nothing(runs: Sequence[JobRun]) -> None: ...
+
+
+def quiet_scheduler(jobs: Sequence[PeriodicJob], clock: Clock) -> JobScheduler:
+    """A scheduler that records and counts no runs."""
+    return JobScheduler(jobs, clock, process="simulated", record=_record_nothing, metrics=NoJobMetrics())
 
 
 @dataclass(frozen=True)
@@ -84,19 +98,17 @@ class Server:
                 schedule=schedule,
             ),
         )
-        self.transactions = Transactions(
-            database, Tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
+        self.runner = DatabaseUnitOfWorkRunner(
+            database,
+            Tools(clock, ids, site.vault, rng.randbytes),
+            wake_endpoints=self.engine.wake,
+            wake_job=lambda _: None,
         )
-        jobs = [
-            *SweepStore(database, schedule, ids).duties(pace.poll_s),
-            ReplayStore(database, site.vault, self.engine.wake).duty(),
-        ]
-        mine = [replace(job, every_s=pace.poll_s) for job in jobs if job.name in JOBS]
-        assert {job.name for job in mine} == JOBS, "a job has another name"
-        sweeper = Sweeper(mine, clock)
+        jobs = [*delivery_jobs(self.runner, schedule, interval_s=pace.poll_s), ReplayJob(self.runner).periodic()]
+        scheduler = quiet_scheduler([replace(job, every_s=pace.poll_s) for job in jobs], clock)
         self.main_tasks = [
             self.process.spawn(self.engine.run(), f"{name} engine"),
-            self.process.spawn(sweeper.run(), f"{name} sweeper"),
+            self.process.spawn(scheduler.run(), f"{name} jobs"),
         ]
 
     @property

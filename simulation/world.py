@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from loyalpro.accounts.entities import IdempotentResult
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.accounts import StoredAnswer
-from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
+from loyalpro.webhooks.entities import Endpoint
+from loyalpro.webhooks.secrets import FIRST_VERSION
 from receivers.behavior import random_points
 from simulation.database import RandomFaults, SharedDatabase
 from simulation.loop import PROCESS, START_MS, LoopClock, VirtualLoop, pass_time
@@ -73,7 +74,9 @@ class World:
         self.network.on_sent = self._on_sent
         database.on_commit = self._check_leases
         self._site = Site(loop, database, self.network, _VAULT, profile.pace, self.counted)
-        self._tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), self._rng("ids")), _VAULT)
+        self._tools = Tools(
+            LoopClock(loop), IdFactory(LoopClock(loop), self._rng("ids")), _VAULT, self._rng("secrets").randbytes
+        )
         self._servers: dict[int, Server] = {}
         self._started: Counter[int] = Counter()
         self._fault_tasks: list[asyncio.Task[None]] = []
@@ -119,7 +122,7 @@ class World:
 
     def _open_account(self) -> str:
         account_id = self._tools.ids.new("acct")
-        self._change(lambda unit: unit.accounts.insert_account(account_id, "Test", unit.now))
+        self._change(lambda unit: unit.accounts.insert(account_id, "Test", unit.now))
         return account_id
 
     def _order(self, number: int, rng: random.Random) -> Order:
@@ -214,7 +217,7 @@ class World:
         while not order.acknowledged:
             server = rng.choice(list(self._servers.values()))
             if server.is_running:
-                work = server.transactions.change(partial(_place_order, order=order))
+                work = server.runner.change(partial(_place_order, order=order))
                 request = server.process.spawn(work, order.reference)
                 request.add_done_callback(_retrieve_error)
                 await asyncio.wait({request}, timeout=20.0)
@@ -364,7 +367,7 @@ WHERE mine.id = ? AND earlier.status = 'pending'
 
 def _place_order(unit: UnitOfWork, order: Order) -> None:
     """Store the order, unless it is stored already."""
-    if unit.accounts.answers(order.account_id, [order.reference], since=0):
+    if unit.idempotency.results(order.account_id, [order.reference], since=0):
         return
     sequence = None
     if order.customer_id is not None:
@@ -373,11 +376,12 @@ def _place_order(unit: UnitOfWork, order: Order) -> None:
         )
     data = sample(order.type, unit.now) | {TYPES[order.type]: order.reference}
     unit.outbox.emit(NewEvent(order.account_id, order.type, order.customer_id, sequence, data))
-    unit.accounts.store_answers(order.account_id, {order.reference: StoredAnswer(b"", 201, b"")}, unit.now)
+    unit.idempotency.store(order.account_id, {order.reference: IdempotentResult(b"", 201, b"")}, unit.now)
 
 
 def _insert_endpoint(unit: UnitOfWork, endpoint: Endpoint) -> int:
-    unit.endpoints.insert(endpoint, SECRET)
+    unit.endpoints.insert(endpoint)
+    unit.secrets.add(endpoint, FIRST_VERSION, SECRET, unit.now, promoted=True)
     return newest_position(unit)
 
 

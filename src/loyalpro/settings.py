@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loyalpro.delivery.schedule import WINDOW_S
 from loyalpro.kernel.errors import ConfigurationError
-from loyalpro.storage.sweep_store import RETENTION_DAYS
+from loyalpro.storage.maintenance_jobs import RETENTION_DAYS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST = re.compile(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]")

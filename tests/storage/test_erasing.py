@@ -8,14 +8,14 @@ import pytest
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.backfills import BackfillTables
-from loyalpro.storage.tables.control import ControlTables
-from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
-from loyalpro.storage.tables.replays import Replay, ReplayTables
+from loyalpro.storage.tables.replays import ReplayTables
+from loyalpro.webhooks.entities import Replay
+from loyalpro.webhooks.replays import continue_replay
 from support.databases import Databases
-from support.history import ACCOUNT, VAULT, History, query, transaction
+from support.history import ACCOUNT, History, query, transaction
 from support.rivals import at_once
+from support.units import unit_on
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,23 @@ class World:
         ErasureTables(connection).advance(self.customer, self.now)
 
     def resend(self, connection: Connection) -> None:
-        past = BackfillTables(connection)
-        event = past.event(ACCOUNT, self.event)
-        endpoint = EndpointTables(connection, VAULT).get(ACCOUNT, self.endpoint, lock=True)
+        unit = unit_on(connection)
+        event = unit.events.hold(ACCOUNT, self.event)
+        endpoint = unit.endpoints.get(ACCOUNT, self.endpoint, lock=True)
         assert event is not None
         assert endpoint is not None
         if not event.erased:
-            past.renew(["succeeded"], event, endpoint, self.now)
+            unit.deliveries.renew(["succeeded"], event, endpoint, self.now)
 
     def retry(self, connection: Connection) -> None:
-        control = ControlTables(connection)
-        standing = control.standing(ACCOUNT, delivery_id(self.event, self.endpoint))
-        assert standing is not None
-        if standing.event_kept:
-            control.send(standing, self.now)
+        deliveries = unit_on(connection).deliveries
+        snapshot = deliveries.lock(ACCOUNT, delivery_id(self.event, self.endpoint))
+        assert snapshot is not None
+        if snapshot.event_kept:
+            deliveries.make_due(snapshot, self.now)
 
     def go_on(self, connection: Connection) -> None:
-        ReplayTables(connection, EndpointTables(connection, VAULT)).work(self.replay, self.now)
+        continue_replay(unit_on(connection), self.replay)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def world(databases: Databases) -> World:
     [event] = history.events(endpoint, 1, at=now - 1_000, customer_id=customer, body=lambda _: b'{"data":{"name":"A"}}')
     job = Replay(replay, ACCOUNT, endpoint, 0, now, None, ("succeeded",), "running", "", 0, 0, now, None)
     with transaction(history.url) as connection:
-        ReplayTables(connection, EndpointTables(connection, VAULT)).insert(job)
+        ReplayTables(connection).insert(job)
         ErasureTables(connection).begin(ACCOUNT, customer, 1, now)
     return World(history.url, now, endpoint, customer, event, replay)
 

@@ -21,16 +21,15 @@ from loyalpro.kernel.errors import CommitUnknown, StoreError
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
-from loyalpro.storage.tables.events import EventFilter
-from loyalpro.storage.unit_of_work import Tools, Transactions, UnitOfWork
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, query
 from support.proxy import CuttingProxy
+from support.units import runner_on
 
 CLOCK = SystemClock()
 IDS = IdFactory(CLOCK, random.Random(7))
 TTL_MS = 60_000
-EVERYTHING = EventFilter()
 
 
 @pytest.fixture
@@ -60,13 +59,13 @@ def emit(mark: str) -> Callable[[UnitOfWork], str]:
 class Poller:
     """Follows the list of events, a few at a time."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
+    def __init__(self, runner: DatabaseUnitOfWorkRunner) -> None:
+        self._runner = runner
         self.seen: list[str] = []
 
     async def poll(self) -> bool:
         last = self.seen[-1] if self.seen else None
-        found = await self._transactions.read(lambda unit: unit.events.list_after(ACCOUNT, last, EVERYTHING, 7))
+        found = await self._runner.read(lambda unit: unit.events.list_after(ACCOUNT, last, 7))
         self.seen += [each.id for each in found]
         return bool(found)
 
@@ -81,10 +80,9 @@ def test_a_poller_skips_nothing_when_a_commit_comes_late_and_others_go_on(histor
     async def story() -> None:
         with CuttingProxy(history.url) as proxy:
             async with AsyncExitStack() as stack:
-                tools = Tools(CLOCK, IDS, VAULT)
                 cut, *others = [
-                    Transactions(await stack.enter_async_context(opened(url)), tools, lambda _: None)
-                    for url in (proxy.url, history.url, history.url)
+                    runner_on(await stack.enter_async_context(opened(url)), seed)
+                    for seed, url in enumerate((proxy.url, history.url, history.url))
                 ]
                 poller = Poller(others[0])
                 await asyncio.gather(*(each.change(emit("before")) for each in others for _ in range(5)))

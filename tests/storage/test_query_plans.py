@@ -16,13 +16,13 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, Dialect, DriverConnection, Row, Statement
-from loyalpro.storage.tables.deliveries import DeliveryFilter, DeliveryTables
-from loyalpro.storage.tables.events import EventFilter, EventTables
+from loyalpro.storage.tables.deliveries import DeliveryTables
+from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
+from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
-from loyalpro.storage.tables.sweeps import SweepTables
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, connect, query, transaction
 
@@ -240,33 +240,43 @@ def test_freeing_what_the_dead_held(world: World, connection: DriverConnection) 
 
 
 @pytest.mark.parametrize("from_start", [True, False])
-@pytest.mark.parametrize("wanted", [EventFilter(), EventFilter(type="points.earned")])
+@pytest.mark.parametrize("wanted", [None, "points.earned"])
 def test_following_the_events(
-    world: World, connection: DriverConnection, wanted: EventFilter, *, from_start: bool
+    world: World, connection: DriverConnection, wanted: str | None, *, from_start: bool
 ) -> None:
     after = None if from_start else world.last_event
-    found = explained(connection, 400, lambda c: EventTables(c).list_after(ACCOUNT, after, wanted, 100))
+    found = explained(connection, 400, lambda c: EventTables(c).list_after(ACCOUNT, after, 100, event_type=wanted))
     assert len(found) == 100
 
 
 def test_following_one_customer(world: World, connection: DriverConnection) -> None:
-    wanted = EventFilter(customer_id=world.customer)
-    found = explained(connection, 4 * 400, lambda c: EventTables(c).list_after(ACCOUNT, world.last_event, wanted, 100))
+    found = explained(
+        connection,
+        4 * 400,
+        lambda c: EventTables(c).list_after(ACCOUNT, world.last_event, 100, customer_id=world.customer),
+    )
     assert len(found) == 100
 
 
 @pytest.mark.parametrize(
     "wanted",
-    [DeliveryFilter(), DeliveryFilter(endpoint_id="?"), DeliveryFilter(event_id="?"),
-     DeliveryFilter(status=DeliveryStatus.PENDING), DeliveryFilter(status=DeliveryStatus.SUCCEEDED),
-     DeliveryFilter(endpoint_id="?", status=DeliveryStatus.PENDING)],
+    [{}, {"endpoint_id"}, {"event_id"}, {DeliveryStatus.PENDING}, {DeliveryStatus.SUCCEEDED},
+     {"endpoint_id", DeliveryStatus.PENDING}],
 )  # fmt: skip
-def test_listing_deliveries(world: World, connection: DriverConnection, wanted: DeliveryFilter) -> None:
-    chosen = DeliveryFilter(
-        wanted.endpoint_id and world.endpoints[3], wanted.event_id and world.last_event, None, wanted.status
+def test_listing_deliveries(world: World, connection: DriverConnection, wanted: set[str]) -> None:
+    found = explained(
+        connection,
+        40 * ROOM,
+        lambda c: DeliveryTables(c).list_before(
+            ACCOUNT,
+            None,
+            ROOM,
+            endpoint_id=world.endpoints[3] if "endpoint_id" in wanted else None,
+            event_id=world.last_event if "event_id" in wanted else None,
+            status=next((each for each in DeliveryStatus if each in wanted), None),
+        ),
     )
-    found = explained(connection, 40 * ROOM, lambda c: DeliveryTables(c).list_before(ACCOUNT, None, chosen, ROOM))
-    assert len(found) == (1 if wanted.event_id else ROOM)
+    assert len(found) == (1 if "event_id" in wanted else ROOM)
     delivery = found[0]
     explained(connection, 10, lambda c: DeliveryTables(c).get(ACCOUNT, delivery.id))
     explained(connection, 10, lambda c: DeliveryTables(c).attempts(delivery.id))
@@ -275,12 +285,12 @@ def test_listing_deliveries(world: World, connection: DriverConnection, wanted: 
 def test_sweeping(world: World, connection: DriverConnection) -> None:
     now = world.now
     ids = IdFactory(VirtualClock(now), random.Random(1))
-    explained(connection, 400, lambda c: SweepTables(c).close_windows(now, now - MS_PER_DAY))
-    assert not explained(connection, 10, lambda c: SweepTables(c).cancel_orphans(now))
+    explained(connection, 400, lambda c: MaintenanceTables(c).close_windows(now, now - MS_PER_DAY, 200))
+    assert not explained(connection, 10, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, 200))
     connection.execute(
         "UPDATE endpoints SET deleted_at = 1 WHERE id IN (?, ?)", (world.endpoints[3], world.endpoints[4])
     )
-    assert explained(connection, 4 * 200, lambda c: SweepTables(c).cancel_orphans(now))
+    assert explained(connection, 4 * 200, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, 200))
     explained(connection, 400, lambda c: RetentionTables(c).give_up(now - 30 * MS_PER_DAY, now, ids))
 
 

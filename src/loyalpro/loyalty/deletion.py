@@ -1,14 +1,17 @@
 """Deleting a customer: the points are forfeited, who it was is forgotten, and what is known of its past is erased."""
 
 from dataclasses import replace
+from typing import Final
 
+from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty.ledger import Balance, Entry, Lot
 from loyalpro.loyalty.ports import Customer, Emit, LoyaltyStore
 
-_REASON = "customer_deleted"
+ERASURES: Final = JobKind("erasures")
+_REASON: Final = "customer_deleted"
 
 
 def delete_customer(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, TypeVar
 
 from loyalpro.kernel.errors import LoyalProError, StoreError
-from loyalpro.storage.unit_of_work import Transactions, UnitOfWork
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
@@ -23,8 +23,8 @@ MOST_IN_PIECE: Final = 100
 class Together:
     """Collects what is asked for until the writer comes to it, and commits it in one piece."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
+    def __init__(self, runner: DatabaseUnitOfWorkRunner) -> None:
+        self._runner = runner
         self._open: dict[Hashable, _Piece] = {}
 
     async def change(self, kind: Hashable, ask: Ask, work: Work[Ask, Answer]) -> Answer:
@@ -44,7 +44,7 @@ class Together:
     async def _answers(self, kind: Hashable, piece: "_Piece", work: Work[Any, Any]) -> Sequence[Any]:
         """A mistake that work makes is the fault of one: each is tried alone then, and the others do not pay for it."""
         try:
-            return await self._transactions.change(lambda unit: work(unit, piece.close()))
+            return await self._runner.change(lambda unit: work(unit, piece.close()))
         except Exception as error:  # noqa: BLE001 - handed to those who asked
             asks = piece.close()
             if isinstance(error, StoreError) or len(asks) == 1:
@@ -56,7 +56,7 @@ class Together:
 
     async def _alone(self, ask: Any, work: Work[Any, Any]) -> Any:
         try:
-            [answer] = await self._transactions.change(lambda unit: work(unit, [ask]))
+            [answer] = await self._runner.change(lambda unit: work(unit, [ask]))
         except Exception as error:  # noqa: BLE001 - handed to the one who asked
             return error
         return answer

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection, Dialect
-from loyalpro.storage.database import Lane
 from loyalpro.storage.postgres import moving, partitions
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.postgres.room import ServerRoom
@@ -22,7 +22,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _READERS = 4
 _OWN_READERS = 2
 """For keys and the engine: however long callers' lists take, neither waits for them."""
-_MOST_IN_GROUP: dict[Lane, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
+_MOST_IN_GROUP: dict[WriterName, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
 """PostgreSQL keeps 64 subtransactions of a session at hand; with more, every snapshot in the server gets slower.
 Upkeep sets limits for its transaction that nobody else may suffer from."""
 
@@ -38,10 +38,10 @@ class PostgresDatabase:
         self._clock = clock
         self._migrations = migrations.load(migrations_folder)
         self._writers = {
-            lane: GroupWriter(
-                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{lane}", most_in_group=most
+            name: GroupWriter(
+                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{name}", most_in_group=most
             )
-            for lane, most in _MOST_IN_GROUP.items()
+            for name, most in _MOST_IN_GROUP.items()
         }
         self.room = ServerRoom(self._writers["upkeep"].submit)
         self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
@@ -76,19 +76,19 @@ class PostgresDatabase:
         for writer in self._writers.values():
             writer.stop()
 
-    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` in its lane's next group; nothing is taken in without room for it."""
-        if lane == "ingest":
+    async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
+        """Run `work` in the next group of this writer; `ingest` needs free disk space."""
+        if writer == "ingest":
             require(self.room)
         try:
-            return await self._writers["ingest" if lane == "control" else lane].submit(work)
+            return await self._writers["ingest" if writer == "control" else writer].submit(work)
         except DiskFull:
             self.room.ran_out()
             raise
 
-    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` on a reader."""
-        readers = self._own_readers if lane == "delivery" else self._readers
+        readers = self._own_readers if writer == "delivery" else self._readers
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection, Dialect
-from loyalpro.storage.database import Lane
 from loyalpro.storage.readers import Readers
 from loyalpro.storage.room import require
 from loyalpro.storage.sqlite.connection import SqliteConnection
@@ -77,9 +77,9 @@ class SqliteDatabase:
         self._writer.stop()
         self._lock.release()
 
-    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` in the writer's next group, whatever its lane; nothing is taken in without room for it."""
-        if lane == "ingest":
+    async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
+        """Run `work` in the next group of the one writer; `ingest` needs free disk space."""
+        if writer == "ingest":
             require(self.room)
         try:
             return await self._writer.submit(work)
@@ -87,9 +87,9 @@ class SqliteDatabase:
             self.room.ran_out()
             raise
 
-    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` on a reader."""
-        readers = self._own_reader if lane == "delivery" else self._readers
+        readers = self._own_reader if writer == "delivery" else self._readers
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

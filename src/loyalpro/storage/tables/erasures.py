@@ -10,13 +10,13 @@ event first, too: so either it is canceled here, or it is seen there that nothin
 from dataclasses import dataclass
 
 from loyalpro.events.tombstone import tombstone
+from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.settlements import advance
 
 _EVENTS_AT_ONCE = 50
-_ROWS_AT_ONCE = 200
 
 _CANCEL = """
 UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'exhausted') THEN fallback_status ELSE 'canceled' END,
@@ -80,7 +80,7 @@ class ErasureTables:
     def running(self) -> list[str]:
         """The customers that are being erased, some of them."""
         rows = self._connection.execute(
-            "SELECT customer_id FROM erasures WHERE finished_at IS NULL ORDER BY customer_id LIMIT ?", (_ROWS_AT_ONCE,)
+            "SELECT customer_id FROM erasures WHERE finished_at IS NULL ORDER BY customer_id LIMIT ?", (BATCH_SIZE,)
         )
         return [customer_id for (customer_id,) in rows]
 
@@ -107,7 +107,7 @@ class ErasureTables:
         return self._connection.change(
             "DELETE FROM erasures WHERE customer_id IN ("
             "SELECT customer_id FROM erasures WHERE finished_at < ? ORDER BY finished_at LIMIT ?)",
-            (before, _ROWS_AT_ONCE),
+            (before, BATCH_SIZE),
         )
 
     def _events(self, erasure: Erasure) -> list[tuple[str, bytes]]:
@@ -155,7 +155,7 @@ class ErasureTables:
 
     def _forget_purchases(self, erasure: Erasure) -> bool:
         """What was bought, and what the merchant wrote beside it; amounts, times and numbers stay for the books."""
-        params = (erasure.customer_id, erasure.transaction_cursor or "", _ROWS_AT_ONCE)
+        params = (erasure.customer_id, erasure.transaction_cursor or "", BATCH_SIZE)
         rows = self._connection.execute(_FORGET_PURCHASES, params)
         if rows:
             last = max(id_ for (id_,) in rows)
@@ -164,7 +164,7 @@ class ErasureTables:
         return bool(rows)
 
     def _forget_notes(self, erasure: Erasure) -> bool:
-        return self._connection.change(_FORGET_NOTES, (erasure.customer_id, _ROWS_AT_ONCE)) > 0
+        return self._connection.change(_FORGET_NOTES, (erasure.customer_id, BATCH_SIZE)) > 0
 
 
 def _deliveries_of(event_id: str) -> tuple[str, str]:

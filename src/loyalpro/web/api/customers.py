@@ -7,10 +7,9 @@ from pydantic import AfterValidator, Field
 
 from loyalpro.kernel.errors import NotFound
 from loyalpro.loyalty.customers import EnrolCustomer, customer_view, enrol_customer, update_customer
-from loyalpro.loyalty.deletion import delete_customer, deleted_view
+from loyalpro.loyalty.deletion import ERASURES, delete_customer, deleted_view
 from loyalpro.loyalty.ledger import entry_view, lot_view
 from loyalpro.loyalty.ports import Customer
-from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
     Body,
     Cursor,
@@ -23,9 +22,11 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
+from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
-from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
+from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=StrictRoute)
 
@@ -66,7 +67,7 @@ async def create(request: Request, account_id: AccountId, body: CreateCustomer) 
     check_metadata(body.metadata)
     command = EnrolCustomer(account_id, body.external_id, body.email, body.phone, body.name, body.metadata, "api")
 
-    def work(unit: UnitOfWork) -> Reply:
+    def work(unit: Unit) -> Reply:
         customer = enrol_customer(unit.loyalty, unit.outbox.emit, command, now=unit.now, ids=unit.ids)
         return Reply(201, customer_view(customer))
 
@@ -84,7 +85,7 @@ async def list_customers(
 ) -> dict[str, Any]:
     """One page of customers."""
     before = known_id("cus", cursor, param="cursor") if cursor else None
-    found = await services.transactions.read(
+    found = await services.runner.read(
         lambda unit: unit.loyalty.list_customers(account_id, external_id, email, before, limit + 1)
     )
     return page([customer_view(each) for each in found], limit)
@@ -93,7 +94,7 @@ async def list_customers(
 @router.get("/{customer_id}", summary="Get a customer")
 async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """One customer, with points and tier; of a deleted one, that it is deleted."""
-    customer = await services.transactions.read(lambda unit: _existing(unit, account_id, customer_id))
+    customer = await services.runner.read(lambda unit: _existing(unit, account_id, customer_id))
     return deleted_view(customer.id) if customer.status == "deleted" else customer_view(customer)
 
 
@@ -107,7 +108,7 @@ async def update(
         changes["metadata"] = changes["metadata"] or {}
         check_metadata(changes["metadata"])
     known_id("cus", customer_id)
-    customer = await services.transactions.change(
+    customer = await services.runner.change(
         lambda unit: update_customer(unit.loyalty, unit.outbox.emit, account_id, customer_id, changes, now=unit.now)
     )
     return customer_view(customer)
@@ -121,12 +122,12 @@ async def delete(account_id: AccountId, services: ServicesDep, customer_id: str)
     erased within minutes; deliveries of those events that are still owed are canceled.
     """
     known_id("cus", customer_id)
-    await services.transactions.change(
-        lambda unit: delete_customer(
-            unit.loyalty, unit.outbox.emit, account_id, customer_id, now=unit.now, ids=unit.ids
-        )
-    )
-    services.wake_duty("erasures")
+
+    def work(unit: Unit) -> None:
+        delete_customer(unit.loyalty, unit.outbox.emit, account_id, customer_id, now=unit.now, ids=unit.ids)
+        unit.wake_job(ERASURES)
+
+    await services.runner.change(work)
     return deleted_view(customer_id)
 
 
@@ -137,11 +138,11 @@ async def ledger(
     """Every point that came or went, and the balance after it."""
     before = known_id("led", cursor, param="cursor") if cursor else None
 
-    def work(unit: UnitOfWork) -> list[dict[str, Any]]:
+    def work(unit: Unit) -> list[dict[str, Any]]:
         customer = _existing(unit, account_id, customer_id)
         return [entry_view(each) for each in unit.loyalty.list_entries(customer.id, before, limit + 1)]
 
-    return page(await services.transactions.read(work), limit)
+    return page(await services.runner.read(work), limit)
 
 
 @router.get("/{customer_id}/lots", summary="List a customer's lots, newest first")
@@ -151,15 +152,15 @@ async def lots(
     """Where the points come from, what is left of each lot, and when it expires."""
     before = known_id("lot", cursor, param="cursor") if cursor else None
 
-    def work(unit: UnitOfWork) -> list[dict[str, Any]]:
+    def work(unit: Unit) -> list[dict[str, Any]]:
         customer = _existing(unit, account_id, customer_id)
         return [lot_view(each) for each in unit.loyalty.list_lots(customer.id, before, limit + 1)]
 
-    return page(await services.transactions.read(work), limit)
+    return page(await services.runner.read(work), limit)
 
 
-def _existing(unit: UnitOfWork, account_id: str, customer_id: str) -> Customer:
-    customer = unit.loyalty.get_customer(account_id, known_id("cus", customer_id))
+def _existing(unit: Unit, account_id: str, customer_id: str) -> Customer:
+    customer: Customer | None = unit.loyalty.get_customer(account_id, known_id("cus", customer_id))
     if customer is None:
         raise NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
     return customer

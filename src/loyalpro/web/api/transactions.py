@@ -9,7 +9,6 @@ from pydantic import Field, ValidationError
 from loyalpro.events.stable_json import require_stable
 from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
 from loyalpro.loyalty.transactions import Purchase, RecordPurchase, record_purchases, transaction_view
-from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
     Amount,
     Body,
@@ -24,10 +23,12 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
+from loyalpro.web.auth import AccountId
 from loyalpro.web.errors import refusal, status_of
-from loyalpro.web.idempotency import Reply, commit, commit_together
-from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.idempotency import Reply, commit, commit_batched
+from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import BatchRoute, StrictRoute
+from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute)
 batch_router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=BatchRoute)
@@ -78,10 +79,10 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
     Sending the same `external_id` again with the same content answers 200 with the purchase that is there.
     """
-    return await commit_together(request, account_id, _command(account_id, body), _record)
+    return await commit_batched(request, account_id, _command(account_id, body), _record)
 
 
-def _record(unit: UnitOfWork, account_id: str, commands: Sequence[RecordPurchase]) -> list[Reply | Refused]:
+def _record(unit: Unit, account_id: str, commands: Sequence[RecordPurchase]) -> list[Reply | Refused]:
     purchases = record_purchases(unit.loyalty, unit.outbox.emit, account_id, commands, now=unit.now, ids=unit.ids)
     return [each if isinstance(each, Refused) else _reply(each) for each in purchases]
 
@@ -95,7 +96,7 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
     """Answers with a result for each, in the order they came: what it would have been answered alone."""
     commands = [_parsed(account_id, each) for each in body.transactions]
 
-    def work(unit: UnitOfWork) -> Reply:
+    def work(unit: Unit) -> Reply:
         good = [each for each in commands if isinstance(each, RecordPurchase)]
         recorded = iter(record_purchases(unit.loyalty, unit.outbox.emit, account_id, good, now=unit.now, ids=unit.ids))
         outcomes = [next(recorded) if isinstance(each, RecordPurchase) else each for each in commands]
@@ -115,7 +116,7 @@ async def list_transactions(
 ) -> dict[str, Any]:
     """One page of purchases."""
     before = known_id("txn", cursor, param="cursor") if cursor else None
-    found = await services.transactions.read(
+    found = await services.runner.read(
         lambda unit: unit.loyalty.list_transactions(account_id, customer_id, external_id, before, limit + 1)
     )
     return page([transaction_view(each) for each in found], limit)
@@ -125,7 +126,7 @@ async def list_transactions(
 async def get(account_id: AccountId, services: ServicesDep, transaction_id: str) -> dict[str, Any]:
     """One purchase."""
     known_id("txn", transaction_id)
-    found = await services.transactions.read(lambda unit: unit.loyalty.get_transaction(account_id, transaction_id))
+    found = await services.runner.read(lambda unit: unit.loyalty.get_transaction(account_id, transaction_id))
     if found is None:
         raise NotFound(f"There is no transaction {transaction_id}.", param="id")
     return transaction_view(found)
