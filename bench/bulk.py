@@ -45,7 +45,7 @@ _INDEXES = {
 def enqueue_everything(url: str) -> None:
     """Insert a pending delivery of every event to every endpoint."""
     connection = _connect(url)
-    if connection.dialect == "postgres":
+    if connection.dialect.is_postgres:
         _enqueue_detached(connection, url)
     else:
         connection.begin()
@@ -84,7 +84,7 @@ def _enqueue_detached(connection: DriverConnection, url: str) -> None:
 
 def _without_indexes(connection: DriverConnection) -> list[str]:
     """Drop the indexes; the statements that create them again."""
-    kept = connection.execute(_INDEXES[connection.dialect])
+    kept = connection.execute(_INDEXES[connection.dialect.name])
     for name, _ in kept:
         connection.execute(f"DROP INDEX {name}")
     return [sql for _, sql in kept]
@@ -103,7 +103,7 @@ def _concurrently(url: str, statements: Sequence[str]) -> None:
 def _connect(url: str) -> DriverConnection:
     """A connection with the memory and the time for large statements."""
     connection = connect(url)
-    if connection.dialect == "sqlite":
+    if not connection.dialect.is_postgres:
         connection.execute("PRAGMA cache_size = -500000")
     else:
         connection.execute("SET statement_timeout = 0")
@@ -113,6 +113,6 @@ def _connect(url: str) -> DriverConnection:
 
 def _analyze(connection: DriverConnection) -> None:
     """Collect statistics, as PostgreSQL's autovacuum does; LoyalPro does not do it on SQLite."""
-    if connection.dialect == "postgres":
+    if connection.dialect.is_postgres:
         connection.execute("ANALYZE")
     connection.close()

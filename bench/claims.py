@@ -50,7 +50,7 @@ class Claims:
 
     def vacuum(self) -> None:
         """Remove the dead rows that rolled back transactions leave in the small tables of PostgreSQL."""
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             self._connection.execute("VACUUM leases")
 
     def close(self) -> None:

@@ -26,10 +26,10 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.settings import Settings
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.disk_space import DiskSpace
 from loyalpro.storage.maintenance_jobs import MaintenanceJobs, disk_space_job
 from loyalpro.storage.open import open_database
-from loyalpro.storage.room import Room
-from loyalpro.storage.together import Together
+from loyalpro.storage.request_batcher import RequestBatcher
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools
 from loyalpro.storage.vault import Vault
 from loyalpro.telemetry import Telemetry
@@ -57,7 +57,7 @@ class Application:
         self.telemetry = Telemetry()
         opened = open_database(settings.url, self.clock, min_free_bytes=settings.min_free_mb * 2**20)
         self.database: Database = opened
-        self.room: Room = opened.room
+        self.disk_space: DiskSpace = opened.disk_space
         self.vault = Vault(_secret_keys(settings), self.chance.randbytes)
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
         self.schedule = RetrySchedule(settings.retry_schedule)
@@ -98,7 +98,7 @@ class Application:
             *delivery_jobs(self.runner, self.schedule, interval_s=interval_s),
             ReplayJob(self.runner).periodic(),
             *maintenance.periodic(interval_s),
-            disk_space_job(self.room, interval_s),
+            disk_space_job(self.disk_space, interval_s),
         ]
 
     def _wake_job(self, kind: JobKind) -> None:
@@ -110,10 +110,10 @@ class Application:
     def _services(self, *, works_only: bool = False) -> Services:
         health: Health = {"delivers": lambda: self.engine.ready and self.sender.alive and self.database.available}
         if not works_only:
-            health = {"accepts": lambda: self.database.available and self.room.enough, **health}
+            health = {"accepts": lambda: self.database.available and self.disk_space.is_enough, **health}
         return Services(
             runner=self.runner,
-            batcher=Together(self.runner),
+            batcher=RequestBatcher(self.runner),
             clock=self.clock,
             policy=self.policy,
             resolve=system_resolver(),

@@ -24,7 +24,7 @@ from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.webhooks.entities import DeliverySnapshot
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, query, transaction
-from support.rivals import at_once, somebody_waits
+from support.rivals import at_once, is_lock_awaited
 
 _COLUMNS = (
     "account_id, endpoint_id, event_id, event_type, customer_id, sequence, created_at, uncounted_attempts, status, due_at,"
@@ -195,7 +195,7 @@ def test_the_first_failure_is_forgotten_by_an_address_that_changes_while_it_is_w
 
 def _wait_until_somebody_waits(url: str) -> None:
     deadline_s = time.monotonic() + 30
-    while not somebody_waits(url):
+    while not is_lock_awaited(url):
         assert time.monotonic() < deadline_s, "nobody waits for the row"
 
 

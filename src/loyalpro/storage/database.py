@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from loyalpro.kernel.unit_of_work import WriterName
-from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.dialect import Dialect
 
 T = TypeVar("T")
 

@@ -7,10 +7,11 @@ import structlog
 
 from loyalpro.jobs.periodic_job import BATCH_SIZE, JobKind, PeriodicJob, Piece
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.loyalty.deletion import ERASURES
-from loyalpro.storage.connection import Dialect, LockTaken
+from loyalpro.storage.dialect import Dialect
+from loyalpro.storage.disk_space import DiskSpace
 from loyalpro.storage.postgres import partitions
-from loyalpro.storage.room import Room
 from loyalpro.storage.tables.retention import Aging
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
@@ -50,7 +51,7 @@ class MaintenanceJobs:
             PeriodicJob(LEFTOVERS, interval_s, self.remove_leftovers),
             PeriodicJob(ERASURES, interval_s, self.erase),
         ]
-        if self._dialect == "postgres":
+        if self._dialect.is_postgres:
             jobs.append(PeriodicJob(PARTITIONS, interval_s, self.maintain_partitions))
         return jobs
 
@@ -79,7 +80,7 @@ class MaintenanceJobs:
 
         def work(unit: UnitOfWork) -> Piece:
             before = unit.retention.kept_since(unit.now, self._kept_ms)
-            changed = partitions.tend(unit.connection, unit.now, before)
+            changed = partitions.maintain(unit.connection, unit.now, before)
             return Piece(int(changed), more=changed)
 
         return await self._unless_locked(work, otherwise=Piece(0))
@@ -133,11 +134,11 @@ class MaintenanceJobs:
             return otherwise
 
 
-def disk_space_job(space: Room, interval_s: float) -> PeriodicJob:
+def disk_space_job(space: DiskSpace, interval_s: float) -> PeriodicJob:
     """Looks whether there is disk space for more data; without it, ingestion stops before the disk is full."""
 
     async def run_piece(now: UnixMs) -> Piece:
-        await space.look(now)
+        await space.check(now)
         return Piece(0)
 
     return PeriodicJob(DISK_SPACE, min(interval_s, _DISK_SPACE_EVERY_S), run_piece)

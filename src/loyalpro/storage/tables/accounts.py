@@ -25,7 +25,7 @@ class AccountTables:
 
         SQLite runs one writing transaction at a time, so there is nothing to lock.
         """
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             self._connection.execute("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")
 
     def insert(self, account_id: str, name: str, now: UnixMs) -> None:

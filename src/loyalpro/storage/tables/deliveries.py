@@ -9,8 +9,9 @@ from dataclasses import replace
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_status
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
-from loyalpro.storage.connection import Connection, Row, marks
+from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import FLAG, JSON, RowMapper, enum
+from loyalpro.storage.sql import marks
 from loyalpro.storage.tables.settlements import advance
 from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
 
@@ -68,7 +69,7 @@ class DeliveryTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect == "postgres"
+        postgres = connection.dialect.is_postgres
         self._lock = " FOR UPDATE OF d" if postgres else ""
         self._share = " FOR SHARE" if postgres else ""
         self._share_or_skip = " FOR SHARE SKIP LOCKED" if postgres else ""

@@ -20,7 +20,7 @@ class EndpointTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._for_update = " FOR UPDATE" if connection.dialect == "postgres" else ""
+        self._for_update = " FOR UPDATE" if connection.dialect.is_postgres else ""
 
     def insert(self, endpoint: Endpoint) -> None:
         """Store a new endpoint."""

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import Owed, Subscription
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.connection import Connection, marks
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, RowMapper
+from loyalpro.storage.sql import marks
 from loyalpro.storage.tables.deliveries import ENQUEUE
 from loyalpro.webhooks.entities import PastEvent
 
@@ -23,7 +24,7 @@ class EventTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect == "postgres"
+        postgres = connection.dialect.is_postgres
         self._share = " FOR SHARE" if postgres else ""
         self._order = "transaction_id, position" if postgres else "position"
 
@@ -76,7 +77,7 @@ class EventTables:
         settlement sees the new delivery. A row that is being settled right now is skipped: the new delivery is due at once,
         and the claim's own check of the order holds it back for as long as needed.
         """
-        lock = " FOR SHARE SKIP LOCKED" if self._connection.dialect == "postgres" else ""
+        lock = " FOR SHARE SKIP LOCKED" if self._connection.dialect.is_postgres else ""
         return bool(
             self._connection.execute(
                 "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
@@ -150,6 +151,6 @@ class EventTables:
         `lasting_transaction_id` maps the server's ids to those of the order, on whichever server the database is. SQLite has
         one writer, so its positions appear in order.
         """
-        if self._connection.dialect == "sqlite":
+        if not self._connection.dialect.is_postgres:
             return []
         return ["transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot()))"]

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 
 from loyalpro.accounts.entities import IdempotentResult
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.connection import Connection, marks, padded_whole
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.sql import marks, padded_list
 from loyalpro.storage.vault import Vault
 
 _STORE = (
@@ -30,10 +31,10 @@ class IdempotencyTables:
 
         SQLite runs one writing transaction at a time, so there is nothing to lock.
         """
-        if self._connection.dialect == "sqlite" or not keys:
+        if not self._connection.dialect.is_postgres or not keys:
             return set(keys)
         of_number = {_lock_number(account_id, key): key for key in keys}
-        numbers = padded_whole(of_number)
+        numbers = padded_list(of_number)
         rows = self._connection.execute(
             "SELECT column1, pg_try_advisory_xact_lock(column1)"
             f" FROM (VALUES {marks(len(numbers), '(CAST(? AS BIGINT))')}) AS v",
@@ -45,7 +46,7 @@ class IdempotencyTables:
         """The results of these keys that were stored after `since`."""
         if not keys:
             return {}
-        wanted = padded_whole(keys)
+        wanted = padded_list(keys)
         rows = self._connection.execute(
             "SELECT key, fingerprint, status_code, body FROM idempotency_keys"
             f" WHERE account_id = ? AND key IN ({marks(len(wanted))}) AND created_at > ?",

@@ -43,7 +43,7 @@ class MaintenanceTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
+        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
 
     def close_windows(self, now: UnixMs, closed_since: UnixMs, limit: int) -> int:
         """Exhaust waiting deliveries whose first attempt was before `closed_since`; how many."""

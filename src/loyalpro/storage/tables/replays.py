@@ -45,7 +45,7 @@ class ReplayTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._sqlite = connection.dialect == "sqlite"
+        self._sqlite = not connection.dialect.is_postgres
         self._skip_locked = "" if self._sqlite else " FOR UPDATE SKIP LOCKED"
 
     def insert(self, replay: Replay) -> None:

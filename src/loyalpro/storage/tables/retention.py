@@ -81,11 +81,11 @@ class RetentionTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
+        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
 
     def kept_since(self, now: UnixMs, age_ms: int) -> UnixMs:
         """What is older than this may be removed. On PostgreSQL a host whose clock is ahead of the server's ages nothing."""
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             [(server_now,)] = self._connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
             now = min(now, int(server_now))
         return now - age_ms
@@ -93,12 +93,12 @@ class RetentionTables:
     def remove(self, kind: Aging, before: UnixMs) -> int:
         """Remove a piece of what is older than `before`. A delivery's attempts go together: a few more, then."""
         table: str = kind
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             table = _IN_PIECES[kind]
             if kind == "events" and not self._hold_events(before):
                 return 0
         limit = floor("evt" if kind == "events" else "dlv", before)
-        among = _AMONG[self._connection.dialect].format(piece=_PIECES[kind].format(table=table))
+        among = _AMONG[self._connection.dialect.name].format(piece=_PIECES[kind].format(table=table))
         return self._connection.change(f"DELETE FROM {table} WHERE {_KEYS[kind]} {among}", (limit, BATCH_SIZE))
 
     def _hold_events(self, before: UnixMs) -> bool:

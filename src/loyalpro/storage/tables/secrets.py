@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Sequence
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.connection import Connection, marks
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import RowMapper
+from loyalpro.storage.sql import marks
 from loyalpro.storage.vault import KEY_ID_BYTES, Vault
 from loyalpro.webhooks.entities import Endpoint, Secret
 
