@@ -38,13 +38,13 @@ bench: setup-dev ## Measure every goal but memory, about 25 minutes; writes sect
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes its section of bench/RESULTS.md
 	$(BIN)/python -m bench --only memory
 
-chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
+chaos: setup-dev ## Run real processes with real faults and check every webhook; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
 	$(BIN)/python -m chaos $(ARGS)
 
-simulate: setup-dev ## Play 5,000 runs full of faults on a virtual clock; writes bench/SIMULATION.md (its options: make simulate ARGS=--help)
+simulate: setup-dev ## Run 5,000 seeds full of faults on a virtual clock; writes bench/SIMULATION.md (its options: make simulate ARGS=--help)
 	$(BIN)/python -m simulation $(ARGS)
 
-mutants: setup-dev ## Put mistakes into copies of the engine, and see that the simulation finds them; writes bench/MUTANTS.md
+mutants: setup-dev ## Replace functions of the product by wrong ones, and check that the simulation finds each; writes bench/MUTANTS.md
 	$(BIN)/python -m simulation --mutants $(ARGS)
 
 schema: setup-dev ## Write the schema that all migrations add up to, for both databases

@@ -17,10 +17,11 @@ from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
 from loyalpro.webhooks.entities import Endpoint
 from loyalpro.webhooks.secrets import FIRST_VERSION
+from receivers.behavior import Behavior, random_points
+from receivers.receiver import Outage
 from simulation.database import NoFaults, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import LoopClock, VirtualLoop, pass_time
-from simulation.network import Answer, Network, Outage, Receiver
-from simulation.product import REAL
+from simulation.network import Network, SimulatedReceiver
 from simulation.profile import PACES
 from simulation.run import logged
 from simulation.server import Server, Site
@@ -66,13 +67,19 @@ def _run() -> tuple[float, int]:
 
 async def _simulate(loop: VirtualLoop, database: SharedDatabase) -> int:
     rng = random.Random(1)
-    outage = Outage(0.0, float("inf"), Answer.SERVER_ERROR)
-    network = Network(loop, [Receiver(_URL, _SECRET, rng, outages=[outage])], rng)
+    receiver = SimulatedReceiver(
+        url=_URL,
+        secret=_SECRET,
+        rng=rng,
+        points=random_points(rng),
+        outages=[Outage(0.0, float("inf"), Behavior.SERVER_ERROR)],
+    )
+    network = Network(loop, [receiver], rng)
     vault = Vault(["a key for tests of enough characters"], rng.randbytes)
     tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), rng), vault, rng.randbytes)
-    site = Site(loop, database, network, vault, REAL, _PACE, Counter())
+    site = Site(loop, database, network, vault, _PACE, Counter())
     database.run(lambda connection: _found(UnitOfWork(connection, tools)), writes=True)
-    server = Server(site, "server", skew_ms=0, chance=rng, on_death=lambda: None)
+    server = Server(site, "server", skew_ms=0, rng=rng, on_death=lambda: None)
     await pass_time(WINDOW_S + 2 * _PACE.poll_s)
     await server.stop()
     if database.run(_statuses, writes=False) != ["exhausted"]:

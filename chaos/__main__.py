@@ -1,4 +1,4 @@
-"""`make chaos`: break LoyalPro for real, count what arrived, and write bench/CHAOS.md."""
+"""`make chaos`: run LoyalPro with real faults, check every webhook, and write bench/CHAOS.md."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from chaos.faults import SmallDisk
-from chaos.report import Account, examples, page, table
+from chaos.report import RunReport, examples, page, table
 from chaos.run import Plan, run
 
 RESULTS = Path(__file__).parent.parent / "bench" / "CHAOS.md"
@@ -30,12 +30,12 @@ EXAMPLES = """examples:
 """
 _CHANGES = {"join": 1, "leave": 1, "pause": 1, "outage": 1}
 _FAULTS = {
-    "sqlite": {"kill": 12, "freeze": 2, "courier killed": 4, "courier stopped": 1, "full disk": 2},
+    "sqlite": {"kill": 12, "freeze": 2, "sender killed": 4, "sender stopped": 1, "full disk": 2},
     "postgres": {
         "kill": 8,
         "freeze": 2,
-        "courier killed": 4,
-        "courier stopped": 1,
+        "sender killed": 4,
+        "sender stopped": 1,
         "restart": 4,
         "cut after commit": 16,
         "cut in transaction": 8,
@@ -47,21 +47,21 @@ _SMALLEST_DISK_MB = 384
 
 
 def main() -> None:
-    """Run, print, write; exit code 1 when anything is wrong."""
+    """Run, print and write the reports; exit code 1 if a check failed."""
     options = _options()
     console = Console()
-    accounts = [_account(store, options, console) for store in options.stores.split(",")]
-    for account in accounts:
-        console.print(table(account))
-        for line in examples(account.verdict):
+    reports = [_report(store, options, console) for store in options.stores.split(",")]
+    for report in reports:
+        console.print(table(report))
+        for line in examples(report.verdict):
             console.print(f"  {line}", style="red", markup=False)
     if not options.no_write:
         command = "make chaos" if len(sys.argv) == 1 else f"python -m chaos {' '.join(sys.argv[1:])}"
         machine = (
             f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
         )
-        RESULTS.write_text(page(accounts, command, str(datetime.now(UTC).date()), machine))
-    if not all(account.verdict.passed for account in accounts):
+        RESULTS.write_text(page(reports, command, str(datetime.now(UTC).date()), machine))
+    if not all(report.verdict.passed for report in reports):
         raise SystemExit(1)
 
 
@@ -83,13 +83,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _account(store: str, options: argparse.Namespace, console: Console) -> Account:
+def _report(store: str, options: argparse.Namespace, console: Console) -> RunReport:
     plan = _plan(store, options, console)
     with _folder(store, console, keep=options.keep) as folder, _progress(console) as progress:
         task = progress.add_task(store, total=1.0, phase="starting")
         began_s = time.monotonic()
         verdict = run(plan, folder, lambda done, phase: progress.update(task, completed=done, phase=phase))
-        return Account(store, plan.seed, plan.processes, time.monotonic() - began_s, verdict)
+        return RunReport(store, plan.seed, plan.processes, time.monotonic() - began_s, verdict)
 
 
 def _plan(store: str, options: argparse.Namespace, console: Console) -> Plan:

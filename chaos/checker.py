@@ -1,7 +1,7 @@
-"""Compares the witnesses with each other and with the database: what is missing, what is too much, what is different.
+"""Compares the journals with each other and with the database, and reports what is missing, extra or different.
 
-Each check is a generator of findings; a run without findings has lost nothing. Nothing here is shared with the product:
-what it relies on is written in the contract.
+Each check yields findings; a run without findings has lost nothing. The checker shares no code with the product: it relies
+on the documented contract alone.
 """
 
 import hashlib
@@ -18,23 +18,23 @@ from typing import Any
 
 from chaos.database import Delivery, Event, Snapshot
 from chaos.evidence import NEVER, End, Evidence, Hit, Purchase, Subscription
-from chaos.manners import ACCEPTED, TAKEN, Act
+from receivers.behavior import ACCEPTED, ACKNOWLEDGED
 
 _POINT_COSTS = 100
 _NEARBY_MS = 20_000
-"""A fault explains what happened up to so long before and after it: a lease, a restart and some retries."""
+"""A fault explains a duplicate up to this time before or after it: a lease, a restart and some retries."""
 _IN_FLIGHT_MS = 5_000
 _COMMITTED_WITHIN_MS = 30_000
 _CHANGES = frozenset({"join", "leave", "pause"})
-"""What the merchant does is no excuse for a duplicate."""
-_OF_THE_DATABASE = frozenset({"restart", "cut after commit", "cut in transaction", "partition", "full disk"})
-"""While one of these lasts, a process that is starting may give up."""
+"""Changes by the merchant do not explain a duplicate."""
+_DATABASE_FAULTS = frozenset({"restart", "cut after commit", "cut in transaction", "partition", "full disk"})
+"""During one of these, a process that is starting may end."""
 _WRITTEN_LATE_MS = 1_000
-"""A cut is written down after it has been made."""
+"""A cut is recorded up to this time after it has happened."""
 
 
 class Kind(StrEnum):
-    """What can be wrong, as the table calls it."""
+    """A kind of finding; the value is its name in the table."""
 
     LOST = "lost"
     STUCK = "still pending"
@@ -45,18 +45,18 @@ class Kind(StrEnum):
     DUPLICATE = "duplicates unexplained"
     REPEATED = "attempt numbers sent twice"
     UNRECORDED = "attempts not recorded"
-    EARLY = "given up early"
+    EARLY = "exhausted early"
     ORDER = "out of order"
     SEQUENCE = "sequence gaps"
     LEDGER = "ledger differences"
     REFUSED = "requests refused"
-    FELL = "processes fallen by themselves"
+    CRASHED = "processes that crashed"
     TOO_FEW = "faults that did not fire"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong."""
+    """One violation of a promise."""
 
     kind: Kind
     what: str
@@ -64,9 +64,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """A delivery that was on its way when a kill struck, and came again.
+    """A delivery that was in flight when its process was killed, and was sent again.
 
-    `unseen`: the attempts in between, which were cut short by something else before the receiver saw them.
+    `unseen`: the attempts in between that were interrupted before they arrived at the receiver.
     """
 
     kill_ms: float
@@ -76,7 +76,7 @@ class TakeOver:
 
 @dataclass(slots=True)
 class Verdict:
-    """The account of a run."""
+    """The result of the checks of a run."""
 
     counts: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -87,21 +87,21 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no finding."""
         return not self.findings
 
     def found(self, kind: Kind) -> int:
-        """How often."""
+        """The number of findings of this kind."""
         return sum(finding.kind is kind for finding in self.findings)
 
 
 def check(evidence: Evidence, database: Snapshot) -> Verdict:
-    """The whole account."""
-    return _Case(evidence, database).verdict()
+    """Run every check on a run."""
+    return _Comparison(evidence, database).verdict()
 
 
-class _Case:
-    """The evidence and the database, with what several checks look up."""
+class _Comparison:
+    """The evidence and the database, with indexes that several checks use."""
 
     def __init__(self, evidence: Evidence, database: Snapshot) -> None:
         self.evidence = evidence
@@ -114,17 +114,17 @@ class _Case:
         self.refs = {id_: self._ref(event) for id_, event in database.events.items()}
 
     def verdict(self) -> Verdict:
-        """Run every check."""
+        """The findings and the counts."""
         findings = [
             *self._purchases(),
-            *self._strangers(),
+            *self._unrequested(),
             *self._events(),
             *self._pairs(),
             *self._deliveries(),
             *self._hits(),
             *self._order(),
             *self._ledger(),
-            *self._conduct(),
+            *self._processes_and_faults(),
         ]
         taken_over = list(self._taken_over())
         return Verdict(self._counts(), findings, self.duplicates, self.fired, self.evidence.asked, taken_over)
@@ -133,7 +133,7 @@ class _Case:
 
     @cached_property
     def hits_of(self) -> dict[str, list[Hit]]:
-        """The hits of each delivery, first to last."""
+        """The hits of each delivery, in the order of arrival."""
         found: defaultdict[str, list[Hit]] = defaultdict(list)
         for hit in sorted(self.evidence.hits, key=lambda each: each.at_ms):
             found[hit.delivery_id].append(hit)
@@ -154,7 +154,7 @@ class _Case:
         return {name: counts[name] for name in self.evidence.asked}
 
     def _ref(self, event: Event) -> str | None:
-        """The purchase that caused an event."""
+        """The purchase that caused an event; empty if it is unknown, None if no purchase causes this type."""
         data = self.bodies[event.id].get("data", {})
         match event.type:
             case "transaction.completed":
@@ -164,7 +164,7 @@ class _Case:
         return None
 
     def _window(self, event: Event) -> tuple[float, float]:
-        """The times between which the event was committed."""
+        """The first and the last time at which the event may have been committed."""
         purchase = self.evidence.purchases.get(self.refs[event.id] or "")
         if purchase is not None:
             return purchase.first_ms, purchase.last_ms
@@ -173,7 +173,7 @@ class _Case:
         created_ms = _epoch_ms(self.bodies[event.id].get("created_at", ""))
         return created_ms, created_ms + _COMMITTED_WITHIN_MS
 
-    # -- what was acknowledged is there, once ------------------------------------------------------------------------
+    # -- each acknowledged purchase exists once ------------------------------------------------------------------------
 
     def _purchases(self) -> Iterator[Finding]:
         rows = defaultdict(list)
@@ -190,9 +190,9 @@ class _Case:
                 yield from _expect(earns, events[purchase.ref, "points.earned"], f"{purchase.ref} earned")
 
     def _purchase(self, purchase: Purchase, ids: list[str]) -> Iterator[Finding]:
-        if purchase.to_be_refused:
+        if purchase.must_be_refused:
             if ids or (purchase.status is not None and purchase.status < 400):
-                yield Finding(Kind.PHANTOM, f"{purchase.ref} was to be refused, and is there")
+                yield Finding(Kind.PHANTOM, f"{purchase.ref} had to be refused, and exists")
         elif purchase.status is None:
             yield Finding(Kind.STUCK, f"{purchase.ref} was never acknowledged")
         elif purchase.status >= 400:
@@ -202,25 +202,25 @@ class _Case:
             if ids and purchase.transaction_id not in ids:
                 yield Finding(Kind.ID, f"{purchase.ref} was acknowledged as {purchase.transaction_id}, and is {ids}")
 
-    def _strangers(self) -> Iterator[Finding]:
-        """Nothing is there that nobody asked for."""
+    def _unrequested(self) -> Iterator[Finding]:
+        """Each transaction, event and customer was requested by a producer."""
         for row in self.database.transactions:
             if row.ref not in self.evidence.purchases:
-                yield Finding(Kind.PHANTOM, f"transaction {row.id}: nobody made it")
+                yield Finding(Kind.PHANTOM, f"transaction {row.id}: no producer sent it")
         for id_, event in self.database.events.items():
             ref = self.refs[id_]
             if ref is not None and ref not in self.evidence.purchases:
-                yield Finding(Kind.PHANTOM, f"event {id_}: nobody caused it")
+                yield Finding(Kind.PHANTOM, f"event {id_}: no purchase caused it")
             elif event.customer_id not in self.evidence.enrolled:
-                yield Finding(Kind.PHANTOM, f"event {id_}: nobody enrolled its customer")
+                yield Finding(Kind.PHANTOM, f"event {id_}: its customer was not enrolled")
 
     def _events(self) -> Iterator[Finding]:
-        """Bodies say what their rows say, and each customer's events are numbered without a gap."""
+        """Bodies agree with their rows, and the sequence of each customer has no gaps."""
         numbers: defaultdict[str, list[int]] = defaultdict(list)
         for id_, event in self.database.events.items():
             body = self.bodies[id_]
             if body.get("id") != id_:
-                yield Finding(Kind.ID, f"event {id_} calls itself {body.get('id')}")
+                yield Finding(Kind.ID, f"event {id_} has the id {body.get('id')} in its body")
             if (body.get("type"), body.get("sequence")) != (event.type, event.sequence):
                 yield Finding(Kind.BODY, f"event {id_}: its body and its row disagree")
             if event.customer_id is not None:
@@ -229,14 +229,14 @@ class _Case:
             if sorted(found) != list(range(1, len(found) + 1)):
                 yield Finding(Kind.SEQUENCE, f"customer {customer_id} has events {sorted(found)[:20]}")
 
-    # -- everything is owed to whom it should be ---------------------------------------------------------------------
+    # -- each event has its deliveries ---------------------------------------------------------------------
 
     def _pairs(self) -> Iterator[Finding]:
         for id_, event in self.database.events.items():
             window, owed = self._window(event), self.deliveries_of.get(id_, {})
             yield from _expect(event.owed, len(owed), f"deliveries of event {id_}")
             for endpoint_id in owed.keys() - self.evidence.subscriptions.keys():
-                yield Finding(Kind.PHANTOM, f"event {id_} is owed to {endpoint_id}, which nobody added")
+                yield Finding(Kind.PHANTOM, f"event {id_} has a delivery to {endpoint_id}, which was not added")
             for subscription in self.evidence.subscriptions.values():
                 yield from self._pair(event, window, subscription, there=subscription.endpoint_id in owed)
 
@@ -246,31 +246,33 @@ class _Case:
         expected = _expected(event.type, window, subscription)
         self.pairs += there or bool(expected)
         if there and expected is False:
-            yield Finding(Kind.PHANTOM, f"event {event.id} is owed to {subscription.name}, which did not ask for it")
+            yield Finding(
+                Kind.PHANTOM, f"event {event.id} has a delivery to {subscription.name}, which is not subscribed to it"
+            )
         if not there and expected:
-            yield Finding(Kind.LOST, f"event {event.id} is not owed to {subscription.name}")
+            yield Finding(Kind.LOST, f"event {event.id} has no delivery to {subscription.name}")
 
-    # -- every delivery came to its end ------------------------------------------------------------------------------
+    # -- every delivery ended ------------------------------------------------------------------------------
 
     def _deliveries(self) -> Iterator[Finding]:
         for delivery in self.database.deliveries.values():
             hits = self.hits_of.get(delivery.id, [])
             yield from self._ending(delivery, hits)
-            yield from self._duplicates_of(delivery, [hit for hit in hits if hit.act in TAKEN])
+            yield from self._duplicates_of(delivery, [hit for hit in hits if hit.behavior in ACCEPTED])
 
     def _ending(self, delivery: Delivery, hits: list[Hit]) -> Iterator[Finding]:
         match delivery.status:
             case "succeeded":
                 wins = {number for number, outcome in delivery.attempts.items() if outcome == "succeeded"}
-                won = [hit for hit in hits if hit.act in ACCEPTED and hit.attempt in map(str, wins)]
+                won = [hit for hit in hits if hit.behavior in ACKNOWLEDGED and hit.attempt in wins]
                 if len(wins) != 1 or not any(self._is_true(hit, delivery) for hit in won):
-                    yield Finding(Kind.LOST, f"{delivery.id} is called delivered, but its receiver does not say so")
+                    yield Finding(Kind.LOST, f"{delivery.id} is succeeded, and its receiver did not acknowledge it")
             case "exhausted":
                 if len(delivery.attempts) <= self.evidence.retries or not delivery.reason:
-                    yield Finding(Kind.EARLY, f"{delivery.id} was given up after {len(delivery.attempts)} attempts")
+                    yield Finding(Kind.EARLY, f"{delivery.id} is exhausted after {len(delivery.attempts)} attempts")
             case "canceled":
                 if self._removed_at(delivery.endpoint_id) == NEVER:
-                    yield Finding(Kind.LOST, f"{delivery.id} was canceled, though its endpoint is there")
+                    yield Finding(Kind.LOST, f"{delivery.id} was canceled, and its endpoint exists")
             case status:
                 yield Finding(Kind.STUCK, f"{delivery.id} is {status}")
 
@@ -282,23 +284,23 @@ class _Case:
         return hit.signed and hit.sha256 == self.sha256.get(delivery.event_id)
 
     def _duplicates_of(self, delivery: Delivery, taken: list[Hit]) -> Iterator[Finding]:
-        """All but one of the hits that the receiver took must be known to the database as failed, for a reason we know."""
+        """Of the hits that the receiver accepted, all but one must be recorded as failed, for a known reason."""
         if len(taken) < 2:
             return
         reasons = [reason for hit in taken if (reason := self._reason(hit, delivery)) is not None]
-        reasons += ["resent by hand"] * min(self.evidence.resent[delivery.id], len(taken) - len(reasons))
+        reasons += ["resent manually"] * min(self.evidence.resent[delivery.id], len(taken) - len(reasons))
         self.duplicates.update(reasons[: len(taken) - 1])
         for _ in range(len(taken) - 1 - len(reasons)):
-            history = ", ".join(f"{hit.attempt} {hit.act}" for hit in taken)
-            yield Finding(Kind.DUPLICATE, f"{delivery.id} came as {history}; recorded are {delivery.attempts}")
+            history = ", ".join(f"{hit.attempt} {hit.behavior}" for hit in taken)
+            yield Finding(Kind.DUPLICATE, f"{delivery.id} arrived as {history}; recorded are {delivery.attempts}")
 
     def _reason(self, hit: Hit, delivery: Delivery) -> str | None:
-        """Why the sender had to send again after this hit; None when it had not."""
-        outcome = delivery.attempts.get(_number(hit.attempt), "")
+        """Why the sender had to send again after this hit; None if it had no reason."""
+        outcome = delivery.attempts.get(hit.attempt, "")
         if outcome in {"", "succeeded"}:
             return None
-        if hit.act in {Act.HANG, Act.RESET, Act.CUT}:
-            return f"receiver's {hit.act}: {outcome}"
+        if hit.behavior not in ACKNOWLEDGED:
+            return f"receiver's {hit.behavior}: {outcome}"
         return f"fault: {outcome}" if self._is_near_a_fault(hit.at_ms) else None
 
     def _is_near_a_fault(self, at_ms: float) -> bool:
@@ -308,51 +310,51 @@ class _Case:
             if fault.name not in _CHANGES
         )
 
-    # -- nothing arrived that should not have ------------------------------------------------------------------------
+    # -- every request was allowed ------------------------------------------------------------------------
 
     def _hits(self) -> Iterator[Finding]:
         for delivery_id, hits in self.hits_of.items():
             delivery = self.database.deliveries.get(delivery_id)
             if delivery is None:
                 yield Finding(
-                    Kind.PHANTOM, f"{len(hits)} requests for {delivery_id or 'no delivery'}, which is not there"
+                    Kind.PHANTOM, f"{len(hits)} requests for {delivery_id or 'no delivery'}, which does not exist"
                 )
                 continue
             for hit in hits:
                 yield from self._hit(hit, delivery)
             for attempt, times in Counter(hit.attempt for hit in hits).items():
                 if times > 1:
-                    yield Finding(Kind.REPEATED, f"{delivery_id}: attempt {attempt} came {times} times")
+                    yield Finding(Kind.REPEATED, f"{delivery_id}: attempt {attempt} arrived {times} times")
 
     def _hit(self, hit: Hit, delivery: Delivery) -> Iterator[Finding]:
         if hit.endpoint_id != delivery.endpoint_id or {hit.event_id, hit.webhook_id} != {delivery.event_id}:
-            yield Finding(Kind.ID, f"{delivery.id} came as {hit.event_id}/{hit.webhook_id} to {hit.endpoint_id}")
+            yield Finding(Kind.ID, f"{delivery.id} arrived as {hit.event_id}/{hit.webhook_id} to {hit.endpoint_id}")
         if hit.sha256 != self.sha256.get(delivery.event_id):
-            yield Finding(Kind.BODY, f"{delivery.id}, attempt {hit.attempt}: not the bytes that are stored")
+            yield Finding(Kind.BODY, f"{delivery.id}, attempt {hit.attempt}: not the stored bytes")
         if not hit.signed:
             yield Finding(Kind.SIGNATURE, f"{delivery.id}, attempt {hit.attempt}")
-        if _number(hit.attempt) not in delivery.attempts:
+        if hit.attempt not in delivery.attempts:
             yield Finding(Kind.UNRECORDED, f"{delivery.id}, attempt {hit.attempt}: recorded are {delivery.attempts}")
 
     def _order(self) -> Iterator[Finding]:
-        """Where order was asked for, an event comes only after its predecessor has been taken, or has ended otherwise."""
-        lanes: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+        """At an ordered endpoint, an event arrives after its predecessor was accepted, or has ended otherwise."""
+        schedules: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
         ordered = {id_ for id_, each in self.evidence.subscriptions.items() if each.ordered}
         for delivery in self.database.deliveries.values():
             event = self.database.events.get(delivery.event_id)
             if delivery.endpoint_id in ordered and event and event.customer_id and event.sequence:
-                lanes[delivery.endpoint_id, event.customer_id].append((event.sequence, delivery.id))
-        for lane in lanes.values():
-            ids = [id_ for _, id_ in sorted(lane) if self.hits_of.get(id_)]
+                schedules[delivery.endpoint_id, event.customer_id].append((event.sequence, delivery.id))
+        for schedule in schedules.values():
+            ids = [id_ for _, id_ in sorted(schedule) if self.hits_of.get(id_)]
             for earlier, later in pairwise(ids):
-                taken = [hit.at_ms for hit in self.hits_of[earlier] if hit.act in TAKEN]
+                taken = [hit.at_ms for hit in self.hits_of[earlier] if hit.behavior in ACCEPTED]
                 if taken and self.hits_of[later][0].at_ms < taken[0]:
-                    yield Finding(Kind.ORDER, f"{later} came before {earlier}")
+                    yield Finding(Kind.ORDER, f"{later} arrived before {earlier}")
 
     # -- the ledger --------------------------------------------------------------------------------------------------
 
     def _ledger(self) -> Iterator[Finding]:
-        """A balance is the fold of its ledger, and the ledger is what the producers were told."""
+        """A balance is the sum of its ledger, and the ledger is what was acknowledged to the producers."""
         bought: Counter[str] = Counter()
         for purchase in self.evidence.purchases.values():
             if purchase.transaction_id is not None:
@@ -367,42 +369,41 @@ class _Case:
             if customer.entry_count != customer.last_entry:
                 yield Finding(Kind.LEDGER, f"{customer.id}: {customer.entry_count} entries up to {customer.last_entry}")
 
-    # -- the run itself ----------------------------------------------------------------------------------------------
+    # -- processes and faults ----------------------------------------------------------------------------------------------
 
-    def _conduct(self) -> Iterator[Finding]:
+    def _processes_and_faults(self) -> Iterator[Finding]:
         for refusal in self.evidence.refusals:
             yield Finding(Kind.REFUSED, refusal)
         for end in self.evidence.ends:
-            if not self._gave_up(end):
+            if not self._ended_while_starting(end):
                 ready = "after" if end.was_ready else "before"
-                yield Finding(Kind.FELL, f"{end.product} ended with exit code {end.exit_code} {ready} it was ready")
+                yield Finding(Kind.CRASHED, f"{end.product} ended with exit code {end.exit_code} {ready} it was ready")
         for why in self.evidence.missed:
             yield Finding(Kind.TOO_FEW, why)
         for name, asked in self.evidence.asked.items():
             if self.fired[name] < asked:
                 yield Finding(Kind.TOO_FEW, f"{name}: {self.fired[name]} of {asked}")
 
-    def _gave_up(self, end: End) -> bool:
-        """Whether it ended before it was ready, and met a broken database meanwhile."""
+    def _ended_while_starting(self, end: End) -> bool:
+        """Whether it ended before it was ready, while its database was broken."""
         return not end.was_ready and any(
             fault.from_ms - _WRITTEN_LATE_MS <= end.at_ms and end.began_ms <= fault.to_ms
             for fault in self.evidence.faults
-            if fault.name in _OF_THE_DATABASE
+            if fault.name in _DATABASE_FAULTS
         )
 
     def _taken_over(self) -> Iterator[TakeOver]:
-        """The wait runs from the kill to the next request at the receiver."""
+        """Deliveries in flight at a kill; the wait ends with the next request at the receiver."""
         kills = sorted(fault.from_ms for fault in self.evidence.faults if fault.name == "kill")
         for delivery in self.database.deliveries.values():
             subscription = self.evidence.subscriptions.get(delivery.endpoint_id)
             hits = self.hits_of.get(delivery.id, [])
             for hit, following in pairwise(hits):
-                number = _number(hit.attempt)
                 kill_ms = next(iter(kills[bisect_left(kills, hit.at_ms) :]), NEVER)
-                interrupted = delivery.attempts.get(number) == "interrupted"
+                interrupted = delivery.attempts.get(hit.attempt) == "interrupted"
                 reachable = subscription is not None and subscription.name != "outage"
                 if interrupted and reachable and kill_ms - hit.at_ms < _IN_FLIGHT_MS and following.at_ms > kill_ms:
-                    unseen = _number(following.attempt) - number - 1
+                    unseen = following.attempt - hit.attempt - 1
                     yield TakeOver(kill_ms, (following.at_ms - kill_ms) / 1_000, unseen)
 
     def _counts(self) -> dict[str, int]:
@@ -411,22 +412,22 @@ class _Case:
         return {
             "requests": self.evidence.requests["attempt"],
             "without a clear answer": self.evidence.requests["unknown"],
-            "of these committed all the same": self.evidence.requests["recovered"],
+            "of these committed": self.evidence.requests["recovered"],
             "purchases attempted": len(purchases),
             "purchases acknowledged": sum(each.transaction_id is not None for each in purchases),
-            "purchases refused, as they must": sum(each.to_be_refused for each in purchases),
+            "purchases refused, as expected": sum(each.must_be_refused for each in purchases),
             "events": len(self.database.events),
             "pairs (event, endpoint)": self.pairs,
             "delivered": ends["succeeded"],
-            "exhausted, visibly": ends["exhausted"],
+            "exhausted": ends["exhausted"],
             "canceled with their endpoint": ends["canceled"],
             "requests at the receiver": len(self.evidence.hits),
-            "processes ended before they were ready": sum(map(self._gave_up, self.evidence.ends)),
+            "processes ended before they were ready": sum(map(self._ended_while_starting, self.evidence.ends)),
         }
 
 
 def _expected(event_type: str, window: tuple[float, float], subscription: Subscription) -> bool | None:
-    """Whether an event committed in this window is owed to an endpoint; None when nobody can know."""
+    """Whether an event committed in this window is owed to an endpoint; None if the order of the two is unknown."""
     first, last = window
     if not subscription.wants(event_type) or last < subscription.added[0] or first > subscription.removed[1]:
         return False
@@ -435,9 +436,9 @@ def _expected(event_type: str, window: tuple[float, float], subscription: Subscr
 
 def _expect(wanted: int, there: int, what: str) -> Iterator[Finding]:
     for _ in range(wanted - there):
-        yield Finding(Kind.LOST, f"{what}: {there} of {wanted} are there")
+        yield Finding(Kind.LOST, f"{what}: {there} of {wanted}")
     for _ in range(there - wanted):
-        yield Finding(Kind.PHANTOM, f"{what}: {there} are there, not {wanted}")
+        yield Finding(Kind.PHANTOM, f"{what}: {there}, not {wanted}")
 
 
 def _parsed(event: Event) -> dict[str, Any]:
@@ -446,10 +447,6 @@ def _parsed(event: Event) -> dict[str, Any]:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _number(attempt: str) -> int:
-    return int(attempt) if attempt.isdigit() else 0
 
 
 def _epoch_ms(text: str) -> float:

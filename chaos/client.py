@@ -1,4 +1,4 @@
-"""A client of the HTTP API that assumes nothing: whatever is not a clear answer is unknown, and can be repeated."""
+"""A client of the HTTP API. Every result but a clear answer is `Unknown`, and the request can be repeated."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 _AGAIN_S = 0.2
-_PATIENCE_S = 120
+_LONGEST_S = 120
 _UNCLEAR = {409, 429, 502, 503, 504, 507}
 
 
@@ -19,25 +19,25 @@ T = TypeVar("T")
 
 
 class Unknown(Exception):
-    """No clear answer came: it may have happened or not."""
+    """There is no clear answer: the request may have taken effect or not."""
 
 
 class Refusal(Exception):
-    """The server said no, clearly."""
+    """The server rejected the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A clear answer."""
+    """A response that says what happened. `replayed`: an earlier request with this key had taken effect."""
 
     status: int
     body: Any
     replayed: bool
 
 
-def patiently(ask: Callable[[], T]) -> T:
-    """Ask until the answer is clear, for two minutes."""
-    deadline = time.monotonic() + _PATIENCE_S
+def until_clear(ask: Callable[[], T]) -> T:
+    """Repeat a request until the answer is clear, for two minutes at most; then raise `Unknown`."""
+    deadline = time.monotonic() + _LONGEST_S
     while True:
         try:
             return ask()
@@ -48,17 +48,17 @@ def patiently(ask: Callable[[], T]) -> T:
 
 
 class Client:
-    """Talks to one of several servers, and to another one after each failure."""
+    """Uses one of several servers, chosen again after each failure."""
 
-    def __init__(self, addresses: Sequence[str], api_key: str, chance: random.Random, timeout_s: float = 5) -> None:
+    def __init__(self, addresses: Sequence[str], api_key: str, rng: random.Random, timeout_s: float = 5) -> None:
         self._addresses = addresses
         self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-        self._chance = chance
+        self._rng = rng
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
 
     def call(self, method: str, path: str, body: object = None, key: str | None = None) -> Answer:
-        """Ask once. Raises `Unknown` or `Refusal`; after an `Unknown` the next call goes to another server, perhaps."""
+        """Send a request once. Raises `Unknown` or `Refusal`; after `Unknown` the next call may go to another server."""
         headers = self._headers | ({"Idempotency-Key": key} if key else {})
         try:
             connection = self._connected()
@@ -66,21 +66,21 @@ class Client:
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
-            self.hang_up()
+            self.close()
             raise Unknown(type(error).__name__) from None
         answer = json.loads(content) if content else None
         if response.status in _UNCLEAR or response.status >= 500:
-            self.hang_up()
+            self.close()
             raise Unknown(f"{response.status} {answer.get('code') if isinstance(answer, dict) else ''}".strip())
         if response.status >= 400:
             raise Refusal(f"{method} {path}: {response.status} {content[:500]!r}")
         return Answer(response.status, answer, response.headers.get("Idempotent-Replayed") == "true")
 
     def insist(self, method: str, path: str, body: object = None, key: str | None = None) -> Answer:
-        """Ask until the answer is clear."""
-        return patiently(lambda: self.call(method, path, body, key))
+        """Send a request until the answer is clear. Raises `Refusal`, or `Unknown` after two minutes."""
+        return until_clear(lambda: self.call(method, path, body, key))
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close the connection, if there is one."""
         if self._connection is not None:
             with suppress(OSError):
@@ -89,6 +89,6 @@ class Client:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            parts = urlsplit(self._chance.choice(self._addresses))
+            parts = urlsplit(self._rng.choice(self._addresses))
             self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self._timeout_s)
         return self._connection

@@ -1,6 +1,6 @@
-"""What the database says at the end: the only file that knows the product's tables.
+"""Reads the database at the end of a run. No other file of chaos knows the product's tables.
 
-It reads with drivers of its own (SQLite's is the one in Python), once every process of the product has ended.
+It reads with own drivers (for SQLite, the one in Python), after every process of the product has ended.
 """
 
 import json
@@ -18,7 +18,7 @@ Rows = Callable[[str], Iterable[tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event and its frozen body. `owed`: how many endpoints it was counted for."""
+    """An event and its stored body. `owed`: the number of its deliveries, as the product counted it."""
 
     id: str
     type: str
@@ -30,7 +30,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for one endpoint, with the status that its owner sees. `attempts`: number -> outcome."""
+    """One event for one endpoint, with the status that the API shows. `attempts`: number -> outcome."""
 
     id: str
     event_id: str
@@ -43,7 +43,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A balance, and what the ledger adds up to."""
+    """A balance, and the sums of its ledger."""
 
     id: str
     available: int
@@ -55,7 +55,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A recorded purchase; `ref` is what the producer calls it."""
+    """A recorded purchase; `ref` is the producer's name for it."""
 
     id: str
     ref: str
@@ -65,7 +65,7 @@ class Transaction:
 
 @dataclass(slots=True)
 class Snapshot:
-    """All of it."""
+    """All rows that the checker needs."""
 
     events: dict[str, Event] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Snapshot:
 
 
 def read(url: str) -> Snapshot:
-    """Read a database at rest."""
+    """Read a database that no process uses."""
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             return _snapshot(connection.execute)
@@ -83,7 +83,7 @@ def read(url: str) -> Snapshot:
 
 
 def export(url: str, folder: Path) -> None:
-    """Keep what the database says, to be looked at later: SQLite's file, or PostgreSQL's tables as CSV."""
+    """Copy the database into a folder: SQLite's file, or PostgreSQL's tables as CSV."""
     if url.startswith("sqlite:///"):
         here, there = sqlite3.connect(url.removeprefix("sqlite:///")), sqlite3.connect(folder / "database.sqlite")
         with closing(here), closing(there):

@@ -1,4 +1,4 @@
-"""What the witnesses wrote down, put in order: the files in, plain values out."""
+"""Reads the journals of a run into plain values."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from chaos import journal
-from chaos.manners import Act
+from receivers.behavior import Behavior
 
 NEVER = float("inf")
 
 
 @dataclass(slots=True)
 class Purchase:
-    """One purchase as its producer saw it. It may have been committed at any moment between first and last."""
+    """One purchase as its producer saw it. It may have been committed at any time between `first_ms` and `last_ms`."""
 
     ref: str
     customer_id: str
     amount: int
-    to_be_refused: bool
+    must_be_refused: bool
     first_ms: float
     last_ms: float = NEVER
     status: int | None = None
@@ -34,15 +34,15 @@ class Hit:
     delivery_id: str
     event_id: str
     webhook_id: str
-    attempt: str
+    attempt: int
     sha256: str
     signed: bool
-    act: Act
+    behavior: Behavior
 
 
 @dataclass(slots=True)
 class Subscription:
-    """An endpoint; each change of it happened somewhere between its two times."""
+    """An endpoint. `added` and `removed`: the first and the last time at which the change may have been committed."""
 
     endpoint_id: str
     name: str
@@ -52,13 +52,13 @@ class Subscription:
     removed: tuple[float, float] = (NEVER, NEVER)
 
     def wants(self, event_type: str) -> bool:
-        """Whether it asked for this type."""
+        """Whether it is subscribed to this type."""
         return "*" in self.types or event_type in self.types
 
 
 @dataclass(slots=True)
 class Fault:
-    """Something that was broken from one time to another."""
+    """A fault from its begin to its repair. `took_effect`: whether the product was affected."""
 
     name: str
     from_ms: float
@@ -79,7 +79,7 @@ class End:
 
 @dataclass(slots=True)
 class Evidence:
-    """Everything that is known without the database."""
+    """The contents of all journals."""
 
     purchases: dict[str, Purchase] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
@@ -96,7 +96,7 @@ class Evidence:
 
 
 def read(folder: Path) -> Evidence:
-    """All files of a run."""
+    """Read the journals in the folder of a run."""
     evidence = Evidence()
     for line in journal.read(folder / "run.jsonl"):
         _read_run(evidence, line)
@@ -127,7 +127,7 @@ def _read_run(evidence: Evidence, line: dict[str, Any]) -> None:
             evidence.subscriptions[line["endpoint"]].removed = (began, line["at"])
         case "fault":
             evidence.faults.append(Fault(line["name"], began))
-        case "mended":
+        case "repaired":
             open_ = next(f for f in reversed(evidence.faults) if f.name == line["name"] and f.to_ms == NEVER)
             open_.to_ms, open_.took_effect = line["at"], line.get("effect", True)
         case "resent":
@@ -143,8 +143,8 @@ def _read_producer(evidence: Evidence, line: dict[str, Any], intents: dict[int, 
     match line["kind"]:
         case "intent":
             intents[line["op"]] = [ref for ref, *_ in line["purchases"]]
-            for ref, customer_id, amount, to_be_refused in line["purchases"]:
-                evidence.purchases[ref] = Purchase(ref, customer_id, amount, to_be_refused, line["at"])
+            for ref, customer_id, amount, must_be_refused in line["purchases"]:
+                evidence.purchases[ref] = Purchase(ref, customer_id, amount, must_be_refused, line["at"])
         case "refusal":
             evidence.refusals.append(line["why"])
         case "ok":
@@ -164,5 +164,5 @@ def _hit(line: dict[str, Any]) -> Hit:
         line["attempt"],
         line["sha256"],
         line["signed"],
-        Act(line["act"]),
+        Behavior(line["behavior"]),
     )

@@ -1,4 +1,4 @@
-"""What is broken, and how: each fault breaks one thing, waits, and mends it."""
+"""The faults: each one breaks one thing, waits, and repairs it."""
 
 import os
 import random
@@ -14,188 +14,188 @@ from typing import IO, Protocol
 
 from chaos.client import Unknown
 from chaos.journal import Journal, now_ms
-from chaos.merchant import Enrolment
+from chaos.merchant import Enrollment
 from chaos.product import Product, lives
 from chaos.proxy import Proxy
-from chaos.receiver import Receiver
+from chaos.receiver import ReceiverProcess
 from support.postgres import OwnCluster
 
-_LONGEST_HESITATION_S = 0.1
+_LONGEST_DELAY_S = 0.1
 _CUT_WITHIN_S = 20
 _NOTICED_S = 60
-_COURIER_WITHIN_S = 60
+_SENDER_WITHIN_S = 60
 _ENDED_WITHIN_S = 120
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
 class Fault(Protocol):
-    """Breaks something and mends it. What cannot be broken just now is not written down."""
+    """Breaks one thing and repairs it. A fault that is impossible at the moment is not recorded."""
 
     def fire(self, journal: Journal) -> None:
-        """Break, write down, mend."""
+        """Break, record, repair."""
         ...
 
 
 @dataclass
 class Kill:
-    """`kill -9` of a random process, and a new one at once or a little later."""
+    """`kill -9` of a random process; it is started again up to two seconds later."""
 
     products: Sequence[Product]
-    chance: random.Random
+    rng: random.Random
 
     def fire(self, journal: Journal) -> None:
-        victim = self.chance.choice(self.products)
+        victim = self.rng.choice(self.products)
         with victim.mutex:
             victim.wait_until_ready(journal)
             began = now_ms()
             victim.kill()
             journal.write("fault", began=began, name="kill", victim=victim.name)
-            time.sleep(self.chance.uniform(0, 2))
+            time.sleep(self.rng.uniform(0, 2))
             victim.start()
             victim.wait_until_ready(journal)
-        journal.write("mended", name="kill", victim=victim.name)
+        journal.write("repaired", name="kill", victim=victim.name)
 
 
 @dataclass
 class Freeze:
-    """SIGSTOP, longer than a lease or a request's time, then SIGCONT: it goes on as if nothing had been."""
+    """SIGSTOP for longer than a lease or the timeout of a request, then SIGCONT."""
 
     products: Sequence[Product]
-    chance: random.Random
-    for_s: float
+    rng: random.Random
+    duration_s: float
 
     def fire(self, journal: Journal) -> None:
-        victim = self.chance.choice(self.products)
+        victim = self.rng.choice(self.products)
         with victim.mutex:
             victim.wait_until_ready(journal)
             began = now_ms()
             victim.freeze()
             journal.write("fault", began=began, name="freeze", victim=victim.name)
-            time.sleep(self.for_s)
+            time.sleep(self.duration_s)
             victim.thaw()
-            journal.write("mended", name="freeze", victim=victim.name)
+            journal.write("repaired", name="freeze", victim=victim.name)
 
 
 @dataclass
-class BreakCourier:
-    """The process in which one of them sends: killed, or stopped for good, which its server has to find out.
+class BreakSender:
+    """A signal to the sender process of a random server: it is killed, or stopped until its server detects that and replaces it.
 
-    It finds out by what it has given it to send, so there must be something.
+    The server detects it by requests without result, so there must be something to send.
     """
 
     products: Sequence[Product]
-    chance: random.Random
+    rng: random.Random
     name: str
     number: signal.Signals
 
     def fire(self, journal: Journal) -> None:
-        victim = self.chance.choice(self.products)
+        victim = self.rng.choice(self.products)
         with victim.mutex:
-            courier = _courier_of(victim, journal)
-            if courier is None:
+            sender = _sender_of(victim, journal)
+            if sender is None:
                 return
             journal.write("fault", name=self.name, victim=victim.name)
-            os.kill(courier, self.number)
-            gone = _is_gone(courier, _ENDED_WITHIN_S)
-        journal.write("mended", name=self.name, victim=victim.name, effect=gone)
+            os.kill(sender, self.number)
+            ended = _is_gone(sender, _ENDED_WITHIN_S)
+        journal.write("repaired", name=self.name, victim=victim.name, effect=ended)
 
 
 @dataclass
 class RestartDatabase:
-    """`pg_ctl -m immediate`: PostgreSQL falls, and recovers from its log."""
+    """`pg_ctl -m immediate`: PostgreSQL ends without a checkpoint and recovers from its log."""
 
     cluster: OwnCluster
-    chance: random.Random
+    rng: random.Random
 
     def fire(self, journal: Journal) -> None:
         journal.write("fault", name="restart")
         self.cluster.halt("immediate")
-        time.sleep(self.chance.uniform(0, 3))
+        time.sleep(self.rng.uniform(0, 3))
         self.cluster.launch()
-        journal.write("mended", name="restart")
+        journal.write("repaired", name="restart")
 
 
 @dataclass
 class Cut:
-    """The line to PostgreSQL breaks right after a COMMIT, or in the middle of a transaction."""
+    """A connection to PostgreSQL breaks right after a COMMIT, or inside a transaction."""
 
     proxies: Sequence[Proxy]
-    chance: random.Random
+    rng: random.Random
     name: str
 
     def fire(self, journal: Journal) -> None:
-        for proxy in self.chance.sample(self.proxies, len(self.proxies)):  # nothing may pass through the first
+        for proxy in self.rng.sample(self.proxies, len(self.proxies)):  # one of them may be idle
             cut = proxy.cut_after_commit if self.name == "cut after commit" else proxy.cut_in_transaction
             if cut(_CUT_WITHIN_S):
                 journal.write("fault", name=self.name)
-                journal.write("mended", name=self.name)
+                journal.write("repaired", name=self.name)
                 return
 
 
 @dataclass
 class Partition:
-    """Nothing passes between one process and PostgreSQL, longer than a lease; then everything does."""
+    """No byte passes between one process and PostgreSQL for longer than a lease; then all of them do."""
 
     proxies: Sequence[Proxy]
-    chance: random.Random
-    for_s: float
+    rng: random.Random
+    duration_s: float
 
     def fire(self, journal: Journal) -> None:
-        proxy = self.chance.choice(self.proxies)
+        proxy = self.rng.choice(self.proxies)
         journal.write("fault", name="partition")
         proxy.hold()
-        time.sleep(self.for_s)
+        time.sleep(self.duration_s)
         proxy.release()
-        journal.write("mended", name="partition")
+        journal.write("repaired", name="partition")
 
 
 @dataclass
 class FillDisk:
-    """Not one byte is free on the file system of the database, for a while, and until somebody has noticed."""
+    """The file system of the database is full for a time, and until a request has been refused for it."""
 
     folder: Path
-    for_s: float
-    enrolment: Enrolment
+    duration_s: float
+    enrollment: Enrollment
 
     def fire(self, journal: Journal) -> None:
-        ballast = self.folder / "ballast"
+        filler = self.folder / "filler"
         journal.write("fault", name="full disk")
         began_s = time.monotonic()
         noticed = False
-        with ballast.open("wb", buffering=0) as file:
-            while time.monotonic() < began_s + (self.for_s if noticed else _NOTICED_S):
-                _write_until_full(file)  # the product frees some now and then: that too
+        with filler.open("wb", buffering=0) as file:
+            while time.monotonic() < began_s + (self.duration_s if noticed else _NOTICED_S):
+                _write_until_full(file)  # again and again, because the product frees space
                 noticed = self._is_refused(journal) or noticed
-        ballast.unlink()
-        self.enrolment.insist(journal)
-        journal.write("mended", name="full disk", effect=noticed)
+        filler.unlink()
+        self.enrollment.insist(journal)
+        journal.write("repaired", name="full disk", effect=noticed)
 
     def _is_refused(self, journal: Journal) -> bool:
         try:
-            self.enrolment.attempt(journal)
+            self.enrollment.attempt(journal)
         except Unknown as unknown:
             return "disk_full" in str(unknown)
         return False
 
 
-def _courier_of(victim: Product, journal: Journal) -> int | None:
-    """One that has ended is followed by another when there is something to send, and there will be."""
-    deadline_s = time.monotonic() + _COURIER_WITHIN_S
+def _sender_of(victim: Product, journal: Journal) -> int | None:
+    """The process id of the sender of a server. If it has ended, wait for the next one; None if there is none in time."""
+    deadline_s = time.monotonic() + _SENDER_WITHIN_S
     while time.monotonic() < deadline_s:
         victim.wait_until_ready(journal)
-        if found := victim.couriers():
+        if found := victim.sender_processes():
             return found[0]
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     return None
 
 
 def _is_gone(pid: int, within_s: float) -> bool:
-    """Whether a process ends in time."""
+    """Whether a process ends within this time."""
     deadline_s = time.monotonic() + within_s
     while lives(pid):
         if time.monotonic() > deadline_s:
             return False
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     return True
 
 
@@ -210,21 +210,21 @@ def _write_until_full(file: IO[bytes]) -> None:
 class Outage:
     """An endpoint refuses connections for a while."""
 
-    receiver: Receiver
+    receiver: ReceiverProcess
     endpoint: str
-    for_s: float
+    duration_s: float
 
     def fire(self, journal: Journal) -> None:
         journal.write("fault", name="outage", endpoint=self.endpoint)
         self.receiver.down(self.endpoint)
-        time.sleep(self.for_s)
+        time.sleep(self.duration_s)
         self.receiver.up(self.endpoint)
-        journal.write("mended", name="outage", endpoint=self.endpoint)
+        journal.write("repaired", name="outage", endpoint=self.endpoint)
 
 
 @dataclass
 class Change:
-    """Not a fault: something that the merchant does in the midst of them."""
+    """Not a fault: a change by the merchant while faults happen."""
 
     name: str
     make: Callable[[], None]
@@ -232,11 +232,11 @@ class Change:
     def fire(self, journal: Journal) -> None:
         self.make()
         journal.write("fault", name=self.name)
-        journal.write("mended", name=self.name)
+        journal.write("repaired", name=self.name)
 
 
-class Lane(threading.Thread):
-    """Fires its faults one after the other, each when the run has come that far."""
+class FaultSchedule(threading.Thread):
+    """Fires faults one after the other, each when the progress of the run reaches its share."""
 
     def __init__(
         self, faults: Sequence[tuple[float, Fault]], progress: Callable[[], float], journal: Journal, seed: float
@@ -245,37 +245,37 @@ class Lane(threading.Thread):
         self._faults = sorted(faults, key=lambda each: each[0])
         self._progress = progress
         self._journal = journal
-        self._chance = random.Random(seed)
+        self._rng = random.Random(seed)
         self._over = threading.Event()
 
     def run(self) -> None:
-        """All of them, or until told to stop. One that cannot be fired does not keep the others from it."""
-        for moment, fault in self._faults:
-            while self._progress() < moment:
+        """Fire all faults, until `stop`. If one raises, it is recorded as missed and the next one is fired."""
+        for at, fault in self._faults:
+            while self._progress() < at:
                 if self._over.wait(0.02):
                     return
-            time.sleep(self._chance.uniform(0, _LONGEST_HESITATION_S))
+            time.sleep(self._rng.uniform(0, _LONGEST_DELAY_S))
             try:
                 fault.fire(self._journal)
-            except Exception as error:  # noqa: BLE001 - it is written down, and the run is not complete
+            except Exception as error:  # noqa: BLE001 - recorded, so that the run counts as incomplete
                 self._journal.write("missed", why=f"{type(error).__name__}: {error}")
 
     def stop(self) -> None:
-        """No more; wait for the one that is being mended."""
+        """Fire no more faults, and wait until the current one is repaired."""
         self._over.set()
         self.join()
 
 
-def moments(asked: Mapping[str, int], chance: random.Random) -> list[tuple[float, str]]:
-    """When each fault is to fire: at random, but spread over the run, so that they do not all fall into one second."""
+def fault_times(asked: Mapping[str, int], rng: random.Random) -> list[tuple[float, str]]:
+    """When each fault fires, as a share of the run: at random, but evenly spread."""
     found: list[tuple[float, str]] = []
     for name, count in asked.items():
-        found += [((n + chance.random()) / count * 0.88 + 0.04, name) for n in range(count)]
+        found += [((n + rng.random()) / count * 0.88 + 0.04, name) for n in range(count)]
     return found
 
 
 class SmallDisk:
-    """A file system of a few bytes in memory, for a database that will find it full. Only root can mount one."""
+    """A small file system in memory, which `FillDisk` can fill. Only root can mount one."""
 
     def __init__(self, folder: Path, megabytes: int) -> None:
         self.folder = folder
@@ -284,7 +284,7 @@ class SmallDisk:
 
     @staticmethod
     def is_possible() -> bool:
-        """Whether this process may mount."""
+        """Whether this process may mount a file system."""
         return os.geteuid() == 0
 
     def remove(self) -> None:

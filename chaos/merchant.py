@@ -1,31 +1,36 @@
-"""The merchant: adds endpoints and customers, and, while everything breaks, adds, pauses and deletes endpoints again."""
+"""The merchant: adds endpoints and customers, and adds, pauses and deletes endpoints while faults happen."""
 
 import time
 from collections.abc import Sequence
 
-from chaos.client import Client, Refusal, patiently
+from chaos.client import Client, Refusal, until_clear
 from chaos.journal import Journal, now_ms
-from chaos.manners import ERRORS, HANGS, POISONED, RESETS, STEADY, Manners
-from chaos.receiver import Receiver
+from chaos.receiver import ReceiverProcess
+from receivers.behavior import Behavior, BehaviorMix
 
 EVERYTHING = ("*",)
-FirstEndpoint = tuple[str, Manners, tuple[str, ...], str]
-"""A name, its manners, the event types it asks for, and its ordering."""
+STEADY = BehaviorMix()
+_ERRORS = BehaviorMix({Behavior.SERVER_ERROR: 0.05, Behavior.UNAVAILABLE: 0.02})
+_RESETS = BehaviorMix({Behavior.LOST_ACCEPT: 0.02, Behavior.CUT_ACCEPT: 0.01})
+_HANGS = BehaviorMix({Behavior.SILENT_ACCEPT: 0.003, Behavior.SLOW_ACCEPT: 0.02})
+_REJECTIONS = BehaviorMix({Behavior.SERVER_ERROR: 0.02}, rejected_events=0.004)
+FirstEndpoint = tuple[str, BehaviorMix, tuple[str, ...], str]
+"""A name, the behavior of its receiver, its event types, and its ordering."""
 FIRST_ENDPOINTS: tuple[FirstEndpoint, ...] = (
     ("steady", STEADY, EVERYTHING, "none"),
     ("ordered", STEADY, EVERYTHING, "customer"),
-    ("errors", ERRORS, EVERYTHING, "none"),
-    ("resets", RESETS, EVERYTHING, "none"),
-    ("hangs", HANGS, EVERYTHING, "none"),
+    ("errors", _ERRORS, EVERYTHING, "none"),
+    ("resets", _RESETS, EVERYTHING, "none"),
+    ("hangs", _HANGS, EVERYTHING, "none"),
     ("outage", STEADY, EVERYTHING, "none"),
-    ("poisoned", POISONED, ("points.earned", "transaction.completed"), "none"),
+    ("rejections", _REJECTIONS, ("points.earned", "transaction.completed"), "none"),
     ("leaver", STEADY, EVERYTHING, "none"),
 )
 _PAUSE_S = 3.0
 
 
-class Enrolment:
-    """Enrols customers one by one; one that may or may not be there is asked for again with the same key."""
+class Enrollment:
+    """Enrolls customers one by one. After an unknown answer the request is repeated with the same key."""
 
     def __init__(self, client: Client, name: str) -> None:
         self._client = client
@@ -34,7 +39,7 @@ class Enrolment:
         self._began_ms: float | None = None
 
     def attempt(self, journal: Journal) -> str:
-        """Ask once; the customer's id, or `Unknown`."""
+        """Enroll the next customer with one request; returns its id, or raises `Unknown`."""
         self._began_ms = self._began_ms or now_ms()
         key = f"{self._name}-{self._count}"
         customer_id = str(self._client.call("POST", "/v1/customers", {"name": key}, key).body["id"])
@@ -44,22 +49,22 @@ class Enrolment:
         return customer_id
 
     def insist(self, journal: Journal) -> str:
-        """Ask until it is there."""
-        return patiently(lambda: self.attempt(journal))
+        """Enroll the next customer, and repeat the request until the answer is clear."""
+        return until_clear(lambda: self.attempt(journal))
 
 
 class Merchant:
-    """Everything it changes is written down with the time before and after: in between nobody can know."""
+    """Records each change with the times before and after it; it may have been committed at any time in between."""
 
-    def __init__(self, client: Client, receiver: Receiver, journal: Journal) -> None:
+    def __init__(self, client: Client, receiver: ReceiverProcess, journal: Journal) -> None:
         self._client = client
         self._receiver = receiver
         self._journal = journal
         self._ids: dict[str, str] = {}
 
-    def subscribe(self, name: str, manners: Manners, types: Sequence[str] = EVERYTHING, ordering: str = "none") -> None:
-        """Add one. It starts paused, so that the receiver knows its secret before anything is sent."""
-        url = self._receiver.open(name, manners)
+    def subscribe(self, name: str, mix: BehaviorMix, types: Sequence[str] = EVERYTHING, ordering: str = "none") -> None:
+        """Add an endpoint. It starts paused, so that the receiver knows its secret before the first request."""
+        url = self._receiver.open(name, mix)
         body = {"url": url, "events": list(types), "ordering": ordering, "status": "paused"}
         began = now_ms()
         made = self._client.insist("POST", "/v1/webhook_endpoints", body, key=f"subscribe-{name}").body
@@ -70,29 +75,29 @@ class Merchant:
         self._receiver.trust(name, made["id"], made["secret"])
         self._set_status(name, "enabled")
 
-    def enrol(self, count: int) -> tuple[str, ...]:
-        """New customers; their ids."""
-        enrolment = Enrolment(self._client, "first")
-        return tuple(enrolment.insist(self._journal) for _ in range(count))
+    def enroll(self, count: int) -> tuple[str, ...]:
+        """Enroll customers; returns their ids."""
+        enrollment = Enrollment(self._client, "first")
+        return tuple(enrollment.insist(self._journal) for _ in range(count))
 
     def pause(self, name: str) -> None:
-        """Pause an endpoint for a moment: what it is owed waits."""
+        """Pause an endpoint for some seconds."""
         self._set_status(name, "paused")
         time.sleep(_PAUSE_S)
         self._set_status(name, "enabled")
 
     def unsubscribe(self, name: str) -> None:
-        """Delete an endpoint: what it is still owed is canceled."""
+        """Delete an endpoint; its pending deliveries are canceled."""
         began = now_ms()
         try:
             self._client.insist("DELETE", f"/v1/webhook_endpoints/{self._ids[name]}")
         except Refusal as refusal:
             if " 404 " not in str(refusal):
-                raise  # 404: an earlier try, whose answer was lost, has done it
+                raise  # 404: an earlier request, whose answer was lost, has deleted it
         self._journal.write("unsubscribed", began=began, endpoint=self._ids[name])
 
     def pending(self) -> bool:
-        """Whether any delivery is still on its way."""
+        """Whether any delivery is pending."""
         return bool(self._client.insist("GET", "/v1/deliveries?status=pending&limit=1").body["data"])
 
     def _set_status(self, name: str, status: str) -> None:

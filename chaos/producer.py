@@ -1,4 +1,4 @@
-"""Shops: processes that record purchases, write down every attempt before it, and repeat until the answer is clear."""
+"""Producers: processes that record purchases; each request is journaled before it is sent and repeated until it is clear."""
 
 import multiprocessing
 import random
@@ -22,7 +22,7 @@ _LONGEST_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What one process is to do: every operation whose number leaves `index` when divided by `processes`."""
+    """The work of one process: every operation whose number modulo `processes` is `index`."""
 
     folder: Path
     addresses: tuple[str, ...]
@@ -35,7 +35,7 @@ class Assignment:
 
 
 class Producers:
-    """The handle of the run: it opens the gate bit by bit, and waits for the end."""
+    """The handle that the run has on the processes: it allows operations step by step and waits for the end."""
 
     def __init__(self, assignments: Sequence[Assignment]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -45,19 +45,19 @@ class Producers:
             process.start()
 
     def allow(self, operation_count: int) -> None:
-        """Let the operations below this number begin."""
+        """Allow the operations with a number below this one."""
         self._gate.value = operation_count
 
     @property
     def done(self) -> bool:
-        """Whether all have ended. One that broke is an error."""
+        """Whether all processes have ended. Raises `RuntimeError` if one failed."""
         codes = [process.exitcode for process in self._processes]
         if any(code for code in codes):
-            raise RuntimeError(f"a producer broke: exit codes {codes}")
+            raise RuntimeError(f"a producer failed: exit codes {codes}")
         return all(code == 0 for code in codes)
 
     def stop(self) -> None:
-        """End what still runs."""
+        """End the processes."""
         for process in self._processes:
             process.terminate()
             process.join(10)
@@ -70,16 +70,16 @@ def _produce(assignment: Assignment, gate: "Synchronized[int]") -> None:
         for each in operations(assignment.seed, assignment.purchases, assignment.customer_ids)
         if each.number % assignment.processes == assignment.index
     ]
-    shops = [_Shop(assignment, n, mine[n::_THREADS], journal, gate) for n in range(_THREADS)]
-    for shop in shops:
-        shop.start()
-    for shop in shops:
-        shop.join()
-    broken = [shop for shop in shops if not shop.finished]
+    threads = [_ProducerThread(assignment, n, mine[n::_THREADS], journal, gate) for n in range(_THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    broken = [thread for thread in threads if not thread.finished]
     raise SystemExit(1 if broken else 0)
 
 
-class _Shop(threading.Thread):
+class _ProducerThread(threading.Thread):
     def __init__(
         self,
         assignment: Assignment,
@@ -89,15 +89,15 @@ class _Shop(threading.Thread):
         gate: "Synchronized[int]",
     ) -> None:
         super().__init__()
-        self._chance = random.Random(f"{assignment.seed}/{assignment.index}/{number}")
-        self._client = Client(assignment.addresses, assignment.api_key, self._chance)
+        self._rng = random.Random(f"{assignment.seed}/{assignment.index}/{number}")
+        self._client = Client(assignment.addresses, assignment.api_key, self._rng)
         self._work = work
         self._journal = journal
         self._gate = gate
         self.finished = False
 
     def run(self) -> None:
-        """Every operation, in order, each until it is acknowledged."""
+        """Run every operation in order, each until it is acknowledged."""
         for operation in self._work:
             while operation.number >= self._gate.value:
                 time.sleep(_GATE_S)
@@ -109,7 +109,7 @@ class _Shop(threading.Thread):
         self._journal.write("intent", op=operation.number, purchases=lines)
         pause_s = _FIRST_PAUSE_S
         while not self._try(operation):
-            time.sleep(pause_s * self._chance.uniform(0.5, 1))
+            time.sleep(pause_s * self._rng.uniform(0.5, 1))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _try(self, operation: Operation) -> bool:
@@ -133,7 +133,7 @@ class _Shop(threading.Thread):
 
 
 def _results(operation: Operation, answer: Answer) -> list[list[Any]]:
-    """For each purchase: its ref, the status it got, and the transaction's id, if it was recorded."""
+    """For each purchase: its ref, the status of the answer, and the id of the transaction, if it was recorded."""
     if not operation.batch:
         return [[operation.purchases[0].ref, answer.status, answer.body["id"]]]
     return [

@@ -1,4 +1,4 @@
-"""The processes under test: real `loyalpro` commands, started, killed, frozen and, when they fall, picked up again."""
+"""The processes under test: real `loyalpro` commands that are started, killed, frozen and restarted."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ _POLL_S = 0.05
 
 @dataclass
 class Product:
-    """One process. Whoever holds `mutex` may make it end; otherwise it ended by itself."""
+    """One process. A thread that ends it holds `mutex`; a process that ends while `mutex` is free has ended by itself."""
 
     name: str
     command: str
@@ -32,7 +32,7 @@ class Product:
     mutex: threading.RLock = field(default_factory=threading.RLock)
 
     def start(self) -> None:
-        """Start it; what it prints goes on in the same file."""
+        """Start it. All starts write their output to one file."""
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "loyalpro", self.command],
@@ -46,7 +46,7 @@ class Product:
 
     @property
     def address(self) -> str:
-        """Where it answers: a server everything, a worker how it is."""
+        """The address of the API of a server, or of the health checks of a worker."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -56,41 +56,41 @@ class Product:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it says that it delivers and, if it is a server, accepts."""
+        """Whether its readiness check succeeds."""
         ready = _answers_200(f"{self.address}/readyz")
         self._was_ready = self._was_ready or ready
         return ready
 
     def wait_until_ready(self, journal: Journal) -> None:
-        """Return when it is ready. One that gives up is started again: its database may be down."""
+        """Wait until it is ready. If it ends before, it is started again, because its database may be down."""
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
-            self._pick_up(journal)
+            self._restart_if_ended(journal)
             if self.is_ready:
                 return
             time.sleep(_POLL_S)
         raise RuntimeError(f"{self.name} did not get ready; see {self.folder / self.name}.log")
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it with SIGKILL."""
         self._process.kill()
         self._process.wait()
 
-    def couriers(self) -> list[int]:
-        """The processes that it has started and that live: it sends in one of its own."""
+    def sender_processes(self) -> list[int]:
+        """The ids of its living child processes; it sends requests in one."""
         task = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         return [pid for pid in map(int, task.read_text().split()) if lives(pid)] if task.exists() else []
 
     def freeze(self) -> None:
-        """Not one instruction more."""
+        """Stop it with SIGSTOP."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Go on as if nothing had been."""
+        """Continue it with SIGCONT."""
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self, journal: Journal) -> None:
-        """Ask it to end, and wait. It should end well."""
+        """End it with SIGTERM and wait. Another exit code than 0 is recorded."""
         if self.ended is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
@@ -101,16 +101,16 @@ class Product:
         if self.ended not in {0, -signal.SIGTERM}:
             self._write_end(journal)
 
-    def look_after(self, journal: Journal) -> None:
-        """See whether it has got ready, and start it again if it has ended by itself."""
+    def supervise(self, journal: Journal) -> None:
+        """Note whether it is ready, and start it again if it has ended by itself."""
         if self.mutex.acquire(blocking=False):
             try:
-                self._pick_up(journal)
+                self._restart_if_ended(journal)
                 _ = self._was_ready or self.is_ready
             finally:
                 self.mutex.release()
 
-    def _pick_up(self, journal: Journal) -> None:
+    def _restart_if_ended(self, journal: Journal) -> None:
         if self.ended is not None:
             self._write_end(journal)
             self.start()
@@ -119,8 +119,8 @@ class Product:
         journal.write("ended", began=self._began_ms, product=self.name, exit_code=self.ended, was_ready=self._was_ready)
 
 
-class Nurse(threading.Thread):
-    """Looks after the processes, as an init system would."""
+class Supervisor(threading.Thread):
+    """Restarts processes that end by themselves, as an init system does."""
 
     def __init__(self, products: Sequence[Product], journal: Journal) -> None:
         super().__init__(daemon=True)
@@ -129,19 +129,19 @@ class Nurse(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Supervise until `stop`."""
         while not self._over.wait(0.2):
             for product in self._products:
-                product.look_after(self._journal)
+                product.supervise(self._journal)
 
     def stop(self) -> None:
-        """Leave them alone."""
+        """Stop the supervision."""
         self._over.set()
         self.join()
 
 
 def lives(pid: int) -> bool:
-    """Whether a process is there, and not only what its parent has not heard of yet."""
+    """Whether a process is alive; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     except OSError:

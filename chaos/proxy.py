@@ -1,17 +1,17 @@
-"""A TCP proxy between LoyalPro and PostgreSQL that hangs up at the worst moments."""
+"""A TCP proxy between LoyalPro and PostgreSQL that can break connections at chosen points of the protocol."""
 
 import socket
 import threading
 from contextlib import suppress
 
 _COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
-"""PostgreSQL's CommandComplete: the commit is durable, and this message is all that says so."""
+"""PostgreSQL's CommandComplete: the commit is durable, and only this message tells the client."""
 _IN_TRANSACTION = b"Z\x00\x00\x00\x05T"
 """ReadyForQuery inside a transaction."""
 
 
 class Proxy:
-    """Forwards everything, except when it is told to cut or to hold still."""
+    """Forwards all bytes, except while a cut or a partition is active."""
 
     def __init__(self, target_port: int) -> None:
         self._target = ("127.0.0.1", target_port)
@@ -25,23 +25,23 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_after_commit(self, within_s: float) -> bool:
-        """Hang up between PostgreSQL and whoever commits next: it did commit, and will not hear of it."""
+        """Break the connection that commits next: the commit is done, and its client does not get the answer."""
         return self._cut(_COMMITTED, within_s)
 
     def cut_in_transaction(self, within_s: float) -> bool:
-        """Hang up on whoever is in the middle of a transaction: perhaps just as COMMIT is being sent."""
+        """Break a connection inside a transaction, possibly while COMMIT is being sent."""
         return self._cut(_IN_TRANSACTION, within_s)
 
     def hold(self) -> None:
-        """Let nothing through: a partition."""
+        """Begin a partition: forward nothing."""
         self._flowing.clear()
 
     def release(self) -> None:
-        """Let everything through that has been waiting."""
+        """End the partition: forward everything that has waited."""
         self._flowing.set()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -84,7 +84,7 @@ class Proxy:
             each.close()
 
     def _is_cut(self, data: bytes) -> bool:
-        """The first to meet it has it: one cut for each arming."""
+        """Whether this connection is the one to break: only the first that sends the message."""
         with self._mutex:
             if self._armed is None or self._armed not in data:
                 return False

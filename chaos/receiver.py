@@ -1,54 +1,35 @@
-"""The receiver: an HTTPS process of its own that writes every request down before it answers, and answers by its manners.
-
-It knows each endpoint's secret and verifies both signatures with its own few lines.
-"""
+"""The receivers of a run: one HTTPS process, which writes every request to its journal before it answers."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import multiprocessing
 import multiprocessing.connection
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 import uvloop
 
 from chaos.journal import Journal
-from chaos.manners import ACCEPTED, STEADY, Act, Manners
+from receivers.behavior import ACKNOWLEDGED, ASKS_TO_WAIT, STATUSES, Behavior, BehaviorMix, seeded_points
+from receivers.receiver import Receiver
 
-_OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{"received":true}'
-_ERROR = b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"
-_UNAVAILABLE = b"HTTP/1.1 503 Later\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+_BODY = b'{"received":true}'
+_RETRY_AFTER_S = 1
 _SLOW_S = 1.0
+_NO_CLOCK_S = 0.0
+"""A receiver here has no planned outages: `down` and `up` close and open its port."""
 
 
 @dataclass(slots=True)
 class _Endpoint:
-    name: str
-    manners: Manners
-    seed: str
+    receiver: Receiver
     id: str = ""
-    secret: str = ""
     port: int = 0
     listener: asyncio.Server | None = None
     connections: set[asyncio.Transport] = field(default_factory=set)
-    accepted: set[str] = field(default_factory=set)
-
-
-def plain_signature(secret: str, body: bytes) -> str:
-    """What `X-LoyalPro-Signature` must say."""
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def standard_signature(secret: str, event_id: str, timestamp: str, body: bytes) -> str:
-    """What `webhook-signature` must contain."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    message = b".".join((event_id.encode(), timestamp.encode(), body))
-    return "v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()).decode()
+    acknowledged: set[str] = field(default_factory=set)
 
 
 class _Connection(asyncio.Protocol):
@@ -75,52 +56,60 @@ class _Connection(asyncio.Protocol):
             if len(rest) < length:
                 return
             self._buffer = rest[length:]
-            self._answer(self._write_down(headers, rest[:length]))
+            self._receive(headers, rest[:length])
 
-    def _write_down(self, headers: dict[str, str], body: bytes) -> tuple[Act, str]:
+    def _receive(self, headers: dict[str, str], body: bytes) -> None:
         endpoint = self._endpoint
-        event_id, delivery_id = headers.get("x-loyalpro-event-id", ""), headers.get("x-loyalpro-delivery-id", "")
-        attempt = headers.get("x-loyalpro-attempt", "")
-        act = endpoint.manners.act(endpoint.seed, event_id, delivery_id, attempt)
+        request = endpoint.receiver.read(headers, body)
+        behavior = endpoint.receiver.behavior(request, _NO_CLOCK_S)
         self._journal.write(
             "hit",
             endpoint=endpoint.id,
-            delivery=delivery_id,
-            event=event_id,
-            webhook=headers.get("webhook-id", ""),
-            attempt=attempt,
-            sha256=hashlib.sha256(body).hexdigest(),
-            signed=self._is_signed(headers, body),
-            act=act.value,
+            delivery=request.delivery_id,
+            event=request.event_id,
+            webhook=request.webhook_id,
+            attempt=request.attempt,
+            sha256=request.sha256,
+            signed=request.signed,
+            behavior=behavior.value,
         )
-        return act, delivery_id
+        if behavior in ACKNOWLEDGED:
+            endpoint.acknowledged.add(request.delivery_id)
+        self._answer(behavior)
 
-    def _is_signed(self, headers: dict[str, str], body: bytes) -> bool:
-        secret = self._endpoint.secret
-        standard = standard_signature(secret, headers.get("webhook-id", ""), headers.get("webhook-timestamp", ""), body)
-        plain = headers.get("x-loyalpro-signature") == plain_signature(secret, body)
-        return plain and standard in headers.get("webhook-signature", "").split()
-
-    def _answer(self, decided: tuple[Act, str]) -> None:
-        act, delivery_id = decided
-        if act in ACCEPTED:
-            self._endpoint.accepted.add(delivery_id)
-        match act:
-            case Act.OK:
-                self._transport.write(_OK)
-            case Act.SLOW:
-                asyncio.get_running_loop().call_later(_SLOW_S, self._transport.write, _OK)
-            case Act.ERROR:
-                self._transport.write(_ERROR)
-            case Act.UNAVAILABLE:
-                self._transport.write(_UNAVAILABLE)
-            case Act.RESET:
-                self._transport.abort()
-            case Act.CUT:
-                self._transport.write(_OK[:-5])
-                self._transport.close()
-            case Act.HANG:
+    def _answer(self, behavior: Behavior) -> None:
+        match behavior:
+            case Behavior.SLOW_ACCEPT:
+                asyncio.get_running_loop().call_later(_SLOW_S, self._transport.write, _response(behavior))
+            case Behavior.SILENCE | Behavior.SILENT_ACCEPT:
                 pass
+            case Behavior.REFUSE | Behavior.LOST_ACCEPT:
+                self._transport.abort()
+            case Behavior.CUT_ACCEPT:
+                self._transport.write(_response(Behavior.ACCEPT)[:-5])
+                self._transport.close()
+            case Behavior.GARBAGE:
+                self._transport.write(b"garbage\r\n\r\n")
+                self._transport.close()
+            case (
+                Behavior.ACCEPT
+                | Behavior.SERVER_ERROR
+                | Behavior.CLIENT_ERROR
+                | Behavior.BUSY
+                | Behavior.UNAVAILABLE
+                | Behavior.GONE
+                | Behavior.MOVED
+            ):
+                self._transport.write(_response(behavior))
+            case _:
+                assert_never(behavior)
+
+
+def _response(behavior: Behavior) -> bytes:
+    status = STATUSES[behavior]
+    retry_after = f"Retry-After: {_RETRY_AFTER_S}\r\n" if behavior in ASKS_TO_WAIT else ""
+    head = f"HTTP/1.1 {status} {behavior}\r\nContent-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n"
+    return f"{head}{retry_after}\r\n".encode() + _BODY
 
 
 def _headers(head: bytes) -> dict[str, str]:
@@ -130,7 +119,7 @@ def _headers(head: bytes) -> dict[str, str]:
 
 
 class _Server:
-    """Inside the process: one listener for each endpoint, and the answers to what the run asks."""
+    """Inside the process: one listener for each endpoint, and a method for each question of the run."""
 
     def __init__(self, folder: Path, seed: str) -> None:
         from support.receivers import Authority
@@ -141,8 +130,9 @@ class _Server:
         self._journal = Journal(folder / "hits.jsonl")
         self._endpoints: dict[str, _Endpoint] = {}
 
-    async def open(self, name: str, manners: Manners) -> int:
-        endpoint = self._endpoints[name] = _Endpoint(name, manners, f"{self._seed}/{name}")
+    async def open(self, name: str, mix: BehaviorMix) -> int:
+        receiver = Receiver(secret="", points=seeded_points(f"{self._seed}/{name}"), mix=mix)
+        endpoint = self._endpoints[name] = _Endpoint(receiver)
         await self.up(name)
         return endpoint.port
 
@@ -162,14 +152,14 @@ class _Server:
 
     async def trust(self, name: str, endpoint_id: str, secret: str) -> None:
         endpoint = self._endpoints[name]
-        endpoint.id, endpoint.secret = endpoint_id, secret
+        endpoint.id, endpoint.receiver.secret = endpoint_id, secret
 
     async def heal(self) -> None:
         for endpoint in self._endpoints.values():
-            endpoint.manners = STEADY
+            endpoint.receiver.healed = True
 
-    async def accepted(self) -> dict[str, int]:
-        return {name: len(endpoint.accepted) for name, endpoint in self._endpoints.items()}
+    async def acknowledged(self) -> dict[str, int]:
+        return {name: len(endpoint.acknowledged) for name, endpoint in self._endpoints.items()}
 
 
 async def _serve(folder: Path, seed: str, pipe: multiprocessing.connection.Connection) -> None:
@@ -181,7 +171,7 @@ async def _serve(folder: Path, seed: str, pipe: multiprocessing.connection.Conne
         try:
             asked.put_nowait(pipe.recv())
         except (EOFError, OSError):
-            asked.put_nowait(None)  # the run is gone
+            asked.put_nowait(None)  # the run has ended
 
     asyncio.get_running_loop().add_reader(pipe.fileno(), take)
     while (question := await asked.get()) is not None:
@@ -194,8 +184,8 @@ def _main(folder: Path, seed: str, pipe: multiprocessing.connection.Connection) 
         uvloop.run(_serve(folder, seed, pipe))
 
 
-class Receiver:
-    """The handle of the run. `ca_file` is what the product has to trust."""
+class ReceiverProcess:
+    """The handle that the run has on the process. `ca_file`: the authority that the product has to trust."""
 
     def __init__(self, folder: Path, seed: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -207,29 +197,29 @@ class Receiver:
         self._pipe.recv()
         self.ca_file = folder / "ca.pem"
 
-    def open(self, name: str, manners: Manners) -> str:
-        """Listen for an endpoint; its URL."""
-        return f"https://localhost:{self._ask('open', name, manners)}/{name}"
+    def open(self, name: str, mix: BehaviorMix) -> str:
+        """Listen for an endpoint; returns its URL."""
+        return f"https://localhost:{self._ask('open', name, mix)}/{name}"
 
     def trust(self, name: str, endpoint_id: str, secret: str) -> None:
-        """Tell an endpoint who it is and what its secret is."""
+        """Set the id and the secret of an endpoint."""
         self._ask("trust", name, endpoint_id, secret)
 
     def down(self, name: str) -> None:
-        """Refuse connections, and drop those there are."""
+        """Refuse new connections to an endpoint and break the open ones."""
         self._ask("down", name)
 
     def up(self, name: str) -> None:
-        """Listen again."""
+        """Listen again for an endpoint, on the same port."""
         self._ask("up", name)
 
     def heal(self) -> None:
-        """From now on every endpoint is well and answers 200."""
+        """From now on every endpoint accepts every request."""
         self._ask("heal")
 
-    def accepted(self) -> dict[str, int]:
-        """How many different deliveries each endpoint has accepted."""
-        return cast("dict[str, int]", self._ask("accepted"))
+    def acknowledged(self) -> dict[str, int]:
+        """For each endpoint's name, how many different deliveries it has answered with 200."""
+        return cast("dict[str, int]", self._ask("acknowledged"))
 
     def stop(self) -> None:
         """End the process."""

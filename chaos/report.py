@@ -1,4 +1,4 @@
-"""The account for people: a table on the terminal, a page in bench/CHAOS.md."""
+"""Reports the result of runs: a table on the terminal, and the page bench/CHAOS.md."""
 
 import statistics
 from collections import defaultdict
@@ -14,8 +14,8 @@ _MOST_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """One store's run."""
+class RunReport:
+    """The run of one store."""
 
     store: str
     seed: str
@@ -24,9 +24,9 @@ class Account:
     verdict: Verdict
 
 
-def rows(account: Account) -> list[tuple[str, str]]:
-    """What was counted, line by line."""
-    verdict = account.verdict
+def rows(report: RunReport) -> list[tuple[str, str]]:
+    """The lines of the table: what was counted, and how much."""
+    verdict = report.verdict
     pairs = verdict.counts.get("pairs (event, endpoint)", 0)
     found = [(name, f"{count:,}") for name, count in verdict.counts.items()]
     found += [(kind.value, f"{verdict.found(kind):,}") for kind in Kind]
@@ -38,11 +38,11 @@ def rows(account: Account) -> list[tuple[str, str]]:
     if pairs and verdict.passed:
         found.append(("so, at 95 %, lost is less than", f"{3 / pairs:.2g} (3/{pairs:,})"))
     found += [(f"fired: {name}", f"{verdict.fired[name]} of {asked}") for name, asked in verdict.asked.items()]
-    return [*found, *_take_over(verdict), ("took", f"{account.elapsed_s:,.0f} s")]
+    return [*found, *_take_over(verdict), ("took", f"{report.elapsed_s:,.0f} s")]
 
 
 def _take_over(verdict: Verdict) -> list[tuple[str, str]]:
-    """By itself what was cut short again while it was being taken over: that waits behind all others, on purpose."""
+    """Separates deliveries that were interrupted again during the take-over, because the product sends those last."""
     waits_s = defaultdict(list)
     for each in verdict.taken_over:
         if not each.unseen:
@@ -54,22 +54,22 @@ def _take_over(verdict: Verdict) -> list[tuple[str, str]]:
         found.append(("from a kill to each delivery taken over", _spread(every_s, "deliveries")))
     again_s = [each.waited_s for each in verdict.taken_over if each.unseen]
     if again_s:
-        found.append(("the same, cut short again before the receiver saw it", _spread(again_s, "deliveries")))
+        found.append(("the same, interrupted again before it arrived", _spread(again_s, "deliveries")))
     return found
 
 
-def table(account: Account) -> Table:
-    """For the terminal."""
-    passed = account.verdict.passed
-    made = Table(title=_title(account), title_style="bold green" if passed else "bold red", show_header=False)
-    wrong = {kind.value for kind in Kind if account.verdict.found(kind)}
-    for name, value in rows(account):
+def table(report: RunReport) -> Table:
+    """The table for the terminal."""
+    passed = report.verdict.passed
+    made = Table(title=_title(report), title_style="bold green" if passed else "bold red", show_header=False)
+    wrong = {kind.value for kind in Kind if report.verdict.found(kind)}
+    for name, value in rows(report):
         made.add_row(name, value, style="bold red" if name in wrong else "")
     return made
 
 
 def examples(verdict: Verdict) -> list[str]:
-    """The first few of each kind of finding."""
+    """The first five findings of each kind."""
     lines = []
     for kind in Kind:
         mine = [finding.what for finding in verdict.findings if finding.kind is kind]
@@ -77,13 +77,13 @@ def examples(verdict: Verdict) -> list[str]:
     return lines
 
 
-def page(accounts: Sequence[Account], command: str, day: str, machine: str) -> str:
-    """For bench/CHAOS.md."""
+def page(reports: Sequence[RunReport], command: str, day: str, machine: str) -> str:
+    """The text of bench/CHAOS.md."""
     sections = [f"# Chaos\n\nCommand: `{command}`, on {day}: {machine}.\n{_INTRODUCTION}"]
-    for account in accounts:
-        lines = [f"## {_title(account)}", "", "| what | count |", "|---|---|"]
-        lines += [f"| {name} | {value} |" for name, value in rows(account)]
-        lines += ["", *(f"- {line}" for line in examples(account.verdict))]
+    for report in reports:
+        lines = [f"## {_title(report)}", "", "| what | count |", "|---|---|"]
+        lines += [f"| {name} | {value} |" for name, value in rows(report)]
+        lines += ["", *(f"- {line}" for line in examples(report.verdict))]
         sections.append("\n".join(lines).rstrip() + "\n")
     return "\n".join(sections)
 
@@ -92,8 +92,8 @@ def _spread(waits_s: Sequence[float], what: str) -> str:
     return f"median {statistics.median(waits_s):.1f} s, max {max(waits_s):.1f} s ({len(waits_s)} {what})"
 
 
-def _title(account: Account) -> str:
-    return f"{account.store}, {account.processes}, seed {account.seed}: {_outcome(account.verdict)}"
+def _title(report: RunReport) -> str:
+    return f"{report.store}, {report.processes}, seed {report.seed}: {_outcome(report.verdict)}"
 
 
 def _outcome(verdict: Verdict) -> str:
@@ -103,9 +103,9 @@ def _outcome(verdict: Verdict) -> str:
 
 
 _INTRODUCTION = """
-Real processes; producers, a receiver and the run itself write down what they see, and a checker that shares no code with
-the product compares that with the database. A duplicate is a request that the receiver took although it had taken the same
-delivery before; it is explained when every earlier attempt is recorded as failed, and either the receiver's own manners or
-a fault nearby accounts for it. A process that ends before it was ever ready, while its database is broken, is started again,
-as a supervisor would; one that ends by itself at any other time has fallen.
+Real processes run with real faults. Producers, receivers and the run write journals, and a checker that shares no code with
+the product compares them with the database. A duplicate is a request that the receiver accepted although it had accepted the
+same delivery before. It is explained if every earlier attempt is recorded as failed, and either the behavior of the receiver
+or a fault at that time is the reason. A process that ends before it was ever ready, while its database is broken, is started
+again, as a supervisor does; one that ends by itself at any other time has crashed.
 """

@@ -1,4 +1,4 @@
-"""One run on one store: start everything, break it while it works, wait until it has recovered, and ask for the account."""
+"""One run on one store: start the processes, cause faults under load, wait until all has recovered, and check the result."""
 
 import random
 import signal
@@ -13,32 +13,31 @@ from chaos import checker, database, evidence
 from chaos.checker import Verdict
 from chaos.client import Client, Unknown
 from chaos.faults import (
-    BreakCourier,
+    BreakSender,
     Change,
     Cut,
     Fault,
+    FaultSchedule,
     FillDisk,
     Freeze,
     Kill,
-    Lane,
     Outage,
     Partition,
     RestartDatabase,
     SmallDisk,
-    moments,
+    fault_times,
 )
 from chaos.journal import Journal
-from chaos.manners import STEADY
-from chaos.merchant import FIRST_ENDPOINTS, Enrolment, FirstEndpoint, Merchant
+from chaos.merchant import FIRST_ENDPOINTS, STEADY, Enrollment, FirstEndpoint, Merchant
 from chaos.producer import Assignment, Producers
-from chaos.product import API_KEY, SECRET_KEY, Nurse, Product
+from chaos.product import API_KEY, SECRET_KEY, Product, Supervisor
 from chaos.proxy import Proxy
-from chaos.receiver import Receiver
+from chaos.receiver import ReceiverProcess
 from chaos.workload import Operation, operations
 from support.postgres import OwnCluster, embedded_binaries, system_binaries
 
 LONG_RETRIES_S = (0.2, 0.5, 1.0, 2.0, *[3.0] * 20)
-"""Together far longer than any fault: only what is refused for ever is given up."""
+"""Together far longer than any fault, so only a delivery that is always rejected is exhausted."""
 DELIVERY_TIMEOUT_S = 5.0
 LONGER_THAN_A_LEASE_S = 16.0
 _PAIRS_FOR_EACH_PURCHASE = 15.5
@@ -49,7 +48,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does. `faults`: how often each is to fire; which there are depends on the store."""
+    """The parameters of a run. `faults`: how often each fault fires; the names depend on the store."""
 
     store: str
     pairs: int
@@ -67,21 +66,21 @@ class Plan:
 
     @property
     def purchases(self) -> int:
-        """As many as cause that many pairs."""
+        """How many purchases cause that many pairs."""
         return round(self.pairs / _PAIRS_FOR_EACH_PURCHASE)
 
     @property
     def processes(self) -> str:
-        """For the table's title."""
+        """The processes, for the title of the table."""
         return f"{self.serves} serve" + (f" + {self.workers} worker" if self.workers else "")
 
 
-Watch = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 @dataclass
 class _Site:
-    """Where it happens: the database's address, the processes, and what can be broken."""
+    """The database, the processes, and the other things that faults break."""
 
     url: str
     folder: Path
@@ -90,75 +89,75 @@ class _Site:
     cluster: OwnCluster | None = None
     clients: list[Client] = field(default_factory=list)
 
-    def client(self, chance: random.Random) -> Client:
-        """A client of all servers; `hang_up` is called for it at the end."""
-        self.clients.append(Client(self.addresses, API_KEY, chance))
+    def client(self, rng: random.Random) -> Client:
+        """A client of all servers; `close` closes it."""
+        self.clients.append(Client(self.addresses, API_KEY, rng))
         return self.clients[-1]
 
-    def hang_up(self) -> None:
-        """Close what its clients hold."""
+    def close(self) -> None:
+        """Close the connections of its clients."""
         for client in self.clients:
-            client.hang_up()
+            client.close()
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where the API is."""
+        """The addresses of the API."""
         return tuple(each.address for each in self.products if each.command == "serve")
 
 
-def run(plan: Plan, folder: Path, watch: Watch) -> Verdict:
-    """The whole of it. Everything that the witnesses write lands in `folder`."""
+def run(plan: Plan, folder: Path, on_progress: OnProgress) -> Verdict:
+    """Run a plan and check it. All journals are written to `folder`."""
     journal = Journal(folder / "run.jsonl", durable=True)
     journal.write("plan", asked=dict(plan.faults), retries=len(plan.retries_s), seed=plan.seed, store=plan.store)
     with ExitStack() as stack:
-        receiver = Receiver(folder, plan.seed)
+        receiver = ReceiverProcess(folder, plan.seed)
         stack.callback(receiver.stop)
         site = stack.enter_context(_site(plan, folder, receiver.ca_file))
-        _work(plan, site, receiver, journal, watch)
-        watch(1.0, "checking")
+        _work(plan, site, receiver, journal, on_progress)
+        on_progress(1.0, "checking")
         journal.close()
         if plan.keep:
             database.export(site.url, folder)
-        return judge(folder, site.url)
+        return check_run(folder, site.url)
 
 
-def judge(folder: Path, url: str) -> Verdict:
-    """The account of what the witnesses wrote and the database says."""
+def check_run(folder: Path, url: str) -> Verdict:
+    """Check the journals in `folder` and the database."""
     return checker.check(evidence.read(folder), database.read(url))
 
 
-def _work(plan: Plan, site: _Site, receiver: Receiver, journal: Journal, watch: Watch) -> None:
+def _work(plan: Plan, site: _Site, receiver: ReceiverProcess, journal: Journal, on_progress: OnProgress) -> None:
     with ExitStack() as stack:
         stack.callback(_stop_all, site.products, journal)
-        stack.callback(site.hang_up)
+        stack.callback(site.close)
         for product in site.products:
             product.start()
             product.wait_until_ready(journal)
-        nurse = Nurse(site.products, journal)
-        nurse.start()
-        stack.callback(nurse.stop)
+        supervisor = Supervisor(site.products, journal)
+        supervisor.start()
+        stack.callback(supervisor.stop)
         merchant = Merchant(site.client(random.Random(plan.seed)), receiver, journal)
         for endpoint in plan.endpoints:
             merchant.subscribe(*endpoint)
-        customer_ids = merchant.enrol(plan.customers)
-        crowd = _Crowd(plan, site, customer_ids, receiver)
-        stack.callback(crowd.producers.stop)
-        lanes = _lanes(plan, site, receiver, merchant, crowd, journal)
-        for lane in lanes:
-            lane.start()
-            stack.callback(lane.stop)
-        _see_it_through(crowd, lanes, journal, watch, plan.drain_s)
-        crowd.leave(journal)
+        customer_ids = merchant.enroll(plan.customers)
+        load = _Load(plan, site, customer_ids, receiver)
+        stack.callback(load.producers.stop)
+        schedules = _schedules(plan, site, receiver, merchant, load, journal)
+        for schedule in schedules:
+            schedule.start()
+            stack.callback(schedule.stop)
+        _run_load(load, schedules, journal, on_progress, plan.drain_s)
+        load.finish(journal)
         receiver.heal()
-        _drain(merchant, watch, plan.drain_s)
+        _drain(merchant, on_progress, plan.drain_s)
 
 
-class _Crowd:
-    """The producers, let loose bit by bit, so that there is something to break from the first minute to the last."""
+class _Load:
+    """The producers, with a limited lead over the deliveries, so that there is load during the whole run."""
 
-    def __init__(self, plan: Plan, site: _Site, customer_ids: tuple[str, ...], receiver: Receiver) -> None:
+    def __init__(self, plan: Plan, site: _Site, customer_ids: tuple[str, ...], receiver: ReceiverProcess) -> None:
         self._receiver = receiver
-        self._base = receiver.accepted()["steady"]
+        self._base = receiver.acknowledged()["steady"]
         self._starts = _starts(operations(plan.seed, plan.purchases, customer_ids))
         self._purchases = plan.purchases
         self._most_ahead = max(_LEAST_AHEAD, plan.purchases * _AHEAD)
@@ -169,20 +168,20 @@ class _Crowd:
         )
         self.producers = Producers([replace(work, index=n) for n in range(plan.producers)])
         self._client = site.client(random.Random(f"{plan.seed}/late"))
-        self._latecomers = Enrolment(self._client, "late")
+        self._late = Enrollment(self._client, "late")
 
     def progress(self) -> float:
-        """From 0 to 1: the share of the purchases whose events an endpoint without faults of its own has accepted."""
+        """From 0 to 1: the share of the purchases whose events the endpoint `steady` has acknowledged."""
         return self._progress
 
     @property
     def stalled_s(self) -> float:
-        """For how long nothing new has been accepted by any endpoint."""
+        """The time since any endpoint acknowledged a new delivery."""
         return time.monotonic() - self._moved_s
 
     def look(self) -> float:
-        """See how far it has come, and let the producers go a little further."""
-        accepted = self._receiver.accepted()
+        """Update the progress, and allow the producers the next operations."""
+        accepted = self._receiver.acknowledged()
         if (total := sum(accepted.values())) != self._total:
             self._total, self._moved_s = total, time.monotonic()
         bought = max(0, accepted["steady"] - self._base) / 2
@@ -191,19 +190,19 @@ class _Crowd:
         self.producers.allow(sum(start <= allowed for start in self._starts))
         return self._progress
 
-    def linger(self, journal: Journal) -> None:
-        """Everything is bought, and not everything broken yet: enrol somebody, so that there is still something to send."""
+    def enroll_late(self, journal: Journal) -> None:
+        """Enroll one more customer: after the last purchase, the remaining faults still need something to send."""
         with suppress(Unknown):
-            self._latecomers.attempt(journal)
-        self._client.hang_up()  # the next one may go to another server
+            self._late.attempt(journal)
+        self._client.close()  # so that the next request may go to another server
 
-    def leave(self, journal: Journal) -> None:
-        """Be sure of whoever was enrolled last."""
-        self._latecomers.insist(journal)
+    def finish(self, journal: Journal) -> None:
+        """Enroll one last customer, which also resolves an unknown answer."""
+        self._late.insist(journal)
 
 
 def _starts(work: Sequence[Operation]) -> list[int]:
-    """How many purchases stand before each operation."""
+    """The number of purchases before each operation."""
     starts, total = [], 0
     for operation in work:
         starts.append(total)
@@ -211,22 +210,24 @@ def _starts(work: Sequence[Operation]) -> list[int]:
     return starts
 
 
-def _see_it_through(crowd: _Crowd, lanes: Sequence[Lane], journal: Journal, watch: Watch, most_s: float) -> None:
-    """Until everything is bought and everything that was to be broken has been, or until nothing moves any more."""
-    while crowd.stalled_s < most_s:
-        if crowd.producers.done:
-            if not any(lane.is_alive() for lane in lanes):
+def _run_load(
+    load: _Load, schedules: Sequence[FaultSchedule], journal: Journal, on_progress: OnProgress, most_s: float
+) -> None:
+    """Run until all purchases and all faults are done, or until no delivery has been acknowledged for `most_s`."""
+    while load.stalled_s < most_s:
+        if load.producers.done:
+            if not any(schedule.is_alive() for schedule in schedules):
                 return
-            crowd.linger(journal)
-        watch(crowd.look(), "delivering")
+            load.enroll_late(journal)
+        on_progress(load.look(), "delivering")
         time.sleep(_POLL_S)
 
 
-def _drain(merchant: Merchant, watch: Watch, most_s: float) -> None:
-    """Everything has healed: what is pending must come to its end by itself."""
+def _drain(merchant: Merchant, on_progress: OnProgress, most_s: float) -> None:
+    """After the last fault: wait until no delivery is pending, for `most_s` at most."""
     deadline = time.monotonic() + most_s
     while merchant.pending() and time.monotonic() < deadline:
-        watch(1.0, "draining")
+        on_progress(1.0, "draining")
         time.sleep(_POLL_S)
 
 
@@ -235,7 +236,7 @@ def _stop_all(products: Sequence[Product], journal: Journal) -> None:
         product.stop(journal)
 
 
-# -- where it happens ------------------------------------------------------------------------------------------------
+# -- processes and databases ------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -304,54 +305,54 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# -- what is broken --------------------------------------------------------------------------------------------------
+# -- faults --------------------------------------------------------------------------------------------------
 
 Break = Callable[[random.Random], Fault]
 _LONGER_THAN_A_REQUEST_S = DELIVERY_TIMEOUT_S + 1
 _OUTAGE_S = 15.0
 
 
-def _lanes(
-    plan: Plan, site: _Site, receiver: Receiver, merchant: Merchant, crowd: _Crowd, journal: Journal
-) -> list[Lane]:
-    """Processes, the database and the merchant's side are broken independently of each other."""
-    chance = random.Random(f"{plan.seed}/faults")
-    planned = moments(plan.faults, chance)
-    lanes = []
-    for breaks in (_of_processes(site), _of_the_database(site), _of_the_merchant(receiver, merchant)):
-        mine = [(at, breaks[name](random.Random(chance.random()))) for at, name in planned if name in breaks]
-        lanes.append(Lane(mine, crowd.progress, journal, chance.random()))
-    return lanes
+def _schedules(
+    plan: Plan, site: _Site, receiver: ReceiverProcess, merchant: Merchant, load: _Load, journal: Journal
+) -> list[FaultSchedule]:
+    """Three schedules that run at the same time: faults of processes, faults of the database, changes by the merchant."""
+    rng = random.Random(f"{plan.seed}/faults")
+    planned = fault_times(plan.faults, rng)
+    schedules = []
+    for breaks in (_process_faults(site), _database_faults(site), _merchant_changes(receiver, merchant)):
+        mine = [(at, breaks[name](random.Random(rng.random()))) for at, name in planned if name in breaks]
+        schedules.append(FaultSchedule(mine, load.progress, journal, rng.random()))
+    return schedules
 
 
-def _of_processes(site: _Site) -> dict[str, Break]:
+def _process_faults(site: _Site) -> dict[str, Break]:
     freeze_s = LONGER_THAN_A_LEASE_S if site.cluster else _LONGER_THAN_A_REQUEST_S
     return {
-        "kill": lambda chance: Kill(site.products, chance),
-        "freeze": lambda chance: Freeze(site.products, chance, freeze_s),
-        "courier killed": lambda chance: BreakCourier(site.products, chance, "courier killed", signal.SIGKILL),
-        "courier stopped": lambda chance: BreakCourier(site.products, chance, "courier stopped", signal.SIGSTOP),
+        "kill": lambda rng: Kill(site.products, rng),
+        "freeze": lambda rng: Freeze(site.products, rng, freeze_s),
+        "sender killed": lambda rng: BreakSender(site.products, rng, "sender killed", signal.SIGKILL),
+        "sender stopped": lambda rng: BreakSender(site.products, rng, "sender stopped", signal.SIGSTOP),
     }
 
 
-def _of_the_database(site: _Site) -> dict[str, Break]:
+def _database_faults(site: _Site) -> dict[str, Break]:
     cluster = site.cluster
     if cluster is None:
-        return {"full disk": lambda chance: _full_disk(site, chance)}
+        return {"full disk": lambda rng: _full_disk(site, rng)}
     return {
-        "restart": lambda chance: RestartDatabase(cluster, chance),
-        "cut after commit": lambda chance: Cut(site.proxies, chance, "cut after commit"),
-        "cut in transaction": lambda chance: Cut(site.proxies, chance, "cut in transaction"),
-        "partition": lambda chance: Partition(site.proxies, chance, LONGER_THAN_A_LEASE_S),
+        "restart": lambda rng: RestartDatabase(cluster, rng),
+        "cut after commit": lambda rng: Cut(site.proxies, rng, "cut after commit"),
+        "cut in transaction": lambda rng: Cut(site.proxies, rng, "cut in transaction"),
+        "partition": lambda rng: Partition(site.proxies, rng, LONGER_THAN_A_LEASE_S),
     }
 
 
-def _full_disk(site: _Site, chance: random.Random) -> Fault:
-    enrolment = Enrolment(site.client(chance), f"disk-{chance.random()}")
-    return FillDisk(site.folder / "disk", _LONGER_THAN_A_REQUEST_S, enrolment)
+def _full_disk(site: _Site, rng: random.Random) -> Fault:
+    enrollment = Enrollment(site.client(rng), f"disk-{rng.random()}")
+    return FillDisk(site.folder / "disk", _LONGER_THAN_A_REQUEST_S, enrollment)
 
 
-def _of_the_merchant(receiver: Receiver, merchant: Merchant) -> dict[str, Break]:
+def _merchant_changes(receiver: ReceiverProcess, merchant: Merchant) -> dict[str, Break]:
     return {
         "outage": lambda _: Outage(receiver, "outage", _OUTAGE_S),
         "join": lambda _: Change("join", lambda: merchant.subscribe("joiner", STEADY)),

@@ -1,4 +1,4 @@
-"""What the producers will do: a pure function of the seed, so that every process knows it without being told."""
+"""The work of the producers: a pure function of the seed, so that every process can compute it."""
 
 import random
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _NAMED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """One purchase. `ref` goes into its metadata and stays with it; `named` ones carry it as `external_id` too."""
+    """One purchase. Its metadata contains `ref`; if it is `named`, `ref` is also its `external_id`."""
 
     ref: str
     customer_id: str
@@ -23,7 +23,7 @@ class Purchase:
     refused: bool
 
     def body(self) -> dict[str, object]:
-        """As the API takes it. A refused one has a currency that the programme does not take."""
+        """The body for the API. A purchase to be refused has a currency that the program does not accept."""
         body: dict[str, object] = {
             "customer_id": self.customer_id,
             "amount": self.amount,
@@ -44,22 +44,22 @@ class Operation:
 
 
 def operations(seed: str, purchases: int, customer_ids: Sequence[str]) -> list[Operation]:
-    """Batches of every size and some single purchases, that many purchases in all."""
-    chance = random.Random(seed)
+    """Batches of random sizes and single purchases, `purchases` in all."""
+    rng = random.Random(seed)
     made: list[Operation] = []
     largest = max(2, min(_LARGEST_BATCH, purchases // _SMALLEST_NUMBER_OF_BATCHES))
     left = purchases
     while left > 0:
-        batch = chance.random() >= _SINGLES
-        size = min(left, chance.randint(2, largest)) if batch else 1
+        batch = rng.random() >= _SINGLES
+        size = min(left, rng.randint(2, largest)) if batch else 1
         number = len(made)
-        lines = tuple(_purchase(chance, f"{seed}-{number}-{n}", customer_ids, batch=batch) for n in range(size))
+        lines = tuple(_purchase(rng, f"{seed}-{number}-{n}", customer_ids, batch=batch) for n in range(size))
         made.append(Operation(number, f"{seed}-{number}", lines, batch))
         left -= size
     return made
 
 
-def _purchase(chance: random.Random, ref: str, customer_ids: Sequence[str], *, batch: bool) -> Purchase:
-    amount = chance.randint(1, 99) if chance.random() < _TOO_SMALL_FOR_POINTS else chance.randint(100, 50_000)
-    refused = batch and chance.random() < _REFUSED
-    return Purchase(ref, chance.choice(customer_ids), amount, chance.random() < _NAMED, refused)
+def _purchase(rng: random.Random, ref: str, customer_ids: Sequence[str], *, batch: bool) -> Purchase:
+    amount = rng.randint(1, 99) if rng.random() < _TOO_SMALL_FOR_POINTS else rng.randint(100, 50_000)
+    refused = batch and rng.random() < _REFUSED
+    return Purchase(ref, rng.choice(customer_ids), amount, rng.random() < _NAMED, refused)

@@ -1,4 +1,4 @@
-"""The engine's own code and SQL, run by many simulated processes on a virtual clock, with every fault we can think of.
+"""Runs the engine's own code and SQL in several simulated processes, on a virtual clock, with random faults.
 
-A seed decides everything: the same seed plays the same run, to the last byte. See `make simulate`.
+Everything follows from a seed: the same seed gives the same run, byte for byte. `make simulate` runs many seeds.
 """

@@ -1,4 +1,4 @@
-"""`make simulate`: play many seeds, and write bench/SIMULATION.md. `make mutants`: see that mistakes would be caught."""
+"""`make simulate` runs many seeds and writes bench/SIMULATION.md; `make mutants` checks that mistakes are detected."""
 
 import argparse
 import contextlib
@@ -13,32 +13,34 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from simulation import mutants
-from simulation.many import Catch, Tally, catches, tallies
-from simulation.pages import Run, mutants_page, rows, simulation_page, with_seeds
+from simulation.many import Detection, Tally, detections, tallies
+from simulation.pages import CommandRun, mutants_page, rows, simulation_page, with_seeds
 
 _BENCH = Path(__file__).parent.parent / "bench"
 _MOST_EXAMPLES = 5
 
 
 def main() -> int:
-    """1 when a promise was broken, or a mutant was not caught. Ctrl-C ends the playing: what was played is counted."""
+    """Returns 1 if a promise was broken or a mutant was not detected. Ctrl-C stops early and reports the seeds that are done."""
     options = _options()
     console = Console()
     if options.mutants:
         return _find_mutants(options, console)
-    return _play(options, console)
+    return _run_seeds(options, console)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5_000, help="how many to play, or to try with each mutant at most")
-    parser.add_argument("--from", type=int, default=0, dest="first", help="the first of them")
-    parser.add_argument("--mutants", action="store_true", help="for each mutant, find the first seed that catches it")
+    parser.add_argument(
+        "--seeds", type=int, default=5_000, help="how many seeds to run, or to try at most with each mutant"
+    )
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
+    parser.add_argument("--mutants", action="store_true", help="for each mutant, find the first seed that detects it")
     parser.add_argument("--no-write", action="store_true", help="print only")
     return parser.parse_args()
 
 
-def _play(options: argparse.Namespace, console: Console) -> int:
+def _run_seeds(options: argparse.Namespace, console: Console) -> int:
     began_s, total = time.monotonic(), Tally()
     seeds = range(options.first, options.first + options.seeds)
     with (
@@ -50,8 +52,8 @@ def _play(options: argparse.Namespace, console: Console) -> int:
         for tally in each:
             total.add(tally)
             progress.advance(task, tally.seeds)
-            _complain(tally, console)
-    run = _run("simulate", began_s)
+            _print_broken(tally, console)
+    run = _command_run("simulate", began_s)
     for name, value in rows(total, run):
         console.print(f"{name:67}{value:>13}", highlight=False)
     if not options.no_write:
@@ -59,7 +61,7 @@ def _play(options: argparse.Namespace, console: Console) -> int:
     return int(bool(total.broken))
 
 
-def _complain(tally: Tally, console: Console) -> None:
+def _print_broken(tally: Tally, console: Console) -> None:
     for seed, found in tally.broken.items():
         console.print(f"seed {seed}", style="bold red")
         for violation in found[:_MOST_EXAMPLES]:
@@ -67,28 +69,28 @@ def _complain(tally: Tally, console: Console) -> None:
 
 
 def _find_mutants(options: argparse.Namespace, console: Console) -> int:
-    began_s, found = time.monotonic(), list[Catch]()
+    began_s, found = time.monotonic(), list[Detection]()
     with _progress(console) as progress:
         task = progress.add_task("mutants", total=len(mutants.MUTANTS))
-        for catch in catches(mutants.MUTANTS, options.seeds):
-            found.append(catch)
+        for detection in detections(mutants.MUTANTS, options.seeds):
+            found.append(detection)
             progress.advance(task)
             console.print(
-                f"{catch.mutant.name}: {catch.violation or 'NOT CAUGHT'}"[:160], markup=False, highlight=False
+                f"{detection.mutant.name}: {detection.violation or 'NOT DETECTED'}"[:160], markup=False, highlight=False
             )
     found.sort(key=lambda each: mutants.MUTANTS.index(each.mutant))
     if not options.no_write:
-        (_BENCH / "MUTANTS.md").write_text(mutants_page(found, _run("mutants", began_s), options.seeds))
+        (_BENCH / "MUTANTS.md").write_text(mutants_page(found, _command_run("mutants", began_s), options.seeds))
         path = Path(mutants.__file__)
         path.write_text(with_seeds(path.read_text(), found))
     return int(any(each.seed is None for each in found))
 
 
-def _run(target: str, began_s: float) -> Run:
+def _command_run(target: str, began_s: float) -> CommandRun:
     given = " ".join(each for each in sys.argv[1:] if each != "--mutants")
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     command = f"make {target} ARGS='{given}'" if given else f"make {target}"
-    return Run(command, str(datetime.now(UTC).date()), machine, time.monotonic() - began_s)
+    return CommandRun(command, str(datetime.now(UTC).date()), machine, time.monotonic() - began_s)
 
 
 def _progress(console: Console) -> Progress:

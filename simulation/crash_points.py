@@ -6,11 +6,13 @@ from contextvars import Context
 from dataclasses import replace
 from enum import StrEnum
 
+from receivers.behavior import Behavior, random_points
+from receivers.receiver import Outage
 from simulation.database import Fault, FaultAt, NoFaults
 from simulation.loop import PROCESS, Process, VirtualLoop
-from simulation.network import Answer, Outage, Receiver, Sent
+from simulation.network import Sent, SimulatedReceiver
 from simulation.profile import PACES, Profile
-from simulation.run import Report, play
+from simulation.run import Report, run_profile
 from simulation.world import SECRET, TYPES, Order, World
 
 FAULTS = (
@@ -23,8 +25,8 @@ FAULTS = (
     Fault.FREEZE_BEFORE,
     Fault.FREEZE_AFTER,
 )
-ANSWERS = (Answer.REFUSE, Answer.SILENCE, Answer.LOST_ACCEPT, Answer.SILENT_ACCEPT, Answer.GARBAGE)
-"""What can become of a request that fails: the first two before it took effect, the next two after it."""
+BEHAVIORS = (Behavior.REFUSE, Behavior.SILENCE, Behavior.LOST_ACCEPT, Behavior.SILENT_ACCEPT, Behavior.GARBAGE)
+"""How a request can fail: in the first two cases before it took effect, in the next two after it."""
 _FREEZES = (Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER)
 _PACE = replace(PACES[0], poll_s=10.0, lease_ttl_s=20.0)
 _FREEZE_S = 45.0
@@ -35,12 +37,12 @@ _PAUSES_S = {
     Fault.FREEZE_BEFORE: _FREEZE_S,
     Fault.FREEZE_AFTER: _FREEZE_S,
 }
-"""A lost answer is noticed when the retry is due already; a commit comes late while the lease still holds; whoever stands
-still for two leases has lost what it held."""
+"""A lost answer is detected when the retry is due already. A late commit comes while the lease holds. A process that is frozen
+for longer than two leases has lost its leases."""
 
 
-class Deed(StrEnum):
-    """What is done to a process: killed before or after what it is at has left it, made to stand still, or told to stop."""
+class ProcessFault(StrEnum):
+    """What happens to a process: killed before or after its current request is sent, frozen, or stopped with SIGTERM."""
 
     KILL_BEFORE = "kill_before"
     KILL_AFTER = "kill_after"
@@ -49,25 +51,25 @@ class Deed(StrEnum):
 
     @property
     def processes(self) -> int:
-        """For somebody who stands still there is another one to take over."""
-        return 2 if self is Deed.FREEZE else 1
+        """How many processes run: with a frozen one there is another to take over its deliveries."""
+        return 2 if self is ProcessFault.FREEZE else 1
 
     def do(self, process: Process) -> None:
-        if self is Deed.FREEZE:
+        if self is ProcessFault.FREEZE:
             process.freeze(_FREEZE_S)
         else:
             process.kill()
 
 
 def run_call(kind: Fault, number: int) -> Report | None:
-    """The world in which call `number` has this fault; None when there are not so many calls."""
+    """The run in which call `number` has this fault; None if there are fewer calls."""
     fault = FaultAt(number, kind, _PAUSES_S.get(kind, 0.0))
-    report = play(_profile(processes=2 if kind in _FREEZES else 1), lambda _: fault, world=SmallWorld)
+    report = run_profile(_profile(processes=2 if kind in _FREEZES else 1), lambda _: fault, world=SmallWorld)
     return report if fault.fired else None
 
 
-def run_step(deed: Deed, number: int) -> Report | None:
-    """The world in which a process is killed, or stands still, at this step; None when there are not so many."""
+def run_step(fault: ProcessFault, number: int) -> Report | None:
+    """The run in which a process has this fault at step `number`; None if there are fewer steps."""
     worlds: list[SmallWorld] = []
 
     class StepWorld(SmallWorld):
@@ -75,44 +77,44 @@ def run_step(deed: Deed, number: int) -> Report | None:
             self.counted["steps"] += 1
             if self.counted["steps"] == number:
                 self.loop.on_step = None
-                if deed is Deed.STOP:
+                if fault is ProcessFault.STOP:
                     self.stop(process)
                 else:
-                    deed.do(process)
+                    fault.do(process)
 
-        async def play(self) -> None:
+        async def run(self) -> None:
             worlds.append(self)
             self.loop.on_step = self.on_step
-            await super().play()
+            await super().run()
 
-    report = play(_profile(processes=deed.processes), _slowly, world=StepWorld)
+    report = run_profile(_profile(processes=fault.processes), _slowly, world=StepWorld)
     return report if worlds[0].counted["steps"] >= number else None
 
 
-def run_send(deed: Deed | Answer, number: int) -> Report | None:
-    """The world in which request `number` has this fate; None when there are not so many requests."""
+def run_send(fault: ProcessFault | Behavior, number: int) -> Report | None:
+    """The run in which this happens to request `number`, or its process; None if there are fewer requests."""
 
     class SendWorld(SmallWorld):
-        def _saw(self, sent: Sent) -> None:
-            super()._saw(sent)
+        def _on_sent(self, sent: Sent) -> None:
+            super()._on_sent(sent)
             self.counted["sends"] += 1
             if self.counted["sends"] != number:
                 return
-            if isinstance(deed, Answer):
-                sent.forced = deed
+            if isinstance(fault, Behavior):
+                sent.forced = fault
             else:
                 process = PROCESS.get()
                 assert process is not None, "only processes send"
-                sent.in_the_wire = deed is not Deed.KILL_BEFORE
-                deed.do(process)
+                sent.in_the_wire = fault is not ProcessFault.KILL_BEFORE
+                fault.do(process)
 
-    processes = 1 if isinstance(deed, Answer) else deed.processes
-    report = play(_profile(processes=processes), _slowly, world=SendWorld)
+    processes = 1 if isinstance(fault, Behavior) else fault.processes
+    report = run_profile(_profile(processes=processes), _slowly, world=SendWorld)
     return report if report.counted["sends"] >= number else None
 
 
-def every(run: Callable[[int], Report | None]) -> Iterator[tuple[int, Report]]:
-    """All runs of a kind, until there is nothing left that could go wrong."""
+def numbered(run: Callable[[int], Report | None]) -> Iterator[tuple[int, Report]]:
+    """The runs with the numbers 1, 2, 3 ... until there is none."""
     number = 1
     while (report := run(number)) is not None:
         yield number, report
@@ -120,22 +122,29 @@ def every(run: Callable[[int], Report | None]) -> Iterator[tuple[int, Report]]:
 
 
 class SmallWorld(World):
-    """Three events of one customer; one endpoint wants them in order, and gives a bad answer to the first request."""
+    """Three events of one customer, and two endpoints; the ordered one answers the first requests with 500."""
 
-    def _found(self) -> None:
+    def _create(self) -> None:
         account_id = self._open_account()
         for number, ordering in enumerate(("none", "customer")):
-            bad = [Outage(0.0, 2.0, Answer.SERVER_ERROR)] if ordering == "customer" else []
-            receiver = Receiver(f"https://receiver-{number}.test/hook", SECRET, self._chance(ordering), outages=bad)
+            bad = [Outage(0.0, 2.0, Behavior.SERVER_ERROR)] if ordering == "customer" else []
+            rng = self._rng(ordering)
+            receiver = SimulatedReceiver(
+                url=f"https://receiver-{number}.test/hook",
+                secret=SECRET,
+                rng=rng,
+                points=random_points(rng),
+                outages=bad,
+            )
             self._add_endpoint(receiver, account_id=account_id, ordering=ordering)
         for number, at_s in enumerate((0.0, 0.0, 3.0)):
             self.orders.append(Order(f"order-{number}", at_s, account_id, "cus_1", next(iter(TYPES))))
 
     def stop(self, process: Process) -> None:
-        """SIGTERM, from outside."""
+        """Send SIGTERM to a process."""
         for server in self._servers.values():
             if server.process is process:
-                self._trouble.append(Context().run(self.loop.create_task, server.stop()))
+                self._fault_tasks.append(Context().run(self.loop.create_task, server.stop()))
 
 
 class _Slow(NoFaults):
@@ -167,16 +176,16 @@ def _profile(*, processes: int) -> Profile:
         freeze_every_s=None,
         stop_every_s=None,
         owner_every_s=None,
-        noisy=0.0,
-        out=0.0,
-        gone=0.0,
+        highest_error_share=0.0,
+        outage_probability=0.0,
+        gone_share=0.0,
         longest_retry_after_s=0,
-        freeze_sending=0.0,
+        freeze_at_send=0.0,
     )
 
 
 def sums(reports: Iterator[tuple[int, Report]]) -> tuple[Counter[str], list[str]]:
-    """What there was in all of them, and what was broken in any."""
+    """The sums of all counts, and all broken promises."""
     counted: Counter[str] = Counter()
     broken: list[str] = []
     for number, report in reports:

@@ -1,4 +1,4 @@
-"""One database that many simulated processes share: the product's SQL on a real file, faults where the network would be."""
+"""One database for all simulated processes: the product's SQL runs on a real file; connections to it have faults."""
 
 import asyncio
 import contextlib
@@ -23,15 +23,16 @@ from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.open import migrate_database
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from simulation.loop import PROCESS, Process, VirtualLoop, stop_if_dead
+from simulation.mutation import statement
 
 T = TypeVar("T")
 _LATEST_COMMIT_S = 60.0
 _LONGEST_SILENCE_S = 20.0
-"""A broken connection is noticed after this long: `tcp_user_timeout`."""
+"""A broken connection is detected after at most this time, as `tcp_user_timeout` does."""
 
 
 class Fault(StrEnum):
-    """What may go wrong with one call of the database."""
+    """How one call of the database can fail."""
 
     NONE = "none"
     UNAVAILABLE = "unavailable"
@@ -58,31 +59,31 @@ class Call:
 
 
 class Faults(Protocol):
-    """Chooses what goes wrong."""
+    """Chooses which calls fail, and how."""
 
     def fault(self, call: Call) -> Fault:
-        """Of this call."""
+        """The fault of this call."""
         ...
 
     def freeze_s(self) -> float:
-        """How long the process stands still, when that is the fault."""
+        """How long the process is frozen, if that is the fault."""
         ...
 
     def late_s(self) -> float:
-        """How long after its client has given up a transaction is committed, when that is the fault."""
+        """How long after its client has lost the connection a transaction is committed, if that is the fault."""
         ...
 
     def silence_s(self) -> float:
-        """How long a client waits for an answer that was lost, when that is the fault."""
+        """How long a client waits for a lost answer, if that is the fault."""
         ...
 
     def latency_s(self) -> float:
-        """How long a call is on its way; so much again is its answer."""
+        """How long a call takes to arrive, or its answer."""
         ...
 
 
 class NoFaults:
-    """A database that always works, and answers at once."""
+    """No call fails, and every call is answered at once."""
 
     def fault(self, call: Call) -> Fault:  # noqa: ARG002 - `Faults` passes it
         return Fault.NONE
@@ -102,7 +103,7 @@ class NoFaults:
 
 @dataclass
 class FaultAt:
-    """Everything works but one call, the first or a later one."""
+    """One call fails: the one with this number, counted from 1."""
 
     number: int
     kind: Fault
@@ -130,7 +131,7 @@ class FaultAt:
 
 @dataclass
 class RandomFaults:
-    """Each kind has its probability; `heal` ends them all."""
+    """Each fault has its probability. `heal` ends all of them."""
 
     seed: str
     rates: dict[Fault, float]
@@ -143,7 +144,7 @@ class RandomFaults:
     _weights: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)
+        self.rng = random.Random(self.seed)
         self._faults = [Fault.NONE, *self.rates]
         self._weights = [max(0.0, 1.0 - sum(self.rates.values())), *self.rates.values()]
 
@@ -153,23 +154,23 @@ class RandomFaults:
         now_s = self.loop.time()
         if any(begin <= now_s < end for begin, end in self.outages):
             return Fault.UNAVAILABLE
-        kind = self.chance.choices(self._faults, self._weights)[0]
+        kind = self.rng.choices(self._faults, self._weights)[0]
         return kind if call.writes or kind in ON_READS else Fault.NONE
 
     def freeze_s(self) -> float:
-        return self.chance.uniform(0.0, self.longest_freeze_s)
+        return self.rng.uniform(0.0, self.longest_freeze_s)
 
     def late_s(self) -> float:
-        return self.chance.uniform(0.0, _LATEST_COMMIT_S)
+        return self.rng.uniform(0.0, _LATEST_COMMIT_S)
 
     def silence_s(self) -> float:
-        return self.chance.uniform(0.0, _LONGEST_SILENCE_S)
+        return self.rng.uniform(0.0, _LONGEST_SILENCE_S)
 
     def latency_s(self) -> float:
-        return self.chance.random() ** 3 * self.longest_latency_s
+        return self.rng.random() ** 3 * self.longest_latency_s
 
     def heal(self) -> None:
-        """From now on the database always works."""
+        """From now on no call fails."""
         self.healed = True
 
 
@@ -180,10 +181,33 @@ class _Job:
     future: asyncio.Future[Any]
 
 
-class _Noting:
-    """A connection that notes the rows which a transaction locks: nobody else gets past them before it has ended.
+class _Statements:
+    """A connection for the product. It runs each statement as the mutant that is in place changes it."""
 
-    Reading a worker by its id counts, because the product locks what it reads there where there is something to lock.
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.dialect: Dialect = connection.dialect
+
+    def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        return self._connection.execute(statement(sql), params)
+
+    def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        return self._connection.execute_all([(statement(sql), params) for sql, params in statements])
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        self._connection.execute_many(statement(sql), rows)
+
+    def change(self, sql: str, params: Sequence[object] = ()) -> int:
+        return self._connection.change(statement(sql), params)
+
+    def run_script(self, sql: str) -> None:
+        raise NotImplementedError
+
+
+class _LockRecorder:
+    """A connection that records the rows that a transaction locks until it ends.
+
+    Reading a worker by its id counts as a lock, because on PostgreSQL the product locks the row that it reads there.
     """
 
     _KEYS = ("wrk_", "dlv_", "order-")
@@ -194,7 +218,7 @@ class _Noting:
         self.rows: set[str] = set()
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
-        self._note(sql, params)
+        self._record(sql, params)
         return self._connection.execute(sql, params)
 
     def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
@@ -202,23 +226,23 @@ class _Noting:
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         for row in rows:
-            self._note(sql, row)
+            self._record(sql, row)
         self._connection.execute_many(sql, rows)
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
-        self._note(sql, params)
+        self._record(sql, params)
         return self._connection.change(sql, params)
 
     def run_script(self, sql: str) -> None:
         raise NotImplementedError
 
-    def _note(self, sql: str, params: Sequence[object]) -> None:
+    def _record(self, sql: str, params: Sequence[object]) -> None:
         if not sql.lstrip().startswith("SELECT") or "FROM workers WHERE id" in sql:
             self.rows |= {each for each in params if isinstance(each, str) and each.startswith(self._KEYS)}
 
 
 class SharedDatabase:
-    """The database itself. It outlives every process, and does one thing at a time."""
+    """The database. It outlives every process and runs one transaction at a time."""
 
     def __init__(self, loop: VirtualLoop, writer: DriverConnection, reader: DriverConnection, faults: Faults) -> None:
         self.loop = loop
@@ -233,12 +257,12 @@ class SharedDatabase:
         self.dialect: Dialect = writer.dialect
 
     def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
-        """One transaction, from begin to commit, without any fault."""
+        """Run one transaction, from begin to commit, without any fault."""
         connection = self._writer if writes else self._reader
         while True:
             connection.begin()
             try:
-                result = work(connection)
+                result = work(_Statements(connection))
                 if writes:
                     connection.commit()
             except RetryTransaction:
@@ -254,7 +278,7 @@ class SharedDatabase:
         self._writer.close()
 
     def execute(self, process: Process, job: _Job) -> None:  # noqa: C901 - one case for each fault
-        """What the thread or server at the other end does with a call."""
+        """Run a call of a process, with the fault that is chosen for it."""
         if process.dead:
             return
         self.calls += 1
@@ -287,7 +311,7 @@ class SharedDatabase:
 
     def _commit(self, process: Process, job: _Job, *, lost: bool = False) -> None:
         if process.dead:
-            return  # it waited for a row, and nobody says COMMIT any more
+            return  # it waited for a lock, and its client died before COMMIT
         if self._locked and job.writes and self._rows(job) & self._locked:
             self._waiting.append(partial(self._commit, process, job, lost=lost))
             return
@@ -302,7 +326,7 @@ class SharedDatabase:
                 self._answer(job, result)
 
     def _commit_late(self, process: Process, job: _Job) -> None:
-        """Its client hears that the connection broke; the server commits some time later, and holds its rows till then."""
+        """The client gets a broken connection; the server commits some time later and holds its locks until then."""
         rows = self._rows(job)
         if self._locked:
             self._commit(process, job, lost=True)
@@ -312,26 +336,26 @@ class SharedDatabase:
         Context().run(self.loop.call_later, self.faults.late_s(), self._end_late, job, rows)
 
     def _end_late(self, job: _Job, rows: set[str]) -> None:
-        with contextlib.suppress(Exception):  # it failed, and there is nobody to be told
+        with contextlib.suppress(Exception):  # its client has left
             self.run(job.work, writes=True)
         waiting, self._waiting = self._waiting, []
-        self._locked = self._locked - rows  # one that locks nothing may end while another goes on
+        self._locked = self._locked - rows  # a transaction without locks may end while another one runs
         for commit in waiting:
             commit()
 
     def _rows(self, job: _Job) -> set[str]:
-        """What a transaction locks, found by running it and undoing it."""
-        noting = _Noting(self._writer)
+        """The rows that a transaction locks, found by running it and rolling it back."""
+        recorder = _LockRecorder(self._writer)
         self._writer.begin()
         try:
-            with contextlib.suppress(Exception):  # it will fail again when it is run in earnest
-                job.work(noting)
+            with contextlib.suppress(Exception):  # it fails again when it is run to be committed
+                job.work(_Statements(recorder))
         finally:
             self._writer.rollback()
-        return noting.rows
+        return recorder.rows
 
     def _lose_answer(self, job: _Job) -> None:
-        """Its client notices some time later; what it asks for on other connections goes on."""
+        """The client detects the loss some time later; its other connections are not affected."""
         self.loop.call_later(
             self.faults.silence_s(), self._answer, job, None, CommitUnknown("The answer to COMMIT was lost.")
         )
@@ -346,7 +370,7 @@ class SharedDatabase:
 
 def _resolve(job: _Job, result: object, error: Exception | None) -> None:
     if job.future.done():
-        return  # the caller went away; what it asked for is done all the same
+        return  # the caller was canceled; the transaction is committed all the same
     if error is None:
         job.future.set_result(result)
     else:
@@ -354,7 +378,7 @@ def _resolve(job: _Job, result: object, error: Exception | None) -> None:
 
 
 class ProcessDatabase:
-    """The database as one process holds it. Satisfies `Database`, with the rules of one that many processes share."""
+    """The database as one process uses it. Satisfies `Database`, with the rules of a database that processes share."""
 
     def __init__(self, shared: SharedDatabase, *, exclusive: bool = False) -> None:
         self._shared = shared
@@ -377,7 +401,7 @@ class ProcessDatabase:
         return await self._submit(work, None)
 
     def _submit(self, work: Callable[[Connection], T], writer: WriterName | None) -> asyncio.Future[T]:
-        """On its way: it is done even if the caller is cancelled meanwhile. The writes of one writer stay in order."""
+        """Send a call. It is run even if the caller is canceled meanwhile. The writes of one writer stay in order."""
         stop_if_dead()
         process, loop = PROCESS.get(), self._shared.loop
         assert process is not None, "a process's database is used by that process"
@@ -395,14 +419,14 @@ class ProcessDatabase:
 
 @contextmanager
 def memory_folder() -> Iterator[Path]:
-    """A folder in memory where there is one, so that a commit's fsync costs nothing."""
+    """A temporary folder, in memory if the system has /dev/shm, so that the fsync of a commit costs nothing."""
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=shm if os.access(shm, os.W_OK) else None) as folder:
         yield Path(folder)
 
 
 def open_sqlite(loop: VirtualLoop, folder: Path, faults: Faults) -> SharedDatabase:
-    """A fresh SQLite file with the product's own schema, over the product's own connections."""
+    """A new SQLite file with the product's schema, opened with the product's own connections."""
     path = folder / "loyalpro.db"
     path.write_bytes(_empty_sqlite())
     return SharedDatabase(loop, SqliteConnection(path, read_only=False), SqliteConnection(path, read_only=True), faults)

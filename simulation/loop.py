@@ -1,4 +1,4 @@
-"""An event loop on a clock of its own: when nothing is ready, the time jumps to the next timer. Days pass in milliseconds."""
+"""An event loop with a virtual clock: when nothing is ready, the time jumps to the next timer. Days take milliseconds."""
 
 import asyncio
 import selectors
@@ -14,15 +14,15 @@ _MOST_TURNS_AT_ONE_INSTANT = 100_000
 _MOST_TURNS = 1_000_000
 
 PROCESS: ContextVar["Process | None"] = ContextVar("PROCESS", default=None)
-"""The simulated process that the running code belongs to; None for the world around them."""
+"""The simulated process of the running code; None for code outside of all processes."""
 
 
 class Stuck(Exception):
-    """Nothing will ever happen again, or everything happens at one instant for ever."""
+    """No timer is set and nothing is ready, or the loop turns without any progress of its time."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Waits for nothing: it moves the time instead."""
+    """Does not wait: it moves the virtual time instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,14 +39,17 @@ class _JumpingSelector(selectors.SelectSelector):
             self._turns_now = 0
         self._turns_now += 1
         if self._turns_now > _MOST_TURNS_AT_ONE_INSTANT or self.turns > _MOST_TURNS:
-            spins = Stuck(f"something spins: {self.turns} turns, and the time is {self.now_s} s")
-            self.turns = self._turns_now = 0  # whoever cancels what is left takes some, too
+            spins = Stuck(f"the loop spins: {self.turns} turns at {self.now_s} s")
+            self.turns = self._turns_now = 0  # canceling the remaining tasks takes some turns, too
             raise spins
         return []
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """What belongs to a frozen process waits until it thaws; what belongs to a dead one is cancelled."""
+    """The loop of all simulated processes. Callbacks of a frozen process wait until it thaws.
+
+    `on_step` is called before each callback that a process schedules.
+    """
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -60,7 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @property
     def turns(self) -> int:
-        """How often the loop went round: many in little time means that something spins."""
+        """How many turns the loop has made: many in little time mean that a task spins."""
         return self._jumping.turns
 
     def call_soon(
@@ -78,7 +81,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return super().call_soon(callback, *args, context=context)
 
     def thaw(self, process: "Process") -> None:
-        """Let a frozen process go on where it stood."""
+        """Let a frozen process continue."""
         for handle in self.frozen.pop(process, ()):
             super().call_soon(_run_unless_cancelled, handle)
 
@@ -89,7 +92,7 @@ def _run_unless_cancelled(handle: asyncio.Handle) -> None:
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: Any) -> asyncio.Task[Any]:
-    """Every task is known to the process that started it, so that all of them die with it."""
+    """Register every task with the process that started it, so that it ends with the process."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **kwargs)
     context: Context | None = kwargs.get("context")
     process = PROCESS.get() if context is None else context.get(PROCESS)
@@ -100,7 +103,7 @@ def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **kwargs: Any) -
 
 
 class Process:
-    """A simulated process. It can be stopped for a while (SIGSTOP), and killed (SIGKILL), at any await of its code."""
+    """A simulated process. It can be frozen for a time (SIGSTOP) and killed (SIGKILL) at any await of its code."""
 
     def __init__(self, loop: VirtualLoop, name: str, on_death: Callable[["Process"], None] = lambda _: None) -> None:
         self._loop = loop
@@ -120,13 +123,13 @@ class Process:
         return self in self._loop.frozen
 
     def freeze(self, seconds: float) -> None:
-        """Nothing of it runs until then. What others do for it (a network, a database) goes on."""
+        """Run nothing of it for this time. The network and the database continue to work on its requests."""
         if not self.dead and not self.frozen:
             self._loop.frozen[self] = []
             Context().run(self._loop.call_later, seconds, self._loop.thaw, self)
 
     def kill(self) -> None:
-        """It is gone: from now on all that it calls answers with a cancellation, so that it can tidy nothing up."""
+        """End it at once. All of its tasks are canceled, and so is every later call, so that no cleanup has an effect."""
         if self.dead:
             return
         self.dead = True
@@ -140,7 +143,7 @@ class Process:
 
 
 class LoopClock(SystemClock):
-    """The product's own way to wait, over the loop's time. Each process has one, and it may be wrong by `skew_ms`."""
+    """The product's clock on the time of the loop. Each process has its own, which may be wrong by `skew_ms`."""
 
     def __init__(self, loop: VirtualLoop, skew_ms: int = 0) -> None:
         self._loop = loop
@@ -158,12 +161,12 @@ class LoopClock(SystemClock):
 
 
 def stop_if_dead() -> None:
-    """The simulated system calls of a dead process end it."""
+    """Raise `CancelledError` in a killed process: every simulated system call calls this first."""
     process = PROCESS.get()
     if process is not None and process.dead:
         raise asyncio.CancelledError
 
 
 async def pass_time(seconds: float) -> None:
-    """Let so much virtual time go by."""
+    """Wait for this virtual time."""
     await asyncio.sleep(max(0.0, seconds))

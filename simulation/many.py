@@ -1,4 +1,4 @@
-"""Many seeds on all cores: what there was in all of them, and what was broken in any; and which seed catches a mutant."""
+"""Runs many seeds on all cores: sums what they counted, collects broken promises, and finds the seed that detects a mutant."""
 
 import os
 import signal
@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from simulation.mutants import MUTANTS
-from simulation.mutation import Mutant, product_of
-from simulation.product import REAL, Product
+from simulation.mutation import Mutant
 from simulation.run import simulate
 
 _CHUNK = 10
@@ -19,7 +18,7 @@ _CHUNK = 10
 
 @dataclass
 class Tally:
-    """What came of some seeds. `broken` has the broken promises of each seed that broke any."""
+    """The result of some seeds. `broken`: for each seed that broke promises, their descriptions."""
 
     seeds: int = 0
     virtual_s: float = 0.0
@@ -27,7 +26,7 @@ class Tally:
     broken: dict[int, list[str]] = field(default_factory=dict)
 
     def add(self, other: "Tally") -> None:
-        """Count these, too."""
+        """Add the results of other seeds."""
         self.seeds += other.seeds
         self.virtual_s += other.virtual_s
         self.counted += other.counted
@@ -35,8 +34,8 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Catch:
-    """The first seed that showed a mutant, and how; None when none of them did."""
+class Detection:
+    """The first seed that detected a mutant, and the promise that it broke; the seed is None if none detected it."""
 
     mutant: Mutant
     seed: int | None
@@ -44,36 +43,40 @@ class Catch:
 
     @property
     def check(self) -> str:
-        """Which of the checks saw it."""
+        """The name of the check that failed."""
         return self.violation.partition(":")[0]
 
 
 def tallies(seeds: range) -> Generator[Tally]:
-    """All these seeds, a few at a time, in any order."""
+    """Run these seeds, ten at a time; the results come in any order."""
     with _executor() as executor:
         chunks = [seeds[begin : begin + _CHUNK] for begin in range(0, len(seeds), _CHUNK)]
         for future in as_completed([executor.submit(_tally, chunk) for chunk in chunks]):
             yield future.result()
 
 
-def catches(mutants: Sequence[Mutant], most_seeds: int) -> Iterator[Catch]:
-    """The first seed of so many that shows each of these mutants, in any order."""
+def detections(mutants: Sequence[Mutant], most_seeds: int) -> Iterator[Detection]:
+    """The first of so many seeds that detects each of these mutants, in any order.
+
+    Raises `LookupError` for a mutant of which a part has never run.
+    """
     with _executor() as executor:
-        places = [MUTANTS.index(each) for each in mutants]
-        for future in as_completed([executor.submit(_catch, place, most_seeds) for place in places]):
-            yield future.result()
+        indexes = [MUTANTS.index(each) for each in mutants]
+        for future in as_completed([executor.submit(_detect, index, most_seeds) for index in indexes]):
+            index, seed, violation = future.result()
+            yield Detection(MUTANTS[index], seed, violation)
 
 
-def broken_by(seed: int, product: Product = REAL) -> list[str]:
-    """The promises that this seed breaks; a simulation that breaks down itself has kept none."""
+def broken_by(seed: int) -> list[str]:
+    """The promises that this seed breaks. A run that ends with an exception breaks the promise `stuck`."""
     tally = Tally()
-    _play(seed, product, tally)
+    _run_seed(seed, tally)
     return tally.broken.get(seed, [])
 
 
 @contextmanager
 def _executor() -> Iterator[Executor]:
-    """Processes for all cores. Whoever has heard enough leaves: what has not begun then never does."""
+    """A process for each core. Leaving cancels what has not begun."""
     executor = ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     try:
         yield executor
@@ -84,15 +87,15 @@ def _executor() -> Iterator[Executor]:
 def _tally(seeds: range) -> Tally:
     tally = Tally()
     for seed in seeds:
-        _play(seed, REAL, tally)
+        _run_seed(seed, tally)
     return tally
 
 
-def _play(seed: int, product: Product, tally: Tally) -> None:
+def _run_seed(seed: int, tally: Tally) -> None:
     tally.seeds += 1
     try:
-        report = simulate(seed, product)
-    except Exception:  # noqa: BLE001 - told with its seed, like everything else that goes wrong
+        report = simulate(seed)
+    except Exception:  # noqa: BLE001 - reported with its seed, like a broken promise
         tally.broken[seed] = [f"stuck: {traceback.format_exc()}"]
         return
     tally.virtual_s += report.virtual_s
@@ -101,11 +104,12 @@ def _play(seed: int, product: Product, tally: Tally) -> None:
         tally.broken[seed] = report.violations
 
 
-def _catch(place: int, most_seeds: int) -> Catch:
-    mutant = MUTANTS[place]
-    product = product_of(mutant)
-    for seed in range(most_seeds):
-        broken = broken_by(seed, product)
-        if broken:
-            return Catch(mutant, seed, broken[0])
-    return Catch(mutant, None, "")
+def _detect(index: int, most_seeds: int) -> tuple[int, int | None, str]:
+    mutant = MUTANTS[index]
+    with mutant.in_place():
+        for seed in range(most_seeds):
+            if broken := broken_by(seed):
+                return index, seed, broken[0]
+    if unused := mutant.unused():
+        raise LookupError(f"{mutant.name}: no process runs {unused}, so the mistake is not in the product")
+    return index, None, ""

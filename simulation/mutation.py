@@ -1,129 +1,153 @@
-"""Copies of the product with one mistake each, to prove that the checker would see it.
+"""Replaces functions of the product by wrong versions for a while, to prove that the checker finds what they do.
 
-A mutant is compiled from patched source into modules of its own; the real ones are not touched. A patch whose text is no
-longer there fails loudly: then the code has changed, and the mutant must be written anew.
+A mutant refers to the functions themselves, so the type checker finds a changed name or signature. A wrong version is
+called with the original as its first argument. Calls are counted, because a mutant of which a part never runs proves
+nothing.
 """
 
-import ast
-import builtins
-import importlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from functools import wraps
 from types import ModuleType
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-import loyalpro
-from simulation.product import Product
-
-_ROOT = Path(loyalpro.__file__).parent
-_PARTS = ("delivery", "events", "jobs", "storage", "transport", "webhooks")
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """One text in one module that is replaced by another."""
-
-    module: str
-    old: str
-    new: str
+P = ParamSpec("P")
+T = TypeVar("T")
+_PACKAGES = ("loyalpro.", "simulation.")
+_OWN_MODULES = frozenset({"simulation.mutants", __name__})
+"""Here the names keep their originals: wrong versions need them."""
 
 
-@dataclass(frozen=True, slots=True)
+class Mistake(Protocol):
+    """A part of a mutant."""
+
+    def install(self) -> "ExitStack":
+        """Put it in place; leaving the stack takes it away."""
+        ...
+
+    def unused(self) -> list[str]:
+        """What of it has not run since it was put in place."""
+        ...
+
+
+@dataclass(frozen=True)
 class Mutant:
-    """A mistake that somebody could make, and the first seed that is known to show it."""
+    """A mistake that a programmer could make, and the first seed that detects it."""
 
     name: str
     seed: int
-    patches: tuple[Patch, ...]
+    mistakes: tuple[Mistake, ...]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Until the context ends, the product has this mistake in this process."""
+        with ExitStack() as stack:
+            for mistake in self.mistakes:
+                stack.enter_context(mistake.install())
+            yield
+
+    def unused(self) -> list[str]:
+        """The parts that have not run since the mutant was put in place."""
+        return [part for mistake in self.mistakes for part in mistake.unused()]
 
 
-def product_of(mutant: Mutant) -> Product:
-    """The product with this mistake in it."""
-    copy = _Copy(mutant.patches)
-    unit_of_work = copy.load("loyalpro.storage.unit_of_work")
-    engine = copy.load("loyalpro.delivery.engine")
-    product = Product(
-        engine=engine.Engine,
-        settings=engine.EngineSettings,
-        leases=copy.load("loyalpro.delivery.worker_registration").LeaseTimes,
-        schedule=copy.load("loyalpro.delivery.schedule").RetrySchedule,
-        store=copy.load("loyalpro.storage.delivery_store").DatabaseDeliveryStore,
-        scheduler=copy.load("loyalpro.jobs.scheduler").JobScheduler,
-        delivery_jobs=copy.load("loyalpro.delivery.maintenance").delivery_jobs,
-        replays=copy.load("loyalpro.webhooks.replays").ReplayJob,
-        runner=unit_of_work.DatabaseUnitOfWorkRunner,
-        tools=unit_of_work.Tools,
-        sign=copy.load("loyalpro.transport.request").sign_attempt,
-    )
-    unused = {patch.module for patch in mutant.patches} - copy.loaded
-    assert not unused, f"nothing loads {unused}: the mistake is not in the product"
-    return product
+class WrongFunction:
+    """One function or method of the product, and the wrong version that takes its place wherever it is used."""
+
+    def __init__(self, original: Callable[..., Any], version: Callable[..., Any]) -> None:
+        self._original = original
+        self._version = version
+        self._calls = 0
+
+    def install(self) -> ExitStack:
+        """Put it in place; leaving the stack takes it away."""
+        original, version = self._original, self._version
+        self._calls = 0
+
+        @wraps(original)
+        def wrong(*args: Any, **kwargs: Any) -> Any:
+            self._calls += 1
+            return version(original, *args, **kwargs)
+
+        stack = ExitStack()
+        for owner, name in _places(original):
+            setattr(owner, name, wrong)
+            stack.callback(setattr, owner, name, original)
+        return stack
+
+    def unused(self) -> list[str]:
+        """The name of the function, if it has not been called."""
+        return [] if self._calls else [self._original.__qualname__]
 
 
-class _Copy:
-    """Modules of their own: the patched ones, and all that import them."""
+class WrongStatements:
+    """One method of the product, and texts that are replaced in the statements that it runs."""
 
-    def __init__(self, patches: Sequence[Patch]) -> None:
-        self._patches = patches
-        self._copied = _importers({patch.module for patch in patches})
-        self._modules: dict[str, ModuleType] = {}
+    def __init__(self, method: Callable[..., Any], changes: Sequence[tuple[str, str]]) -> None:
+        self._changes = changes
+        self._found: set[str] = set()
+        self._function = WrongFunction(method, self._run)
 
-    @property
-    def loaded(self) -> set[str]:
-        """The copies that there are by now."""
-        return set(self._modules)
+    def install(self) -> ExitStack:
+        """Put it in place; leaving the stack takes it away."""
+        self._found.clear()
+        return self._function.install()
 
-    def load(self, name: str) -> ModuleType:
-        if name not in self._copied:
-            return importlib.import_module(name)
-        if name not in self._modules:
-            module = self._modules[name] = ModuleType(name)
-            module.__dict__["__builtins__"] = vars(builtins) | {"__import__": self._import}
-            exec(compile(self._source(name), str(_path(name)), "exec"), module.__dict__)
-        return self._modules[name]
+    def unused(self) -> list[str]:
+        """The texts that no statement had."""
+        return [text for text, _ in self._changes if text not in self._found]
 
-    def _source(self, name: str) -> str:
-        source = _path(name).read_text()
-        for patch in self._patches:
-            if patch.module == name:
-                assert source.count(patch.old) == 1, f"{name} has changed: write the mutant anew for {patch.old!r}"
-                source = source.replace(patch.old, patch.new)
-        return source
+    def _run(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        _active.append(self._change)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _active.pop()
 
-    def _import(
-        self,
-        name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002 - the name that `__import__` gives it
-        locals: Mapping[str, object] | None = None,  # noqa: A002 - the same
-        fromlist: Sequence[str] = (),
-        level: int = 0,
-    ) -> ModuleType:
-        if name in self._copied and fromlist:
-            return self.load(name)
-        return __import__(name, globals, locals, fromlist, level)
+    def _change(self, sql: str) -> str:
+        for old, new in self._changes:
+            if old in sql:
+                self._found.add(old)
+                sql = sql.replace(old, new)
+        return sql
 
 
-def _path(module: str) -> Path:
-    return _ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
+def wrong(original: Callable[P, T], version: Callable[Concatenate[Callable[P, T], P], T]) -> WrongFunction:
+    """`version` in the place of `original`, which is its first argument."""
+    return WrongFunction(original, version)
 
 
-def _importers(modules: set[str]) -> set[str]:
-    """These modules, and every one that needs one of them, directly or not."""
-    found = set(modules)
-    while True:
-        more = {name for name, imported in _imports().items() if imported & found} - found
-        if not more:
-            return found
-        found |= more
+def wrong_sql(method: Callable[..., object], *changes: tuple[str, str]) -> WrongStatements:
+    """Other statements of a method that runs some: each pair is a text in them, in one line, and its replacement."""
+    return WrongStatements(method, changes)
 
 
-@cache
-def _imports() -> dict[str, frozenset[str]]:
-    paths = [path for part in _PARTS for path in (_ROOT / part).rglob("*.py") if path.stem != "__init__"]
-    return {".".join(("loyalpro", *path.relative_to(_ROOT).with_suffix("").parts)): _imported(path) for path in paths}
+def statement(sql: str) -> str:
+    """The statement that the database runs when the product asks for this one."""
+    if _active:
+        sql = " ".join(sql.split())
+        for change in _active:
+            sql = change(sql)
+    return sql
 
 
-def _imported(path: Path) -> frozenset[str]:
-    tree = ast.parse(path.read_text())
-    return frozenset(node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+_active: list[Callable[[str], str]] = []
+
+
+def _places(original: Callable[..., Any]) -> list[tuple[Any, str]]:
+    """Where a function can be found: its class, or every module that has imported it."""
+    path = original.__qualname__.split(".")
+    if len(path) > 1:
+        owner: Any = sys.modules[original.__module__]
+        for name in path[:-1]:
+            owner = getattr(owner, name)
+        assert vars(owner)[path[-1]] is original, f"{original.__qualname__} is not where its name says"
+        return [(owner, path[-1])]
+    return [(module, name) for module in _modules() for name, value in vars(module).items() if value is original]
+
+
+def _modules() -> list[ModuleType]:
+    names = [name for name in sys.modules if name.startswith(_PACKAGES) and name not in _OWN_MODULES]
+    return [sys.modules[name] for name in names]

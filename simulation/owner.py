@@ -1,4 +1,4 @@
-"""An owner who changes his mind: pauses, deletes, retries, cancels, resends and replays, while everything else goes wrong."""
+"""The owner of the endpoints: pauses, deletes, retries, cancels, resends and replays at random while faults happen."""
 
 import random
 from collections import Counter
@@ -13,18 +13,18 @@ from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.deliveries import needs_cancel, require_enabled, require_retryable
 from loyalpro.webhooks.entities import DeliverySnapshot, Replay
 from loyalpro.webhooks.replays import MISSING, STATUSES
-from simulation.network import Receiver
+from simulation.network import SimulatedReceiver
 
 T = TypeVar("T")
 
 
 @dataclass
 class Subscriber:
-    """An endpoint as the world knows it. What was committed at positions in between is owed to it."""
+    """An endpoint as the run knows it. It must get the events at positions after `after_position`, up to `until_position`."""
 
     id: str
     account_id: str
-    receiver: Receiver
+    receiver: SimulatedReceiver
     types: tuple[str, ...]
     ordered: bool
     after_position: int
@@ -32,8 +32,8 @@ class Subscriber:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A replay, and the events that it has to look at: those that were there in its range when it was made."""
+class ReplayRequest:
+    """A replay, and the events that it has to examine: those in its range at the time of its creation."""
 
     id: str
     endpoint_id: str
@@ -42,27 +42,28 @@ class Job:
 
 
 @dataclass
-class Deeds:
-    """What the owner has done by hand, for the checker: there the usual times and endings do not hold.
+class OwnerActions:
+    """What the owner has done, for the checker, because the usual times and outcomes do not hold there.
 
-    `touched` was to be sent once more; `canceled` was canceled at some time; `ended` was, and nothing came after it.
+    Ids of deliveries: `resent` were to be sent again; `canceled` were canceled at some time; `ended` were canceled and
+    not resent since. `added`: (event id, endpoint id) for which the owner may have created a delivery.
     """
 
-    touched: set[str] = field(default_factory=set)
+    resent: set[str] = field(default_factory=set)
     canceled: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
-    granted: set[tuple[str, str]] = field(default_factory=set)
-    jobs: list[Job] = field(default_factory=list)
+    added: set[tuple[str, str]] = field(default_factory=set)
+    replays: list[ReplayRequest] = field(default_factory=list)
 
 
 class Change(Protocol):
-    """A transaction from outside, that always works."""
+    """Runs a transaction without any fault."""
 
     def __call__(self, work: Callable[[UnitOfWork], T]) -> T: ...
 
 
 class Owner:
-    """Does something at random. `wake` is what the API does after a commit, for endpoints and for replays."""
+    """Does random actions. `wake` is the hint that the API gives the engine after a commit: endpoint id, urgent."""
 
     def __init__(
         self,
@@ -71,22 +72,22 @@ class Owner:
         change: Change,
         add: Callable[[], None],
         wake: Callable[[str, bool], None],
-        chance: random.Random,
+        rng: random.Random,
         counted: Counter[str],
     ) -> None:
-        self.deeds = Deeds()
+        self.actions = OwnerActions()
         self._subscribers = subscribers
         self._change = change
         self._add = add
         self._wake = wake
-        self._chance = chance
+        self._rng = rng
         self._counted = counted
 
-    def meddle(self) -> None:
-        """One thing."""
-        endpoints = (self._pause, self._enable, self._enable, self._delete, self._grow)
+    def act(self) -> None:
+        """Do one random action."""
+        endpoints = (self._pause, self._enable, self._enable, self._delete, self._add_endpoint)
         deliveries = (self._retry, self._retry, self._cancel, self._cancel, self._resend)
-        act = self._chance.choice((*endpoints, *deliveries, self._replay, self._stop_replay))
+        act = self._rng.choice((*endpoints, *deliveries, self._replay, self._stop_replay))
         try:
             act()
         except Conflict as conflict:
@@ -96,7 +97,7 @@ class Owner:
 
     # -- endpoints ---------------------------------------------------------------------------------------------------
 
-    def _grow(self) -> None:
+    def _add_endpoint(self) -> None:
         self._add()
 
     def _pause(self) -> None:
@@ -106,7 +107,7 @@ class Owner:
         self._set_status(EndpointStatus.ENABLED)
 
     def _set_status(self, status: EndpointStatus) -> None:
-        subscriber = self._chance.choice(self._subscribers)
+        subscriber = self._rng.choice(self._subscribers)
 
         def work(unit: UnitOfWork) -> None:
             endpoint = unit.endpoints.get(subscriber.account_id, subscriber.id, lock=True)
@@ -116,7 +117,7 @@ class Owner:
         self._change(work)
 
     def _delete(self) -> None:
-        subscriber = self._chance.choice(self._subscribers)
+        subscriber = self._rng.choice(self._subscribers)
 
         def work(unit: UnitOfWork) -> int:
             unit.endpoints.delete(subscriber.account_id, subscriber.id, unit.now)
@@ -130,34 +131,34 @@ class Owner:
     def _retry(self) -> None:
         def work(unit: UnitOfWork) -> tuple[str, str] | None:
             found = self._pick(unit, "SELECT account_id, id FROM deliveries ORDER BY id")
-            standing = unit.deliveries.lock(*found) if found else None
-            if standing is None:
+            snapshot = unit.deliveries.lock(*found) if found else None
+            if snapshot is None:
                 return None
-            require_retryable(standing)
-            unit.deliveries.make_due(standing, unit.now)
-            return standing.endpoint_id, standing.delivery_id
+            require_retryable(snapshot)
+            unit.deliveries.make_due(snapshot, unit.now)
+            return snapshot.endpoint_id, snapshot.delivery_id
 
-        self._touched(self._change(work))
+        self._note_resend(self._change(work))
 
     def _cancel(self) -> None:
         def work(unit: UnitOfWork) -> DeliverySnapshot | None:
             found = self._pick(unit, "SELECT account_id, id FROM deliveries WHERE status = 'pending' ORDER BY id")
-            standing = unit.deliveries.lock(*found) if found else None
-            if standing is None or not needs_cancel(standing):
+            snapshot = unit.deliveries.lock(*found) if found else None
+            if snapshot is None or not needs_cancel(snapshot):
                 return None
-            unit.deliveries.cancel(standing, unit.now)
-            return standing
+            unit.deliveries.cancel(snapshot, unit.now)
+            return snapshot
 
         done = self._change(work)
         if done is not None:
-            self.deeds.canceled.add(done.delivery_id)
+            self.actions.canceled.add(done.delivery_id)
             if done.once_canceled is DeliveryStatus.CANCELED:
-                self.deeds.ended.add(done.delivery_id)
+                self.actions.ended.add(done.delivery_id)
             self._wake(done.endpoint_id, False)
 
     def _resend(self) -> None:
-        """One event to one endpoint, whether that was ever owed it or not."""
-        subscriber = self._chance.choice(self._subscribers)
+        """Send one event to one endpoint, whether there is a delivery of it or not."""
+        subscriber = self._rng.choice(self._subscribers)
 
         def work(unit: UnitOfWork) -> tuple[str, str] | None:
             found = self._pick(unit, "SELECT account_id, id FROM events ORDER BY position")
@@ -168,60 +169,60 @@ class Owner:
             require_enabled(subscriber.id, endpoint.status if endpoint else None)
             assert event is not None
             assert endpoint is not None
-            standing = unit.deliveries.lock(event.account_id, delivery_id(event.id, endpoint.id))
-            if standing is None:
-                self.deeds.granted.add((event.id, endpoint.id))
+            snapshot = unit.deliveries.lock(event.account_id, delivery_id(event.id, endpoint.id))
+            if snapshot is None:
+                self.actions.added.add((event.id, endpoint.id))
                 return endpoint.id, unit.deliveries.enqueue_past(event, endpoint, unit.now)
-            if standing.status is DeliveryStatus.PENDING or standing.under_way:
+            if snapshot.status is DeliveryStatus.PENDING or snapshot.under_way:
                 return None
-            require_retryable(standing)
-            unit.deliveries.make_due(standing, unit.now)
-            return endpoint.id, standing.delivery_id
+            require_retryable(snapshot)
+            unit.deliveries.make_due(snapshot, unit.now)
+            return endpoint.id, snapshot.delivery_id
 
-        self._touched(self._change(work))
+        self._note_resend(self._change(work))
 
-    def _touched(self, done: tuple[str, str] | None) -> None:
+    def _note_resend(self, done: tuple[str, str] | None) -> None:
         if done is not None:
-            self.deeds.touched.add(done[1])
-            self.deeds.ended.discard(done[1])
+            self.actions.resent.add(done[1])
+            self.actions.ended.discard(done[1])
             self._wake(done[0], True)
 
     # -- replays -----------------------------------------------------------------------------------------------------
 
     def _replay(self) -> None:
-        """All that has happened since some time, or only what ended in some ways."""
-        subscriber, chance = self._chance.choice(self._subscribers), self._chance
-        statuses = chance.choice((STATUSES, (MISSING,), ("exhausted", "canceled"), ("succeeded",)))
+        """Replay the events since some time, all of them or those whose delivery has some status."""
+        subscriber, rng = self._rng.choice(self._subscribers), self._rng
+        statuses = rng.choice((STATUSES, (MISSING,), ("exhausted", "canceled"), ("succeeded",)))
 
-        def work(unit: UnitOfWork) -> Job | None:
+        def work(unit: UnitOfWork) -> ReplayRequest | None:
             if unit.endpoints.get(subscriber.account_id, subscriber.id, lock=True) is None:
                 return None
             rows = unit.connection.execute(
                 "SELECT id, created_at FROM events WHERE account_id = ? ORDER BY position", (subscriber.account_id,)
             )
-            since = chance.choice([created_at for _, created_at in rows] or [unit.now])
+            since = rng.choice([created_at for _, created_at in rows] or [unit.now])
             replay = _running(unit, subscriber, since, statuses)
             unit.replays.insert(replay)
             events = frozenset(id_ for id_, created_at in rows if since <= created_at <= replay.until)
-            return Job(replay.id, subscriber.id, events, statuses)
+            return ReplayRequest(replay.id, subscriber.id, events, statuses)
 
         job = self._change(work)
         if job is not None:
-            self.deeds.jobs.append(job)
+            self.actions.replays.append(job)
             ids = {delivery_id(event_id, job.endpoint_id) for event_id in job.event_ids}
-            self.deeds.touched |= ids
+            self.actions.resent |= ids
             if MISSING in statuses:
-                self.deeds.granted |= {(event_id, job.endpoint_id) for event_id in job.event_ids}
+                self.actions.added |= {(event_id, job.endpoint_id) for event_id in job.event_ids}
 
     def _stop_replay(self) -> None:
-        """Whatever it has not looked at by now is left as it is."""
-        if self.deeds.jobs:
-            job = self._chance.choice(self.deeds.jobs)
+        """Cancel a replay: events that it has not examined yet are not sent."""
+        if self.actions.replays:
+            job = self._rng.choice(self.actions.replays)
             self._change(lambda unit: unit.replays.finish(job.id, "canceled", unit.now))
 
     def _pick(self, unit: UnitOfWork, sql: str) -> tuple[str, str] | None:
         rows = unit.connection.execute(sql)
-        return tuple(self._chance.choice(rows)) if rows else None
+        return tuple(self._rng.choice(rows)) if rows else None
 
 
 def _running(unit: UnitOfWork, subscriber: Subscriber, since: int, statuses: tuple[str, ...]) -> Replay:
@@ -243,6 +244,6 @@ def _running(unit: UnitOfWork, subscriber: Subscriber, since: int, statuses: tup
 
 
 def newest_position(unit: UnitOfWork) -> int:
-    """Of the newest event: what comes after it has a greater one."""
+    """The position of the newest event; later events have greater ones."""
     [(position,)] = unit.connection.execute("SELECT COALESCE(MAX(position), 0) FROM events")
     return int(position)

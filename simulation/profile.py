@@ -1,7 +1,7 @@
-"""What a seed stands for: how many of everything, which faults are on in this run, and how often they strike.
+"""What a seed means: the size of a run, which faults are enabled in it, and how often they happen.
 
-Each run has its own few faults, some of them heavy. With all of them on and mild, most of the interesting orders of events
-would never happen.
+Each run enables a few faults, some of them frequent. If every run had all faults at a low rate, most of the interesting
+sequences of events would never happen.
 """
 
 import random
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from loyalpro.delivery.schedule import WINDOW_S
+from receivers.behavior import Behavior, BehaviorMix
+from receivers.receiver import Outage
 from simulation.database import Fault
-from simulation.network import Answer
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fine the time is. The coarse one makes whole windows of 72 hours cheap."""
+    """The intervals of the engine. With long ones, a whole window of 72 hours takes few steps."""
 
     name: str
     poll_s: float
@@ -31,13 +32,28 @@ PACES = (
     Pace("days", 3600.0, 4 * 3600.0, float(WINDOW_S)),
 )
 _DATABASE_FAULTS = tuple(each for each in Fault if each is not Fault.NONE)
-_NOISE = tuple(each for each in Answer if each not in (Answer.ACCEPT, Answer.GONE))
-_OUTAGES = (Answer.SERVER_ERROR, Answer.REFUSE, Answer.SILENCE, Answer.LOST_ACCEPT, Answer.BUSY)
+BEHAVIORS = (
+    Behavior.ACCEPT,
+    Behavior.SERVER_ERROR,
+    Behavior.CLIENT_ERROR,
+    Behavior.BUSY,
+    Behavior.UNAVAILABLE,
+    Behavior.GONE,
+    Behavior.MOVED,
+    Behavior.REFUSE,
+    Behavior.SILENCE,
+    Behavior.SILENT_ACCEPT,
+    Behavior.LOST_ACCEPT,
+    Behavior.GARBAGE,
+)
+"""What receivers do in a run. The order is a part of the meaning of a seed."""
+_ERRORS = tuple(each for each in BEHAVIORS if each not in (Behavior.ACCEPT, Behavior.GONE))
+_OUTAGES = (Behavior.SERVER_ERROR, Behavior.REFUSE, Behavior.SILENCE, Behavior.LOST_ACCEPT, Behavior.BUSY)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One run's world."""
+    """The parameters of one run."""
 
     seed: int
     pace: Pace
@@ -57,70 +73,70 @@ class Profile:
     freeze_every_s: float | None
     stop_every_s: float | None
     owner_every_s: float | None
-    noisy: float
-    out: float
-    gone: float
+    highest_error_share: float
+    outage_probability: float
+    gone_share: float
     longest_retry_after_s: int
-    freeze_sending: float
-    """How often a process stands still, for longer than its lease, just as a request of its leaves."""
+    freeze_at_send: float
+    """The probability that a process is frozen for longer than its lease when it sends a request."""
 
     @classmethod
     def draw(cls, seed: int) -> "Profile":
         """The profile of a seed."""
-        chance = random.Random(f"{seed}/profile")
-        pace = chance.choices(PACES, (5, 3, 4))[0]
-        span_s = pace.window_s * chance.choice((0.05, 0.3, 0.6))
-        heal_s = span_s + pace.window_s * chance.choice((0.0, 0.1, 0.4, 1.1))
+        rng = random.Random(f"{seed}/profile")
+        pace = rng.choices(PACES, (5, 3, 4))[0]
+        span_s = pace.window_s * rng.choice((0.05, 0.3, 0.6))
+        heal_s = span_s + pace.window_s * rng.choice((0.0, 0.1, 0.4, 1.1))
         return cls(
             seed=seed,
             pace=pace,
-            processes=chance.choices((1, 2, 3), (2, 3, 2))[0],
-            accounts=chance.choice((1, 2)),
-            endpoints=chance.randint(1, 4),
-            customers=chance.randint(1, 4),
-            events=chance.randint(3, 12),
+            processes=rng.choices((1, 2, 3), (2, 3, 2))[0],
+            accounts=rng.choice((1, 2)),
+            endpoints=rng.randint(1, 4),
+            customers=rng.randint(1, 4),
+            events=rng.randint(3, 12),
             span_s=span_s,
             heal_s=heal_s,
-            skew_ms=_sometimes(chance, 0.3, int(pace.lease_ttl_s * 300)) or 0,
-            database_faults=_rates(chance, _DATABASE_FAULTS, on=0.3, highest=0.05),
-            database_outages=_outages(chance, heal_s),
-            longest_freeze_s=pace.lease_ttl_s * chance.choice((0.5, 2.5)),
-            longest_latency_s=chance.choice((0.0, 0.01, 0.2, 2.0)),
-            crash_every_s=_sometimes(chance, 0.4, heal_s / chance.randint(1, 10)),
-            freeze_every_s=_sometimes(chance, 0.4, heal_s / chance.randint(1, 10)),
-            stop_every_s=_sometimes(chance, 0.3, heal_s / chance.randint(1, 6)),
-            owner_every_s=_sometimes(chance, 0.4, heal_s / chance.randint(1, 20)),
-            noisy=chance.choice((0.0, 0.1, 0.4)),
-            out=chance.choice((0.0, 0.0, 0.3, 0.6)),
-            gone=_sometimes(chance, 0.2, 0.1) or 0.0,
-            longest_retry_after_s=int(pace.window_s * chance.choice((0.0, 0.05, 0.5))),
-            freeze_sending=chance.choice((0.0, 0.1, 0.4)),
+            skew_ms=_sometimes(rng, 0.3, int(pace.lease_ttl_s * 300)) or 0,
+            database_faults=_rates(rng, _DATABASE_FAULTS, on=0.3, highest=0.05),
+            database_outages=_outages(rng, heal_s),
+            longest_freeze_s=pace.lease_ttl_s * rng.choice((0.5, 2.5)),
+            longest_latency_s=rng.choice((0.0, 0.01, 0.2, 2.0)),
+            crash_every_s=_sometimes(rng, 0.4, heal_s / rng.randint(1, 10)),
+            freeze_every_s=_sometimes(rng, 0.4, heal_s / rng.randint(1, 10)),
+            stop_every_s=_sometimes(rng, 0.3, heal_s / rng.randint(1, 6)),
+            owner_every_s=_sometimes(rng, 0.4, heal_s / rng.randint(1, 20)),
+            highest_error_share=rng.choice((0.0, 0.1, 0.4)),
+            outage_probability=rng.choice((0.0, 0.0, 0.3, 0.6)),
+            gone_share=_sometimes(rng, 0.2, 0.1) or 0.0,
+            longest_retry_after_s=int(pace.window_s * rng.choice((0.0, 0.05, 0.5))),
+            freeze_at_send=rng.choice((0.0, 0.1, 0.4)),
         )
 
 
-def draw_noise(profile: Profile, chance: random.Random) -> dict[Answer, float]:
-    """How often one receiver gives which bad answer."""
-    noise = _rates(chance, _NOISE, on=0.4, highest=profile.noisy)
-    return noise | ({Answer.GONE: profile.gone} if profile.gone else {})
+def draw_mix(profile: Profile, rng: random.Random) -> BehaviorMix:
+    """How often one receiver shows each behavior."""
+    shares = _rates(rng, _ERRORS, on=0.4, highest=profile.highest_error_share)
+    return BehaviorMix(shares | ({Behavior.GONE: profile.gone_share} if profile.gone_share else {}))
 
 
-def draw_outage(profile: Profile, chance: random.Random) -> tuple[float, float, Answer] | None:
-    """When one receiver is away, and how it shows."""
-    if chance.random() >= profile.out:
+def draw_outage(profile: Profile, rng: random.Random) -> Outage | None:
+    """An outage of one receiver, or none."""
+    if rng.random() >= profile.outage_probability:
         return None
-    begin_s = chance.uniform(0.0, profile.span_s)
-    return begin_s, begin_s + chance.random() * 1.5 * profile.pace.window_s, chance.choice(_OUTAGES)
+    begin_s = rng.uniform(0.0, profile.span_s)
+    return Outage(begin_s, begin_s + rng.random() * 1.5 * profile.pace.window_s, rng.choice(_OUTAGES))
 
 
-def _sometimes(chance: random.Random, on: float, value: T) -> T | None:
-    return value if chance.random() < on else None
+def _sometimes(rng: random.Random, on: float, value: T) -> T | None:
+    return value if rng.random() < on else None
 
 
-def _rates(chance: random.Random, kinds: tuple[T, ...], *, on: float, highest: float) -> dict[T, float]:
-    return {each: chance.random() * highest for each in kinds if chance.random() < on}
+def _rates(rng: random.Random, kinds: tuple[T, ...], *, on: float, highest: float) -> dict[T, float]:
+    return {each: rng.random() * highest for each in kinds if rng.random() < on}
 
 
-def _outages(chance: random.Random, heal_s: float) -> tuple[tuple[float, float], ...]:
-    count = chance.choice((0, 0, 0, 1, 2))
-    begins = [chance.uniform(0.0, heal_s) for _ in range(count)]
-    return tuple((begin_s, begin_s + chance.random() * min(heal_s * 0.1, 60.0)) for begin_s in begins)
+def _outages(rng: random.Random, heal_s: float) -> tuple[tuple[float, float], ...]:
+    count = rng.choice((0, 0, 0, 1, 2))
+    begins = [rng.uniform(0.0, heal_s) for _ in range(count)]
+    return tuple((begin_s, begin_s + rng.random() * min(heal_s * 0.1, 60.0)) for begin_s in begins)

@@ -1,4 +1,4 @@
-"""Plays one seed and checks it."""
+"""Runs one seed and checks the result."""
 
 import asyncio
 from collections import Counter
@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from simulation.checker import Books, fingerprint, statistics, violations
+from simulation.checker import Evidence, fingerprint, statistics, violations
 from simulation.database import Faults, RandomFaults, memory_folder, open_sqlite
 from simulation.loop import VirtualLoop
-from simulation.product import REAL, Product
 from simulation.profile import Profile
 from simulation.world import World
 
 
 @dataclass
 class Report:
-    """What came of one run."""
+    """The result of one run. `calls`: how many calls the database got."""
 
     seed: int
     profile: Profile
@@ -32,8 +31,8 @@ class Report:
         return "\n  ".join([f"seed {self.seed} ({self.profile.pace.name})", *self.violations])
 
 
-def simulate(seed: int, product: Product = REAL) -> Report:
-    """One run, from its seed."""
+def simulate(seed: int) -> Report:
+    """The run of a seed."""
     profile = Profile.draw(seed)
 
     def faults(loop: VirtualLoop) -> Faults:
@@ -46,47 +45,46 @@ def simulate(seed: int, product: Product = REAL) -> Report:
             loop=loop,
         )
 
-    return play(profile, faults, product=product)
+    return run_profile(profile, faults)
 
 
-def play(
+def run_profile(
     profile: Profile,
     faults: Callable[[VirtualLoop], Faults],
     *,
-    product: Product = REAL,
     world: type[World] = World,
 ) -> Report:
-    """One run, in a fresh database."""
+    """One run, in a new database."""
     with memory_folder() as folder, logged() as logs, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)
         loop.set_exception_handler(lambda _, context: logs.append(f"logged: {context}"))
         database = open_sqlite(loop, folder, faults(loop))
         try:
-            made = world(loop, profile, product, database)
-            runner.run(made.play())
-            books = Books.of(made)
+            simulated = world(loop, profile, database)
+            runner.run(simulated.run())
+            evidence = Evidence.of(simulated)
         finally:
             database.close()
-        return _report(made, books, logs)
+        return _report(simulated, evidence, logs)
 
 
-def _report(world: World, books: Books, logs: list[str]) -> Report:
+def _report(world: World, evidence: Evidence, logs: list[str]) -> Report:
     database = world.database
-    counted = world.counted + statistics(books)
+    counted = world.counted + statistics(evidence)
     counted.update({f"db {kind}": count for kind, count in database.fired.items()})
-    counted.update({f"net {answer}": count for answer, count in world.network.answered.items()})
+    counted.update({f"net {behavior}": count for behavior, count in world.network.behaviors.items()})
     counted["db outage"] = len(world.profile.database_outages)
     counted["net outage"] = sum(len(subscriber.receiver.outages) for subscriber in world.subscribers)
-    broken = [*world.failures, *logs, *violations(books)]
+    broken = [*world.failures, *logs, *violations(evidence)]
     return Report(
-        world.profile.seed, world.profile, broken, fingerprint(books), world.loop.time(), database.calls, counted
+        world.profile.seed, world.profile, broken, fingerprint(evidence), world.loop.time(), database.calls, counted
     )
 
 
 @contextmanager
 def logged() -> Iterator[list[str]]:
-    """Keep the product's logs off the terminal; what it calls an error is kept: there should be none."""
+    """Drop the product's log lines, except errors, which are collected: there should be none."""
     errors: list[str] = []
 
     def keep(_: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

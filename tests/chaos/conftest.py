@@ -1,4 +1,4 @@
-"""One small run of each store, for all that ask."""
+"""One small run of each store, shared by all tests."""
 
 import pytest
 

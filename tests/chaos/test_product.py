@@ -1,4 +1,4 @@
-"""A process under test: when it counts as ready, and what is written down when it ends."""
+"""A process under test: when it is ready, and what is recorded when it ends."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -40,25 +40,25 @@ def worker(tmp_path: Path, notes: Journal) -> Iterator[Start]:
         product.stop(notes)
 
 
-def test_a_worker_that_ends_after_it_was_ready_is_written_down_as_such(
+def test_a_worker_that_ends_after_it_was_ready_is_recorded_as_ready(
     worker: Start, databases: Databases, notes: Journal, tmp_path: Path
 ) -> None:
     product = worker(databases.fresh("postgres"))
     product.wait_until_ready(notes)
     product.kill()
-    product.look_after(notes)
+    product.supervise(notes)
     assert [(end["exit_code"], end["was_ready"]) for end in ends(tmp_path)] == [(-9, True)]
     product.wait_until_ready(notes)
-    assert product.couriers() != []
+    assert product.sender_processes() != []
 
 
-def test_a_worker_whose_database_is_away_ends_before_it_is_ready_and_is_started_again(
+def test_a_worker_without_a_database_ends_before_it_is_ready_and_is_started_again(
     worker: Start, notes: Journal, tmp_path: Path
 ) -> None:
     product = worker(f"postgresql://loyalpro@127.0.0.1:{free_port()}/loyalpro")
     while product.ended is None:
         assert not product.is_ready
-    product.look_after(notes)
+    product.supervise(notes)
     assert [(end["product"], end["was_ready"]) for end in ends(tmp_path)] == [("worker-1", False)]
     assert product.ended is None
 

@@ -1,4 +1,4 @@
-"""Real processes, one `kill -9` in the middle of everything, and the whole account."""
+"""Real processes, one `kill -9` under load, and every check."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from chaos.report import examples
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
-def test_after_kill_9_every_acknowledged_purchase_arrives_with_the_same_ids_and_bytes(
+def test_after_kill_9_every_acknowledged_purchase_is_delivered_with_the_same_ids_and_bytes(
     store: str, request: pytest.FixtureRequest
 ) -> None:
     verdict = request.getfixturevalue(f"{store}_run").verdict

@@ -1,33 +1,50 @@
-"""Each mistake is seen by a seed with which the product itself breaks no promise: so it is the mistake that was seen."""
+"""A seed detects each mutant; with the same seed the product itself breaks no promise, so the mutant is the cause."""
 
 from functools import cache
 
 import pytest
 
+import loyalpro.delivery.engine
+from loyalpro.delivery.decide import decide
+from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.storage.tables.leases import LeaseTables
 from simulation.many import broken_by
 from simulation.mutants import MUTANTS
-from simulation.mutation import Mutant, Patch, product_of
+from simulation.mutation import Mutant, wrong, wrong_sql
 from simulation.pages import CHECKS
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mistake_is_seen(mutant: Mutant) -> None:
-    broken = broken_by(mutant.seed, product_of(mutant))
-    assert broken, f"seed {mutant.seed} no longer shows it: find another with `make mutants`"
+def test_a_mutant_is_detected(mutant: Mutant) -> None:
+    with mutant.in_place():
+        broken = broken_by(mutant.seed)
+    assert broken, f"seed {mutant.seed} does not detect it any more: find another with `make mutants`"
     assert {each.partition(":")[0] for each in broken} <= set(CHECKS), broken
+    assert mutant.unused() == []
     assert _broken_by_the_product(mutant.seed) == []
 
 
-def test_a_mistake_whose_place_is_gone_is_not_taken_for_one_that_is_not_seen() -> None:
-    gone = Mutant("gone", 0, (Patch("loyalpro.delivery.decide", "what stood here once", ""),))
-    with pytest.raises(AssertionError, match="write the mutant anew"):
-        product_of(gone)
+def test_a_mutant_replaces_functions_in_modules_and_classes_until_its_context_ends() -> None:
+    original = RetrySchedule.is_over
+    mutant = Mutant("two", 0, (wrong(decide, _fail), wrong(RetrySchedule.is_over, _fail)))
+    with mutant.in_place():
+        assert vars(loyalpro.delivery.engine)["decide"] is not decide
+        with pytest.raises(ZeroDivisionError):
+            RetrySchedule().is_over(0, 0)
+    assert vars(loyalpro.delivery.engine)["decide"] is decide
+    assert RetrySchedule.is_over is original
+    assert mutant.unused() == ["decide"]
 
 
-def test_a_mistake_that_no_process_runs_is_not_taken_for_one_that_is_not_seen() -> None:
-    elsewhere = Mutant("elsewhere", 0, (Patch("loyalpro.storage.disk_space", "def require", "def  require"),))
-    with pytest.raises(AssertionError, match="not in the product"):
-        product_of(elsewhere)
+def test_a_text_that_no_statement_contains_is_reported() -> None:
+    mutant = Mutant("gone", 0, (wrong_sql(LeaseTables.expired, ("FROM workers", "FROM workers"), ("FROM x", "")),))
+    with mutant.in_place():
+        broken_by(0)
+    assert mutant.unused() == ["FROM x"]
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise ZeroDivisionError
 
 
 @cache

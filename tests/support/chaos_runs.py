@@ -1,4 +1,4 @@
-"""A small run of the chaos harness with one `kill -9`, and copies of its files that tests falsify."""
+"""A small chaos run (2,000 pairs and one `kill -9`), and copies of its files that tests can modify."""
 
 import json
 import sqlite3
@@ -11,7 +11,7 @@ from typing import Any
 
 from chaos.checker import Verdict
 from chaos.merchant import FIRST_ENDPOINTS
-from chaos.run import Plan, judge, run
+from chaos.run import Plan, check_run, run
 
 Lines = list[dict[str, Any]]
 RETRIES_S = (0.1, 0.2, 0.5, *[1.0] * 20)
@@ -20,14 +20,14 @@ ENDPOINTS = tuple(each for each in FIRST_ENDPOINTS if each[0] in {"steady", "ord
 
 @dataclass(frozen=True)
 class Run:
-    """The verdict on a run, and the folder of its files."""
+    """The result of a run, and the folder of its files."""
 
     verdict: Verdict
     folder: Path
 
 
 def quick_run(store: str, folder: Path) -> Run:
-    """Run 2,000 pairs with one kill."""
+    """Run a small plan on this store."""
     plan = Plan(
         store=store,
         pairs=2_000,
@@ -41,8 +41,8 @@ def quick_run(store: str, folder: Path) -> Run:
     return Run(run(plan, folder, lambda _done, _phase: None), folder)
 
 
-class Doctored:
-    """A copy of the files of a run. `delivery` is a delivery of `points.earned` that arrived once, at its first attempt."""
+class ModifiedRun:
+    """A copy of the files of a run. `delivery`: one of a `points.earned` event that arrived once, at its first attempt."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,9 +54,9 @@ class Doctored:
         )
         self.delivery, self.event, self.endpoint, self.customer = next(row for row in candidates if times[row[0]] == 1)
 
-    def judge(self) -> Verdict:
-        """The verdict of the checker on the changed files."""
-        return judge(self.folder, f"sqlite:///{self._database}")
+    def check_run(self) -> Verdict:
+        """Check the modified files."""
+        return check_run(self.folder, f"sqlite:///{self._database}")
 
     def rows(self, query: str) -> list[Any]:
         """The rows of a query."""
@@ -64,7 +64,7 @@ class Doctored:
             return connection.execute(query).fetchall()
 
     def sql(self, *statements: str) -> None:
-        """Change the database without its triggers and check constraints."""
+        """Change the database without its triggers and constraints."""
         with closing(sqlite3.connect(self._database)) as connection:
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
                 connection.execute(f"DROP TRIGGER {name}")
@@ -74,22 +74,22 @@ class Doctored:
             connection.commit()
 
     def change(self, name: str, change: Callable[[Lines], object]) -> None:
-        """Change the lines of each file whose name begins with `name`."""
+        """Change the lines of every journal whose name begins with this."""
         for path in self.folder.glob(f"{name}*.jsonl"):
             lines = self._read(path.name)
             change(lines)
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def hit(self, **fields: object) -> None:
-        """Change the recorded request of the delivery."""
+        """Change the hit of the delivery."""
         self.change("hits", lambda lines: self._mine(lines).update(fields))
 
     def second_hit(self, **fields: object) -> None:
-        """Add a second recorded request of the delivery."""
+        """Add a second hit of the delivery."""
         self.change("hits", lambda lines: lines.append(self._mine(lines) | {"at": lines[-1]["at"]} | fields))
 
     def without_hits(self) -> None:
-        """Remove the recorded request of the delivery."""
+        """Remove the hit of the delivery."""
         self.change("hits", lambda lines: lines.remove(self._mine(lines)))
 
     def _mine(self, lines: Lines) -> dict[str, Any]:
