@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from loyalpro.delivery.by_hand import check_endpoint, check_retry
 from loyalpro.delivery.states import DeliveryStatus
-from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES
+from loyalpro.events.catalog import API_VERSION, EVENT_TYPES
 from loyalpro.events.envelope import Event
 from loyalpro.kernel.errors import Conflict, Expired, NotFound
 from loyalpro.kernel.ids import delivery_id

@@ -9,7 +9,7 @@ from pydantic import Field
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.rotation import Secret, is_waiting, previous_expires_at
 from loyalpro.delivery.states import EndpointStatus
-from loyalpro.events.catalogue import EVENT_TYPES
+from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.events.envelope import seal
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.outbox import Owed
