@@ -45,7 +45,7 @@ _INDEXES = {
 def owe_everything(url: str) -> None:
     """Every event to every endpoint, pending."""
     connection = _connect(url)
-    if connection.dialect == "postgres":
+    if connection.dialect.is_postgres:
         _owe_apart(connection, url)
     else:
         connection.begin()
@@ -84,7 +84,7 @@ def _owe_apart(connection: DriverConnection, url: str) -> None:
 
 def _without_indexes(connection: DriverConnection) -> list[str]:
     """What makes them again."""
-    kept = connection.execute(_INDEXES[connection.dialect])
+    kept = connection.execute(_INDEXES[connection.dialect.name])
     for name, _ in kept:
         connection.execute(f"DROP INDEX {name}")
     return [sql for _, sql in kept]
@@ -103,16 +103,16 @@ def _at_once(url: str, statements: Sequence[str]) -> None:
 def _connect(url: str) -> DriverConnection:
     """With room and time for large statements."""
     connection = connect(url)
-    if connection.dialect == "sqlite":
-        connection.execute("PRAGMA cache_size = -500000")
-    else:
+    if connection.dialect.is_postgres:
         connection.execute("SET statement_timeout = 0")
         connection.execute("SET maintenance_work_mem = '512MB'")
+    else:
+        connection.execute("PRAGMA cache_size = -500000")
     return connection
 
 
 def _analyze(connection: DriverConnection) -> None:
     """As PostgreSQL's autovacuum does; SQLite is never told to."""
-    if connection.dialect == "postgres":
+    if connection.dialect.is_postgres:
         connection.execute("ANALYZE")
     connection.close()

@@ -50,7 +50,7 @@ class Claims:
 
     def tidy(self) -> None:
         """Undone work leaves dead rows behind in PostgreSQL; those of the small tables are taken away."""
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             self._connection.execute("VACUUM leases")
 
     def close(self) -> None:

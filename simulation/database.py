@@ -17,8 +17,9 @@ from typing import Any, Protocol, TypeVar
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import CommitUnknown, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Connection, Dialect, DriverConnection, RetryTransaction, Row, Statement
+from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction, Row, Statement
 from loyalpro.storage.database import Lane
+from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.open import migrate_database
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from simulation.loop import PROCESS, Process, VirtualLoop, stop_if_dead

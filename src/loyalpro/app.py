@@ -22,11 +22,11 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.settings import Settings
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.disk_space import DiskSpace
 from loyalpro.storage.open import open_database
 from loyalpro.storage.replay_store import ReplayStore
-from loyalpro.storage.room import Room
+from loyalpro.storage.request_batcher import RequestBatcher
 from loyalpro.storage.sweep_store import SweepStore
-from loyalpro.storage.together import Together
 from loyalpro.storage.unit_of_work import Tools, Transactions
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.address_policy import AddressPolicy
@@ -54,7 +54,7 @@ class Application:
         self.telemetry = Telemetry()
         opened = open_database(settings.url, self.clock, min_free_bytes=settings.min_free_mb * 2**20)
         self.database: Database = opened
-        self.room: Room = opened.room
+        self.disk_space: DiskSpace = opened.disk_space
         self.vault = Vault(_secret_keys(settings), self.chance.randbytes)
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
         self.schedule = RetrySchedule(settings.retry_schedule)
@@ -82,16 +82,16 @@ class Application:
         sweeps = SweepStore(self.database, self.schedule, self.ids, retention_days=self.settings.retention_days)
         replays = ReplayStore(self.database, self.vault, on_owed=self.engine.wake)
         interval_s = self.settings.sweep_interval
-        room = Duty("room", min(interval_s, _LOOK_S), self.room.look)
+        room = Duty("room", min(interval_s, _LOOK_S), self.disk_space.check)
         return Sweeper([*sweeps.duties(interval_s), replays.duty(), room], self.clock)
 
     def _services(self, *, works_only: bool = False) -> Services:
         health: Health = {"delivers": lambda: self.engine.ready and self.sender.alive and self.database.available}
         if not works_only:
-            health = {"accepts": lambda: self.database.available and self.room.enough, **health}
+            health = {"accepts": lambda: self.database.available and self.disk_space.is_enough, **health}
         return Services(
             transactions=self.transactions,
-            together=Together(self.transactions),
+            together=RequestBatcher(self.transactions),
             clock=self.clock,
             random_bytes=self.chance.randbytes,
             policy=self.policy,

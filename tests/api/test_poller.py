@@ -11,7 +11,7 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from support.databases import Databases
-from support.history import count_from_lower
+from support.history import lower_transaction_counter
 from support.server import Server
 
 
@@ -163,7 +163,7 @@ def test_a_poller_goes_on_in_a_dump_that_was_restored_on_another_server(url: str
         poller = Poller(server)
         before = list(poller.catch_up())
     for _ in range(2):
-        count_from_lower(url)
+        lower_transaction_counter(url)
         with Server(url) as server:
             poller.follow(server)
             assert poller.poll() == []

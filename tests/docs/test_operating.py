@@ -34,4 +34,4 @@ def test_every_event_of_the_log_is_listed() -> None:
         said |= set(re.findall(r"(?:log|get_logger\([^)]*\))\.(?:info|warning|error|exception)\(\s*\"(\w+)\"", text))
     missing = {event for event in said - listed if not event.endswith("_failed")}
     assert missing == set()
-    assert {"request", "few_open_files", "settle_broke", "answers_dropped"} <= said
+    assert {"request", "few_open_files", "settle_broke", "results_dropped"} <= said

@@ -25,7 +25,7 @@ def test_a_mistake_whose_place_is_gone_is_not_taken_for_one_that_is_not_seen() -
 
 
 def test_a_mistake_that_no_process_runs_is_not_taken_for_one_that_is_not_seen() -> None:
-    elsewhere = Mutant("elsewhere", 0, (Patch("loyalpro.storage.room", "def require", "def  require"),))
+    elsewhere = Mutant("elsewhere", 0, (Patch("loyalpro.storage.disk_space", "def require", "def  require"),))
     with pytest.raises(AssertionError, match="not in the product"):
         product_of(elsewhere)
 

@@ -15,7 +15,8 @@ from loyalpro.delivery.ports import Attempt, Claim, LaneRequest, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection, Dialect, DriverConnection, Row, Statement
+from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
+from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.tables.deliveries import DeliveryFilter, DeliveryTables
 from loyalpro.storage.tables.events import EventFilter, EventTables
 from loyalpro.storage.tables.lanes import LaneTables
@@ -72,10 +73,10 @@ class Watched:
         self.seen += 1
         if sql.split(maxsplit=1)[0] in ("SET", "LOCK"):
             return
-        if self.dialect == "sqlite":
-            _check_sqlite(self.inner, sql, params)
-        else:
+        if self.dialect.is_postgres:
             _check_postgres(self.inner, sql, params, self.most_read)
+        else:
+            _check_sqlite(self.inner, sql, params)
 
 
 @dataclass(frozen=True)

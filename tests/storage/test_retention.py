@@ -15,11 +15,13 @@ from loyalpro.delivery.ports import Attempt, LaneRequest, Settlement
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
 from loyalpro.settings import Settings
-from loyalpro.storage.connection import Connection, Dialect, DriverConnection, LockTaken, Row
+from loyalpro.storage.connection import Connection, DriverConnection, Row
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
+from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.open import open_database
 from loyalpro.storage.postgres import partitions
 from loyalpro.storage.postgres.partitions import Week
@@ -345,7 +347,7 @@ def test_deliveries_go_on_while_weeks_are_dropped_row_by_row_nothing_is_removed(
     history = History(databases.fresh("postgres"), now)
     with transaction(history.url) as connection:
         for table in ("attempts", "deliveries_done", "events"):
-            assert partitions.make(connection, Week(table, partitions.week_start(now - 110 * MS_PER_DAY)))
+            assert partitions.create(connection, Week(table, partitions.week_start(now - 110 * MS_PER_DAY)))
     assert sum(deliver_while_sweeping(history, now)) == 0
 
 
@@ -396,7 +398,7 @@ def test_partitions_are_made_as_time_goes_on_and_dropped_when_all_of_them_is_old
         past = partitions.week_start(history.now)
         for table in ("attempts", "deliveries_done", "events"):
             for n in range(3):
-                partitions.make(connection, Week(table, past + n * partitions.WEEK_MS))
+                partitions.create(connection, Week(table, past + n * partitions.WEEK_MS))
     endpoint = history.endpoint()
     for days in (95, 85):
         history.events(endpoint, 4, at=now - days * MS_PER_DAY)
@@ -430,7 +432,7 @@ def test_a_partition_that_still_has_a_delivery_keeps_its_events(postgres_url: st
     past = partitions.week_start(now - 120 * MS_PER_DAY)
     with transaction(postgres_url) as connection:
         for table in ("attempts", "deliveries_done", "events"):
-            partitions.make(connection, Week(table, past))
+            partitions.create(connection, Week(table, past))
     endpoint = history.endpoint("paused")
     history.events(endpoint, 3, at=past)
     [owed] = history.events(endpoint, 1, at=past + 1, status="pending")
@@ -450,7 +452,7 @@ def test_a_table_that_is_in_use_is_left_for_the_next_sweep_and_nobody_else_waits
     history = History(postgres_url, now)
     past = partitions.week_start(now - 120 * MS_PER_DAY)
     with transaction(postgres_url) as connection:
-        partitions.make(connection, Week("events", past))
+        partitions.create(connection, Week("events", past))
     endpoint = history.endpoint()
     history.events(endpoint, 100, at=now, status="pending")
 
@@ -501,7 +503,7 @@ def test_replaying_waits_for_an_event_that_is_going(postgres_url: str, now: Unix
     history = History(postgres_url, now)
     past = partitions.week_start(now - 120 * MS_PER_DAY)
     with transaction(postgres_url) as connection:
-        partitions.make(connection, Week("events", past))
+        partitions.create(connection, Week("events", past))
     endpoint = history.endpoint()
     [event] = history.events(endpoint, 1, at=past)
     sweep(postgres_url, now, "retention")
@@ -529,7 +531,7 @@ def test_replaying_waits_for_an_event_that_is_going(postgres_url: str, now: Unix
 class Meddled:
     """A connection beside which something happens just before it takes a lock."""
 
-    dialect: Dialect = "postgres"
+    dialect = POSTGRES
 
     def __init__(self, inner: DriverConnection, meddle: Callable[[], object]) -> None:
         self._inner = inner
@@ -548,11 +550,11 @@ def test_what_comes_between_the_look_and_the_lock_is_seen(postgres_url: str, now
     endpoint = history.endpoint()
     if act == "drop":
         with transaction(postgres_url) as connection:
-            partitions.make(connection, week)
+            partitions.create(connection, week)
     upkeep = connect(postgres_url)
     upkeep.begin()
     meddled: Any = Meddled(upkeep, lambda: history.events(endpoint, 1, at=week.start, status="pending"))
-    assert not (partitions.make if act == "make" else partitions.drop)(meddled, week)
+    assert not (partitions.create if act == "make" else partitions.drop)(meddled, week)
     upkeep.commit()
     upkeep.close()
     assert (week.name in names(postgres_url, "events")) == (act == "drop")

@@ -1,4 +1,4 @@
-"""What both databases promise: groups that are durable when answered, mistakes that are their caller's alone."""
+"""Groups of writes: durable before their results are returned, and an error fails its own write alone."""
 
 import asyncio
 import threading
@@ -31,33 +31,33 @@ def with_database(url: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
     return asyncio.run(main())
 
 
-def test_many_writes_share_few_commits_and_each_gets_its_own_result(database_url: str) -> None:
+def test_many_writes_share_few_commits_and_each_returns_its_own_result(database_url: str) -> None:
     async def use(database: Any) -> None:
         wanted = [f"a{n}" for n in range(400)]
         assert await asyncio.gather(*(database.write(insert(name)) for name in wanted)) == wanted
         assert await database.read(names) == set(wanted)
-        writer = database._writer if database.dialect == "sqlite" else database._writers["ingest"]
-        assert writer.groups <= 40
+        writer = database._writers["ingest"] if database.dialect.is_postgres else database._writer
+        assert writer.group_count <= 40
 
     with_database(database_url, use)
 
 
-def test_one_that_fails_takes_nobody_with_it_and_leaves_nothing(database_url: str) -> None:
+def test_a_write_that_raises_is_undone_and_fails_alone(database_url: str) -> None:
     def bad(connection: Connection) -> None:
         insert("half")(connection)
-        raise ValueError("mine alone")
+        raise ValueError("my own error")
 
     async def use(database: Any) -> None:
         results = await asyncio.gather(
             database.write(insert("a")), database.write(bad), database.write(insert("b")), return_exceptions=True
         )
-        assert [str(each) for each in results] == ["a", "mine alone", "b"]
+        assert [str(each) for each in results] == ["a", "my own error", "b"]
         assert await database.read(names) == {"a", "b"}
 
     with_database(database_url, use)
 
 
-def test_a_result_is_not_heard_before_it_can_be_read(database_url: str) -> None:
+def test_a_result_is_returned_after_it_can_be_read(database_url: str) -> None:
     async def use(database: Any) -> None:
         for n in range(30):
             await database.write(insert(f"a{n}"))
@@ -68,14 +68,14 @@ def test_a_result_is_not_heard_before_it_can_be_read(database_url: str) -> None:
 
 def test_readers_cannot_write(database_url: str) -> None:
     async def use(database: Any) -> None:
-        with pytest.raises(Exception, match=r"(?i)read.?only|takes no writes"):
+        with pytest.raises(Exception, match=r"(?i)read.?only|accepts no writes"):
             await database.read(insert("a"))
         assert await database.read(names) == set()
 
     with_database(database_url, use)
 
 
-def test_deliveries_do_not_wait_for_what_callers_read(database_url: str) -> None:
+def test_reads_of_the_engine_do_not_wait_for_reads_of_callers(database_url: str) -> None:
     async def use(database: Any) -> None:
         go = threading.Event()
         slow = [asyncio.create_task(database.read(lambda _: go.wait(30))) for _ in range(20)]
@@ -88,22 +88,22 @@ def test_deliveries_do_not_wait_for_what_callers_read(database_url: str) -> None
     with_database(database_url, use)
 
 
-def test_a_caller_that_went_away_hurts_nobody(database_url: str) -> None:
+def test_a_canceled_caller_does_not_affect_its_group(database_url: str) -> None:
     async def use(database: Any) -> None:
         held = Held()
         first = asyncio.create_task(database.write(held))
         await held.under_way()
-        gone, stays = (asyncio.create_task(database.write(insert(name))) for name in ("gone", "stays"))
-        asyncio.get_running_loop().call_soon(gone.cancel)  # when it is queued, in one group with the one behind it
-        await asyncio.gather(gone, return_exceptions=True)
+        canceled, stays = (asyncio.create_task(database.write(insert(name))) for name in ("canceled", "stays"))
+        asyncio.get_running_loop().call_soon(canceled.cancel)  # runs when both are queued and form one group
+        await asyncio.gather(canceled, return_exceptions=True)
         held.go.set()
         assert [await first, await asyncio.wait_for(stays, 30)] == ["held", "stays"]
-        assert await database.read(names) == {"held", "gone", "stays"}
+        assert await database.read(names) == {"held", "canceled", "stays"}
 
     with_database(database_url, use)
 
 
-def test_stopping_finishes_what_is_queued(database_url: str) -> None:
+def test_a_stop_finishes_the_queued_writes(database_url: str) -> None:
     async def main() -> None:
         database = open_database(database_url, SystemClock())
         await database.start()
@@ -111,9 +111,7 @@ def test_stopping_finishes_what_is_queued(database_url: str) -> None:
         first = asyncio.create_task(database.write(held))
         await held.under_way()
         tasks = [first, *(asyncio.create_task(database.write(insert(f"a{n}"))) for n in range(50))]
-        stopping = asyncio.create_task(
-            database.stop()
-        )  # begins when all of them are queued: tasks begin in their order
+        stopping = asyncio.create_task(database.stop())  # tasks start in order, so all writes are queued before
         asyncio.get_running_loop().call_soon(held.go.set)
         await stopping
         assert len(await asyncio.gather(*tasks)) == 51
@@ -123,7 +121,7 @@ def test_stopping_finishes_what_is_queued(database_url: str) -> None:
     asyncio.run(main())
 
 
-def test_a_connection_that_is_cut_is_made_anew(databases: Databases) -> None:
+def test_a_lost_connection_is_replaced(databases: Databases) -> None:
     url = databases.fresh("postgres")
 
     async def use(database: Any) -> None:
@@ -135,7 +133,7 @@ def test_a_connection_that_is_cut_is_made_anew(databases: Databases) -> None:
         await database.write(insert("after"))
         assert database.available
         found: set[str] = set()
-        while not found:  # the readers' connections were cut too; each says so once
+        while not found:  # the connections of the readers were cut too: each raises once
             try:
                 found = await database.read(names)
             except StoreUnavailable:
@@ -145,8 +143,8 @@ def test_a_connection_that_is_cut_is_made_anew(databases: Databases) -> None:
     with_database(url, use)
 
 
-def test_a_connection_that_is_cut_is_made_anew_although_nobody_writes(databases: Databases) -> None:
-    """Whoever asks whether the server is ready, and sends nothing to one that is not, must see it come back."""
+def test_a_lost_connection_is_replaced_without_a_write(databases: Databases) -> None:
+    """A load balancer sends no requests to a server that is not ready, so readiness has to return without one."""
     url = databases.fresh("postgres")
     with CuttingProxy(url) as proxy:
 
@@ -161,7 +159,7 @@ def test_a_connection_that_is_cut_is_made_anew_although_nobody_writes(databases:
         with_database(proxy.url, use)
 
 
-def test_when_the_answer_to_commit_is_lost_nobody_is_told_that_it_failed(databases: Databases) -> None:
+def test_a_lost_answer_to_commit_is_reported_as_unknown(databases: Databases) -> None:
     url = databases.fresh("postgres")
     with CuttingProxy(url) as proxy:
 
@@ -177,7 +175,7 @@ def test_when_the_answer_to_commit_is_lost_nobody_is_told_that_it_failed(databas
         assert {name for (name,) in session.execute("SELECT id FROM accounts")} == {"before", "unknown", "after"}
 
 
-def test_two_processes_that_lock_in_opposite_order_both_get_through(databases: Databases) -> None:
+def test_two_processes_that_lock_in_opposite_order_both_succeed(databases: Databases) -> None:
     url = databases.fresh("postgres")
 
     def update(first: str, second: str) -> Callable[[Connection], None]:
@@ -206,26 +204,26 @@ def test_two_processes_that_lock_in_opposite_order_both_get_through(databases: D
     asyncio.run(main())
 
 
-def test_who_was_committed_alone_is_not_told_that_it_failed_when_the_next_one_does(database_url: str) -> None:
+def test_a_write_that_was_committed_alone_succeeds_although_the_next_one_fails(database_url: str) -> None:
     tries: list[str] = []
 
-    def begun_anew(connection: Connection) -> str:
-        tries.append("anew")
+    def retried(connection: Connection) -> str:
+        tries.append("try")
         if len(tries) == 1:
             raise RetryTransaction
         return insert("first")(connection)
 
     def lost(connection: Connection) -> None:
         insert("lost")(connection)
-        raise StoreUnavailable("It has gone away.")
+        raise StoreUnavailable("The database is gone.")
 
     async def use(database: Any) -> None:
         held = Held()
         busy = asyncio.create_task(database.write(held))
         await held.under_way()
-        works: list[Callable[[Connection], Any]] = [begun_anew, lost, insert("last")]
+        works: list[Callable[[Connection], Any]] = [retried, lost, insert("last")]
         group = [asyncio.create_task(database.write(work)) for work in works]
-        asyncio.get_running_loop().call_soon(held.go.set)  # when all of them are queued
+        asyncio.get_running_loop().call_soon(held.go.set)  # runs when all writes are queued
         first, second, last = await asyncio.gather(*group, return_exceptions=True)
         assert await busy == "held"
         assert first == "first"
@@ -235,15 +233,15 @@ def test_who_was_committed_alone_is_not_told_that_it_failed_when_the_next_one_do
     with_database(database_url, use)
 
 
-def test_a_session_that_takes_no_writes_any_more_is_replaced(databases: Databases) -> None:
-    """As when what was the primary has become a standby: the address leads to another one by then."""
+def test_a_session_that_became_read_only_is_replaced(databases: Databases) -> None:
+    """As after a failover: the former primary is a standby, and the address leads to the new primary."""
 
-    def turn(connection: Connection) -> None:
+    def become_read_only(connection: Connection) -> None:
         connection.execute("SET default_transaction_read_only = on")
 
     async def use(database: Any) -> None:
-        await database.write(turn)
-        with pytest.raises(StoreUnavailable, match="takes no writes"):
+        await database.write(become_read_only)
+        with pytest.raises(StoreUnavailable, match="accepts no writes"):
             await database.write(insert("refused"))
         await database.write(insert("after"))
         assert await database.read(names) == {"after"}
@@ -251,17 +249,17 @@ def test_a_session_that_takes_no_writes_any_more_is_replaced(databases: Database
     with_database(databases.fresh("postgres"), use)
 
 
-def test_a_database_that_takes_no_writes_is_not_written_to(databases: Databases) -> None:
+def test_a_read_only_database_is_refused_for_writing(databases: Databases) -> None:
     url = databases.fresh("postgres")
     with psycopg.connect(url, autocommit=True) as session:
         session.execute(f"ALTER DATABASE {session.info.dbname} SET default_transaction_read_only = on")
-    with pytest.raises(StoreUnavailable, match="takes no writes"):
+    with pytest.raises(StoreUnavailable, match="accepts no writes"):
         PostgresConnection(url, read_only=False)
     PostgresConnection(url, read_only=True).close()
 
 
-def test_a_session_that_stood_still_for_too_long_is_replaced(databases: Databases) -> None:
-    def stand_still(connection: Connection) -> None:
+def test_a_session_that_was_idle_in_a_transaction_is_replaced(databases: Databases) -> None:
+    def stay_idle(connection: Connection) -> None:
         connection.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
         insert("undone")(connection)
         with psycopg.connect(url) as other:
@@ -270,7 +268,7 @@ def test_a_session_that_stood_still_for_too_long_is_replaced(databases: Database
 
     async def use(database: Any) -> None:
         with pytest.raises(StoreUnavailable, match="nothing was written"):
-            await database.write(stand_still)
+            await database.write(stay_idle)
         await database.write(insert("after"))
         assert await database.read(names) == {"after"}
 
@@ -278,19 +276,19 @@ def test_a_session_that_stood_still_for_too_long_is_replaced(databases: Database
     with_database(url, use)
 
 
-def test_a_database_that_is_refused_is_not_asked_again_and_again(databases: Databases) -> None:
-    """It has come back with settings that we cannot live with, say: somebody has to mend it first."""
+def test_a_server_with_refused_settings_is_not_retried_in_a_loop(databases: Databases) -> None:
+    """A server that came back with unsafe settings needs its operator, so fast retries would not help."""
     url = databases.fresh("postgres")
-    asked: list[None] = []
-    thrice = threading.Event()
+    connects: list[None] = []
+    third = threading.Event()
 
     def connect() -> DriverConnection:
-        asked.append(None)
-        if len(asked) == 1:
+        connects.append(None)
+        if len(connects) == 1:
             return PostgresConnection(url, read_only=False)
-        if len(asked) == 3:
-            thrice.set()
-        raise ConfigurationError("It would lose what it has acknowledged.")
+        if len(connects) == 3:
+            third.set()
+        raise ConfigurationError("It would lose acknowledged commits.")
 
     async def lose_the_connection() -> None:
         with psycopg.connect(url, autocommit=True) as other:
@@ -298,9 +296,28 @@ def test_a_database_that_is_refused_is_not_asked_again_and_again(databases: Data
         with pytest.raises(StoreUnavailable):
             await writer.submit(insert("lost"))
 
-    writer = GroupWriter(connect, name="refused", most_in_group=1)
+    writer = GroupWriter(connect, name="refused", max_group_size=1)
     writer.start()
     asyncio.run(lose_the_connection())
-    asked_in_vain = thrice.wait(0.5)
+    retried = third.wait(0.5)
     writer.stop()
-    assert not asked_in_vain
+    assert not retried
+
+
+def test_a_stop_iteration_reaches_the_caller_as_a_runtime_error(database_url: str) -> None:
+    """A future refuses this exception, so its caller would wait forever."""
+
+    def exhausted(_: Connection) -> object:
+        return next(iter(()))
+
+    async def use(database: Any) -> None:
+        for run in (database.write, database.read, database.lookup):
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await asyncio.wait_for(run(exhausted), 10)
+        results = await asyncio.gather(
+            database.write(insert("a")), database.write(exhausted), database.write(insert("b")), return_exceptions=True
+        )
+        assert [type(each) for each in results] == [str, RuntimeError, str]
+        assert await database.read(names) == {"a", "b"}
+
+    with_database(database_url, use)

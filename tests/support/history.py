@@ -75,8 +75,8 @@ def insert(url: str, table: str, columns: str, rows: Rows) -> None:
             copy.write_row(row)
 
 
-def count_from_lower(url: str) -> None:
-    """Make a PostgreSQL database what a dump becomes on a server that has had fewer transactions."""
+def lower_transaction_counter(url: str) -> None:
+    """Turn a PostgreSQL database into a dump restored on a server that has run 900,000,000 transactions fewer."""
     with transaction(url) as connection:
         connection.run_script(
             "ALTER TABLE events DISABLE TRIGGER events_are_frozen;"

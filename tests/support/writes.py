@@ -1,4 +1,4 @@
-"""Small pieces of work for a database: rows that can be counted, and one that lasts."""
+"""Small writes for tests of a database: rows that can be counted, and a write that lasts as long as a test wants."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from loyalpro.storage.connection import Connection
 
 
 def insert(name: str) -> Callable[[Connection], str]:
-    """Writes a row down."""
+    """A write that inserts one account with this name, and returns the name."""
 
     def work(connection: Connection) -> str:
         connection.execute("INSERT INTO accounts (id, name, created_at) VALUES (?, ?, 1)", (name, name))
@@ -18,12 +18,12 @@ def insert(name: str) -> Callable[[Connection], str]:
 
 
 def names(connection: Connection) -> set[str]:
-    """The rows that are there."""
+    """The names of all accounts."""
     return {name for (name,) in connection.execute("SELECT id FROM accounts")}
 
 
 class Held:
-    """A write that lasts until it is let go; `name`: the row that it writes, if any."""
+    """A write that lasts until `go` is set, and then inserts `name`, if any."""
 
     def __init__(self, name: str | None = "held") -> None:
         self._name = name
@@ -36,5 +36,5 @@ class Held:
         return None if self._name is None else insert(self._name)(connection)
 
     async def under_way(self) -> None:
-        """Until it has begun."""
+        """Return when the write has begun."""
         assert await asyncio.to_thread(self._started.wait, 30)

@@ -1,4 +1,4 @@
-"""Which names an endpoint may have, by where they lead."""
+"""Which host names an endpoint may have, by the addresses that they resolve to."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def check(host: str, addresses: Sequence[str]) -> None:
         ("shop.example", []),
     ],
 )
-def test_a_name_that_leads_to_where_deliveries_may_go_is_accepted(host: str, addresses: Sequence[str]) -> None:
+def test_a_name_that_resolves_to_an_allowed_address_is_accepted(host: str, addresses: Sequence[str]) -> None:
     check(host, addresses)
 
 
@@ -45,7 +45,7 @@ def test_a_name_that_leads_to_where_deliveries_may_go_is_accepted(host: str, add
         ("shop.example", ["10.1.2.3", "::1"]),
     ],
 )
-def test_a_name_that_leads_elsewhere_is_refused(host: str, addresses: Sequence[str]) -> None:
+def test_a_name_that_resolves_to_no_allowed_address_is_refused(host: str, addresses: Sequence[str]) -> None:
     with pytest.raises(InvalidInput) as refusal:
         check(host, addresses)
     assert refusal.value.code == "target_not_allowed"

@@ -27,7 +27,7 @@ def test_threads_never_get_the_same_id() -> None:
     assert len(set(made)) == 4_000
 
 
-def test_what_is_no_id_is_told_apart() -> None:
+def test_is_id_rejects_every_other_text() -> None:
     good = IdFactory(VirtualClock(), random.Random(1)).new("cus")
     assert is_id("cus", good)
     for bad in (

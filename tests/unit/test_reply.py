@@ -19,7 +19,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_an_answer_says_what_it_should_to_any_parser(value: Any) -> None:
+def test_the_body_of_a_reply_parses_to_its_content(value: Any) -> None:
     expected = {"data": value}
     found = json.loads(Reply(200, expected).body)
     assert repr(found) == repr(expected)

@@ -22,7 +22,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_good_json_reads_as_the_standard_library_reads_it(value: Any) -> None:
+def test_valid_json_parses_as_in_the_standard_library(value: Any) -> None:
     assert parse(json.dumps(value).encode()) == value
 
 
@@ -32,7 +32,7 @@ def test_good_json_reads_as_the_standard_library_reads_it(value: Any) -> None:
 @example(b"9" * 5_000)
 @example(b'"\\ud800"')
 @example(b"\xef\xbb\xbf{}")
-def test_whatever_comes_only_our_own_errors_leave(body: bytes) -> None:
+def test_arbitrary_bytes_raise_only_documented_errors(body: bytes) -> None:
     try:
         parse(body)
     except (MalformedRequest, InvalidInput) as error:
@@ -41,7 +41,7 @@ def test_whatever_comes_only_our_own_errors_leave(body: bytes) -> None:
 
 
 def outcome(read: Callable[[], Any]) -> str:
-    """What was read, or what the refusal says."""
+    """The value, or the error with all of its fields, as text."""
     try:
         return repr(read())
     except (MalformedRequest, InvalidInput) as refusal:
@@ -56,16 +56,14 @@ BROKEN = st.sampled_from(
 
 
 @given(VALUES, st.lists(BROKEN, max_size=2), st.sampled_from([json.dumps, RAW.encode]))
-def test_the_quick_way_and_the_careful_way_read_the_same(
-    value: Any, broken: list[str], write: Callable[[Any], str]
-) -> None:
+def test_the_fast_path_and_the_slow_path_agree(value: Any, broken: list[str], write: Callable[[Any], str]) -> None:
     text = "[" + ",".join([write(value), *broken]) + "]"
-    careful = outcome(lambda: strict_json._parse_with_care(text, 64))
-    assert outcome(lambda: parse(text.encode("utf-8", "surrogatepass"))) == careful
+    expected = outcome(lambda: strict_json._parse_slowly(text, 64))
+    assert outcome(lambda: parse(text.encode("utf-8", "surrogatepass"))) == expected
 
 
 @given(VALUES, st.data())
-def test_damaged_json_only_raises_our_own_errors(value: Any, data: st.DataObject) -> None:
+def test_damaged_json_raises_only_documented_errors(value: Any, data: st.DataObject) -> None:
     text = bytearray(json.dumps(value).encode())
     for _ in range(data.draw(st.integers(1, 3))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
@@ -96,7 +94,7 @@ def test_damaged_json_only_raises_our_own_errors(value: Any, data: st.DataObject
         (b"{'a':1}", "invalid_json", None),
     ],
 )
-def test_what_is_refused_is_named(body: bytes, code: str, param: str | None) -> None:
+def test_an_error_has_a_code_and_names_the_field(body: bytes, code: str, param: str | None) -> None:
     with pytest.raises((MalformedRequest, InvalidInput)) as caught:
         parse(body)
     assert (caught.value.code, caught.value.param) == (code, param)
@@ -106,7 +104,7 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
     assert parse(b'"\\ud83d\\ude00"') == "\U0001f600"
 
 
-def test_what_is_read_with_care_costs_no_more_where_its_name_is_long() -> None:
+def test_the_slow_path_takes_linear_time_with_a_long_key() -> None:
     key, zeros = "k" * 500_000, 250_000
     body = b'{"\\ud83d\\ude00' + key.encode() + b'":[' + b",".join([b"0"] * zeros) + b"]}"
     assert parse(body) == {"\U0001f600" + key: [0] * zeros}

@@ -15,7 +15,7 @@ def vault(*keys: str) -> Vault:
 
 
 @given(st.text(), st.text())
-def test_what_was_sealed_opens_for_its_owner(secret: str, owner: str) -> None:
+def test_a_sealed_secret_opens_for_its_owner(secret: str, owner: str) -> None:
     try:
         sealed = vault(NEW).seal(secret, owner=owner)
     except UnicodeEncodeError:
@@ -24,7 +24,7 @@ def test_what_was_sealed_opens_for_its_owner(secret: str, owner: str) -> None:
     assert len(secret) < 4 or secret.encode() not in sealed
 
 
-def test_a_newer_key_in_front_still_opens_older_secrets_and_seals_with_itself() -> None:
+def test_a_vault_with_a_new_key_opens_older_secrets_and_seals_with_the_new_key() -> None:
     sealed = vault(OLD).seal("whsec_1", owner="acct/we")
     both = vault(NEW, OLD)
     assert both.open(sealed, owner="acct/we") == "whsec_1"
@@ -32,20 +32,20 @@ def test_a_newer_key_in_front_still_opens_older_secrets_and_seals_with_itself() 
         vault(OLD).open(both.seal("whsec_2", owner="acct/we"), owner="acct/we")
 
 
-def test_a_secret_moved_to_another_owner_or_damaged_does_not_open() -> None:
+def test_a_sealed_secret_that_is_damaged_or_of_another_owner_does_not_open() -> None:
     sealed = vault(NEW).seal("whsec_1", owner="acct/we")
     changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
-    for moved, owner in (
+    for candidate, owner in (
         (sealed, "acct/other"),
         (changed, "acct/we"),
         (sealed[:4], "acct/we"),
         (sealed[:20], "acct/we"),
     ):
-        with pytest.raises(ConfigurationError, match="does not belong"):
-            vault(NEW).open(moved, owner=owner)
+        with pytest.raises(ConfigurationError, match="is damaged, or belongs to another endpoint"):
+            vault(NEW).open(candidate, owner=owner)
 
 
 @pytest.mark.parametrize("keys", [(), ("short",), (NEW, "short")])
-def test_weak_keys_are_refused(keys: tuple[str, ...]) -> None:
+def test_short_and_missing_keys_are_refused(keys: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError, match="at least 16"):
         vault(*keys)

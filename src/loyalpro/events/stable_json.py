@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic_core import PydanticSerializationError, to_json
 
 from loyalpro.kernel.errors import InvalidInput
-from loyalpro.kernel.paths import Path, path_text
+from loyalpro.kernel.json_path import Path, path_text
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 32

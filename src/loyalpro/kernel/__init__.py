@@ -1,1 +1,1 @@
-"""What every other package may rely on: clock, ids, errors. No I/O."""
+"""Clock, ids, errors and JSON for every other package. No I/O."""

@@ -1,27 +1,31 @@
-"""One tree of errors. Each class is one way things go wrong; `detail` says what to do about it.
+"""The tree of errors. Each class is one kind of failure; `detail` tells the caller or the operator what to do.
 
     LoyalProError
-    ├── Refused             the caller can mend it
-    │   ├── MalformedRequest    not something we can read at all
-    │   ├── InvalidInput        readable, but a field is wrong; `param` names it
-    │   ├── Unauthenticated     no key, or not one of ours
-    │   ├── NotFound            no such object in this account
-    │   ├── Conflict            it contradicts what is already there
-    │   ├── Expired             it was here, and is no longer kept
-    │   └── TooLarge            more bytes than we take
-    ├── StoreError          the database could not do it
+    ├── Refused             the request is wrong; the caller can correct it
+    │   ├── MalformedRequest    the body cannot be parsed
+    │   ├── InvalidInput        a field is wrong; `param` names it
+    │   ├── Unauthenticated     the API key is missing or unknown
+    │   ├── NotFound            the account has no such object
+    │   ├── Conflict            the request contradicts the current state
+    │   ├── Expired             the object existed, and is no longer kept
+    │   └── TooLarge            the request has too many bytes
+    ├── StoreError          the database failed
     │   ├── StoreUnavailable    nothing was written; try again
-    │   │   └── DiskFull            there is no room; reading goes on
+    │   │   └── DiskFull            no space for writes; reads still work
     │   ├── CommitUnknown       the answer to COMMIT was lost; repeat with the same Idempotency-Key
-    │   └── SchemaMismatch      the database is of another version
-    └── ConfigurationError  the environment is wrong; the process does not start
+    │   └── SchemaMismatch      the schema does not fit this version of the program
+    ├── LockTaken           a row or table stayed locked for too long; nothing was changed, try again
+    └── ConfigurationError  a setting is wrong; the process does not start
 
-The HTTP status of each stands in `web/errors.py`.
+`web/errors.py` maps each class to an HTTP status.
 """
 
 
 class LoyalProError(Exception):
-    """Everything that LoyalPro raises on purpose."""
+    """The base of every error that LoyalPro raises on purpose.
+
+    `code` is stable, for programs. `detail` is a text for people. `param` names the wrong field, if there is one.
+    """
 
     code = "internal_error"
 
@@ -34,84 +38,93 @@ class LoyalProError(Exception):
 
 
 class Refused(LoyalProError):
-    """The caller can mend it."""
+    """The request is wrong; the caller can correct it."""
 
     code = "refused"
 
 
 class MalformedRequest(Refused):
-    """Not something we can read at all."""
+    """The body cannot be parsed."""
 
     code = "malformed_request"
 
 
 class InvalidInput(Refused):
-    """A field is wrong; `param` names it, `a.b[0].c` for nested ones."""
+    """A field is wrong; `param` names it, in the form `a.b[0].c` when it is nested."""
 
     code = "invalid_input"
 
 
 class Unauthenticated(Refused):
-    """No API key, or not one of ours."""
+    """The API key is missing or unknown."""
 
     code = "unauthenticated"
 
 
 class NotFound(Refused):
-    """No such object in this account."""
+    """The account has no such object."""
 
     code = "not_found"
 
 
 class Conflict(Refused):
-    """It contradicts what is already there."""
+    """The request contradicts the current state."""
 
     code = "conflict"
 
 
 class Expired(Refused):
-    """It was here, and is no longer kept."""
+    """The object existed, and is no longer kept."""
 
     code = "expired"
 
 
 class TooLarge(Refused):
-    """More bytes than we take."""
+    """The request has too many bytes."""
 
     code = "body_too_large"
 
 
 class StoreError(LoyalProError):
-    """The database could not do it."""
+    """The database failed."""
 
     code = "store_error"
 
 
 class StoreUnavailable(StoreError):
-    """Nothing was written; try again."""
+    """The database is not available. Nothing was written; try again."""
 
     code = "store_unavailable"
 
 
 class DiskFull(StoreUnavailable):
-    """There is no room to write; reading goes on."""
+    """The disk of the database has no space for writes. Reads still work."""
 
     code = "disk_full"
 
 
 class CommitUnknown(StoreError):
-    """The answer to COMMIT was lost: it may or may not have happened."""
+    """The answer to COMMIT was lost: the change may or may not have taken effect."""
 
     code = "commit_unknown"
 
 
 class SchemaMismatch(StoreError):
-    """The database is of another version than this program."""
+    """The schema of the database does not fit this version of the program."""
 
     code = "schema_mismatch"
 
 
+class LockTaken(LoyalProError):
+    """Another transaction held a lock for longer than this one may wait. Nothing was changed; try again.
+
+    It is not a `StoreError`: the database works, so a writer keeps its connection.
+    """
+
+    code = "lock_taken"
+
+
 class ConfigurationError(LoyalProError):
-    """The environment is wrong; the process does not start."""
+    """A setting of LoyalPro or of the database server is wrong; the process does not start."""
 
     code = "configuration_error"

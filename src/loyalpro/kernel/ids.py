@@ -1,7 +1,7 @@
-"""Prefixed ids that sort by time: `evt_01KAT6B8Z3...`, unique across hosts without asking anyone.
+"""Prefixed ids that sort by time, such as `evt_01kat6b8z3...`. They are unique across hosts without coordination.
 
-After the prefix stand 26 characters of Crockford base 32: 48 bits of Unix milliseconds, then 80 bits of chance. Two
-ids made by one process in the same millisecond still sort in the order they were made: the second is the first plus one.
+The prefix is followed by 26 characters of Crockford base 32: 48 bits of Unix milliseconds, then 80 random bits. Ids that one
+process makes within a millisecond sort in the order of their making: the second is the first plus one.
 """
 
 import random
@@ -17,7 +17,7 @@ Prefix = Literal[
 ]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_CHANCE_BITS: Final = 80
+_RANDOM_BITS: Final = 80
 _TAIL_BITS: Final = 40
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}|dlv_[0-7][0-9a-hjkmnp-tv-z]{35}")
@@ -25,34 +25,34 @@ _ENDPOINT_PART: Final = 10
 
 
 class IdFactory:
-    """Makes ids from the clock and the chance it was given. Safe to share between threads."""
+    """Makes ids from a clock and a random generator. Threads can share it."""
 
-    def __init__(self, clock: Clock, chance: random.Random) -> None:
+    def __init__(self, clock: Clock, rng: random.Random) -> None:
         self._clock = clock
-        self._chance = chance
+        self._rng = rng
         self._last = 0
         self._lock = threading.Lock()
 
     def new(self, prefix: Prefix) -> str:
-        """A new id, greater than every id this factory has made under the same prefix."""
+        """A new id, greater than every earlier id of this factory with the same prefix."""
         with self._lock:
             now = self._clock.now_ms()
-            if now > self._last >> _CHANCE_BITS:
-                self._last = now << _CHANCE_BITS | self._chance.getrandbits(_CHANCE_BITS)
+            if now > self._last >> _RANDOM_BITS:
+                self._last = now << _RANDOM_BITS | self._rng.getrandbits(_RANDOM_BITS)
             else:
-                self._last += 1  # the same millisecond, or a clock that went back: stay in order
-            fresh = self._last
-        return f"{prefix}_{_base32(fresh)}"
+                self._last += 1  # the same millisecond, or the clock went back: keep the order
+            number = self._last
+        return f"{prefix}_{_base32(number)}"
 
 
 def delivery_id(event_id: str, endpoint_id: str) -> str:
-    """The one delivery of an event to an endpoint: it sorts like the event, and there cannot be a second one."""
+    """The id of the delivery of an event to an endpoint. It sorts like the event, and the pair determines it."""
     return f"dlv_{event_id.partition('_')[2]}{endpoint_id[-_ENDPOINT_PART:]}"
 
 
 def floor(prefix: Prefix, instant: UnixMs) -> str:
-    """The smallest id of this kind that can be made at `instant`."""
-    return f"{prefix}_{_base32(instant << _CHANCE_BITS)}"
+    """The smallest id with this prefix that can be made at `instant`."""
+    return f"{prefix}_{_base32(instant << _RANDOM_BITS)}"
 
 
 def is_id(prefix: Prefix, text: str) -> bool:
@@ -61,7 +61,7 @@ def is_id(prefix: Prefix, text: str) -> bool:
 
 
 def _base32(number: int) -> str:
-    """26 characters. Ids that are made one after another share the first 18, which are remembered."""
+    """A number as 26 characters. Consecutive ids share the first 18 characters, which are cached."""
     head = _head(number >> _TAIL_BITS)
     a, b, c, d = number >> 30 & 1023, number >> 20 & 1023, number >> 10 & 1023, number & 1023
     return f"{head}{_PAIRS[a]}{_PAIRS[b]}{_PAIRS[c]}{_PAIRS[d]}"

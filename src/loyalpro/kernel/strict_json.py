@@ -1,4 +1,8 @@
-"""Reads JSON from strangers: everything that the standard library lets pass and we do not want is refused, by name."""
+"""Parses JSON of untrusted callers.
+
+It refuses what the standard library accepts and LoyalPro does not: duplicate keys, NaN and the infinities, numbers that a
+double cannot hold exactly, halves of surrogate pairs, and deep nesting. Each refusal names the field.
+"""
 
 import json
 import math
@@ -7,23 +11,23 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from loyalpro.kernel.errors import InvalidInput, LoyalProError, MalformedRequest
-from loyalpro.kernel.paths import Path, path_text
+from loyalpro.kernel.json_path import Path, path_text
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 _SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)
-_MOST_DIGITS: Final = 16
-"""2^53-1 has 16 digits: what has more is out of range without being converted."""
+_MAX_DIGITS: Final = 16
+"""2^53-1 has 16 digits. A longer integer is out of range, and converting it would cost time."""
 
 
 class _Duplicate:
-    """Stands where an object had the same key twice, until the walk can say where that was."""
+    """A placeholder for an object with a duplicate key, until the check of the document knows its path."""
 
     def __init__(self, key: str) -> None:
         self.key = key
 
 
 class _NotANumber:
-    """Stands for NaN and the infinities, which JSON does not have."""
+    """A placeholder for NaN and the infinities, which JSON does not have."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -33,28 +37,28 @@ _OUT_OF_RANGE: Final = object()
 
 
 def parse(body: bytes, *, max_depth: int = 64) -> Any:
-    """What `body` says. Every refusal is a `MalformedRequest` or an `InvalidInput` that names the field."""
+    """The value of a JSON document in UTF-8. Raises `MalformedRequest` or `InvalidInput`, which names the field."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _malformed(f"Byte {error.start} is not UTF-8; send the body as UTF-8.") from None
     try:
-        value = _QUICK.decode(text)
-        if _is_plain(value, max_depth) and not _HALF_PAIR.search(text):
+        value = _FAST_DECODER.decode(text)
+        if _is_plain(value, max_depth) and not _SURROGATE_ESCAPE.search(text):
             return value
     except (ValueError, RecursionError):
-        pass  # whatever it is, the careful way finds it and names it
-    return _parse_with_care(text, max_depth)
+        pass  # the slow path finds the error and names its place
+    return _parse_slowly(text, max_depth)
 
 
-def _parse_with_care(text: str, max_depth: int) -> Any:
+def _parse_slowly(text: str, max_depth: int) -> Any:
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise _malformed(f"{error.msg} at line {error.lineno}, column {error.colno}; send JSON.") from None
     except RecursionError:
         raise _too_deep(max_depth) from None
-    _walk(value, (), max_depth, max_depth)
+    _check(value, (), max_depth, max_depth)
     return value
 
 
@@ -66,7 +70,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether every number in `value` is one that we take, and it is not nested too deeply."""
+    """Whether every number in `value` is in range, and the nesting is not deeper than `depth`."""
     kind = type(value)
     if kind is int:
         return value in _SAFE_INTEGERS
@@ -87,7 +91,7 @@ def _are_plain(values: Iterable[Any], depth: int) -> bool:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> object:
-    """An object, unless a key stands in it twice."""
+    """An object, or a placeholder when it has a duplicate key."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
@@ -96,7 +100,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> object:
 
 
 def _integer(digits: str) -> object:
-    if len(digits) > _MOST_DIGITS + 1:
+    if len(digits) > _MAX_DIGITS + 1:
         return _OUT_OF_RANGE
     number = int(digits)
     return number if -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER else _OUT_OF_RANGE
@@ -111,13 +115,13 @@ _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_int=_integer, parse_float=_double, parse_constant=_NotANumber
 )
 
-_QUICK: Final = json.JSONDecoder(object_pairs_hook=_unique)
-_HALF_PAIR: Final = re.compile(r"\\u[dD][89a-fA-F]")
-"""An escape that stands for half of a character, to be looked at closely: its other half may be missing."""
+_FAST_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique)
+_SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape for half of a surrogate pair. The slow path checks that its other half is there."""
 
 
-def _walk(value: Any, path: Path, depth: int, max_depth: int) -> None:
-    """Find what the scanner let through, and say where it stands. That becomes text only in a refusal."""
+def _check(value: Any, path: Path, depth: int, max_depth: int) -> None:
+    """Raise an error for everything that the decoder let through. The path becomes text only in an error."""
     kind = type(value)
     if kind is str:
         _check_text(value, path)
@@ -127,18 +131,18 @@ def _walk(value: Any, path: Path, depth: int, max_depth: int) -> None:
         for key, item in value.items():
             here = (*path, key)
             _check_text(key, here)
-            _walk(item, here, depth - 1, max_depth)
+            _check(item, here, depth - 1, max_depth)
     elif kind is list:
         if depth == 0:
             raise _too_deep(max_depth, path)
         for index, item in enumerate(value):
-            _walk(item, (*path, index), depth - 1, max_depth)
+            _check(item, (*path, index), depth - 1, max_depth)
     elif kind is _Duplicate or kind is _NotANumber or value is _OUT_OF_RANGE:
         _refuse(value, path)
 
 
 def _check_text(text: str, path: Path) -> None:
-    """A half of a surrogate pair can only come from an escape, and cannot be stored or sent."""
+    """Refuse half of a surrogate pair. It can only come from an escape, and it cannot be stored or sent."""
     if text.isascii():
         return
     try:
@@ -152,11 +156,11 @@ def _check_text(text: str, path: Path) -> None:
 def _refuse(value: object, path: Path) -> NoReturn:
     match value:
         case _Duplicate(key=key):
-            raise _invalid("duplicate_key", (*path, key), "stands twice in the same object; send it once")
+            raise _invalid("duplicate_key", (*path, key), "occurs twice in the same object; send it once")
         case _NotANumber(text=text):
             name = path_text(path)
             raise MalformedRequest(
-                f"{name or 'The body'} is {text}, which JSON does not have; send a number or null.",
+                f"{name or 'The body'} is {text}, which is not in JSON; send a number or null.",
                 code="invalid_json",
                 param=name or None,
             )

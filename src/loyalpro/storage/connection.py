@@ -1,41 +1,29 @@
-"""What the tables need of a database: a few verbs that SQLite and PostgreSQL both have.
+"""The interface between tables and databases: a few operations that SQLite and PostgreSQL both have.
 
-SQL above this line is written once, in the subset both take: `?` placeholders, `RETURNING`, `ON CONFLICT`, integers for
-instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB/BYTEA for frozen bytes.
+The tables write their SQL once, in the subset that both databases accept: `?` placeholders, `RETURNING`, `ON CONFLICT`,
+integers for instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB/BYTEA for the bytes that are sent.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final, Literal, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
-Row = tuple[Any, ...]
+from loyalpro.storage.dialect import Dialect
+
 T = TypeVar("T")
-Dialect = Literal["sqlite", "postgres"]
+Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[object]]
 """A statement and its parameters."""
 
 
-_LARGEST_PIECE: Final = 256
+def run_work(work: "Callable[[Connection], T]", connection: "Connection") -> T:
+    """The result of `work`. A `StopIteration` becomes a `RuntimeError`.
 
-
-def padded(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """`values` in pieces whose lengths are powers of two."""
-    for start in range(0, len(values), _LARGEST_PIECE):
-        yield padded_whole(values[start : start + _LARGEST_PIECE])
-
-
-def padded_whole(values: Collection[T]) -> list[T]:
-    """`values` in one piece whose length is a power of two, filled up with the last of them; there is at least one.
-
-    For statements that name many rows, and to which it makes no difference that one is named twice: there are few
-    different ones then, and each is prepared once.
+    `asyncio.Future.set_exception` refuses a `StopIteration`, so the caller that waits for the result would never resume.
     """
-    piece = list(values)
-    return piece + piece[-1:] * ((1 << (len(piece) - 1).bit_length()) - len(piece))
-
-
-def marks(count: int, row: str = "?") -> str:
-    """`?, ?, ?`, or so many rows."""
-    return ", ".join([row] * count)
+    try:
+        return work(connection)
+    except StopIteration as error:
+        raise RuntimeError("The work raised StopIteration.") from error
 
 
 class Connection(Protocol):
@@ -43,7 +31,7 @@ class Connection(Protocol):
 
     @property
     def dialect(self) -> Dialect:
-        """Which database this is, for the few statements that differ."""
+        """What differs in the SQL of this database."""
         ...
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
@@ -51,18 +39,19 @@ class Connection(Protocol):
         ...
 
     def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements of which none needs what another returns, in one round trip; the rows of each."""
+        """Run statements that do not depend on each other's rows, in one round trip; the rows of each."""
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement once for each row of parameters.
 
-        Nothing is asked back, so it may go out with the next statement, and fail there, or in `flush`.
+        It returns nothing, so a connection may send it together with the next statement. Its error is then raised there, or
+        by `flush`.
         """
         ...
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
-        """Run one statement and return how many rows it changed."""
+        """Run one statement; the number of rows that it changed."""
         ...
 
     def run_script(self, sql: str) -> None:
@@ -71,30 +60,30 @@ class Connection(Protocol):
 
 
 class DriverConnection(Connection, Protocol):
-    """A connection together with its transactions: what a writer and a reader hold."""
+    """A connection with control over its transactions, for writers and readers."""
 
     def begin(self) -> None:
-        """Open a transaction."""
+        """Begin a transaction."""
         ...
 
     def savepoint(self) -> None:
-        """Begin a part of the transaction that may be undone by itself. There is one at a time."""
+        """Begin a part of the transaction that can be undone by itself. Parts do not nest."""
         ...
 
     def release(self) -> None:
-        """Make that part belong to the whole; it must have been flushed."""
+        """End the part and keep it. It has to be flushed before."""
         ...
 
     def undo(self) -> None:
-        """Take that part back, and go on as if it had not begun."""
+        """End the part and undo it."""
         ...
 
     def flush(self) -> None:
-        """Everything so far has been done when this returns, or it raises what was wrong with it."""
+        """Return when every statement so far has run, or raise the error of the first that failed."""
         ...
 
     def commit(self) -> None:
-        """Durable when this returns. `CommitUnknown` when the answer was lost on the way."""
+        """Commit; durable when this returns. `CommitUnknown` when the connection broke before the answer arrived."""
         ...
 
     def rollback(self) -> None:
@@ -102,13 +91,9 @@ class DriverConnection(Connection, Protocol):
         ...
 
     def close(self) -> None:
-        """Give the connection back to the system; never raises."""
+        """Close the connection; never raises."""
         ...
 
 
-class LockTaken(Exception):
-    """Somebody else held the lock for longer than the transaction would wait. Nothing was changed; try again later."""
-
-
 class RetryTransaction(Exception):
-    """The database undid the transaction to untangle it from another (a deadlock, say). Running it again is safe."""
+    """The database undid the transaction because of a conflict with another one, such as a deadlock. It can run again."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeVar
 
-from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.dialect import Dialect
 
 T = TypeVar("T")
 Lane = Literal["ingest", "control", "delivery", "upkeep"]

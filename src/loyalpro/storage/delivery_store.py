@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from loyalpro.delivery.ports import Claims, LaneRequest, Settled, Settlement, Survey, Target, WorkerId
 from loyalpro.kernel.clock import Clock, UnixMs
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection, LockTaken
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.lanes import LaneTables, Unreadable
 from loyalpro.storage.tables.leases import LeaseTables

@@ -1,7 +1,7 @@
-"""Brings a schema forward: numbered files, each applied once, in one transaction with the record that it was.
+"""Brings a schema up to date. Migrations are numbered files; each is applied once, in one transaction with its record.
 
-A file whose first line begins with `-- compatible:` changes nothing that an older program relies on. Old and new run side
-by side on it, so hosts can be upgraded one after the other: migrate first, then replace the programs.
+A file whose first line begins with `-- compatible:` changes nothing that an older program relies on. Older and newer programs
+can use the database at the same time, so hosts are upgraded one after the other: first the schema, then each program.
 """
 
 import hashlib
@@ -28,40 +28,40 @@ _MIGRATE = "Stop the other processes if they are of an older version, then run: 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its name and what it does."""
+    """One migration file: its name without the suffix, and its SQL."""
 
     name: str
     sql: str
 
     @property
     def checksum(self) -> str:
-        """A file that was applied may never change: its checksum stands in the database."""
+        """SHA-256 of the file, in hexadecimal. The database records it: a file that was applied must not change."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
     @property
     def compatible(self) -> bool:
-        """Whether programs that do not know this migration may go on using the database."""
+        """Whether a program without this migration can still use the database."""
         return self.sql.startswith(_COMPATIBLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a database remembers of a migration."""
+    """The record of a migration in the database."""
 
     checksum: str
     compatible: bool
 
 
 def load(folder: Path) -> list[Migration]:
-    """The migrations of a store, in order."""
+    """The migrations in a folder, in order."""
     return [Migration(path.stem, path.read_text("utf-8")) for path in sorted(folder.glob("[0-9]*.sql"))]
 
 
 def migrate(connection: DriverConnection, migrations: Sequence[Migration], clock: Clock) -> list[str]:
-    """Apply what is missing; the names of what was. Two hosts may do this at once: the second finds nothing to do."""
+    """Apply the missing migrations; their names. When two hosts do this at the same time, the second has nothing to apply."""
     connection.begin()
     try:
-        if connection.dialect == "postgres":
+        if connection.dialect.is_postgres:
             connection.execute("SELECT pg_advisory_xact_lock(7011963125)")
         missing = _missing(_recorded(connection), migrations)
         for each in missing:
@@ -78,7 +78,7 @@ def migrate(connection: DriverConnection, migrations: Sequence[Migration], clock
 
 
 def prepare(connection: DriverConnection, migrations: Sequence[Migration], clock: Clock) -> None:
-    """Set up an empty database; refuse one that this program does not fit, and say what to do."""
+    """Set up an empty database. `SchemaMismatch`, with advice, when an existing schema does not fit this program."""
     connection.begin()
     applied = _applied(connection)
     connection.rollback()
@@ -91,7 +91,7 @@ def prepare(connection: DriverConnection, migrations: Sequence[Migration], clock
 
 
 def _recorded(connection: DriverConnection) -> dict[str, Applied]:
-    """What was applied, and a table to record more in: made by the first program, widened by the first that needs it."""
+    """The applied migrations. Creates their table, or adds the column that the first version of the table did not have."""
     applied = _applied(connection)
     if applied is None:
         connection.run_script(_TABLE)
@@ -101,11 +101,11 @@ def _recorded(connection: DriverConnection) -> dict[str, Applied]:
 
 
 def _applied(connection: DriverConnection) -> dict[str, Applied] | None:
-    """What was applied, by name; None on a database that was never set up."""
-    if connection.dialect == "sqlite":
-        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'")
-    else:
+    """The applied migrations by name; None when the database was never set up."""
+    if connection.dialect.is_postgres:
         known = connection.execute("SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL")
+    else:
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'")
     if not known:
         return None
     compatible = "compatible" if _has_compatible(connection) else "0"
@@ -114,15 +114,15 @@ def _applied(connection: DriverConnection) -> dict[str, Applied] | None:
 
 
 def _has_compatible(connection: DriverConnection) -> bool:
-    if connection.dialect == "sqlite":
-        sql = "SELECT 1 FROM pragma_table_info('schema_migrations') WHERE name = 'compatible'"
-    else:
+    if connection.dialect.is_postgres:
         sql = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('schema_migrations') AND attname = 'compatible'"
+    else:
+        sql = "SELECT 1 FROM pragma_table_info('schema_migrations') WHERE name = 'compatible'"
     return bool(connection.execute(sql))
 
 
 def _missing(applied: dict[str, Applied], migrations: Sequence[Migration]) -> list[Migration]:
-    """What has to be applied; refused when what was applied is not what this program can live with."""
+    """The migrations to apply. `SchemaMismatch` when this program cannot work with the applied ones."""
     known = {each.name: each.checksum for each in migrations}
     missing = [each for each in migrations if each.name not in applied]
     for name, record in applied.items():

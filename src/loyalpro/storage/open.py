@@ -1,4 +1,4 @@
-"""Opens the store that an address names."""
+"""Opens the database of a URL."""
 
 from pathlib import Path
 
@@ -8,12 +8,15 @@ from loyalpro.storage.sqlite.database import SqliteDatabase
 
 
 def open_database(url: str, clock: Clock, *, min_free_bytes: int = 0) -> SqliteDatabase | PostgresDatabase:
-    """`sqlite:///path` or `postgresql://...`; connected by `start`. Beside a SQLite file so much has to stay free."""
+    """The database of `sqlite:///path` or `postgresql://...`. It connects when `start` is called.
+
+    `min_free_bytes` have to stay free on the disk of a SQLite file; 0 means no minimum.
+    """
     if url.startswith("sqlite:///"):
         return SqliteDatabase(Path(url.removeprefix("sqlite:///")), clock, min_free_bytes=min_free_bytes)
     return PostgresDatabase(url, clock)
 
 
 def migrate_database(url: str, clock: Clock) -> list[str]:
-    """Bring the schema forward; the names of the migrations that were applied."""
+    """Apply the missing migrations to the database of a URL; their names."""
     return open_database(url, clock).migrate()

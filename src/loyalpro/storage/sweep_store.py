@@ -8,8 +8,9 @@ import structlog
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.sweeper import Duty
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection, LockTaken
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.postgres import partitions
 from loyalpro.storage.tables.accounts import AccountTables
@@ -47,7 +48,7 @@ class SweepStore:
             "leftovers": self.remove_leftovers,
             "erasures": self.erase,
         }
-        if self._database.dialect == "postgres":
+        if self._database.dialect.is_postgres:
             acts["partitions"] = self.tend_partitions
         return [
             Duty("windows", min(interval_s, 5.0), self.close_windows),
@@ -89,7 +90,7 @@ class SweepStore:
         """Make the next week's partition, or drop an old one. PostgreSQL only."""
 
         def work(connection: Connection) -> bool:
-            return partitions.tend(connection, now, kept_since(connection, now, self._kept_ms))
+            return partitions.maintain(connection, now, kept_since(connection, now, self._kept_ms))
 
         return await self._upkeep(work, otherwise=False)
 

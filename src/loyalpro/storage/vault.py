@@ -1,4 +1,4 @@
-"""Seals secrets for the database: AES-256-GCM, a key id in front, the owner as associated data."""
+"""Encrypts secrets for the database with AES-256-GCM. A key id precedes the ciphertext; the owner is associated data."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,24 +13,24 @@ from loyalpro.kernel.errors import ConfigurationError
 
 _NONCE_BYTES: Final = 12
 KEY_ID_BYTES: Final = 4
-SHORTEST_KEY: Final = 16
-_PUT_IT_BACK: Final = (
-    "was sealed with a key that is not there any more. Put the old key back, behind the new one: "
-    "LOYALPRO_SECRET_KEY=new,old. One that LoyalPro made for SQLite stands in the file secret.key beside the database."
+MIN_KEY_CHARACTERS: Final = 16
+_KEY_MISSING: Final = (
+    "was encrypted with a key that is no longer configured. Add the old key behind the new one: "
+    "LOYALPRO_SECRET_KEY=new,old. A key that LoyalPro made for SQLite is in the file secret.key beside the database."
 )
 
 
 class Vault:
-    """Opens what any of its keys sealed; seals with the first.
+    """Encrypts with the first of its keys, and decrypts with each of them.
 
-    A sealed secret is `key id (4 bytes) | nonce (12) | ciphertext and tag`. `owner` (account and endpoint id) is bound
-    into the tag: a ciphertext that is moved to another row does not open.
+    A sealed secret is `key id (4 bytes) | nonce (12 bytes) | ciphertext and tag`. The tag covers `owner` (account and endpoint
+    id), so a ciphertext that is copied to another row cannot be decrypted.
     """
 
     def __init__(self, keys: Sequence[str], random_bytes: Callable[[int], bytes]) -> None:
-        if not keys or any(len(key) < SHORTEST_KEY for key in keys):
+        if not keys or any(len(key) < MIN_KEY_CHARACTERS for key in keys):
             raise ConfigurationError(
-                f"LOYALPRO_SECRET_KEY must hold one or more keys of at least {SHORTEST_KEY} characters, newest first; "
+                f"LOYALPRO_SECRET_KEY must hold one or more keys of at least {MIN_KEY_CHARACTERS} characters, newest first; "
                 "make one with: openssl rand -base64 32"
             )
         self._random_bytes = random_bytes
@@ -38,31 +38,31 @@ class Vault:
         self._newest = next(iter(self._ciphers))
 
     def seal(self, secret: str, *, owner: str) -> bytes:
-        """Encrypt with the newest key."""
+        """`secret`, encrypted with the first key."""
         nonce = self._random_bytes(_NONCE_BYTES)
         return self._newest + nonce + self._ciphers[self._newest].encrypt(nonce, secret.encode(), owner.encode())
 
     def open(self, sealed: bytes, *, owner: str) -> str:
-        """Decrypt with the key that sealed it."""
+        """The secret, decrypted. `ConfigurationError` when its key is missing, or when the bytes or the owner are wrong."""
         cipher = self._ciphers.get(sealed[:KEY_ID_BYTES])
         if cipher is None:
-            raise ConfigurationError(f"A secret in the database {_PUT_IT_BACK}")
+            raise ConfigurationError(f"A secret in the database {_KEY_MISSING}")
         nonce, ciphertext = sealed[KEY_ID_BYTES:][:_NONCE_BYTES], sealed[KEY_ID_BYTES + _NONCE_BYTES :]
         try:
             return cipher.decrypt(nonce, ciphertext, owner.encode()).decode()
-        except (InvalidTag, ValueError) as error:  # the latter: not even the nonce is whole
+        except (InvalidTag, ValueError) as error:  # ValueError: the nonce is incomplete
             raise ConfigurationError(
-                "A sealed secret in the database is damaged, or does not belong where it stands."
+                "A sealed secret in the database is damaged, or belongs to another endpoint."
             ) from error
 
     def require(self, endpoints: Mapping[bytes, str]) -> None:
-        """Refuse to go on without the key of one of these key ids, each with an endpoint whose secret it opens."""
+        """`ConfigurationError` when the key of one of these key ids is missing; each has an endpoint that uses it."""
         for key_id, endpoint_id in endpoints.items():
             if key_id not in self._ciphers:
-                raise ConfigurationError(f"The signing secret of endpoint {endpoint_id} {_PUT_IT_BACK}")
+                raise ConfigurationError(f"The signing secret of endpoint {endpoint_id} {_KEY_MISSING}")
 
 
 def _derive(key: str) -> tuple[bytes, bytes]:
-    """A key's id and its 256 bits: any text will do, its strength is its own."""
+    """The id of a key, and 256 bits derived from its text. The text is not stretched: it has to be strong by itself."""
     derived = HKDF(SHA256(), 32, salt=None, info=b"loyalpro: secrets at rest").derive(key.encode())
     return hashlib.sha256(b"key id" + derived).digest()[:KEY_ID_BYTES], derived

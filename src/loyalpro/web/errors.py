@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from loyalpro.kernel import errors
-from loyalpro.kernel.paths import path_text
+from loyalpro.kernel.json_path import path_text
 
 STATUS: dict[type[errors.LoyalProError], int] = {
     errors.MalformedRequest: 400,
@@ -27,6 +27,7 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.Refused: 400,
     errors.StoreUnavailable: 503,
     errors.CommitUnknown: 503,
+    errors.LockTaken: 503,
 }
 """The HTTP status of each class of error; a class that is not here answers like its parent, at the end 500."""
 

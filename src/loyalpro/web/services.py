@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import Unauthenticated
-from loyalpro.storage.together import Together
+from loyalpro.storage.request_batcher import RequestBatcher
 from loyalpro.storage.unit_of_work import Transactions
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.endpoint_url import Resolve
@@ -31,7 +31,7 @@ class Services:
     """Everything that a route needs."""
 
     transactions: Transactions
-    together: Together
+    together: RequestBatcher
     clock: Clock
     random_bytes: Callable[[int], bytes]
     policy: AddressPolicy

@@ -1,4 +1,4 @@
-"""The PostgreSQL store: a writer each for what comes in, what goes out and upkeep, and a few readers."""
+"""The PostgreSQL database: one writer each for ingestion, deliveries and upkeep, and a few readers."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,29 +8,30 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull
 from loyalpro.storage import migrations
-from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Lane
-from loyalpro.storage.postgres import moving, partitions
+from loyalpro.storage.dialect import POSTGRES
+from loyalpro.storage.disk_space import require
+from loyalpro.storage.postgres import partitions, restored_dump
 from loyalpro.storage.postgres.connection import PostgresConnection
-from loyalpro.storage.postgres.room import ServerRoom
+from loyalpro.storage.postgres.disk_space import ServerDiskSpace
 from loyalpro.storage.readers import Readers
-from loyalpro.storage.room import require
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 _READERS = 4
-_OWN_READERS = 2
-"""For keys and the engine: however long callers' lists take, neither waits for them."""
-_MOST_IN_GROUP: dict[Lane, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
-"""PostgreSQL keeps 64 subtransactions of a session at hand; with more, every snapshot in the server gets slower.
-Upkeep sets limits for its transaction that nobody else may suffer from."""
+_ENGINE_READERS = 2
+"""For the engine and for API keys, so that neither waits for the lists that callers read."""
+_MAX_GROUP_SIZE: dict[Lane, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
+"""PostgreSQL caches 64 subtransactions of a session; with more, every snapshot in the server gets slower. A transaction of the
+upkeep sets a lock timeout, which must not apply to other writes, so it is alone in its group."""
 
 
 class PostgresDatabase:
     """Satisfies `Database`."""
 
-    dialect: Dialect = "postgres"
+    dialect = POSTGRES
     exclusive = False
 
     def __init__(self, dsn: str, clock: Clock, migrations_folder: Path = MIGRATIONS) -> None:
@@ -39,21 +40,21 @@ class PostgresDatabase:
         self._migrations = migrations.load(migrations_folder)
         self._writers = {
             lane: GroupWriter(
-                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{lane}", most_in_group=most
+                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{lane}", max_group_size=size
             )
-            for lane, most in _MOST_IN_GROUP.items()
+            for lane, size in _MAX_GROUP_SIZE.items()
         }
-        self.room = ServerRoom(self._writers["upkeep"].submit)
+        self.disk_space = ServerDiskSpace(self._writers["upkeep"].submit)
         self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
-        self._own_readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_OWN_READERS)
+        self._engine_readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_ENGINE_READERS)
 
     @property
     def available(self) -> bool:
-        """Whether writes can be taken now."""
+        """Whether the database accepts writes now."""
         return self._writers["ingest"].available and self._writers["delivery"].available
 
     async def start(self) -> None:
-        """Check the server and the schema, connect."""
+        """Check the server and the schema, and connect."""
         await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
@@ -67,36 +68,36 @@ class PostgresDatabase:
             writer.start()
 
     async def stop(self) -> None:
-        """Finish what is queued and disconnect."""
+        """Finish the queued writes and disconnect."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._readers.stop()
-        self._own_readers.stop()
+        self._engine_readers.stop()
         for writer in self._writers.values():
             writer.stop()
 
     async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` in its lane's next group; nothing is taken in without room for it."""
+        """Run `work` in the next group of its writer. `DiskFull` for new data while there is too little disk space."""
         if lane == "ingest":
-            require(self.room)
+            require(self.disk_space)
         try:
             return await self._writers["ingest" if lane == "control" else lane].submit(work)
         except DiskFull:
-            self.room.ran_out()
+            self.disk_space.ran_out()
             raise
 
     async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` on a reader."""
-        readers = self._own_readers if lane == "delivery" else self._readers
+        """Run `work` on a reader; the engine has its own."""
+        readers = self._engine_readers if lane == "delivery" else self._readers
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on a reader: the server may be far away."""
-        return await self._own_readers.look(work)
+        """Run `work`, which is one statement, on a reader without a transaction: each round trip to the server counts."""
+        return await self._engine_readers.run_statement(work)
 
     def migrate(self) -> list[str]:
-        """Bring the schema forward."""
+        """Apply the missing migrations."""
         connection = PostgresConnection(self._dsn, read_only=False)
         try:
             applied = migrations.migrate(connection, self._migrations, self._clock)
@@ -106,5 +107,5 @@ class PostgresDatabase:
         return applied
 
     def _prepare(self, connection: PostgresConnection) -> None:
-        moving.go_on(connection)
+        restored_dump.advance_offset(connection)
         partitions.prepare(connection, self._clock.now_ms())

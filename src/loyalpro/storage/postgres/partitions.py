@@ -1,11 +1,12 @@
-"""Weekly partitions of what is append-only: made ahead of time, dropped whole when all of it is too old.
+"""Weekly partitions of the append-only tables: created ahead of time, dropped whole when all of their rows are too old.
 
-An id begins with its time, so a week is a range of ids; a delivery and its attempts stand in the week of their event. What
-fits nowhere else is taken by the default partitions: what came before there were weeks, or from a clock far off.
+An id begins with its time, so a week is a range of ids. A delivery and its attempts are in the week of their event. The
+default partitions hold the rows that fit no week: those from before the first weekly partition, and those of a wrong clock.
 
-Making and dropping a partition takes a short exclusive lock on its table. `DETACH ... CONCURRENTLY` would not, but
-PostgreSQL refuses it beside a default partition. So we wait for the lock a moment only: whoever queues behind us waits no
-longer than that, and the next sweep tries again. Files are unlinked after the locks are gone.
+Creating or dropping a partition takes a short exclusive lock on its table. `DETACH ... CONCURRENTLY` would not, but
+PostgreSQL refuses it beside a default partition. The transaction therefore waits for the lock for a tenth of a second at
+most: a statement that queues behind it waits no longer than that, and the next maintenance run tries again. PostgreSQL
+unlinks the files after it has released the locks.
 """
 
 from collections.abc import Iterator
@@ -14,35 +15,36 @@ from datetime import UTC, datetime
 from typing import Final
 
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs, unix_ms
+from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import Prefix, floor
-from loyalpro.storage.connection import Connection, DriverConnection, LockTaken
+from loyalpro.storage.connection import Connection, DriverConnection
 
 WEEK_MS: Final = 7 * MS_PER_DAY
 _FIRST_MONDAY_MS: Final = 4 * MS_PER_DAY
 _WEEKS_AHEAD: Final = 3
-_LOCK_MS: Final = 100
-_MOST_LOOKED_THROUGH: Final = 64 * 2**20
-"""Bytes. PostgreSQL looks through a default partition, locked, before it makes another beside it."""
-_ONE_AT_A_TIME: Final = 7_011_963_126
+_LOCK_TIMEOUT_MS: Final = 100
+_MAX_SCANNED_BYTES: Final = 64 * 2**20
+"""PostgreSQL scans the locked default partition before it creates a partition beside it."""
+_ADVISORY_LOCK: Final = 7_011_963_126
 _TABLES: Final[dict[str, Prefix]] = {"attempts": "dlv", "deliveries_done": "dlv", "events": "evt"}
-"""In the order in which a week is dropped: an event goes after the last delivery of it."""
+"""The tables and the prefixes of their keys, in the order in which a week is dropped: an event after its deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """One table's partition of one week, from a Monday 00:00 UTC to the next."""
+    """The partition of one table for one week, from a Monday 00:00 UTC to the next."""
 
     table: str
     start: UnixMs
 
     @property
     def name(self) -> str:
-        """`events_20261123`."""
+        """The name of the partition, such as `events_20261123`."""
         return f"{self.table}_{datetime.fromtimestamp(self.start / MS_PER_S, UTC):%Y%m%d}"
 
     @property
     def bounds(self) -> tuple[str, str]:
-        """The first id in it, and the first one after it."""
+        """The first id of the week, and the first id after it."""
         prefix = _TABLES[self.table]
         return floor(prefix, self.start), floor(prefix, self.start + WEEK_MS)
 
@@ -53,18 +55,18 @@ def week_start(instant: UnixMs) -> UnixMs:
 
 
 def wanted(now: UnixMs) -> list[Week]:
-    """Last week, this one, and some ahead."""
+    """The partitions that have to exist: last week, this week, and three weeks ahead, for each table."""
     this = week_start(now)
     return [Week(table, this + n * WEEK_MS) for n in range(-1, _WEEKS_AHEAD + 1) for table in _TABLES]
 
 
 def prepare(connection: DriverConnection, now: UnixMs) -> None:
-    """Make what is missing, outside of any transaction. What cannot be had at once is left to the sweeps."""
+    """Create the missing partitions, each in a transaction of its own. One that stays locked is left to the periodic job."""
     more = True
     while more:
         connection.begin()
         try:
-            more = tend(connection, now, before=0)
+            more = maintain(connection, now, before=0)
             connection.commit()
         except LockTaken:
             more = False
@@ -72,21 +74,24 @@ def prepare(connection: DriverConnection, now: UnixMs) -> None:
             connection.rollback()
 
 
-def tend(connection: Connection, now: UnixMs, before: UnixMs) -> bool:
-    """Make one partition that is missing, or drop one that is older than `before`; False: there was nothing to do."""
-    if not _alone(connection):
+def maintain(connection: Connection, now: UnixMs, before: UnixMs) -> bool:
+    """Create one missing partition, or drop one that is older than `before`. False when there was nothing to do.
+
+    `LockTaken` when its table stays locked for longer than the lock timeout.
+    """
+    if not _take_advisory_lock(connection):
         return False
-    return any(make(connection, each) for each in wanted(now)) or any(
+    return any(create(connection, each) for each in wanted(now)) or any(
         drop(connection, each) for each in _old(connection, before)
     )
 
 
-def make(connection: Connection, week: Week) -> bool:
-    """Make a partition, unless it is there, or what belongs into it stands in the default partition."""
+def create(connection: Connection, week: Week) -> bool:
+    """Create a partition. False when it exists, or when the default partition has rows that belong in it."""
     low, high = week.bounds
     if _exists(connection, week.name) or _is_crowded(connection, week):
         return False
-    _be_quick(connection)
+    _limit_lock_waits(connection)
     connection.execute(f"LOCK TABLE ONLY {week.table}_default IN ACCESS EXCLUSIVE MODE")
     if _is_crowded(connection, week):
         return False
@@ -95,20 +100,22 @@ def make(connection: Connection, week: Week) -> bool:
 
 
 def drop(connection: Connection, week: Week) -> bool:
-    """Drop a partition, unless it holds the events of deliveries that are still there."""
-    if week.table == "events" and _needed(connection, week):
+    """Drop a partition. False when it has events whose deliveries still exist."""
+    if week.table == "events" and _is_needed(connection, week):
         return False
-    _be_quick(connection)
+    _limit_lock_waits(connection)
     if week.table == "events":
-        connection.execute("LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE")  # who replays one of them reads it first
-        if _needed(connection, week):
+        connection.execute(
+            "LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE"
+        )  # a replay reads an event before it inserts a delivery
+        if _is_needed(connection, week):
             return False
     connection.execute(f"DROP TABLE {week.name}")
     return True
 
 
 def _old(connection: Connection, before: UnixMs) -> Iterator[Week]:
-    """Partitions with nothing in them that is not older than `before`, oldest first."""
+    """Partitions of which every row is older than `before`, oldest first for each table."""
     for table in _TABLES:
         starts = sorted(_start(name, table) for name in _names(connection, table))
         yield from (Week(table, start) for start in starts if start + WEEK_MS <= before)
@@ -127,14 +134,14 @@ def _start(name: str, table: str) -> UnixMs:
 
 
 def _is_crowded(connection: Connection, week: Week) -> bool:
-    """Whether the default partition has rows of this week, or more than can be looked through while it is locked."""
+    """Whether the default partition has rows of this week, or is too large to be scanned while it is locked."""
     default, key = f"{week.table}_default", "delivery_id" if week.table == "attempts" else "id"
     [(size,)] = connection.execute("SELECT pg_relation_size(?::regclass)", (default,))
     rows = connection.execute(f"SELECT 1 FROM {default} WHERE {key} >= ? AND {key} < ? LIMIT 1", week.bounds)
-    return size > _MOST_LOOKED_THROUGH or bool(rows)
+    return size > _MAX_SCANNED_BYTES or bool(rows)
 
 
-def _needed(connection: Connection, week: Week) -> bool:
+def _is_needed(connection: Connection, week: Week) -> bool:
     low, high = Week("deliveries_done", week.start).bounds
     return bool(connection.execute("SELECT 1 FROM deliveries WHERE id >= ? AND id < ? LIMIT 1", (low, high)))
 
@@ -144,11 +151,11 @@ def _exists(connection: Connection, name: str) -> bool:
     return bool(found)
 
 
-def _alone(connection: Connection) -> bool:
-    """Whether no other process is at it; held until the transaction ends."""
-    [(alone,)] = connection.execute("SELECT pg_try_advisory_xact_lock(?)", (_ONE_AT_A_TIME,))
-    return bool(alone)
+def _take_advisory_lock(connection: Connection) -> bool:
+    """Whether no other process maintains partitions now; holds the lock until the transaction ends."""
+    [(taken,)] = connection.execute("SELECT pg_try_advisory_xact_lock(?)", (_ADVISORY_LOCK,))
+    return bool(taken)
 
 
-def _be_quick(connection: Connection) -> None:
-    connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}")
+def _limit_lock_waits(connection: Connection) -> None:
+    connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}")

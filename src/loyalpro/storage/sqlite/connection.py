@@ -1,4 +1,4 @@
-"""SQLite through apsw: the one library that may open the file."""
+"""A connection to SQLite through apsw, the only library that may open the database file."""
 
 import contextlib
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ from pathlib import Path
 import apsw
 
 from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailable
-from loyalpro.storage.connection import Dialect, Row, Statement
+from loyalpro.storage.connection import Row, Statement
+from loyalpro.storage.dialect import SQLITE
 
 _BUSY_MS = 10_000
 _CACHE_KB = 64 * 1024
 _LOG_PAGES = 4_000
-"""16 MB of log before it is copied into the file: the same few pages change again and again, and are copied once."""
-_MACHINE = (
+"""16 MB: the size at which the log is copied into the database. A page that changed often by then is copied once."""
+_MACHINE_ERRORS = (
     apsw.FullError,
     apsw.IOError,
     apsw.CantOpenError,
@@ -26,12 +27,12 @@ _MACHINE = (
 class SqliteConnection:
     """Satisfies `DriverConnection`."""
 
-    dialect: Dialect = "sqlite"
+    dialect = SQLITE
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         try:
             if not read_only:
-                path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
+                path.touch(mode=0o600)  # SQLite gives its log files the same mode
             self._database = apsw.Connection(str(path), statementcachesize=300)
             self._configure(read_only=read_only)
         except (apsw.Error, OSError) as error:
@@ -47,41 +48,45 @@ class SqliteConnection:
             database.pragma("query_only", True)
             return
         if database.pragma("journal_mode", "wal") != "wal":
-            raise ConfigurationError("SQLite's write-ahead log does not work on this file system; use a local disk.")
+            raise ConfigurationError(
+                "The write-ahead log of SQLite does not work on this file system; use a local disk."
+            )
         database.pragma("cache_size", -_CACHE_KB)
         database.pragma("wal_autocheckpoint", _LOG_PAGES)
-        database.pragma("secure_delete", True)  # what is deleted or erased is overwritten, not only forgotten
-        # FULL: a commit is on the disk before anybody hears of it. NORMAL loses commits when the power fails.
+        database.pragma("secure_delete", True)  # overwrites deleted data instead of only unlinking it
+        # FULL: a commit is on the disk before its result is returned. NORMAL loses commits when the power fails.
         database.pragma("synchronous", 2)
         if database.pragma("synchronous") != 2:
-            raise ConfigurationError("SQLite did not take synchronous=FULL; a commit would not survive a power cut.")
+            raise ConfigurationError(
+                "SQLite did not accept synchronous=FULL; a commit would not survive a power failure."
+            )
 
     def begin(self) -> None:
-        """Writers take the lock at once: one that waited until its first write could find the state it read gone."""
+        """Begin a transaction. A writer takes the write lock at once, so that what it reads stays valid until it writes."""
         self.execute(self._begin)
 
     def savepoint(self) -> None:
-        """Within the one writer's transaction."""
+        """Begin a part of the transaction."""
         self.execute("SAVEPOINT part")
 
     def release(self) -> None:
-        """It stays."""
+        """End the part and keep it."""
         self.execute("RELEASE part")
 
     def undo(self) -> None:
-        """It is as if it had not been."""
+        """End the part and undo it."""
         self.execute("ROLLBACK TO part")
         self.execute("RELEASE part")
 
     def flush(self) -> None:
-        """Nothing waits here: there is no way to go."""
+        """Do nothing: every statement has run when its method returns."""
 
     def commit(self) -> None:
-        """One fsync of the log."""
+        """Commit, with one fsync of the log."""
         self.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Undo; there may be nothing left to undo after an error."""
+        """Undo the transaction. After some errors SQLite has already done so."""
         if self._database.in_transaction:
             with contextlib.suppress(apsw.Error):
                 self._cursor.execute("ROLLBACK")
@@ -95,35 +100,35 @@ class SqliteConnection:
         """Run one statement."""
         try:
             return self._cursor.execute(sql, tuple(params)).fetchall()
-        except _MACHINE as error:
+        except _MACHINE_ERRORS as error:
             raise _translated(error) from error
 
     def execute_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run one after the other: there is no way to go."""
+        """Run the statements one after the other: there are no round trips to save."""
         return [self.execute(sql, params) for sql, params in statements]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for each row."""
         try:
             self._cursor.executemany(sql, rows)
-        except _MACHINE as error:
+        except _MACHINE_ERRORS as error:
             raise _translated(error) from error
 
     def change(self, sql: str, params: Sequence[object] = ()) -> int:
-        """Run one statement; the rows it changed."""
+        """Run one statement; the number of rows that it changed."""
         self.execute(sql, params)
         return self._database.changes()
 
     def run_script(self, sql: str) -> None:
-        """Run a migration."""
+        """Run the statements of a migration."""
         try:
             self._cursor.execute(sql)
-        except _MACHINE as error:
+        except _MACHINE_ERRORS as error:
             raise _translated(error) from error
 
 
 def _translated(error: apsw.Error) -> StoreUnavailable:
-    """SQLite's errors that are about the machine become ours; those about our SQL stay what they are: mistakes."""
+    """The error of LoyalPro for an error of the machine. Errors in the SQL itself are bugs and are not translated."""
     if isinstance(error, apsw.FullError):
-        return DiskFull("The disk is full; nothing was written. Free some space: writing resumes by itself.")
+        return DiskFull("The disk is full; nothing was written. Free some space; writing then resumes by itself.")
     return StoreUnavailable(f"The database cannot be used ({type(error).__name__}); nothing was written.")

@@ -1,4 +1,4 @@
-"""The SQLite store: one writer, a few readers, and a lock that keeps every other process out."""
+"""The SQLite database: one writer, a few readers, and a lock file that allows one process at a time."""
 
 import asyncio
 import fcntl
@@ -10,24 +10,25 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull
 from loyalpro.storage import migrations
-from loyalpro.storage.connection import Connection, Dialect
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Lane
+from loyalpro.storage.dialect import SQLITE
+from loyalpro.storage.disk_space import require
 from loyalpro.storage.readers import Readers
-from loyalpro.storage.room import require
 from loyalpro.storage.sqlite.connection import SqliteConnection
-from loyalpro.storage.sqlite.room import DiskRoom
+from loyalpro.storage.sqlite.disk_space import FolderDiskSpace
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 _READERS = 3
-_MOST_IN_GROUP = 256
+_MAX_GROUP_SIZE = 256
 
 
 class SqliteDatabase:
-    """Satisfies `Database`. One process at a time: leases, order and commits rely on it."""
+    """Satisfies `Database`. Leases, the order of events and durability rely on the single process."""
 
-    dialect: Dialect = "sqlite"
+    dialect = SQLITE
     exclusive = True
 
     def __init__(
@@ -37,26 +38,26 @@ class SqliteDatabase:
         self._clock = clock
         self._migrations = migrations.load(migrations_folder)
         self._lock = FolderLock(path)
-        self.room = DiskRoom(path, min_free_bytes)
+        self.disk_space = FolderDiskSpace(path, min_free_bytes)
         self._writer = GroupWriter(
-            lambda: SqliteConnection(path, read_only=False), name="sqlite-writer", most_in_group=_MOST_IN_GROUP
+            lambda: SqliteConnection(path, read_only=False), name="sqlite-writer", max_group_size=_MAX_GROUP_SIZE
         )
         self._readers = Readers(lambda: SqliteConnection(path, read_only=True), count=_READERS)
-        self._own_reader = Readers(lambda: SqliteConnection(path, read_only=True), count=1)
+        self._engine_reader = Readers(lambda: SqliteConnection(path, read_only=True), count=1)
 
     @property
     def available(self) -> bool:
-        """Whether writes can be taken now."""
+        """Whether the database accepts writes now."""
         return self._writer.available
 
     async def start(self) -> None:
-        """Take the lock, check the schema, open."""
+        """Take the lock, check the schema, and connect."""
         await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
         self._lock.take()
         try:
-            self.room.start()
+            self.disk_space.start()
             connection = SqliteConnection(self._path, read_only=False)
             try:
                 migrations.prepare(connection, self._migrations, self._clock)
@@ -68,36 +69,36 @@ class SqliteDatabase:
             raise
 
     async def stop(self) -> None:
-        """Finish what is queued, close, give the lock back."""
+        """Finish the queued writes, disconnect, and release the lock."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._readers.stop()
-        self._own_reader.stop()
+        self._engine_reader.stop()
         self._writer.stop()
         self._lock.release()
 
     async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` in the writer's next group, whatever its lane; nothing is taken in without room for it."""
+        """Run `work` in the next group of the only writer. `DiskFull` for new data while there is too little disk space."""
         if lane == "ingest":
-            require(self.room)
+            require(self.disk_space)
         try:
             return await self._writer.submit(work)
         except DiskFull:
-            self.room.ran_out()
+            self.disk_space.ran_out()
             raise
 
     async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` on a reader."""
-        readers = self._own_reader if lane == "delivery" else self._readers
+        """Run `work` on a reader; the engine has one of its own."""
+        readers = self._engine_reader if lane == "delivery" else self._readers
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` at once: the row is in memory, and no writer keeps a reader waiting."""
-        return self._readers.run_here(work)
+        """Run `work` on the calling thread: the row is in memory, and a reader never waits for a writer."""
+        return self._readers.run_inline(work)
 
     def migrate(self) -> list[str]:
-        """Bring the schema forward; nobody else may have the database open."""
+        """Apply the missing migrations; no other process may have the database open."""
         self._lock.take()
         try:
             connection = SqliteConnection(self._path, read_only=False)
@@ -110,14 +111,14 @@ class SqliteDatabase:
 
 
 class FolderLock:
-    """A lock file beside the database. The kernel frees it when its holder ends, however it ends."""
+    """A lock file beside the database. The operating system releases the lock when its process ends, even by a crash."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
         self._fd: int | None = None
 
     def take(self) -> None:
-        """Refuse to go on when another process has it."""
+        """Take the lock. `ConfigurationError` when another process holds it."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -134,7 +135,7 @@ class FolderLock:
         self._fd = fd
 
     def release(self) -> None:
-        """Let somebody else have it."""
+        """Release the lock."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

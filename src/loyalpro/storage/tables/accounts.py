@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.connection import Connection, marks, padded_whole
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.sql import marks, padded_list
 
 _ANSWERS_AT_ONCE = 200
 
@@ -53,7 +54,7 @@ class AccountTables:
 
         SQLite runs one writing transaction at a time, so there is nobody to keep off.
         """
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             self._connection.execute("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")
 
     def insert_account(self, account_id: str, name: str, now: UnixMs) -> None:
@@ -88,10 +89,10 @@ class AccountTables:
 
         SQLite runs one writing transaction at a time, so there is nobody to keep off.
         """
-        if self._connection.dialect == "sqlite" or not keys:
+        if not self._connection.dialect.is_postgres or not keys:
             return set(keys)
         of_number = {_lock_number(account_id, key): key for key in keys}
-        numbers = padded_whole(of_number)
+        numbers = padded_list(of_number)
         rows = self._connection.execute(
             "SELECT column1, pg_try_advisory_xact_lock(column1)"
             f" FROM (VALUES {marks(len(numbers), '(CAST(? AS BIGINT))')}) AS v",
@@ -103,7 +104,7 @@ class AccountTables:
         """What these keys were answered, if that was after `since`."""
         if not keys:
             return {}
-        wanted = padded_whole(keys)
+        wanted = padded_list(keys)
         rows = self._connection.execute(
             "SELECT key, fingerprint, status_code, body FROM idempotency_keys"
             f" WHERE account_id = ? AND key IN ({marks(len(wanted))}) AND created_at > ?",

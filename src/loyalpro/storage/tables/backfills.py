@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
-from loyalpro.storage.connection import Connection, Row, marks
+from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.sql import marks
 from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.tables.events import OWE
 
@@ -45,7 +46,7 @@ class BackfillTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect == "postgres"
+        postgres = connection.dialect.is_postgres
         self._share = " FOR SHARE" if postgres else ""
         self._share_or_skip = " FOR SHARE SKIP LOCKED" if postgres else ""
 

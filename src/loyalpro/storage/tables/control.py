@@ -36,7 +36,7 @@ class ControlTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect == "postgres"
+        postgres = connection.dialect.is_postgres
         self._lock = " FOR UPDATE OF d" if postgres else ""
         self._share = " FOR SHARE" if postgres else ""
 

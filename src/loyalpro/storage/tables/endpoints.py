@@ -67,7 +67,7 @@ class EndpointTables:
 
     def get(self, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
         """One endpoint; with `lock`, nobody else changes it until this transaction ends."""
-        suffix = " FOR UPDATE" if lock and self._connection.dialect == "postgres" else ""
+        suffix = " FOR UPDATE" if lock and self._connection.dialect.is_postgres else ""
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM endpoints WHERE account_id = ? AND id = ? AND deleted_at IS NULL{suffix}",
             (account_id, endpoint_id),
@@ -76,7 +76,7 @@ class EndpointTables:
 
     def enabled(self, account_id: str, event_type: str) -> list[Endpoint]:
         """Every enabled endpoint that wants events of this type; nobody else changes them until this transaction ends."""
-        suffix = " FOR UPDATE" if self._connection.dialect == "postgres" else ""
+        suffix = " FOR UPDATE" if self._connection.dialect.is_postgres else ""
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM endpoints WHERE account_id = ? AND status = 'enabled' AND deleted_at IS NULL"
             f" ORDER BY id{suffix}",

@@ -65,7 +65,7 @@ class ErasureTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect == "postgres"
+        postgres = connection.dialect.is_postgres
         self._lock = " FOR UPDATE" if postgres else ""
         self._skip_locked = " FOR UPDATE SKIP LOCKED" if postgres else ""
         self._order = "transaction_id, position" if postgres else "sequence"

@@ -81,7 +81,7 @@ class EventTables:
         comes behind it. One that is being settled right now is passed over: the new delivery is due at once, and the
         claim's own look at the order holds it back for as long as is needed.
         """
-        lock = " FOR SHARE SKIP LOCKED" if self._connection.dialect == "postgres" else ""
+        lock = " FOR SHARE SKIP LOCKED" if self._connection.dialect.is_postgres else ""
         return bool(
             self._connection.execute(
                 "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
@@ -125,7 +125,7 @@ class EventTables:
 
     @property
     def _order_columns(self) -> str:
-        return "position" if self._connection.dialect == "sqlite" else "transaction_id, position"
+        return self._connection.dialect.event_order
 
     @property
     def _order(self) -> str:
@@ -138,6 +138,6 @@ class EventTables:
         `lasting_transaction_id` makes of the server's ids those in the order, wherever the database came from. SQLite has
         one writer: its positions appear in order.
         """
-        if self._connection.dialect == "sqlite":
+        if not self._connection.dialect.is_postgres:
             return []
         return ["transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot()))"]

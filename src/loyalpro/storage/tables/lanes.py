@@ -12,7 +12,8 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.kernel.record import record
-from loyalpro.storage.connection import Connection, Row, Statement, marks, padded
+from loyalpro.storage.connection import Connection, Row, Statement
+from loyalpro.storage.sql import marks, padded_chunks
 from loyalpro.storage.tables.endpoints import sealed_owner
 from loyalpro.storage.tables.health import HEALTH_COLUMNS, begin_probe, health_from
 from loyalpro.storage.vault import Vault
@@ -111,8 +112,8 @@ class LaneTables:
         self._connection = connection
         self._vault = vault
         self._unreadable = unreadable or Unreadable()
-        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
-        self._share = "FOR SHARE" if connection.dialect == "postgres" else ""
+        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
+        self._share = "FOR SHARE" if connection.dialect.is_postgres else ""
 
     def survey(self, now: UnixMs, after: str, closing_since: UnixMs) -> Survey:
         """Enabled endpoints that are owed something that nobody is sending, of those that come `after` one."""
@@ -212,15 +213,15 @@ class LaneTables:
 
         Another worker may have leased one since we looked: the lease's key lets only one of us have it.
         """
-        leases = [_insert_leases(worker, piece, now) for piece in padded(due)]
-        bodies = [_select_bodies(ids) for ids in padded(list({each.row[1] for each in due}))]
+        leases = [_insert_leases(worker, piece, now) for piece in padded_chunks(due)]
+        bodies = [_select_bodies(ids) for ids in padded_chunks(list({each.row[1] for each in due}))]
         rows = self._connection.execute_all([*leases, *bodies])
         leased = {id_ for found in rows[: len(leases)] for (id_,) in found}
         return leased, {id_: body for found in rows[len(leases) :] for id_, body in found}
 
 
 def _select_targets(endpoint_ids: Sequence[str], now: UnixMs) -> list[Statement]:
-    return [(_TARGETS.format(marks=marks(len(ids))), (now, *ids)) for ids in padded(endpoint_ids)]
+    return [(_TARGETS.format(marks=marks(len(ids))), (now, *ids)) for ids in padded_chunks(endpoint_ids)]
 
 
 def _select_bodies(event_ids: Sequence[str]) -> Statement:

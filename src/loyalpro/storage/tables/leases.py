@@ -39,7 +39,7 @@ class LeaseTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = " FOR UPDATE" if connection.dialect == "postgres" else ""
+        self._lock = " FOR UPDATE" if connection.dialect.is_postgres else ""
 
     def register(self, worker: WorkerId, *, host: str, pid: int, now: UnixMs, ttl_ms: int) -> None:
         """Make a worker known."""
@@ -111,7 +111,7 @@ class LeaseTables:
 
     def _limit_waits(self, limit: str) -> None:
         """Until this is called again: other work of the same transaction may wait as it likes."""
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             self._connection.execute(f"SET LOCAL lock_timeout = {limit}")
 
     def _free_leases(self, worker: WorkerId, now: UnixMs) -> set[str]:
@@ -126,7 +126,7 @@ class LeaseTables:
 
     def _shared_now(self, now: UnixMs) -> UnixMs:
         """Leases are judged by one clock: on PostgreSQL the database's, because hosts disagree about the time."""
-        if self._connection.dialect == "sqlite":
+        if not self._connection.dialect.is_postgres:
             return now
         [(shared,)] = self._connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         return int(shared)

@@ -10,7 +10,8 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty.ledger import Balance, Entry, Lot
 from loyalpro.loyalty.ports import Customer, Transaction
 from loyalpro.loyalty.program import EarnRule, Program, Tier, default_program
-from loyalpro.storage.connection import Connection, Row, marks, padded_whole
+from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.sql import marks, padded_list
 from loyalpro.storage.tables.erasures import ErasureTables
 
 _CUSTOMER = (
@@ -46,7 +47,7 @@ class LoyaltyTables:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._programs: dict[str, Program] = {}
-        self._for_update = " FOR UPDATE OF c" if connection.dialect == "postgres" else ""
+        self._for_update = " FOR UPDATE OF c" if connection.dialect.is_postgres else ""
 
     # -- the programme -----------------------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class LoyaltyTables:
     def _lock_all(self, account_id: str, column: str, wanted: Collection[str]) -> list[Customer]:
         if not wanted:
             return []
-        padded = padded_whole(wanted)
+        padded = padded_list(wanted)
         rows = self._connection.execute(
             f"SELECT {_CUSTOMER} FROM customers c WHERE c.account_id = ? AND c.status = 'active' AND {column}"
             f" IN ({marks(len(padded))})"
@@ -157,7 +158,7 @@ class LoyaltyTables:
         """Store points and sequences."""
         if not customers:
             return
-        rows = padded_whole([_balance_values(each) for each in customers])
+        rows = padded_list([_balance_values(each) for each in customers])
         self._connection.execute_many(
             _UPDATE_BALANCES.format(rows=marks(len(rows), f"({marks(9)})")),
             [[value for row in rows for value in row]],
@@ -195,7 +196,7 @@ class LoyaltyTables:
         """The purchases that have these numbers already."""
         if not external_ids:
             return []
-        padded = padded_whole(external_ids)
+        padded = padded_list(external_ids)
         rows = self._connection.execute(
             f"SELECT {_TRANSACTION} FROM transactions WHERE account_id = ? AND external_id IN ({marks(len(padded))})",
             (account_id, *padded),

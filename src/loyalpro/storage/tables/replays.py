@@ -85,7 +85,7 @@ class ReplayTables:
         self._connection = connection
         self._endpoints = endpoints
         self._backfills = BackfillTables(connection)
-        self._sqlite = connection.dialect == "sqlite"
+        self._sqlite = not connection.dialect.is_postgres
         self._skip_locked = "" if self._sqlite else " FOR UPDATE SKIP LOCKED"
 
     def insert(self, replay: Replay) -> None:

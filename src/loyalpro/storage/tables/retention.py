@@ -78,7 +78,7 @@ DELETE FROM endpoint_secrets WHERE (endpoint_id, version) IN (
 
 def kept_since(connection: Connection, now: UnixMs, age_ms: int) -> UnixMs:
     """What is older than this may go. A host whose clock is ahead of the database's server's may not age anything."""
-    if connection.dialect == "postgres":
+    if connection.dialect.is_postgres:
         [(shared,)] = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         now = min(now, int(shared))
     return now - age_ms
@@ -89,17 +89,17 @@ class RetentionTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
+        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
 
     def remove(self, kind: Aging, before: UnixMs) -> int:
         """Remove a piece of what is older than `before`. A delivery's attempts go together: a few more, then."""
         table: str = kind
-        if self._connection.dialect == "postgres":
+        if self._connection.dialect.is_postgres:
             table = _IN_PIECES[kind]
             if kind == "events" and not self._hold_events(before):
                 return 0
         limit = floor("evt" if kind == "events" else "dlv", before)
-        among = _AMONG[self._connection.dialect].format(piece=_PIECES[kind].format(table=table))
+        among = _AMONG[self._connection.dialect.name].format(piece=_PIECES[kind].format(table=table))
         return self._connection.change(f"DELETE FROM {table} WHERE {_KEYS[kind]} {among}", (limit, PIECE))
 
     def _hold_events(self, before: UnixMs) -> bool:

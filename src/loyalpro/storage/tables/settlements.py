@@ -8,7 +8,8 @@ from loyalpro.delivery.ports import Settled, Settlement, WorkerId
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection, Row, marks, padded
+from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.sql import marks, padded_chunks
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
 
@@ -91,7 +92,7 @@ class SettlementTables:
     def _give_up(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[tuple[str, int]]:
         """The attempt is part of the fence: a worker may have leased the same delivery again meanwhile."""
         given_up: set[tuple[str, int]] = set()
-        for leases in padded(sorted(_lease_of(each) for each in settlements)):
+        for leases in padded_chunks(sorted(_lease_of(each) for each in settlements)):
             sql = _GIVE_UP.format(ids=marks(len(leases)), rows=marks(len(leases), "(?, ?)"))
             ids = [delivery_id for delivery_id, _ in leases]
             given_up |= set(self._connection.execute(sql, (*itertools.chain.from_iterable(leases), worker, *ids)))
@@ -99,10 +100,10 @@ class SettlementTables:
 
     def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[Row]:
         moved: set[Row] = set()
-        for piece in padded([_moved_values(each, now) for each in settlements]):
+        for piece in padded_chunks([_moved_values(each, now) for each in settlements]):
             params = list(itertools.chain.from_iterable(piece))
             among = ""
-            if self._connection.dialect == "postgres":
+            if self._connection.dialect.is_postgres:
                 among = f"AND id IN ({marks(len(piece))})"
                 params += [values[0] for values in piece]
             sql = _SETTLE.format(rows=marks(len(piece), _ROW), among=among)

@@ -44,7 +44,7 @@ class SweepTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect == "postgres" else ""
+        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
 
     def close_windows(self, now: UnixMs, closed_since: UnixMs) -> bool:
         """Exhaust what has run out of its 72 hours while it waited, for an endpoint that is not enabled, say."""

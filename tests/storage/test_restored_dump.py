@@ -1,4 +1,4 @@
-"""A PostgreSQL database that was dumped and restored on a server that counts its transactions from lower."""
+"""A PostgreSQL dump that is restored on a server whose transaction counter is lower."""
 
 import asyncio
 
@@ -10,11 +10,11 @@ from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.events import EventFilter, EventTables
 from loyalpro.storage.tables.replays import Replay, ReplayTables
 from support.databases import Databases
-from support.history import ACCOUNT, VAULT, History, count_from_lower, query, transaction
+from support.history import ACCOUNT, VAULT, History, lower_transaction_counter, query, transaction
 
 NOW = SystemClock().now_ms()
 OLD = (900_000_002, 900_000_001, 900_000_003)
-"""The transactions of events, by position: the second was begun before the first."""
+"""Transaction ids of events, by position: the second transaction began before the first."""
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def start(url: str, processes: int = 1) -> None:
 
 
 def restore(history: History) -> list[str]:
-    """Events of another server, in their order."""
+    """Insert events as another server wrote them; their ids in the order of events."""
     ids = [history.ids.new("evt") for _ in OLD]
     for id_, transaction_id in zip(ids, OLD, strict=True):
         query(
@@ -68,62 +68,62 @@ def add_replay(history: History) -> str:
     return id_
 
 
-def work(history: History, replay_id: str) -> tuple[str, int]:
-    """Do a piece; the job's status, and how many events it has examined."""
+def run_step(history: History, replay_id: str) -> tuple[str, int]:
+    """Run one step of a replay; its status, and how many events it has examined."""
     with transaction(history.url) as connection:
         ReplayTables(connection, EndpointTables(connection, VAULT)).work(replay_id, NOW)
     [(status, examined)] = query(history.url, "SELECT status, examined FROM replays WHERE id = ?", replay_id)
     return status, examined
 
 
-def counting(history: History) -> str:
-    """How the server's transactions are counted for the order of events."""
+def offset_source(history: History) -> str:
+    """The body of the SQL function that adds the offset to transaction ids."""
     [(source,)] = query(history.url, "SELECT prosrc FROM pg_proc WHERE proname = 'lasting_transaction_id'")
     return str(source)
 
 
-def test_what_was_restored_keeps_its_order_and_stands_before_what_is_new(history: History) -> None:
+def test_restored_events_keep_their_order_and_come_before_new_ones(history: History) -> None:
     expected = restore(history)
     start(history.url)
     for _ in range(3):
         expected.append(emit(history))
     assert after(history, None) == expected
-    for place, id_ in enumerate(expected, 1):
-        assert after(history, id_) == expected[place:]
+    for position, id_ in enumerate(expected, 1):
+        assert after(history, id_) == expected[position:]
 
 
-def test_a_database_can_move_again_and_again(history: History) -> None:
+def test_a_database_can_be_restored_several_times(history: History) -> None:
     expected = restore(history)
     for _ in range(3):
         start(history.url)
         expected.append(emit(history))
-        count_from_lower(history.url)
+        lower_transaction_counter(history.url)
     assert migrate_database(history.url, SystemClock()) == []
     expected.append(emit(history))
     assert after(history, None) == expected
 
 
-def test_processes_that_start_at_once_agree(history: History) -> None:
+def test_processes_that_start_at_the_same_time_agree_on_the_offset(history: History) -> None:
     expected = restore(history)
     start(history.url, processes=4)
     expected.append(emit(history))
     assert after(history, None) == expected
 
 
-def test_a_database_that_stays_where_it_is_keeps_its_count(history: History) -> None:
-    as_made = counting(history)
+def test_the_offset_stays_as_long_as_the_server_stays(history: History) -> None:
+    original = offset_source(history)
     emit(history)
     start(history.url)
-    assert counting(history) == as_made
+    assert offset_source(history) == original
     restore(history)
     start(history.url)
-    moved = counting(history)
+    advanced = offset_source(history)
     emit(history)
     start(history.url, processes=2)
-    assert counting(history) == moved != as_made
+    assert offset_source(history) == advanced != original
 
 
-def test_what_is_open_on_the_new_server_is_waited_for(history: History) -> None:
+def test_pollers_and_replays_wait_for_open_transactions_of_the_new_server(history: History) -> None:
     restore(history)
     start(history.url)
     last = after(history, None)[-1]
@@ -131,15 +131,15 @@ def test_what_is_open_on_the_new_server_is_waited_for(history: History) -> None:
         late.execute("SELECT pg_current_xact_id()")
         job, new = add_replay(history), emit(history)
         assert after(history, last) == []
-        assert work(history, job) == ("running", len(OLD))
+        assert run_step(history, job) == ("running", len(OLD))
     assert after(history, last) == [new]
-    assert work(history, job) == ("done", len(OLD) + 1)
+    assert run_step(history, job) == ("done", len(OLD) + 1)
 
 
-def test_a_replay_that_ran_on_the_old_server_goes_on(history: History) -> None:
+def test_a_replay_continues_after_the_restore(history: History) -> None:
     history.events(history.endpoint(), 250, at=NOW - 1)
     job = add_replay(history)
-    assert work(history, job) == ("running", 200)
-    count_from_lower(history.url)
+    assert run_step(history, job) == ("running", 200)
+    lower_transaction_counter(history.url)
     start(history.url)
-    assert work(history, job) == ("done", 250)
+    assert run_step(history, job) == ("done", 250)

@@ -1,0 +1,77 @@
+"""What differs between the SQL of SQLite and the SQL of PostgreSQL, as one value.
+
+A statement of the tables is written once and takes its few different words from here. A lock clause is empty on SQLite,
+which runs one writing transaction at a time: `f"SELECT ... WHERE id = ? {dialect.for_update}"`.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The differences, each as a piece of SQL text without surrounding spaces."""
+
+    name: Literal["sqlite", "postgres"]
+    for_update: str
+    """The lock clause of rows that this transaction changes."""
+    for_share: str
+    """The lock clause of rows that nothing may change before this transaction ends."""
+    skip_locked: str
+    """Stands behind a lock clause: a row that another transaction has locked is left out instead of waited for."""
+    server_now: str | None
+    """A query for the clock of the database server in Unix milliseconds; None where the process has the only clock."""
+    event_order: str
+    """The columns of `events` that put them into the order of their commits."""
+    customer_event_order: str
+    """The columns of `events` that put the events of one customer into the order of their commits."""
+    is_settled_event: str
+    """The condition under which no event can still appear in front of this one; empty where it holds for every event."""
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether the database is PostgreSQL."""
+        return self.name == "postgres"
+
+    def for_update_of(self, alias: str) -> str:
+        """`for_update` for the rows of one table of a join."""
+        return _of(self.for_update, alias)
+
+    def for_share_of(self, alias: str) -> str:
+        """`for_share` for the rows of one table of a join."""
+        return _of(self.for_share, alias)
+
+    def among(self, subquery: str) -> str:
+        """The right side of `key <right side>`: true for the few keys that `subquery` returns.
+
+        PostgreSQL estimates that an array is short and uses the index; of a subquery it may estimate that it returns as
+        many rows as the table has.
+        """
+        return f"= ANY (ARRAY({subquery}))" if self.is_postgres else f"IN ({subquery})"
+
+
+def _of(clause: str, alias: str) -> str:
+    return f"{clause} OF {alias}" if clause else ""
+
+
+SQLITE: Final = Dialect(
+    name="sqlite",
+    for_update="",
+    for_share="",
+    skip_locked="",
+    server_now=None,
+    event_order="position",
+    customer_event_order="sequence",
+    is_settled_event="",
+)
+
+POSTGRES: Final = Dialect(
+    name="postgres",
+    for_update="FOR UPDATE",
+    for_share="FOR SHARE",
+    skip_locked="SKIP LOCKED",
+    server_now="SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    event_order="transaction_id, position",
+    customer_event_order="transaction_id, position",
+    is_settled_event="transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot()))",
+)
