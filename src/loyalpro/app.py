@@ -61,7 +61,10 @@ class Application:
         self.engine = self._engine()
         self.sweeper = self._sweeper()
         self.transactions = Transactions(
-            self.database, Tools(self.clock, self.ids, self.vault), on_owed=self.engine.wake
+            self.database,
+            Tools(self.clock, self.ids, self.vault),
+            on_owed=self.engine.wake,
+            wake_job=lambda kind: self.sweeper.wake(kind.name),
         )
         self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
         self.watch = http.build_watch(self._services(works_only=True), lambda _: self.working())

@@ -5,6 +5,7 @@ from dataclasses import replace
 import structlog
 from argon2 import PasswordHasher
 
+from loyalpro.loyalty.program import default_program
 from loyalpro.settings import Settings
 from loyalpro.storage.tables.accounts import FirstAccount
 from loyalpro.storage.unit_of_work import Transactions, UnitOfWork
@@ -46,5 +47,5 @@ def _complete(unit: UnitOfWork, settings: Settings, password_hash: str | None) -
 def _open(unit: UnitOfWork) -> FirstAccount:
     account_id = unit.ids.new("acct")
     unit.accounts.insert_account(account_id, "Main", unit.now)
-    unit.loyalty.insert_program(account_id, unit.ids)
+    unit.programs.insert(account_id, default_program(unit.ids))
     return FirstAccount(account_id, has_key=False, has_owner=False)

@@ -1,4 +1,4 @@
-"""What is erased while its owner wants it sent once more: it is sent as it was, or not at all."""
+"""An erasure and a resend of the same event at the same time: the event is sent as it was, or not at all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.backfills import BackfillTables
 from loyalpro.storage.tables.control import ControlTables
 from loyalpro.storage.tables.endpoints import EndpointTables
-from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.replays import Replay, ReplayTables
 from support.databases import Databases
+from support.erasing import begin_erasure, erase_piece
 from support.history import ACCOUNT, VAULT, History, query, transaction
 from support.rivals import at_once
 
 
 @dataclass(frozen=True)
 class World:
-    """A deleted customer with an event that was delivered once."""
+    """A deleted customer with an event that was delivered."""
 
     url: str
     now: int
@@ -30,7 +30,7 @@ class World:
     replay: str
 
     def erase(self, connection: Connection) -> None:
-        ErasureTables(connection).advance(self.customer, self.now)
+        erase_piece(connection, self.customer, self.now)
 
     def resend(self, connection: Connection) -> None:
         past = BackfillTables(connection)
@@ -61,7 +61,7 @@ def world(databases: Databases) -> World:
     job = Replay(replay, ACCOUNT, endpoint, 0, now, None, ("succeeded",), "running", "", 0, 0, now, None)
     with transaction(history.url) as connection:
         ReplayTables(connection, EndpointTables(connection, VAULT)).insert(job)
-        ErasureTables(connection).begin(ACCOUNT, customer, 1, now)
+        begin_erasure(connection, ACCOUNT, customer, 1, now)
     return World(history.url, now, endpoint, customer, event, replay)
 
 
@@ -70,7 +70,7 @@ Way = Callable[[World, Connection], None]
 
 @pytest.mark.parametrize("send", [World.resend, World.retry, World.go_on])
 @pytest.mark.parametrize("erased_first", [True, False])
-def test_what_is_erased_while_it_is_made_due_once_more_is_not_sent(
+def test_an_event_that_is_erased_while_it_is_made_due_again_is_not_sent(
     world: World, send: Way, *, erased_first: bool
 ) -> None:
     def resent(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """The sweeper's duties, each a short transaction on a lane of the database where nobody waits for it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -10,6 +11,7 @@ from loyalpro.delivery.sweeper import Duty
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
 from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.erasure import erase_next
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database, Lane
 from loyalpro.storage.postgres import partitions
@@ -23,6 +25,14 @@ T = TypeVar("T")
 
 RETENTION_DAYS = 90
 _OLD: tuple[Aging, ...] = ("attempts", "deliveries", "events")
+
+
+@dataclass(frozen=True, slots=True)
+class _ErasureUnit:
+    """What one piece of an erasure needs."""
+
+    now: UnixMs
+    erasures: ErasureTables
 
 
 class SweepStore:
@@ -117,11 +127,13 @@ class SweepStore:
 
     async def erase(self, now: UnixMs) -> bool:
         """Erase a piece of the past of each deleted customer."""
-        customers = await self._database.read(lambda connection: ErasureTables(connection).running())
+        customers = await self._database.read(lambda connection: ErasureTables(connection).list_running(PIECE))
         return any([await self._erase(customer_id, now) for customer_id in customers])
 
     async def _erase(self, customer_id: str, now: UnixMs) -> bool:
-        progress = await self._write(lambda connection: ErasureTables(connection).advance(customer_id, now), "upkeep")
+        progress = await self._write(
+            lambda connection: erase_next(_ErasureUnit(now, ErasureTables(connection)), customer_id), "upkeep"
+        )
         if progress.finished is not None:
             counts = {"events": progress.finished.events, "deliveries_canceled": progress.finished.canceled}
             self._log.info("customer_erased", customer_id=customer_id, **counts)
