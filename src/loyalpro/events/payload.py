@@ -69,9 +69,11 @@ def _writer(cls: Any) -> Callable[[Any], dict[str, Any]]:
     read: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
 
     def write(item: Any) -> dict[str, Any]:
-        found = dict(zip(names, read(item), strict=True))
+        found = dict(zip(names, read(item), strict=False))
         for name in nested:
-            found[name] = _plain(found[name])
+            part = found[name]
+            writer = _writers.get(type(part))
+            found[name] = _plain(part) if writer is None else writer(part)
         for name, default in defaults:
             if found[name] == default:
                 del found[name]
@@ -87,6 +89,5 @@ def _mentions_shape(hint: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Shape):
-        return _writers[type(value)](value)
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+    """A list of parts as JSON objects; None as it is."""
+    return [each.data() for each in value] if isinstance(value, list) else value

@@ -107,8 +107,7 @@ class Wallet:
         """Credit earned points: they repay debt first, the rest is available. Emits `points.earned`."""
         self.require_capacity(earning.points)
         before = self.balance
-        entry, lot = self._credit("earn", earning.points, cause, earning.rules, earning.expires_at)
-        self.balance = replace(self.balance, lifetime_earned=before.lifetime_earned + earning.points)
+        entry, lot = self._credit("earn", earning.points, cause, earning)
         self.emit(
             PointsEarned(
                 entry_id=entry.id,
@@ -167,13 +166,12 @@ class Wallet:
         type_: EntryType,
         points: int,
         cause: Cause,
-        rules: tuple[AppliedRule, ...] = (),
-        expires_at: UnixMs | None = None,
+        earning: Earning | None = None,
     ) -> tuple[Entry, Lot]:
         """Add points to what is available, with a lot for them. Debt absorbs them first."""
         absorbed = min(self.balance.debt, points)
-        entry = self._post(type_, points, cause, available=points - absorbed, debt=-absorbed, rules=rules)
-        lot = self._put_lot(entry, points - absorbed, expires_at)
+        entry = self._post(type_, points, cause, available=points - absorbed, debt=-absorbed, earning=earning)
+        lot = self._put_lot(entry, points - absorbed, None if earning is None else earning.expires_at)
         if absorbed:
             self.allocations.append(Allocation(entry.id, lot.id, absorbed))
         return entry, lot
@@ -199,15 +197,15 @@ class Wallet:
         available: int = 0,
         pending: int = 0,
         debt: int = 0,
-        rules: tuple[AppliedRule, ...] = (),
+        earning: Earning | None = None,
     ) -> Entry:
-        """Append an entry, and change the balances by so much."""
+        """Append an entry, and change the balances by so much. `earning`: the points count as earned, by its rules."""
         balance = self.balance
         self.balance = Balance(
             available=balance.available + available,
             pending=balance.pending + pending,
             debt=balance.debt + debt,
-            lifetime_earned=balance.lifetime_earned,
+            lifetime_earned=balance.lifetime_earned + (0 if earning is None else earning.points),
             lifetime_redeemed=balance.lifetime_redeemed,
         )
         self._ledger_sequence += 1
@@ -222,7 +220,7 @@ class Wallet:
             source_type=cause.source_type,
             source_id=cause.source_id,
             actor=cause.actor,
-            rules=rules,
+            rules=() if earning is None else earning.rules,
             occurred_at=cause.occurred_at,
             created_at=self._unit.now,
             reason_code=cause.reason_code,
