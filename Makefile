@@ -32,11 +32,11 @@ check: lint test ## Run lint and test, which have to pass before a commit
 docs: setup-dev ## Write the generated pages of docs/reference again
 	$(BIN)/python scripts/reference.py
 
-bench: setup-dev ## Measure every goal, about 20 minutes; writes bench/RESULTS.md (its options: make bench ARGS=--help)
+bench: setup-dev ## Measure every goal but memory, about 25 minutes; writes sections of bench/RESULTS.md (its options: make bench ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
-bench-memory: setup-dev ## Watch the server's memory for an hour; writes bench/MEMORY.md
-	$(BIN)/python -m bench --only memory --memory-minutes 60 --output bench/MEMORY.md
+bench-memory: setup-dev ## Watch the server's memory for an hour; writes its section of bench/RESULTS.md
+	$(BIN)/python -m bench --only memory
 
 chaos: setup-dev ## Break real processes and count what arrives; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
 	$(BIN)/python -m chaos $(ARGS)

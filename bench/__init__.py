@@ -1,4 +1,4 @@
-"""Measurements: each beside a bare libcurl loop to the same receiver, or beside itself without the load, in the same run."""
+"""Measurements, each compared with a bare libcurl loop to the same receiver, or with itself without the load, in one run."""
 
 import sys
 from pathlib import Path

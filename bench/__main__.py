@@ -1,4 +1,4 @@
-"""`python -m bench`. Next to nothing stands here, because every process that a benchmark starts reads this file again."""
+"""`python -m bench`. It imports late, because every process that a benchmark starts reads this file again."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What claiming and settling cost in a database, by the engine's own statements, in transactions that are undone."""
+"""The cost of claims and settlements: the engine's own statements, in transactions that are rolled back."""
 
 import random
 import statistics
@@ -16,15 +16,15 @@ from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.vault import Vault
 from support.history import connect
 
-ROOM = 64
+CLAIM_SIZE = 64
 _WORKER = "wrk_bench"
 _TTL_MS = 3_600_000
-_PIECE = 20
+_TURN_SIZE = 20
 _HEADERS = (("content-type", "application/json"), ("webhook-signature", "v1," + "x" * 44), ("webhook-id", "x" * 30))
 
 
 class Claims:
-    """One connection to a database that owes at least 64 deliveries to each of these endpoints."""
+    """One connection to a database with at least 64 pending deliveries for each of these endpoints."""
 
     def __init__(self, url: str, vault: Vault, endpoints: Sequence[str]) -> None:
         self._connection = connect(url)
@@ -37,24 +37,24 @@ class Claims:
         self._connection.commit()
 
     def claim(self) -> float:
-        """Milliseconds for one claim of 64 in one lane, after the other lanes had their turn."""
+        """Milliseconds for one claim of 64 for one endpoint; the endpoints take turns."""
         return self._timed(self._claim)
 
     def claim_and_settle(self) -> float:
-        """The same, and for writing down that all of them have arrived."""
+        """Milliseconds for one claim of 64 and the settlement of all of them as succeeded."""
         return self._timed(lambda: self._settle(self._claim()))
 
-    def survey(self) -> float:
-        """Milliseconds for the look at all lanes that an engine takes every second."""
-        return self._timed(self._survey)
+    def backlog_scan(self) -> float:
+        """Milliseconds for the scan of all endpoint queues that an engine does every second."""
+        return self._timed(self._backlog_scan)
 
-    def tidy(self) -> None:
-        """Undone work leaves dead rows behind in PostgreSQL; those of the small tables are taken away."""
+    def vacuum(self) -> None:
+        """Remove the dead rows that rolled back transactions leave in the small tables of PostgreSQL."""
         if self._connection.dialect.is_postgres:
             self._connection.execute("VACUUM leases")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def _timed(self, work: Callable[[], object]) -> float:
@@ -67,13 +67,13 @@ class Claims:
         return elapsed_s * 1_000
 
     def _claim(self) -> Sequence[Claimed]:
-        lane = LaneRequest(self._endpoints[self._turn % len(self._endpoints)], ROOM)
-        claimed = LaneTables(self._connection, self._vault).claim(_WORKER, [lane], _now(), 0).claimed
-        if len(claimed) != ROOM:
-            raise RuntimeError(f"{len(claimed)} deliveries were claimed instead of {ROOM}")
+        request = LaneRequest(self._endpoints[self._turn % len(self._endpoints)], CLAIM_SIZE)
+        claimed = LaneTables(self._connection, self._vault).claim(_WORKER, [request], _now(), 0).claimed
+        if len(claimed) != CLAIM_SIZE:
+            raise RuntimeError(f"{len(claimed)} deliveries were claimed instead of {CLAIM_SIZE}")
         return claimed
 
-    def _survey(self) -> None:
+    def _backlog_scan(self) -> None:
         after: str | None = ""
         while after is not None:
             after = LaneTables(self._connection, self._vault).survey(_now(), after, 0).until
@@ -85,20 +85,20 @@ class Claims:
         tables.settle(_WORKER, settlements, now, longest_probe_s=60)
 
 
-def compared(few: Callable[[], float], many: Callable[[], float], tidy: Callable[[], None], times: int) -> "Compared":
-    """Medians of both, taken in turns, so that whatever else happens on the machine happens to both."""
-    for _ in range(_PIECE):
+def compared(few: Callable[[], float], many: Callable[[], float], vacuum: Callable[[], None], times: int) -> "Compared":
+    """Medians of both, measured in turns, so that other load on the machine affects both alike."""
+    for _ in range(_TURN_SIZE):
         few(), many()
     costs: tuple[list[float], list[float]] = ([], [])
-    for _ in range(max(1, times // _PIECE)):
-        tidy()
+    for _ in range(max(1, times // _TURN_SIZE)):
+        vacuum()
         for cost, kept in zip((few, many), costs, strict=True):
-            kept += [cost() for _ in range(_PIECE)]
+            kept += [cost() for _ in range(_TURN_SIZE)]
     return Compared(*map(statistics.median, costs))
 
 
 class Compared:
-    """Milliseconds beside few rows and beside many."""
+    """Medians in milliseconds, in a database with few rows and in one with many."""
 
     def __init__(self, few_ms: float, many_ms: float) -> None:
         self.few_ms = few_ms

@@ -1,4 +1,4 @@
-"""One worker, and two that share the work: how much faster is the same backlog gone."""
+"""How much faster two workers drain a backlog than one."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ _CORES = 2
 
 @dataclass(frozen=True)
 class Drained:
-    """Deliveries a second between the first tenth and the last, and who used the cores for it."""
+    """Deliveries per second between the first tenth and the last, and the CPU time that each process used for one."""
 
     per_s: float
     worker_us: float
@@ -24,14 +24,14 @@ class Drained:
 
     @property
     def ceiling_per_s(self) -> float | None:
-        """What two cores could do at most, at this cost of each delivery."""
+        """The most that two cores could deliver per second at this cost."""
         if self.database_us is None:
             return None
         return _CORES * 1e6 / (self.worker_us + self.receiver_us + self.database_us)
 
 
 def growth(stage: Stage, scale: Scale) -> Finding:
-    """On PostgreSQL: on SQLite one process does everything."""
+    """On PostgreSQL only: on SQLite one process does everything."""
     if "postgres" not in stage.stores:
         return Finding([], "Needs PostgreSQL: on SQLite one process does everything.\n")
     ones, twos = [], []
@@ -46,7 +46,7 @@ def growth(stage: Stage, scale: Scale) -> Finding:
 
 _INTRO = f"""{_ENDPOINTS} endpoints at one receiver, delivery alone. The workers share the machine's cores with PostgreSQL and the receiver:
 when those leave less than a core for the second worker, the ratio stays below 2 whatever the workers do. The last column
-is what {_CORES} cores could do if nobody ever waited, at the CPU time that each delivery took everybody in that round.
+is the most that {_CORES} cores could deliver without any idle time, at the CPU time that all processes used for a delivery in that round.
 
 | workers | deliveries/s | worker CPU, us each | PostgreSQL CPU, us each | receiver CPU, us each | two cores at most, deliveries/s |
 |---|---|---|---|---|---|
@@ -54,7 +54,7 @@ is what {_CORES} cores could do if nobody ever waited, at the CPU time that each
 
 
 def _drained(stage: Stage, workers: int, backlog: int) -> Drained:
-    stage.say(f"{workers} at work")
+    stage.report(f"{workers} workers")
     url, receiver = stage.database("postgres"), stage.receiver(remembers=False)
     with stage.past(url) as past:
         past.endpoints(past.account_id, [receiver.url] * _ENDPOINTS, status="paused")
@@ -85,7 +85,7 @@ class _Sample:
 
 
 def _sample(stage: Stage, receiver: Receiver, pids: list[int], count: int) -> _Sample:
-    """As soon as so many have arrived."""
+    """The counters as soon as this number of deliveries has arrived."""
     deadline_s = time.monotonic() + 300
     while (arrived := receiver.count()) < count:
         if time.monotonic() > deadline_s:
@@ -97,7 +97,7 @@ def _sample(stage: Stage, receiver: Receiver, pids: list[int], count: int) -> _S
 def _limit(ones: list[Drained]) -> str:
     ceilings = [one.ceiling_per_s / one.per_s for one in ones if one.ceiling_per_s is not None]
     if not ceilings:
-        return "what limits it cannot be seen: the database is elsewhere"
+        return "the limit is unknown: the database runs elsewhere"
     return f"with PostgreSQL and the receiver on the same two cores at most {statistics.median(ceilings):.2f}x"
 
 

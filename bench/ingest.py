@@ -1,4 +1,4 @@
-"""Ingest alone: from a purchase over HTTP to its events and what they are owed, durable. Nothing is sent meanwhile."""
+"""Ingestion alone: from a purchase over HTTP to its durable events and pending deliveries. Nothing is sent meanwhile."""
 
 import http.client
 import json
@@ -18,10 +18,10 @@ CLIENTS = 8
 
 
 def ingest(stage: Stage, scale: Scale) -> Finding:
-    """On every store; the architecture sets no goal for it."""
+    """On each database; there is no goal for it."""
     tables = []
     for store in stage.stores:
-        stage.say(f"{store}: ingest alone")
+        stage.report(f"{store}: ingestion alone")
         server = stage.serve(stage.database(store))
         bench = IngestBench(server, scale.buyers)
         for _ in range(max(1, scale.rounds - 1)):
@@ -33,7 +33,7 @@ def ingest(stage: Stage, scale: Scale) -> Finding:
 
 @dataclass(frozen=True)
 class Ingest:
-    """Events a second, and what each cost the server."""
+    """Events per second, and the server's CPU time for each."""
 
     per_s: float
     cpu_us_each: float
@@ -41,14 +41,14 @@ class Ingest:
 
 @dataclass
 class IngestRounds:
-    """The same work, several times over."""
+    """The results of several rounds of the same work."""
 
     batches: list[Ingest] = field(default_factory=list)
     singles: list[Ingest] = field(default_factory=list)
 
 
 class IngestBench:
-    """A server with one endpoint that is owed everything but paused, and customers who buy in turn."""
+    """A server with one paused endpoint for all events, and customers who buy in turn."""
 
     def __init__(self, server: Server, buyers: int) -> None:
         self._server = server
@@ -61,7 +61,7 @@ class IngestBench:
         self.rounds = IngestRounds()
 
     def round(self, purchases: int) -> None:
-        """So many purchases in batches, then a fifth of that one by one."""
+        """Record this number of purchases in batches, then a fifth of it one by one."""
         batches = [self._purchases(BATCH) for _ in range(max(1, purchases // BATCH))]
         bodies = [json.dumps({"transactions": batch}).encode() for batch in batches]
         self.rounds.batches.append(self._measured("/v1/transactions/batch", bodies, BATCH, clients=1))
@@ -86,17 +86,17 @@ class IngestBench:
     def _measured(self, path: str, bodies: Sequence[bytes], purchases_each: int, *, clients: int) -> Ingest:
         cpu_s, began_s = self._server.cpu_s(), time.perf_counter()
         left = iter(bodies)
-        shops = [threading.Thread(target=self._shop, args=(path, left)) for _ in range(clients)]
-        for each in shops:
+        threads = [threading.Thread(target=self._post_all, args=(path, left)) for _ in range(clients)]
+        for each in threads:
             each.start()
-        for each in shops:
+        for each in threads:
             each.join()
         elapsed_s, cpu_s = time.perf_counter() - began_s, self._server.cpu_s() - cpu_s
         events = len(bodies) * purchases_each * EVENTS_PER_PURCHASE
         return Ingest(events / elapsed_s, cpu_s / events * 1e6)
 
-    def _shop(self, path: str, bodies: Iterator[bytes]) -> None:
-        """One keep-alive connection that posts what is left, until nothing is. `next` on a list's iterator is atomic."""
+    def _post_all(self, path: str, bodies: Iterator[bytes]) -> None:
+        """Post the bodies that are left over one connection. `next` on a list's iterator is atomic."""
         connection = http.client.HTTPConnection(urlsplit(self._server.address).netloc, timeout=120)
         headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
         for body in bodies:
@@ -109,7 +109,7 @@ class IngestBench:
 
 
 def rows(rounds: IngestRounds) -> str:
-    """Lines for the table of results: medians."""
+    """The rows of the table: medians."""
     batches, singles = _medians(rounds.batches), _medians(rounds.singles)
     return (
         f"| batches of {BATCH}: events/s, server CPU for each (median of {len(rounds.batches)}) "

@@ -1,21 +1,21 @@
-"""What those who answer feel of those who do not: half of all endpoints take a request and then say nothing."""
+"""How much endpoints that hang delay the others: half of all endpoints accept a request and never answer."""
 
 import statistics
 import threading
 
-from bench.load import by_chance, subscribe, wait_for
+from bench.delays import Delays
+from bench.load import at_random_times, subscribe, wait_for
 from bench.measurement import Finding, Goal, Scale
 from bench.receiver import Receiver
 from bench.server import Server
 from bench.stage import Stage
-from bench.waits import Waits
 
 _PER_S = 100
 _TYPES = ["customer.deleted"]
 
 
 def isolation(stage: Stage, scale: Scale) -> Finding:
-    """With and without the hanging ones, in one run of one server, several times on every store."""
+    """With and without endpoints that hang, in one run of one server, several times on each database."""
     goals, lines = [], []
     for store in stage.stores:
         ratios = []
@@ -30,47 +30,49 @@ def isolation(stage: Stage, scale: Scale) -> Finding:
     return Finding(goals, _intro(scale) + "\n".join(lines) + "\n")
 
 
-def _measure(stage: Stage, store: str, scale: Scale) -> tuple[Waits, Waits, int]:
+def _measure(stage: Stage, store: str, scale: Scale) -> tuple[Delays, Delays, int]:
     server, receiver, other = stage.serve(stage.database(store)), stage.receiver(), stage.receiver(remembers=False)
     urls = stage.receiver(answer_after_s=None, remembers=False, ports=scale.endpoints // 2).urls
     client = server.client()
-    stage.say(f"{store}: {scale.endpoints} endpoints")
+    stage.report(f"{store}: {scale.endpoints} endpoints")
     half = [subscribe(client, other.url, _TYPES) for _ in urls]
     healthy = [subscribe(client, receiver.url, _TYPES) for _ in range(scale.endpoints - len(half))]
     both = [each for pair in zip(healthy, half, strict=True) for each in pair]
-    _waits(server, receiver, both, 1)
-    stage.say(f"{store}: all answer")
-    before = _waits(server, receiver, both, scale.before_s)
+    _delays(server, receiver, both, 1)
+    stage.report(f"{store}: all answer")
+    before = _delays(server, receiver, both, scale.before_s)
     for endpoint_id, url in zip(half, urls, strict=True):
         client.call("PATCH", f"/v1/webhook_endpoints/{endpoint_id}", {"url": url})
-    stage.say(f"{store}: half of them hang")
+    stage.report(f"{store}: half of them hang")
     busy = _Highest(server)
     with busy:
-        during = _waits(server, receiver, both, scale.hanging_s)
+        during = _delays(server, receiver, both, scale.hanging_s)
     server.kill()
     return before, during, busy.value
 
 
-def _waits(server: Server, receiver: Receiver, endpoints: list[str], seconds: float) -> Waits:
-    """Events at random times, for one endpoint after the other; half of them are the receiver's."""
+def _delays(server: Server, receiver: Receiver, endpoints: list[str], seconds: float) -> Delays:
+    """Test events at random times, for one endpoint after the other; half of these are those of the receiver."""
     receiver.reset()
     calls = round(2 * _PER_S * seconds)
     path = "/v1/webhook_endpoints/{}/test"
-    by_chance(server, calls, seconds, lambda mine, n: mine.call("POST", path.format(endpoints[n % len(endpoints)]), {}))
+    at_random_times(
+        server, calls, seconds, lambda client, n: client.call("POST", path.format(endpoints[n % len(endpoints)]), {})
+    )
     wait_for(receiver, calls // 2)
-    return Waits.of(receiver.hits())
+    return Delays.of(receiver.hits())
 
 
 class _Highest:
-    """Looks every second how many requests of a server are under way."""
+    """Samples every second how many requests of a server are under way, and keeps the highest."""
 
     def __init__(self, server: Server) -> None:
         self.value = 0
         self._server = server
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._sample)
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._done.wait(1.0):
             self.value = max(self.value, self._server.in_flight())
 
@@ -83,11 +85,11 @@ class _Highest:
 
 
 def _intro(scale: Scale) -> str:
-    return f"""{scale.endpoints} endpoints of one account get {2 * _PER_S} events/s in turn, at random times, as strangers would cause them: a steady
-beat would meet what the hanging ones cause always, or never. First all of them answer, for {scale.before_s:.0f} s; then half of them
-are moved to hosts of their own that take the request and never answer, so that every attempt takes its 30 s, and that goes on
-for {scale.hanging_s:.0f} s: until the first ones have timed out and others have taken their places. Each pair of lines is a round, with a
-server and a database of its own.
+    return f"""{scale.endpoints:,} endpoints of one account get {2 * _PER_S} events/s in turn, at random times, as independent clients cause them: at a
+steady rate the events would always coincide with the work that hanging endpoints cause, or never. First all endpoints answer, for
+{scale.before_s:.0f} s; then half of them are moved to hosts of their own that accept the request and never answer, so that every attempt takes its
+30 s, for {scale.hanging_s:.0f} s: until the first attempts have timed out and others have started. Each pair of rows is a round, with a server and a
+database of its own.
 
 | store | half of them | most deliveries under way | commit to receipt at the others |
 |---|---|---|---|

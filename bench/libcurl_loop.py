@@ -1,4 +1,4 @@
-"""The yardstick: libcurl's multi interface, 64 requests in flight, nothing else. No database, no signature, no events."""
+"""The baseline: libcurl's multi interface with 64 requests in flight. No database, no signature, no events."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ IN_FLIGHT = 64
 
 
 def requests_per_second(url: str, ca_file: str, bodies: Sequence[bytes], total: int) -> float:
-    """Send `total` requests as fast as one thread can."""
+    """Send `total` requests as fast as one thread can; the rate. Raises RuntimeError when one fails."""
     multi = pycurl.CurlMulti()
     multi.setopt(pycurl.M_MAXCONNECTS, IN_FLIGHT)
     free = [_handle(url, ca_file) for _ in range(IN_FLIGHT)]

@@ -1,4 +1,4 @@
-"""What clients do to a server: purchases in batches or at a steady rate, over HTTP."""
+"""The load of clients on a server: purchases in batches or at a steady rate, over HTTP."""
 
 import random
 import threading
@@ -17,22 +17,22 @@ _LONGEST_S = 600
 
 
 def subscribe(client: ApiClient, url: str, types: Sequence[str] = ("transaction.completed", "points.earned")) -> str:
-    """An endpoint, by default for everything that purchases cause; its id."""
+    """Add an endpoint, by default for all events of purchases; its id."""
     return str(client.call("POST", "/v1/webhook_endpoints", {"url": url, "events": list(types)})["id"])
 
 
 def customers(client: ApiClient, count: int) -> list[str]:
-    """Fresh customers; their ids."""
+    """Add customers; their ids."""
     return [client.call("POST", "/v1/customers", {"name": f"Bench {n}"})["id"] for n in range(count)]
 
 
 def purchase(customer_id: str) -> dict[str, Any]:
-    """The smallest one."""
+    """The smallest body of a purchase."""
     return {"customer_id": customer_id, "amount": 5_600, "currency": "EUR"}
 
 
 def buy(client: ApiClient, buyers: Sequence[str], purchases: int, batch: int = BATCH) -> None:
-    """Record purchases in batches, as fast as they are taken."""
+    """Record purchases in batches, each as soon as the one before is acknowledged."""
     for start in range(0, purchases, batch):
         body = [purchase(buyers[n % len(buyers)]) for n in range(start, min(start + batch, purchases))]
         results = client.call("POST", "/v1/transactions/batch", {"transactions": body})["data"]
@@ -41,14 +41,14 @@ def buy(client: ApiClient, buyers: Sequence[str], purchases: int, batch: int = B
 
 
 def steadily(server: Server, calls: int, seconds: float, post: Callable[[ApiClient, int], object]) -> float:
-    """Make calls at a steady rate, from four clients; the seconds that it took. `post` gets the number of the call."""
+    """Make calls at a steady rate, from four clients; the elapsed seconds. `post` gets the number of the call."""
     return _at(server, [turn * seconds / calls for turn in range(calls)], post)
 
 
-def by_chance(server: Server, calls: int, seconds: float, post: Callable[[ApiClient, int], object]) -> float:
-    """The same as strangers would: at any time, the same times in every run. A beat would meet others, or miss them all."""
-    chance = random.Random(calls)
-    return _at(server, sorted(chance.uniform(0, seconds) for _ in range(calls)), post)
+def at_random_times(server: Server, calls: int, seconds: float, post: Callable[[ApiClient, int], object]) -> float:
+    """Make calls at random times, the same in every run. A steady rate would coincide with periodic work, or never meet it."""
+    rng = random.Random(calls)
+    return _at(server, sorted(rng.uniform(0, seconds) for _ in range(calls)), post)
 
 
 def _at(server: Server, times_s: Sequence[float], post: Callable[[ApiClient, int], object]) -> float:
@@ -57,8 +57,8 @@ def _at(server: Server, times_s: Sequence[float], post: Callable[[ApiClient, int
     lock = threading.Lock()
     errors: list[Exception] = []
 
-    def shop() -> None:
-        mine = server.client()
+    def run_client() -> None:
+        client = server.client()
         while not errors:
             with lock:
                 turn, at_s = next(turns, (None, 0.0))
@@ -66,14 +66,14 @@ def _at(server: Server, times_s: Sequence[float], post: Callable[[ApiClient, int
                 return
             time.sleep(max(0.0, began_s + at_s - time.perf_counter()))
             try:
-                post(mine, turn)
-            except Exception as error:  # noqa: BLE001 - raised again below, where somebody looks
+                post(client, turn)
+            except Exception as error:  # noqa: BLE001 - raised again below, in the calling thread
                 errors.append(error)
 
-    shops = [threading.Thread(target=shop) for _ in range(_CLIENTS)]
-    for each in shops:
+    clients = [threading.Thread(target=run_client) for _ in range(_CLIENTS)]
+    for each in clients:
         each.start()
-    for each in shops:
+    for each in clients:
         each.join()
     if errors:
         raise errors[0]
@@ -81,16 +81,19 @@ def _at(server: Server, times_s: Sequence[float], post: Callable[[ApiClient, int
 
 
 def steady_purchases(server: Server, buyers: Sequence[str], events_per_s: int, seconds: float) -> int:
-    """Single purchases at a steady rate; how many events they have caused."""
+    """Record single purchases at a steady rate; the number of their events."""
     calls = round(events_per_s / EVENTS_PER_PURCHASE * seconds)
     steadily(
-        server, calls, seconds, lambda mine, n: mine.call("POST", "/v1/transactions", purchase(buyers[n % len(buyers)]))
+        server,
+        calls,
+        seconds,
+        lambda client, n: client.call("POST", "/v1/transactions", purchase(buyers[n % len(buyers)])),
     )
     return calls * EVENTS_PER_PURCHASE
 
 
 def wait_for(receiver: Receiver, expected: int) -> None:
-    """Until so many requests have arrived."""
+    """Wait until this number of requests has arrived. Raises RuntimeError after ten minutes."""
     deadline_s = time.monotonic() + _LONGEST_S
     while receiver.count() < expected:
         if time.monotonic() > deadline_s:
@@ -99,7 +102,7 @@ def wait_for(receiver: Receiver, expected: int) -> None:
 
 
 def wait_until_settled(client: ApiClient, endpoint_id: str, receiver: Receiver, expected: int) -> None:
-    """Until so many requests have arrived, and the database says that nothing is owed any more."""
+    """Wait until this number of requests has arrived and no delivery is pending. Raises RuntimeError after ten minutes."""
     wait_for(receiver, expected)
     path = f"/v1/deliveries?endpoint_id={endpoint_id}&status=pending&limit=1"
     deadline_s = time.monotonic() + _LONGEST_S

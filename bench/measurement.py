@@ -1,14 +1,14 @@
-"""What a measurement finds, and how much of everything it takes to find it."""
+"""The result of a measurement, and the size of its load."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.stage import Stage
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One line of the table of goals. `reached` is None where this run cannot tell."""
+    """One row of the table of goals. `reached` is None where this run cannot decide it."""
 
     what: str
     goal: str
@@ -18,7 +18,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came out: lines for the table of goals, and the details in Markdown."""
+    """The result: rows for the table of goals, and the details in Markdown."""
 
     goals: Sequence[Goal]
     details: str
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything. The defaults give the numbers of the goals in a few minutes."""
+    """The size of each load. The defaults decide the goals."""
 
     rounds: int = 3
     purchases: int = 5_000
@@ -39,20 +39,20 @@ class Scale:
     hot_backlog: int = 50_000
     hot_s: float = 4
     pending_postgres: int = 10_000_000
-    pending_sqlite: int = 1_000_000
-    attempts: int = 1_000_000
+    pending_sqlite: int = 10_000_000
+    attempts: int = 10_000_000
     claims: int = 200
     growth_rounds: int = 2
     growth_backlog: int = 6_000
     kills: int = 5
     kill_every_s: float = 10
     outage_backlog: int = 4_000
-    memory_s: float = 15
+    memory_s: float = 3_600
     memory_per_s: int = 1_000
 
     @property
     def small(self) -> bool:
-        """Whether less is measured than the goals speak of."""
+        """Whether less is measured than the goals name."""
         return self.pending_postgres < Scale.pending_postgres
 
 
@@ -79,13 +79,13 @@ QUICK = Scale(
     memory_s=3,
     memory_per_s=500,
 )
-FULL = replace(Scale(), pending_sqlite=10_000_000, attempts=10_000_000)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing that `--only` can name."""
+    """One measurement that `--only` can name. One that takes an hour runs only when it is named."""
 
     name: str
     title: str
     measure: Callable[[Stage, Scale], Finding]
+    takes_an_hour: bool = False

@@ -1,4 +1,4 @@
-"""How an endpoint that was away gets its backlog once it is back."""
+"""How an endpoint that was down gets its backlog when it answers again."""
 
 import itertools
 import math
@@ -12,14 +12,14 @@ from bench.receiver import Hit
 from bench.stage import Stage
 from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
 
-_AWAY_S = 4.0
+_DOWN_S = 4.0
 _IN_FLIGHT = 64
 _TOLERANCE = 1.2
 _MOST_LATE = 0.01
 
 
 def outage(stage: Stage, scale: Scale) -> Finding:
-    """On the first store: the engine is the same on both."""
+    """On the first database: the engine is the same on both."""
     store = stage.stores[0]
     hits, first_s = _measure(stage, store, scale.outage_backlog)
     per_s = Counter(int((hit.at_ms - hits[0].at_ms) / 1_000) for hit in hits)
@@ -40,34 +40,34 @@ def _measure(stage: Stage, store: str, backlog: int) -> tuple[Sequence[Hit], flo
     subscribe(client, receiver.url)
     buyers = customers(client, 50)
     receiver.refuse()
-    stage.say(f"{store}: the endpoint is away")
+    stage.report(f"{store}: the endpoint is down")
     began_s = time.monotonic()
     buy(client, buyers, backlog // EVENTS_PER_PURCHASE)
-    time.sleep(max(0.0, began_s + _AWAY_S - time.monotonic()))
-    back_ms = time.time() * 1_000
+    time.sleep(max(0.0, began_s + _DOWN_S - time.monotonic()))
+    up_ms = time.time() * 1_000
     receiver.accept()
-    stage.say(f"{store}: the endpoint is back")
+    stage.report(f"{store}: the endpoint answers again")
     wait_for(receiver, backlog)
     server.kill()
     hits = receiver.hits()
-    return hits, (hits[0].at_ms - back_ms) / 1_000
+    return hits, (hits[0].at_ms - up_ms) / 1_000
 
 
 def _allowed(second: int) -> float:
-    """What the ramp lets out in this second after the first success."""
+    """The number of deliveries that the ramp allows in this second after the first success."""
     whole = RAMP_FROM_PER_S * RAMP_DOUBLES_S / math.log(2)
     return float(whole * (2 ** ((second + 1) / RAMP_DOUBLES_S) - 2 ** (second / RAMP_DOUBLES_S)))
 
 
 def _is_paced(per_s: Sequence[int]) -> bool:
-    """Whether there were never more by then than the ramp lets out; a receiver that was kept waiting may catch up."""
+    """Whether the total never exceeded that of the ramp; a receiver may catch up after a delay."""
     sent = itertools.accumulate(per_s)
     allowed = itertools.accumulate(_allowed(second) for second in range(len(per_s)))
     return all(some <= most * _TOLERANCE + 1 for some, most in zip(sent, allowed, strict=True))
 
 
 def _late(hits: Sequence[Hit]) -> float:
-    """The share of those that arrived after one that is younger by more than what may be under way at once."""
+    """The share of hits that arrived after one that is younger by more than the limit of deliveries under way."""
     rank = {event_id: n for n, event_id in enumerate(sorted(hit.event_id for hit in hits))}
     newest = late = 0
     for hit in hits:
@@ -77,9 +77,9 @@ def _late(hits: Sequence[Hit]) -> float:
 
 
 def _intro(backlog: int, failed: int) -> str:
-    return f"""The receiver answers 500 while {backlog:,} events are committed, and for {_AWAY_S:g} s in all; then 200. The breaker has opened
-meanwhile, and probes. "Out of order": behind an event that is younger by more than the {_IN_FLIGHT} that may be under way at once;
-the {failed} whose own attempt had failed wait for their next one, and are left out of that.
+    return f"""The receiver answers 500 while {backlog:,} events are committed, and for {_DOWN_S:g} s in all; then 200. The breaker has opened
+by then, and probes. "Out of order": behind an event that is younger by more than the {_IN_FLIGHT} that may be under way at once;
+the {failed} deliveries with a failed attempt wait for their next one, and do not count.
 
 | second after the first success | arrived | the ramp allows |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""What is in a database before the server starts: written by the program's own transactions, from this process."""
+"""Writes rows into a database before the server starts, by the program's own transactions, in this process."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,18 +16,19 @@ from loyalpro.events.samples import sample
 from loyalpro.kernel.clock import Clock
 from loyalpro.loyalty.program import default_program
 from loyalpro.settings import Settings
-from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.storage.vault import Vault
+from loyalpro.webhooks.entities import Endpoint
+from loyalpro.webhooks.secrets import FIRST_VERSION
 
 T = TypeVar("T")
 EVENT_TYPE = "points.earned"
-_AT_ONCE = 500
+_BATCH = 500
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 class Past:
-    """An application that only writes: neither its engine nor its API runs."""
+    """An application without engine and API, which only writes."""
 
     def __init__(self, url: str, folder: Path, clock: Clock | None = None) -> None:
         settings = Settings(
@@ -39,56 +40,57 @@ class Past:
         self._application = Application(settings, clock)
         self._runner = asyncio.Runner()
         self._runner.run(self._application.database.start())
-        self._runner.run(bootstrap.first_account(self._application.transactions, settings))
-        account_id = self._change(lambda unit: unit.accounts.account_of(API_KEY))
+        self._runner.run(bootstrap.prepare_first_account(self._application.runner, settings))
+        account_id = self._change(lambda unit: unit.api_keys.account_of(API_KEY))
         assert account_id is not None
         self.account_id = account_id
 
     @property
     def vault(self) -> Vault:
-        """Opens the secrets of the endpoints."""
+        """The vault that opens the secrets of the endpoints."""
         return self._application.vault
 
     def account(self, api_key: str) -> str:
-        """One more account; its id."""
+        """Add an account; its id."""
 
         def work(unit: UnitOfWork) -> str:
             account_id = unit.ids.new("acct")
-            unit.accounts.insert_account(account_id, "Another", unit.now)
+            unit.accounts.insert(account_id, "Another", unit.now)
             unit.programs.insert(account_id, default_program(unit.ids))
-            unit.accounts.insert_api_key(unit.ids.new("key"), account_id, "bench", api_key, unit.now)
+            unit.api_keys.insert(unit.ids.new("key"), account_id, "bench", api_key, unit.now)
             return account_id
 
         return self._change(work)
 
     def endpoints(self, account_id: str, urls: Sequence[str], *, status: str = "enabled") -> list[str]:
-        """Endpoints for everything; their ids."""
+        """Add endpoints for all event types; their ids."""
 
         def work(unit: UnitOfWork) -> list[str]:
             made = [_endpoint(unit, account_id, url, EndpointStatus(status)) for url in urls]
             for each in made:
-                unit.endpoints.insert(each, _SECRET)
+                unit.endpoints.insert(each)
+                unit.secrets.add(each, FIRST_VERSION, _SECRET, unit.now, promoted=True)
             return [each.id for each in made]
 
         return self._change(work)
 
     def events(self, account_id: str, count: int) -> None:
-        """Events, and what every endpoint of the account is owed for them."""
+        """Add events, with a pending delivery to every endpoint of the account."""
 
         def work(unit: UnitOfWork, many: int) -> None:
             for _ in range(many):
                 unit.outbox.emit(NewEvent(account_id, EVENT_TYPE, None, None, sample(EVENT_TYPE, unit.now)))
 
-        for start in range(0, count, _AT_ONCE):
-            many = min(_AT_ONCE, count - start)
+        for start in range(0, count, _BATCH):
+            many = min(_BATCH, count - start)
             self._change(lambda unit, many=many: work(unit, many))  # type: ignore[misc]
 
     def enable_all(self) -> None:
-        """Straight into the table: through the API, what waits would be let out at a rising rate."""
+        """Enable all endpoints in the table itself: through the API, the backlog would be sent at a rising rate."""
         self._change(lambda unit: unit.connection.execute("UPDATE endpoints SET status = 'enabled'"))
 
     def _change(self, work: Callable[[UnitOfWork], T]) -> T:
-        return self._runner.run(self._application.transactions.change(work))
+        return self._runner.run(self._application.runner.change(work))
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""A lean HTTPS receiver in a process of its own: it answers, and remembers when each event arrived."""
+"""A small HTTPS receiver in a process of its own: it answers, and records when each event arrived."""
 
 import asyncio
 import multiprocessing
@@ -20,7 +20,7 @@ _ID_LENGTH = len("evt_") + 26
 
 
 class Hit(NamedTuple):
-    """One request that was answered with 200. `at_ms`: when all of it had arrived, on the wall clock."""
+    """One request that was answered with 200. `at_ms`: when it had arrived completely, in Unix milliseconds."""
 
     event_id: str
     attempt: int
@@ -43,7 +43,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -74,7 +74,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _number(head: bytes, name: bytes) -> int:
-    """A header's number; 0 when there is no such header, as in what the bare loop sends."""
+    """The number in a header; 0 without the header, as in the requests of the bare loop."""
     at = head.find(name)
     if at < 0:
         return 0
@@ -82,8 +82,8 @@ def _number(head: bytes, name: bytes) -> int:
     return int(head[at + len(name) : end if end >= 0 else None])
 
 
-def _say_what_is_wrong(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Unless somebody hung up in the middle of it, who was killed."""
+def _handle_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report an error, except that a killed sender closed its connection in the middle of a request."""
     if not isinstance(context.get("exception"), ConnectionError | ssl.SSLError):
         loop.default_exception_handler(context)
 
@@ -92,7 +92,7 @@ async def _serve(chain: str, key: str, ports: int, state: _State, pipe: multipro
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_say_what_is_wrong)
+    loop.set_exception_handler(_handle_loop_error)
     servers = [
         await loop.create_server(lambda: _Connection(state, loop), "127.0.0.1", 0, ssl=context, backlog=1_024)
         for _ in range(ports)
@@ -110,14 +110,14 @@ async def _serve(chain: str, key: str, ports: int, state: _State, pipe: multipro
                 state.hits.clear()
                 state.count = 0
                 pipe.send(None)
-            case "refuse" | "accept" as wish:
-                state.refuses = wish == "refuse"
+            case "refuse" | "accept" as command:
+                state.refuses = command == "refuse"
                 pipe.send(None)
             case _:
                 stopped.set()
 
     loop.add_reader(pipe.fileno(), answer)
-    os.set_blocking(pipe.fileno(), True)  # the loop undoes that, and then a long answer does not fit
+    os.set_blocking(pipe.fileno(), True)  # add_reader made it non-blocking, and a long answer needs several writes
     await stopped.wait()
 
 
@@ -126,14 +126,14 @@ def _main(chain: str, key: str, ports: int, state: _State, pipe: multiprocessing
 
 
 class Receiver:
-    """The handle that a benchmark holds. `answer_after_s`: None is never. Each of its ports is a host of its own."""
+    """Starts and controls the process. `answer_after_s`: None is never. For LoyalPro, each port is a host of its own."""
 
     def __init__(
         self, chain: str, key: str, *, answer_after_s: float | None = 0, remembers: bool = True, ports: int = 1
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
         state = _State(answer_after_s, remembers)
         self._process = context.Process(target=_main, args=(chain, key, ports, state, theirs), daemon=True)
         self._process.start()
@@ -141,25 +141,25 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Its first address."""
+        """The URL at its first port."""
         return self.urls[0]
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The id of its process."""
         assert self._process.pid is not None
         return self._process.pid
 
     def count(self) -> int:
-        """How many requests have been answered with 200."""
+        """The number of requests that were answered with 200."""
         return int(self._ask("count"))
 
     def hits(self) -> list[Hit]:
-        """Each of them, in the order in which they arrived."""
+        """The requests that were answered with 200, in the order of their arrival."""
         return list(self._ask("hits"))
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete all hits, and count from zero."""
         self._ask("reset")
 
     def refuse(self) -> None:
@@ -176,6 +176,6 @@ class Receiver:
         self._process.join(10)
 
     def _ask(self, question: str) -> Any:
-        with self._asking:
+        with self._lock:
             self._pipe.send(question)
             return self._pipe.recv()

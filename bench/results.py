@@ -1,17 +1,37 @@
-"""The page of results."""
+"""The page of results: one section for each measurement, with its date, command, machine and commit.
+
+A run replaces the sections of what it measured and leaves the others as they are, so the page holds the newest result of
+each measurement.
+"""
 
 import os
 import platform
-from collections.abc import Sequence
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from bench.measurement import Finding, Goal, Measurement
+
+_ROOT = Path(__file__).parent.parent
+_TABLE = "| what | goal | measured | reached |\n|---|---|---|---|"
+_VERDICTS = {True: "yes", False: "**no**", None: "not decided"}
+_INTRO = """# Results
+
+`make bench` measures everything except memory and writes all other sections; `make bench-memory` takes an hour and writes that
+one. `make bench ARGS='--only isolation'` replaces one section. Each section names its date, its command, its machine and the
+commit that was measured.
+
+Clients, server, database and receiver share the cores, so the ratios say more than the rates. Both databases are on one disk, and
+every commit waits for it. "Not decided": the run measured less than the goal names, or there is no goal.
+"""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one measurement: a finding, or why there is none."""
+    """The result of one measurement: a finding, or the error that prevented it."""
 
     measurement: Measurement
     took_s: float
@@ -20,59 +40,85 @@ class Outcome:
 
     @property
     def goals(self) -> Sequence[Goal]:
-        """Its lines of the table; a measurement that failed has reached nothing."""
+        """Its rows of the table of goals; a measurement that failed has one row with its error."""
         if self.finding is None:
             return [Goal(self.measurement.title, "", f"FAILED: {self.error}", reached=False)]
         return self.finding.goals
 
 
-_VERDICTS = {True: "yes", False: "**no**", None: "not decided"}
+@dataclass(frozen=True)
+class Conditions:
+    """When, where and on which commit a run measured. `at` is in UTC."""
+
+    at: datetime
+    machine: str
+    commit: str
+
+    @classmethod
+    def now(cls) -> "Conditions":
+        """Those of this process."""
+        cores, system = os.cpu_count(), f"{platform.system()} {platform.machine()}"
+        return cls(datetime.now(UTC), f"{cores} cores, Python {platform.python_version()}, {system}", _commit())
 
 
-def page(title: str, outcomes: Sequence[Outcome], arguments: Sequence[str], *, small: bool) -> str:
-    """All of it, in Markdown. `arguments`: the command's, so that it can be repeated, as a whole or one by one."""
-    goals = [_row(goal) for each in outcomes for goal in each.goals]
-    table = "\n".join(["| what | goal | measured | reached |", "|---|---|---|---|", *goals])
-    sections = [section(each, _others(arguments)) for each in outcomes]
-    return "\n".join([_intro(title, outcomes, _command(arguments), small=small), table, "", *sections])
+def section(outcome: Outcome, conditions: Conditions, options: Sequence[str] = (), *, small: bool = False) -> str:
+    """The section of one measurement in Markdown, with a heading, and the command that repeats it.
+
+    `options`: those of the command besides `--only`. `small`: less was measured than the goals name.
+    Raises ValueError for a measurement that failed: the page holds results only.
+    """
+    if outcome.finding is None:
+        raise ValueError(f"{outcome.measurement.title} has no result: {outcome.error}")
+    command = f"make bench ARGS='{' '.join(['--only', outcome.measurement.name, *options])}'"
+    when = f"Measured on {conditions.at:%Y-%m-%d %H:%M} UTC, on commit {conditions.commit}: {conditions.machine}."
+    shrunk = "**A small run: it shows that the measurement works, and decides no goal.**\n\n" if small else ""
+    rows = [_row(goal) for goal in outcome.finding.goals]
+    table = "\n".join([_TABLE, *rows]) + "\n\n" if rows else ""
+    return (
+        f"## {outcome.measurement.title}\n\n{when}\nCommand: `{command}`, {outcome.took_s:.0f} s.\n\n"
+        f"{shrunk}{table}{outcome.finding.details.strip()}\n"
+    )
 
 
-def section(outcome: Outcome, arguments: Sequence[str]) -> str:
-    """One measurement, and how to repeat it alone. `arguments`: those besides."""
-    name, title = outcome.measurement.name, outcome.measurement.title
-    details = outcome.finding.details if outcome.finding else f"It failed, so nothing is known: `{outcome.error}`\n"
-    command = _command(["--only", name, *arguments])
-    return f"## {title}\n\nCommand: `{command}`, {outcome.took_s:.0f} s.\n\n{details}"
+def updated(text: str, new: Mapping[str, str], titles: Sequence[str]) -> str:
+    """A page with some sections replaced or added, by title, and the table of goals made again from all sections.
+
+    `titles`: those of all measurements, in the order of the page. A section with another title is dropped.
+    """
+    known = sections(text) | dict(new)
+    kept = [known[title] for title in titles if title in known]
+    goals = [row for each in kept for row in _goal_rows(each)]
+    return "\n".join([_INTRO, _TABLE, *goals, "", *kept])
+
+
+def sections(text: str) -> dict[str, str]:
+    """The sections of a page by title, each from its heading to the next one."""
+    _, *found = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    return {each.partition("\n")[0].removeprefix("## "): each.strip() + "\n" for each in found}
 
 
 def _row(goal: Goal) -> str:
     return f"| {goal.what} | {goal.goal} | {goal.measured} | {_VERDICTS[goal.reached]} |"
 
 
-def _command(arguments: Sequence[str]) -> str:
-    return f"make bench ARGS='{' '.join(arguments)}'" if arguments else "make bench"
+def _goal_rows(text: str) -> list[str]:
+    table = text.partition(f"{_TABLE}\n")[2].partition("\n\n")[0]
+    return table.splitlines()
 
 
-def _others(arguments: Sequence[str]) -> list[str]:
-    """Without what says which measurements, and where to."""
-    named = [at for at, each in enumerate(arguments) if each in {"--only", "--output"}]
-    return [each for at, each in enumerate(arguments) if at not in named and at - 1 not in named]
+def _commit() -> str:
+    """The short hash of the checkout, marked when tracked files besides the pages of results differ from it."""
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":!bench/*.md")
+    hash_ = _git("rev-parse", "--short", "HEAD")
+    if hash_ is None:
+        return "unknown"
+    return f"`{hash_}` with changes" if changes else f"`{hash_}`"
 
 
-def _intro(title: str, outcomes: Sequence[Outcome], command: str, *, small: bool) -> str:
-    now = datetime.now(UTC)
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    minutes = sum(each.took_s for each in outcomes) / 60
-    shrunk = (
-        "\n**Everything was made small in this run: it shows that the measurements work, not what the goals ask.**\n"
-        if small
-        else ""
-    )
-    return f"""# {title}
-
-Command: `{command}`, {minutes:.1f} minutes. Measured on {now:%Y-%m-%d %H:%M} UTC: {machine}.
-Clients, server, database and receiver share the cores, so look at the ratios; both databases are on the same disk, and every
-commit waits for it.
-{shrunk}
-"Not decided": this run measures less than the goal speaks of, or there is no goal.
-"""
+def _git(*arguments: str) -> str | None:
+    """What git prints; None where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,10 +1,10 @@
-"""`make bench`: measure, print, and write bench/RESULTS.md."""
+"""`make bench`: measure, print the results, and write them into bench/RESULTS.md."""
 
 import argparse
 import os
 import resource
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,66 +20,82 @@ from bench.ingest import ingest
 from bench.isolation import isolation
 from bench.kills import kills
 from bench.latency import latency
-from bench.measurement import FULL, QUICK, Measurement, Scale
+from bench.measurement import QUICK, Measurement, Scale
 from bench.memory import memory
 from bench.outage import outage
-from bench.results import Outcome, page
+from bench.results import Conditions, Outcome, section, updated
 from bench.stage import Machine, Stage
 from bench.throughput import throughput
 from bench.window import window
 
-_RESULTS = Path(__file__).parent / "RESULTS.md"
+RESULTS = Path(__file__).parent / "RESULTS.md"
 _STORES = ("sqlite", "postgres")
-_MEASUREMENTS = [
+MEASUREMENTS = [
     Measurement("throughput", "Throughput", throughput),
     Measurement("latency", "Latency", latency),
     Measurement("isolation", "Isolation", isolation),
     Measurement("hot-account", "A hot account", hot_account),
     Measurement("depth", "Depth", depth),
     Measurement("growth", "Growth: a second worker", growth),
-    Measurement("memory", "Growth: memory", memory),
+    Measurement("memory", "Growth: memory", memory, takes_an_hour=True),
     Measurement("attempts", "Growth: old attempts", attempts_behind),
     Measurement("kills", "Recovery: a killed worker", kills),
-    Measurement("outage", "Recovery: an endpoint that was away", outage),
+    Measurement("outage", "Recovery: an endpoint that was down", outage),
     Measurement("schedule", "Schedule", window),
-    Measurement("ingest", "Ingest alone", ingest),
+    Measurement("ingest", "Ingestion alone", ingest),
 ]
 
 
 def main() -> int:
-    """Measure everything, or what is named; 1 when something could not be measured."""
+    """Measure everything, or the measurements that are named; 1 when one of them failed."""
     options = _options()
     _prepare_process()
-    chosen = [each for each in _MEASUREMENTS if not options.only or each.name in options.only.split(",")]
     scale = _scale(options)
-    outcomes = _measure(chosen, options.stores.split(","), scale)
-    title = ", ".join(each.title for each in chosen) if options.only else "Results"
-    text = page(title, outcomes, sys.argv[1:], small=scale.small)
-    Console().print(Markdown(text))
-    output = options.output or (_RESULTS if chosen == _MEASUREMENTS and not options.quick else None)
-    if output:
-        output.write_text(text)
+    conditions = Conditions.now()
+    outcomes = _measure(chosen(options.only, quick=options.quick), options.stores.split(","), scale)
+    new = {
+        each.measurement.title: section(each, conditions, _repeated(options), small=scale.small)
+        for each in outcomes
+        if each.finding is not None
+    }
+    Console().print(Markdown("\n".join(new.values())))
+    if output := _output(options):
+        write(output, new)
     return int(any(each.finding is None for each in outcomes))
 
 
+def chosen(only: str | None, *, quick: bool) -> list[Measurement]:
+    """The measurements that `--only` names; without it all, except that a normal run leaves out those that take an hour."""
+    if only:
+        return [each for each in MEASUREMENTS if each.name in only.split(",")]
+    return [each for each in MEASUREMENTS if quick or not each.takes_an_hour]
+
+
+def write(page: Path, new: dict[str, str]) -> None:
+    """Replace these sections of a page, by title; a measurement that failed keeps its old section."""
+    text = page.read_text("utf-8") if page.exists() else ""
+    page.write_text(updated(text, new, [each.title for each in MEASUREMENTS]), "utf-8")
+
+
 def _prepare_process() -> None:
-    """What the processes that we start inherit: no settings of the caller's, enough open files, compiled modules."""
-    ours = [name for name in os.environ if name.startswith("LOYALPRO_") and "_TEST_" not in name]
-    for name in [*ours, "PYTHONDONTWRITEBYTECODE"]:
+    """What child processes inherit: no settings of the caller, enough open files, compiled modules."""
+    settings = [name for name in os.environ if name.startswith("LOYALPRO_") and "_TEST_" not in name]
+    for name in [*settings, "PYTHONDONTWRITEBYTECODE"]:
         os.environ.pop(name, None)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _options() -> argparse.Namespace:
-    names = ",".join(each.name for each in _MEASUREMENTS)
+    names = ",".join(each.name for each in MEASUREMENTS)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", help=f"some of: {names}")
-    parser.add_argument("--stores", default=",".join(_STORES), help="which databases (default: both)")
+    parser.add_argument("--only", help=f"some of: {names} (default: all but memory, which takes an hour)")
+    parser.add_argument("--stores", default=",".join(_STORES), help="one database only; writes no page (default: both)")
     parser.add_argument("--quick", action="store_true", help="everything small, to see that it works; writes no page")
-    parser.add_argument("--full", action="store_true", help="10 million rows on SQLite too, and old attempts")
-    parser.add_argument("--memory-minutes", type=float, help="how long memory is watched")
-    parser.add_argument("--output", type=Path, help="the page (default: bench/RESULTS.md when everything is measured)")
+    parser.add_argument("--memory-minutes", type=float, help="how long memory is watched (default: 60)")
+    parser.add_argument(
+        "--output", type=Path, help="the page in which sections are replaced (default: bench/RESULTS.md)"
+    )
     options = parser.parse_args()
     unknown = set((options.only or names).split(",")) - set(names.split(","))
     unknown |= set(options.stores.split(",")) - set(_STORES)
@@ -89,19 +105,33 @@ def _options() -> argparse.Namespace:
 
 
 def _scale(options: argparse.Namespace) -> Scale:
-    scale = QUICK if options.quick else FULL if options.full else Scale()
+    scale = QUICK if options.quick else Scale()
     return replace(scale, memory_s=options.memory_minutes * 60) if options.memory_minutes else scale
 
 
-def _measure(chosen: list[Measurement], stores: list[str], scale: Scale) -> list[Outcome]:
-    """One after the other. One that fails, or is interrupted, does not take the others' results with it."""
+def _repeated(options: argparse.Namespace) -> list[str]:
+    """The options that change what a measurement does, for the command that repeats it."""
+    stores = ["--stores", options.stores] if options.stores != ",".join(_STORES) else []
+    minutes = ["--memory-minutes", f"{options.memory_minutes:g}"] if options.memory_minutes else []
+    return [*stores, *(["--quick"] if options.quick else []), *minutes]
+
+
+def _output(options: argparse.Namespace) -> Path | None:
+    """The page to write. Without `--output`, a run on one database, or a small one, leaves the page as it is."""
+    whole = set(options.stores.split(",")) == set(_STORES) and not options.quick
+    page: Path | None = options.output or (RESULTS if whole else None)
+    return page
+
+
+def _measure(measurements: Sequence[Measurement], stores: list[str], scale: Scale) -> list[Outcome]:
+    """One after the other. A failure or an interrupt keeps the results of the measurements before it."""
     outcomes: list[Outcome] = []
     columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
     with Progress(*columns) as progress, Machine() as machine:
-        task = progress.add_task("", total=len(chosen))
-        for each in chosen:
-            said = f"{each.title}: "
-            stage = Stage(machine, stores, lambda text, said=said: progress.update(task, description=said + text))  # type: ignore[misc]
+        task = progress.add_task("", total=len(measurements))
+        for each in measurements:
+            prefix = f"{each.title}: "
+            stage = Stage(machine, stores, lambda text, prefix=prefix: progress.update(task, description=prefix + text))  # type: ignore[misc]
             outcomes.append(_outcome(each, stage, scale))
             progress.advance(task)
             progress.console.print(_line(outcomes[-1]))
@@ -112,13 +142,13 @@ def _measure(chosen: list[Measurement], stores: list[str], scale: Scale) -> list
 
 def _outcome(measurement: Measurement, stage: Stage, scale: Scale) -> Outcome:
     began_s = time.monotonic()
-    stage.say("getting ready")
+    stage.report("preparing")
     try:
         with stage:
             finding = measurement.measure(stage, scale)
     except KeyboardInterrupt:
         return Outcome(measurement, time.monotonic() - began_s, None, "interrupted")
-    except Exception as error:  # noqa: BLE001 - it is written into the results
+    except Exception as error:  # noqa: BLE001 - reported as the outcome of this measurement
         Console(stderr=True).print_exception()
         return Outcome(measurement, time.monotonic() - began_s, None, f"{type(error).__name__}: {_first_line(error)}")
     return Outcome(measurement, time.monotonic() - began_s, finding)

@@ -31,31 +31,31 @@ class Process:
         self.pid = self._process.pid
 
     def cpu_s(self) -> float:
-        """CPU seconds that the process has used so far."""
+        """CPU seconds that the process and its children have used so far."""
         return cpu_s(self.pid)
 
     def cpu_parts(self) -> dict[str, float]:
-        """The same, by what it was used for: the event loop, the threads that talk to the database, the courier."""
+        """CPU seconds of the event loop, of the threads that talk to the database, and of the sender process."""
         loop_s = _stat_s(Path(f"/proc/{self.pid}/task/{self.pid}/stat"))
         own_s = sum(_stat_s(task / "stat") for task in Path(f"/proc/{self.pid}/task").iterdir())
-        return {"event loop": loop_s, "database threads": own_s - loop_s, "courier": self.cpu_s() - own_s}
+        return {"event loop": loop_s, "database threads": own_s - loop_s, "sender process": self.cpu_s() - own_s}
 
     def memory_mb(self) -> float:
-        """What it holds in memory now."""
+        """Its resident memory in MB."""
         line = next(each for each in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmRSS" in each)
         return int(line.split()[1]) / 1_024
 
     def suspend(self) -> None:
-        """Let nothing of it run any more."""
+        """Stop the process with SIGSTOP."""
         self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
-        """Let it finish what is under way."""
+        """End the process with SIGTERM, which lets it finish the deliveries under way."""
         self._process.terminate()
         self._process.wait(30)
 
     def kill(self) -> None:
-        """End it at once, whatever it is doing."""
+        """End the process with SIGKILL."""
         self._process.kill()
         self._process.wait(30)
 
@@ -72,7 +72,7 @@ class Process:
 
 
 class Server(Process):
-    """Started when made; `client()` talks to it."""
+    """A `loyalpro serve`; the constructor returns when it is ready. Raises RuntimeError when it does not start."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         with socket.socket() as probe:
@@ -83,11 +83,11 @@ class Server(Process):
         self._wait_until_started()
 
     def client(self, api_key: str = API_KEY) -> ApiClient:
-        """A connection of its own."""
+        """A client with a connection of its own."""
         return ApiClient(self.address, api_key, timeout_s=120)
 
     def in_flight(self) -> int:
-        """How many deliveries are under way now."""
+        """The number of deliveries under way."""
         with urllib.request.urlopen(f"{self.address}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         return int(float(next(each for each in lines if each.startswith("loyalpro_deliveries_in_flight ")).split()[1]))
@@ -101,7 +101,7 @@ class Server(Process):
 
 
 class Worker(Process):
-    """Started when made."""
+    """A `loyalpro worker`; the constructor returns when it works. Raises RuntimeError when it does not start."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         super().__init__("worker", environment, log)
@@ -112,7 +112,7 @@ class Worker(Process):
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and of all that it ever started."""
+    """CPU seconds of a process and of all its children, also of those that have ended."""
     own = _stat_s(Path(f"/proc/{pid}/stat"), dead_children=True)
     children = [int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in _children(task)]
     return own + sum(map(cpu_s, children))

@@ -1,4 +1,4 @@
-"""What one measurement needs: databases, servers, receivers. All of it ends with the measurement, however that ends."""
+"""The databases, servers and receivers of one measurement. All of them end with it, also after an error."""
 
 import itertools
 import os
@@ -18,19 +18,19 @@ from support.postgres import Cluster, OwnCluster
 
 
 class Machine:
-    """What all measurements of a run share: certificates, and a PostgreSQL that is started when it is first needed."""
+    """Shared by all measurements of a run: certificates, and a PostgreSQL that starts at its first use."""
 
     def __init__(self) -> None:
         self._ends = ExitStack()
         self.folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="loyalpro-bench-")))
-        os.environ["PYTHONPYCACHEPREFIX"] = str(self.folder / "compiled")  # only the first start has to compile
+        os.environ["PYTHONPYCACHEPREFIX"] = str(self.folder / "compiled")  # only the first start compiles
         self.certificates = issue(self.folder, SystemClock())
         self.numbers = itertools.count(1)
         self._cluster: Cluster | None = None
 
     @property
     def cluster(self) -> Cluster:
-        """PostgreSQL, on the disk that SQLite is on too."""
+        """The PostgreSQL server, on the same disk as SQLite."""
         if self._cluster is None:
             self._cluster = Cluster.start(Path(tempfile.gettempdir()))
             self._ends.callback(self._cluster.stop)
@@ -44,11 +44,11 @@ class Machine:
 
 
 class Stage:
-    """One measurement's own. `say` tells whoever waits what is being done."""
+    """The resources of one measurement. `report` shows a line of progress."""
 
-    def __init__(self, machine: Machine, stores: Sequence[str], say: Callable[[str], None]) -> None:
+    def __init__(self, machine: Machine, stores: Sequence[str], report: Callable[[str], None]) -> None:
         self.stores = stores
-        self.say = say
+        self.report = report
         self._machine = machine
         self._ends = ExitStack()
         self._folder = machine.folder / f"stage-{next(machine.numbers)}"
@@ -56,11 +56,11 @@ class Stage:
 
     @property
     def ca_file(self) -> str:
-        """Whom to trust."""
+        """The file with the certificate authority of the receivers."""
         return str(self._machine.certificates.ca_file)
 
     def database(self, store: str) -> str:
-        """The address of an empty database."""
+        """The URL of an empty database."""
         if store == "sqlite":
             return f"sqlite:///{self._folder / f'{next(self._machine.numbers)}.db'}"
         cluster = self._machine.cluster
@@ -69,11 +69,11 @@ class Stage:
         return url
 
     def past(self, url: str, clock: Clock | None = None) -> Past:
-        """Opens a database before any server does."""
+        """A writer for a database that no server has open."""
         return Past(url, self._folder, clock)
 
     def receiver(self, *, answer_after_s: float | None = 0, remembers: bool = True, ports: int = 1) -> Receiver:
-        """A receiver."""
+        """Start a receiver."""
         files = self._machine.certificates
         receiver = Receiver(
             str(files.chain_file),
@@ -86,19 +86,19 @@ class Stage:
         return receiver
 
     def serve(self, url: str) -> Server:
-        """A `loyalpro serve`."""
+        """Start a `loyalpro serve`."""
         server = Server(self._environment(url), self._log())
         self._ends.callback(server.kill)
         return server
 
     def work(self, url: str) -> Worker:
-        """A `loyalpro worker`."""
+        """Start a `loyalpro worker`."""
         worker = Worker(self._environment(url), self._log())
         self._ends.callback(worker.kill)
         return worker
 
     def database_cpu_s(self) -> float | None:
-        """CPU seconds that PostgreSQL has used so far; None when it is not ours to look at."""
+        """CPU seconds that PostgreSQL has used so far; None when it was not started by this run."""
         cluster = self._machine.cluster
         if not isinstance(cluster, OwnCluster):
             return None

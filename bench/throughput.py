@@ -1,4 +1,4 @@
-"""Events a second: end to end from purchases, and from a backlog with nothing coming in."""
+"""Deliveries per second: end to end from purchases, and from a backlog without new purchases."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from loyalpro.cli.api_client import ApiClient
 
 @dataclass(frozen=True)
 class Round:
-    """One round, and what the bare loop sent to the same receiver just before it."""
+    """The result of one round, and the rate of the bare loop to the same receiver just before it."""
 
     deliveries: int
     per_s: float
@@ -29,12 +29,12 @@ class Round:
 
     @property
     def ratio(self) -> float:
-        """Of what the bare loop sends."""
+        """The rate divided by that of the bare loop."""
         return self.per_s / self.bare_per_s
 
 
 def throughput(stage: Stage, scale: Scale) -> Finding:
-    """Both, on every store."""
+    """Both, on each database."""
     goals, details = [], []
     for store in stage.stores:
         receiver = stage.receiver()
@@ -49,18 +49,18 @@ def throughput(stage: Stage, scale: Scale) -> Finding:
 
 
 _INTRO = """"End to end" starts when the first batch of purchases is sent over HTTP and ends when the last webhook has been
-answered and its outcome is committed. "Drain" is delivery alone: the server starts on a database that already owes. Each
-round comes right after the bare loop's, to the same receiver with the same bodies.
+answered and its outcome is committed. "Drain" is delivery alone: the server starts on a database with a backlog. Each
+round follows one of the bare loop, to the same receiver with the same bodies.
 
-The bare loop and the receiver keep both cores busy with nothing but HTTPS. A delivery is more: a purchase's half, its ledger
-entry and lot, the event, what is owed, a lease, two signatures, the attempt, its outcome, and each durable before the next
-step. The profile says what each part of that costs, and what would be left for it at half of the bare loop's rate.
+The bare loop and the receiver keep both cores busy with nothing but HTTPS. A delivery is more: half of a purchase with its ledger
+entry and lot, the event, the pending delivery, a lease, two signatures, the attempt and its outcome, each durable before the next
+step. The profile shows the cost of each part, and the CPU time that half of the bare loop's rate would leave for all of them.
 
 """
 
 
 def _end_to_end(stage: Stage, store: str, receiver: Receiver, scale: Scale) -> list[Round]:
-    stage.say(f"{store}: end to end")
+    stage.report(f"{store}: end to end")
     server = stage.serve(stage.database(store))
     client = server.client()
     buyers = customers(client, 50)
@@ -69,14 +69,14 @@ def _end_to_end(stage: Stage, store: str, receiver: Receiver, scale: Scale) -> l
     rounds = []
     for _ in range(scale.rounds):
         bare_per_s = requests_per_second(receiver.url, stage.ca_file, bodies, scale.purchases * EVENTS_PER_PURCHASE)
-        rounds.append(_round(_Watched(stage, store, server, receiver), buyers, scale.purchases, bare_per_s))
+        rounds.append(_round(_Participants(stage, store, server, receiver), buyers, scale.purchases, bare_per_s))
     server.kill()
     return rounds
 
 
 @dataclass(frozen=True)
-class _Watched:
-    """Everything that takes part in a round."""
+class _Participants:
+    """The processes that take part in a round."""
 
     stage: Stage
     store: str
@@ -84,22 +84,22 @@ class _Watched:
     receiver: Receiver
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds that each has used so far."""
-        others = {"receiver": cpu_s(self.receiver.pid), "whoever buys": time.process_time()}
+        """CPU seconds that each of them has used so far."""
+        others = {"receiver": cpu_s(self.receiver.pid), "client": time.process_time()}
         database_s = self.stage.database_cpu_s() if self.store == "postgres" else None
         return self.server.cpu_parts() | ({} if database_s is None else {"PostgreSQL": database_s}) | others
 
 
-def _round(watched: _Watched, buyers: list[str], purchases: int, bare_per_s: float) -> Round:
-    server, receiver, client = watched.server, watched.receiver, watched.server.client()
+def _round(participants: _Participants, buyers: list[str], purchases: int, bare_per_s: float) -> Round:
+    server, receiver, client = participants.server, participants.receiver, participants.server.client()
     endpoint_id = subscribe(client, receiver.url)
     receiver.reset()
     expected = purchases * EVENTS_PER_PURCHASE
-    before_s, began_s = watched.cpu_s(), time.perf_counter()
+    before_s, began_s = participants.cpu_s(), time.perf_counter()
     buy(client, buyers, purchases)
     ingested_s = time.perf_counter() - began_s
     wait_until_settled(client, endpoint_id, receiver, expected)
-    elapsed_s, after_s = time.perf_counter() - began_s, watched.cpu_s()
+    elapsed_s, after_s = time.perf_counter() - began_s, participants.cpu_s()
     parts_us = {part: (after_s[part] - before_s[part]) / expected * 1e6 for part in after_s}
     client.call("DELETE", f"/v1/webhook_endpoints/{endpoint_id}")
     server_us = sum(parts_us[part] for part in server.cpu_parts())
@@ -107,8 +107,8 @@ def _round(watched: _Watched, buyers: list[str], purchases: int, bare_per_s: flo
 
 
 def _drain(stage: Stage, store: str, receiver: Receiver, backlog: int) -> Round:
-    """From the first look at the server to the last outcome; what it had sent by then does not count."""
-    stage.say(f"{store}: drain")
+    """From the first sample of the server to the last outcome; deliveries before that sample do not count."""
+    stage.report(f"{store}: drain")
     url = stage.database(store)
     with stage.past(url) as past:
         [endpoint_id] = past.endpoints(past.account_id, [receiver.url])
@@ -127,7 +127,7 @@ def _drain(stage: Stage, store: str, receiver: Receiver, backlog: int) -> Round:
 
 
 def _bodies(client: ApiClient) -> list[bytes]:
-    """Of the size that is really sent, for the bare loop."""
+    """Bodies of real events, for the bare loop."""
     events = client.call("GET", "/v1/events?limit=100")["data"]
     return [json.dumps(each, separators=(",", ":")).encode() for each in events]
 
@@ -144,8 +144,8 @@ def _table(store: str, rounds: list[Round], drain: Round) -> str:
 | bare libcurl loop, requests/s (median of {len(rounds)}) | {bare_per_s:,.0f} |
 | end to end, deliveries/s (median of {len(rounds)}, {middle.deliveries:,} each) | {middle.per_s:,.0f} |
 | end to end / bare loop, round by round | {_ratios(rounds)} |
-| ingest while delivering, events/s | {middle.ingest_per_s:,.0f} |
-| server CPU for one delivery, ingest included | {middle.cpu_us_each:,.0f} us |
+| ingestion while delivering, events/s | {middle.ingest_per_s:,.0f} |
+| server CPU for one delivery, ingestion included | {middle.cpu_us_each:,.0f} us |
 | drain, deliveries/s ({drain.deliveries:,}) | {drain.per_s:,.0f} |
 | drain / bare loop | {drain.ratio:.2f} |
 | drain, server CPU for one delivery | {drain.cpu_us_each:,.0f} us |
@@ -155,17 +155,17 @@ def _table(store: str, rounds: list[Round], drain: Round) -> str:
 
 
 def _profile(store: str, middle: Round, bare_per_s: float) -> str:
-    """Where the CPU of a delivery went, and how much of it there is when half of the bare loop's rate is wanted."""
+    """The CPU time of a delivery by process, and the CPU time that half of the bare loop's rate would leave for it."""
     cores = os.cpu_count() or 1
     total_us = sum(middle.parts_us.values())
     rows = "\n".join(f"| {part} | {used_us:,.0f} us |" for part, used_us in middle.parts_us.items())
     return f"""| {store}, CPU for one delivery, end to end | |
 |---|---|
 {rows}
-| in all | {total_us:,.0f} us |
-| so all {cores} cores, never idle, would make | {cores / total_us * 1e6:,.0f}/s, {cores / total_us * 1e6 / bare_per_s:.2f} of the bare loop |
-| they were busy for | {middle.per_s * total_us / cores / 1e4:.0f} % of the time |
-| half of the bare loop leaves, for everything | {cores / bare_per_s * 2e6:,.0f} us |
+| total | {total_us:,.0f} us |
+| {cores} cores without idle time would deliver | {cores / total_us * 1e6:,.0f}/s, {cores / total_us * 1e6 / bare_per_s:.2f} of the bare loop |
+| the cores were busy for | {middle.per_s * total_us / cores / 1e4:.0f} % of the time |
+| half of the bare loop's rate leaves for all of it | {cores / bare_per_s * 2e6:,.0f} us |
 """
 
 

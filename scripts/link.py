@@ -1,4 +1,4 @@
-"""Make this checkout importable in its virtual environment, and put the `loyalpro` command beside its Python."""
+"""Make this checkout importable in its virtual environment, and create the `loyalpro` command there."""
 
 import sys
 import sysconfig

@@ -1,6 +1,6 @@
-"""Writes the pages of docs/reference that the code itself can tell: the environment, the commands and the events.
+"""Generates the pages of docs/reference that follow from the code: the environment, the commands and the events.
 
-`python scripts/reference.py` writes them; with `--check` it writes nothing and fails when one is not current.
+`python scripts/reference.py` writes them; with `--check` it writes nothing, and exits with 1 when a page is not current.
 """
 
 import json
@@ -24,18 +24,18 @@ from loyalpro.settings import Settings
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
 _LIMITS: Final = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 _PLAIN: Final = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
-_COLOURFUL: Final = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
+_COLOR_VARIABLES: Final = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
 _LOYALPRO: Final = "from loyalpro.cli.main import app; app(prog_name='loyalpro')"
 _SAMPLE_TIME: Final = 1_795_428_930_123
 _GENERATED: Final = "<!-- Written by scripts/reference.py: change the code, then run `make docs`. -->"
 
 
 def environment() -> str:
-    """The page about `LOYALPRO_*` variables."""
+    """The page of the `LOYALPRO_*` variables."""
     intro = (
         "# Environment\n\n"
         f"{_GENERATED}\n\n"
-        "LoyalPro reads its settings from environment variables, once, when it starts. A value that is wrong stops the\n"
+        "LoyalPro reads its settings from environment variables, once, when it starts. An invalid value stops the\n"
         "start with a line that names the variable. Names are not case-sensitive. Variables that are not listed here are\n"
         "ignored. `LOYALPRO_SERVER` and `LOYALPRO_API_KEY` are for [commands](commands.md) that talk to a server.\n"
     )
@@ -75,13 +75,13 @@ def _limits(field: FieldInfo) -> str:
 
 
 def commands() -> str:
-    """The page about the command line: what `--help` says."""
+    """The page of the commands: the output of `--help`."""
     intro = (
         "# Commands\n\n"
         f"{_GENERATED}\n\n"
         "`make setup` puts the `loyalpro` command into `.venv/bin`. `serve`, `worker` and `migrate` read the\n"
-        "[environment](environment.md). `events`, `deliveries` and `endpoints` talk to a server that runs, wherever it is:\n"
-        "`LOYALPRO_SERVER` says where, and `LOYALPRO_API_KEY` for whom.\n"
+        "[environment](environment.md). `events`, `deliveries` and `endpoints` call a running server: `LOYALPRO_SERVER` is\n"
+        "its address, and `LOYALPRO_API_KEY` the key of an account.\n"
     )
     sections = [f"## `{' '.join(words)}`\n\n```text\n{_help(words[1:])}\n```\n" for words in _every_command()]
     return "\n".join([intro, *sections])
@@ -97,20 +97,20 @@ def _every_command() -> Iterator[tuple[str, ...]]:
 
 
 def _help(words: tuple[str, ...]) -> str:
-    """What a person sees; the same text whoever runs this, at a terminal or not."""
-    surroundings = {name: value for name, value in os.environ.items() if name not in _COLOURFUL}
+    """The output of `--help`; the same text with or without a terminal."""
+    surroundings = {name: value for name, value in os.environ.items() if name not in _COLOR_VARIABLES}
     command = [sys.executable, "-c", _LOYALPRO, *words, "--help"]
     done = subprocess.run(command, env=surroundings | _PLAIN, capture_output=True, text=True, check=True)
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
 
 
 def events() -> str:
-    """The page about what each event type carries."""
+    """The page of the event types and their fields."""
     intro = (
         "# Events\n\n"
         f"{_GENERATED}\n\n"
-        "What `data` holds for each event type, in `api_version` "
-        f"{API_VERSION}, and a sample of the whole body, spread out to be read.\n"
+        "The fields of `data` for each event type, in `api_version` "
+        f"{API_VERSION}, and an indented sample of the whole body.\n"
         "[webhooks.md](webhooks.md#the-body) describes the fields around `data`. `GET /v1/event_types` has the same as JSON\n"
         "Schemas. Money is an integer in the currency's minor unit; times are RFC 3339 in UTC with milliseconds.\n"
     )
@@ -124,7 +124,7 @@ def _event(event_type: EventType) -> str:
     body = json.dumps(_sample_body(event_type.name), indent=2, ensure_ascii=False)
     return (
         f"## `{event_type.name}`\n\n{event_type.description}\n\n"
-        f"| field of `data` | what it holds |\n|---|---|\n{rows}\n\n"
+        f"| field of `data` | content |\n|---|---|\n{rows}\n\n"
         f"```json\n{body}\n```\n"
     )
 
@@ -169,13 +169,13 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 
 
 def stale() -> list[str]:
-    """The pages that do not say what the code says."""
+    """The pages that differ from what the code generates."""
     current = {name: (FOLDER / name).read_text("utf-8") if (FOLDER / name).exists() else "" for name in PAGES}
     return [name for name, render in PAGES.items() if render() != current[name]]
 
 
 def main() -> int:
-    """Write, or check."""
+    """Write the pages, or check them; the exit status."""
     if "--check" in sys.argv[1:]:
         found = stale()
         sys.stderr.writelines(f"docs/reference/{name} is not current; run: make docs\n" for name in found)

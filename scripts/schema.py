@@ -1,4 +1,4 @@
-"""`make schema`: write what all migrations add up to, beside them, for people to read."""
+"""`make schema`: write the schema after all migrations of each database into a file beside the migrations, for readers."""
 
 import sys
 import tempfile

@@ -17,8 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import CommitUnknown, DiskFull, StoreUnavailable
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction, Row, Statement
-from loyalpro.storage.database import Lane
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.open import migrate_database
 from loyalpro.storage.sqlite.connection import SqliteConnection
@@ -367,25 +367,25 @@ class ProcessDatabase:
 
     async def stop(self) -> None: ...
 
-    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        return await self._submit(work, lane)
+    async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
+        return await self._submit(work, writer)
 
-    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:  # noqa: ARG002 - `Database` has it
+    async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:  # noqa: ARG002 - `Database` has it
         return await self._submit(work, None)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
         return await self._submit(work, None)
 
-    def _submit(self, work: Callable[[Connection], T], lane: Lane | None) -> asyncio.Future[T]:
-        """On its way: it is done even if the caller is cancelled meanwhile. The writes of one lane stay in order."""
+    def _submit(self, work: Callable[[Connection], T], writer: WriterName | None) -> asyncio.Future[T]:
+        """On its way: it is done even if the caller is cancelled meanwhile. The writes of one writer stay in order."""
         stop_if_dead()
         process, loop = PROCESS.get(), self._shared.loop
         assert process is not None, "a process's database is used by that process"
         future: asyncio.Future[T] = loop.create_future()
-        job = _Job(work, lane is not None, future)
+        job = _Job(work, writer is not None, future)
         due_s = loop.time() + self._shared.faults.latency_s()
-        if lane is not None:
-            due_s = self._free_at[lane] = max(due_s, self._free_at.get(lane, 0.0) + 1e-6)
+        if writer is not None:
+            due_s = self._free_at[writer] = max(due_s, self._free_at.get(writer, 0.0) + 1e-6)
         if due_s > loop.time():
             loop.call_at(due_s, loop.call_soon, self._shared.execute, process, job)
         else:

@@ -20,15 +20,20 @@ MUTANTS = (
         "fan-out outside the transaction",
         0,
         (
-            Patch(_UNIT_OF_WORK, "return result, unit.outbox.flush()", "return result, unit.outbox"),
             Patch(
                 _UNIT_OF_WORK,
-                "        result, owed = await self._database.write(transaction, lane)\n",
-                "        result, outbox = await self._database.write(transaction, lane)\n"
+                "            unit.woken.endpoints |= unit.outbox.flush()\n",
+                "            self._late = unit.outbox\n",
+            ),
+            Patch(
+                _UNIT_OF_WORK,
+                "        result, woken = await self._database.write(transaction, writer)\n",
+                "        result, woken = await self._database.write(transaction, writer)\n"
+                "        outbox = self._late\n"
                 "        def fan_out(connection):\n"
                 "            outbox._store = EventTables(connection)\n"
                 "            return outbox.flush()\n"
-                "        owed = await self._database.write(fan_out, lane)\n",
+                "        woken.endpoints |= await self._database.write(fan_out, writer)\n",
             ),
         ),
     ),
@@ -124,7 +129,7 @@ MUTANTS = (
             Patch(f"{_TABLES}.lanes", "AND earlier.sequence < d.sequence", "AND earlier.sequence < 0"),
             Patch(
                 f"{_TABLES}.events",
-                "due_at = None if queue in behind or self._is_busy(*queue) else now",
+                "due_at = None if queue in queued or self._has_pending(*queue) else now",
                 "due_at = now",
             ),
         ),
@@ -150,7 +155,7 @@ MUTANTS = (
                 "return due",
             ),
             Patch(f"{_DELIVERY}.schedule", "return now > first_attempt_at", "return now < 0 * first_attempt_at"),
-            Patch(f"{_TABLES}.sweeps", "d.first_attempt_at < ? AND", "d.first_attempt_at < 0 * ? AND"),
+            Patch(f"{_TABLES}.maintenance", "d.first_attempt_at < ? AND", "d.first_attempt_at < 0 * ? AND"),
         ),
     ),
     Mutant(
@@ -281,6 +286,6 @@ MUTANTS = (
     Mutant(
         "a replay leaves out what was never owed",
         73,
-        (Patch(f"{_TABLES}.replays", "elif MISSING in replay.statuses:", "elif False:"),),
+        (Patch("loyalpro.webhooks.replays", "elif MISSING in replay.statuses:", "elif False:"),),
     ),
 )

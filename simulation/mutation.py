@@ -17,7 +17,7 @@ import loyalpro
 from simulation.product import Product
 
 _ROOT = Path(loyalpro.__file__).parent
-_PARTS = ("delivery", "events", "storage", "transport")
+_PARTS = ("delivery", "events", "jobs", "storage", "transport", "webhooks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ def product_of(mutant: Mutant) -> Product:
         leases=copy.load("loyalpro.delivery.membership").LeaseTimes,
         schedule=copy.load("loyalpro.delivery.schedule").RetrySchedule,
         store=copy.load("loyalpro.storage.delivery_store").DatabaseDeliveryStore,
-        sweeper=copy.load("loyalpro.delivery.sweeper").Sweeper,
-        sweeps=copy.load("loyalpro.storage.sweep_store").SweepStore,
-        replays=copy.load("loyalpro.storage.replay_store").ReplayStore,
-        transactions=unit_of_work.Transactions,
+        scheduler=copy.load("loyalpro.jobs.scheduler").JobScheduler,
+        delivery_jobs=copy.load("loyalpro.delivery.maintenance").delivery_jobs,
+        replays=copy.load("loyalpro.webhooks.replays").ReplayJob,
+        runner=unit_of_work.DatabaseUnitOfWorkRunner,
         tools=unit_of_work.Tools,
         sign=copy.load("loyalpro.transport.request").sign_attempt,
     )

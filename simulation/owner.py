@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from loyalpro.delivery.by_hand import Standing, check_endpoint, check_retry, needs_cancel
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
 from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.ids import delivery_id
-from loyalpro.storage.tables.replays import MISSING, STATUSES, Replay
 from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.webhooks.deliveries import needs_cancel, require_enabled, require_retryable
+from loyalpro.webhooks.entities import DeliverySnapshot, Replay
+from loyalpro.webhooks.replays import MISSING, STATUSES
 from simulation.network import Receiver
 
 T = TypeVar("T")
@@ -129,22 +130,22 @@ class Owner:
     def _retry(self) -> None:
         def work(unit: UnitOfWork) -> tuple[str, str] | None:
             found = self._pick(unit, "SELECT account_id, id FROM deliveries ORDER BY id")
-            standing = unit.control.standing(*found) if found else None
+            standing = unit.deliveries.lock(*found) if found else None
             if standing is None:
                 return None
-            check_retry(standing)
-            unit.control.send(standing, unit.now)
+            require_retryable(standing)
+            unit.deliveries.make_due(standing, unit.now)
             return standing.endpoint_id, standing.delivery_id
 
         self._touched(self._change(work))
 
     def _cancel(self) -> None:
-        def work(unit: UnitOfWork) -> Standing | None:
+        def work(unit: UnitOfWork) -> DeliverySnapshot | None:
             found = self._pick(unit, "SELECT account_id, id FROM deliveries WHERE status = 'pending' ORDER BY id")
-            standing = unit.control.standing(*found) if found else None
+            standing = unit.deliveries.lock(*found) if found else None
             if standing is None or not needs_cancel(standing):
                 return None
-            unit.control.cancel(standing, unit.now)
+            unit.deliveries.cancel(standing, unit.now)
             return standing
 
         done = self._change(work)
@@ -162,19 +163,19 @@ class Owner:
             found = self._pick(unit, "SELECT account_id, id FROM events ORDER BY position")
             if found is None or found[0] != subscriber.account_id:
                 return None
-            event = unit.backfills.event(*found)
+            event = unit.events.hold(*found)
             endpoint = unit.endpoints.get(subscriber.account_id, subscriber.id, lock=True)
-            check_endpoint(subscriber.id, endpoint.status if endpoint else None)
+            require_enabled(subscriber.id, endpoint.status if endpoint else None)
             assert event is not None
             assert endpoint is not None
-            standing = unit.control.standing(event.account_id, delivery_id(event.id, endpoint.id))
+            standing = unit.deliveries.lock(event.account_id, delivery_id(event.id, endpoint.id))
             if standing is None:
                 self.deeds.granted.add((event.id, endpoint.id))
-                return endpoint.id, unit.backfills.owe(event, endpoint, unit.now)
+                return endpoint.id, unit.deliveries.enqueue_past(event, endpoint, unit.now)
             if standing.status is DeliveryStatus.PENDING or standing.under_way:
                 return None
-            check_retry(standing)
-            unit.control.send(standing, unit.now)
+            require_retryable(standing)
+            unit.deliveries.make_due(standing, unit.now)
             return endpoint.id, standing.delivery_id
 
         self._touched(self._change(work))
@@ -216,7 +217,7 @@ class Owner:
         """Whatever it has not looked at by now is left as it is."""
         if self.deeds.jobs:
             job = self._chance.choice(self.deeds.jobs)
-            self._change(lambda unit: unit.replays.cancel(job.id, unit.now))
+            self._change(lambda unit: unit.replays.finish(job.id, "canceled", unit.now))
 
     def _pick(self, unit: UnitOfWork, sql: str) -> tuple[str, str] | None:
         rows = unit.connection.execute(sql)

@@ -1,16 +1,18 @@
 """The code under test: the real one, or a mutant of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from loyalpro.delivery.engine import Engine, EngineSettings, Sign
+from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.membership import LeaseTimes
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.delivery.sweeper import Sweeper
+from loyalpro.jobs.periodic_job import PeriodicJob
+from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
-from loyalpro.storage.replay_store import ReplayStore
-from loyalpro.storage.sweep_store import SweepStore
-from loyalpro.storage.unit_of_work import Tools, Transactions
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools
 from loyalpro.transport.request import sign_attempt
+from loyalpro.webhooks.replays import ReplayJob
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,10 @@ class Product:
     leases: type[LeaseTimes]
     schedule: type[RetrySchedule]
     store: type[DatabaseDeliveryStore]
-    sweeper: type[Sweeper]
-    sweeps: type[SweepStore]
-    replays: type[ReplayStore]
-    transactions: type[Transactions]
+    scheduler: type[JobScheduler]
+    delivery_jobs: Callable[..., list[PeriodicJob]]
+    replays: type[ReplayJob]
+    runner: type[DatabaseUnitOfWorkRunner]
     tools: type[Tools]
     sign: Sign
 
@@ -36,10 +38,10 @@ REAL = Product(
     leases=LeaseTimes,
     schedule=RetrySchedule,
     store=DatabaseDeliveryStore,
-    sweeper=Sweeper,
-    sweeps=SweepStore,
-    replays=ReplayStore,
-    transactions=Transactions,
+    scheduler=JobScheduler,
+    delivery_jobs=delivery_jobs,
+    replays=ReplayJob,
+    runner=DatabaseUnitOfWorkRunner,
     tools=Tools,
     sign=sign_attempt,
 )

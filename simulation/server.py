@@ -3,10 +3,13 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.jobs.periodic_job import JobRun, PeriodicJob
+from loyalpro.jobs.scheduler import JobScheduler
+from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.vault import Vault
 from simulation.database import ProcessDatabase, SharedDatabase
@@ -17,8 +20,6 @@ from simulation.profile import Pace
 
 TIMEOUT_S = 10.0
 DRAIN_S = 10.0
-DUTIES = frozenset({"windows", "orphans", "stray leases", "replays"})
-"""What is done here of all that the sweeper does: nothing becomes so old that it would be removed."""
 
 
 class CountingMeter:
@@ -34,6 +35,22 @@ class CountingMeter:
         self._counted["fenced"] += 1
 
     def in_flight(self, count: int) -> None: ...
+
+
+class NoJobMetrics:
+    """Satisfies `JobMetrics`."""
+
+    def job_ran(self, run: JobRun) -> None: ...
+
+
+async def _record_nothing(runs: Sequence[JobRun]) -> None: ...
+
+
+def quiet_scheduler(
+    jobs: Sequence[PeriodicJob], clock: Clock, scheduler: type[JobScheduler] = JobScheduler
+) -> JobScheduler:
+    """A scheduler that records and counts no runs."""
+    return scheduler(jobs, clock, process="simulated", record=_record_nothing, metrics=NoJobMetrics())
 
 
 @dataclass(frozen=True)
@@ -77,17 +94,20 @@ class Server:
                 schedule=schedule,
             ),
         )
-        self.transactions = product.transactions(
-            database, product.tools(clock, ids, site.vault), lambda owed: self.engine.wake(sorted(owed))
+        self.runner = product.runner(
+            database,
+            product.tools(clock, ids, site.vault, chance.randbytes),
+            wake_endpoints=self.engine.wake,
+            wake_job=lambda _: None,
         )
-        duties = [
-            *product.sweeps(database, schedule, ids).duties(pace.poll_s),
-            product.replays(database, site.vault, self.engine.wake).duty(),
+        jobs = [
+            *product.delivery_jobs(self.runner, schedule, interval_s=pace.poll_s),
+            product.replays(self.runner).periodic(),
         ]
-        sweeper = product.sweeper([replace(duty, every_s=pace.poll_s) for duty in duties if duty.name in DUTIES], clock)
+        scheduler = quiet_scheduler([replace(job, every_s=pace.poll_s) for job in jobs], clock, product.scheduler)
         self.mains = [
             self.process.spawn(self.engine.run(), f"{name} engine"),
-            self.process.spawn(sweeper.run(), f"{name} sweeper"),
+            self.process.spawn(scheduler.run(), f"{name} jobs"),
         ]
 
     @property

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from loyalpro.accounts.entities import IdempotentResult
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.accounts import StoredAnswer
-from loyalpro.storage.tables.endpoints import Endpoint
 from loyalpro.storage.unit_of_work import Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
+from loyalpro.webhooks.entities import Endpoint
+from loyalpro.webhooks.secrets import FIRST_VERSION
 from simulation.database import RandomFaults, SharedDatabase
 from simulation.loop import PROCESS, START_MS, LoopClock, VirtualLoop, pass_time
 from simulation.network import Network, Outage, Receiver, Sent
@@ -69,7 +70,9 @@ class World:
         self.network.on_sent = self._saw
         database.on_commit = self._look_at_leases
         self._site = Site(loop, database, self.network, _VAULT, product, profile.pace, self.counted)
-        self._tools = Tools(LoopClock(loop), IdFactory(LoopClock(loop), self._chance("ids")), _VAULT)
+        self._tools = Tools(
+            LoopClock(loop), IdFactory(LoopClock(loop), self._chance("ids")), _VAULT, self._chance("secrets").randbytes
+        )
         self._servers: dict[int, Server] = {}
         self._started: Counter[int] = Counter()
         self._trouble: list[asyncio.Task[None]] = []
@@ -115,7 +118,7 @@ class World:
 
     def _open_account(self) -> str:
         account_id = self._tools.ids.new("acct")
-        self._change(lambda unit: unit.accounts.insert_account(account_id, "Test", unit.now))
+        self._change(lambda unit: unit.accounts.insert(account_id, "Test", unit.now))
         return account_id
 
     def _order(self, number: int, chance: random.Random) -> Order:
@@ -209,7 +212,7 @@ class World:
         while not order.acknowledged:
             server = chance.choice(list(self._servers.values()))
             if server.serves:
-                work = server.transactions.change(partial(_place_order, order=order))
+                work = server.runner.change(partial(_place_order, order=order))
                 request = server.process.spawn(work, order.mark)
                 request.add_done_callback(_look_at)
                 await asyncio.wait({request}, timeout=20.0)
@@ -357,7 +360,7 @@ WHERE mine.id = ? AND earlier.status = 'pending'
 
 def _place_order(unit: UnitOfWork, order: Order) -> None:
     """Once for each mark, however often it is asked for."""
-    if unit.accounts.answers(order.account_id, [order.mark], since=0):
+    if unit.idempotency.results(order.account_id, [order.mark], since=0):
         return
     sequence = None
     if order.customer_id is not None:
@@ -366,11 +369,12 @@ def _place_order(unit: UnitOfWork, order: Order) -> None:
         )
     data = sample(order.type, unit.now) | {TYPES[order.type]: order.mark}
     unit.outbox.emit(NewEvent(order.account_id, order.type, order.customer_id, sequence, data))
-    unit.accounts.store_answers(order.account_id, {order.mark: StoredAnswer(b"", 201, b"")}, unit.now)
+    unit.idempotency.store(order.account_id, {order.mark: IdempotentResult(b"", 201, b"")}, unit.now)
 
 
 def _insert_endpoint(unit: UnitOfWork, endpoint: Endpoint) -> int:
-    unit.endpoints.insert(endpoint, SECRET)
+    unit.endpoints.insert(endpoint)
+    unit.secrets.add(endpoint, FIRST_VERSION, SECRET, unit.now, promoted=True)
     return newest_position(unit)
 
 

@@ -5,8 +5,9 @@ import contextlib
 import logging
 import os
 import random
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,30 +16,34 @@ from fastapi import FastAPI
 
 from loyalpro import bootstrap
 from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.delivery.sweeper import Duty, Sweeper
+from loyalpro.jobs.periodic_job import JobKind, JobRun, PeriodicJob
+from loyalpro.jobs.ports import record_job_runs
+from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.erasure import erasure_job
+from loyalpro.loyalty.records import Erasure
 from loyalpro.settings import Settings
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.disk_space import DiskSpace
+from loyalpro.storage.maintenance_jobs import MaintenanceJobs, disk_space_job
 from loyalpro.storage.open import open_database
-from loyalpro.storage.replay_store import ReplayStore
 from loyalpro.storage.request_batcher import RequestBatcher
-from loyalpro.storage.sweep_store import SweepStore
-from loyalpro.storage.unit_of_work import Tools, Transactions
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools
 from loyalpro.storage.vault import Vault
+from loyalpro.telemetry import Telemetry
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.endpoint_url import system_resolver
 from loyalpro.transport.request import sign_attempt
 from loyalpro.transport.sender import CurlSender
 from loyalpro.web import http
 from loyalpro.web.services import Health, Services
-from loyalpro.web.telemetry import Telemetry
+from loyalpro.webhooks.endpoint_url import system_resolver
+from loyalpro.webhooks.replays import ReplayJob
 
 DRAIN_S = 10.0
-_LOOK_S = 5.0
 _KEY_FILE = "secret.key"
 
 
@@ -59,12 +64,18 @@ class Application:
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
         self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
-        self.sweeper = self._sweeper()
-        self.transactions = Transactions(
+        self.runner = DatabaseUnitOfWorkRunner(
             self.database,
-            Tools(self.clock, self.ids, self.vault),
-            on_owed=self.engine.wake,
-            wake_job=lambda kind: self.sweeper.wake(kind.name),
+            Tools(self.clock, self.ids, self.vault, self.chance.randbytes),
+            wake_endpoints=self.engine.wake,
+            wake_job=self._wake_job,
+        )
+        self.scheduler = JobScheduler(
+            self._jobs(),
+            self.clock,
+            process=f"{socket.gethostname()}:{os.getpid()}",
+            record=self._record_job_runs,
+            metrics=self.telemetry,
         )
         self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
         self.watch = http.build_watch(self._services(works_only=True), lambda _: self.working())
@@ -81,47 +92,55 @@ class Application:
             settings=EngineSettings(timeout_s=self.settings.delivery_timeout, schedule=self.schedule),
         )
 
-    def _sweeper(self) -> Sweeper:
-        sweeps = SweepStore(self.database, self.schedule, self.ids, retention_days=self.settings.retention_days)
-        replays = ReplayStore(self.database, self.vault, on_owed=self.engine.wake)
+    def _jobs(self) -> list[PeriodicJob]:
+        """Every periodic job of every package."""
         interval_s = self.settings.sweep_interval
-        room = Duty("room", min(interval_s, _LOOK_S), self.disk_space.check)
-        return Sweeper([*sweeps.duties(interval_s), replays.duty(), room], self.clock)
+        maintenance = MaintenanceJobs(self.runner, self.database.dialect, retention_days=self.settings.retention_days)
+        return [
+            *delivery_jobs(self.runner, self.schedule, interval_s=interval_s),
+            ReplayJob(self.runner).periodic(),
+            *maintenance.periodic(interval_s),
+            erasure_job(self.runner, interval_s, on_finished=_log_erasure),
+            disk_space_job(self.disk_space, interval_s),
+        ]
+
+    def _wake_job(self, kind: JobKind) -> None:
+        self.scheduler.wake(kind)
+
+    async def _record_job_runs(self, runs: Sequence[JobRun]) -> None:
+        await self.runner.change(lambda unit: record_job_runs(unit, runs), "upkeep")
 
     def _services(self, *, works_only: bool = False) -> Services:
         health: Health = {"delivers": lambda: self.engine.ready and self.sender.alive and self.database.available}
         if not works_only:
             health = {"accepts": lambda: self.database.available and self.disk_space.is_enough, **health}
         return Services(
-            transactions=self.transactions,
-            together=RequestBatcher(self.transactions),
+            runner=self.runner,
+            batcher=RequestBatcher(self.runner),
             clock=self.clock,
-            random_bytes=self.chance.randbytes,
             policy=self.policy,
             resolve=system_resolver(),
             health=health,
-            wake=self.engine.wake,
-            wake_duty=self.sweeper.wake,
             metrics=self.telemetry.render,
         )
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """What the web server calls around serving."""
+        """The context in which the web server serves."""
         async with self.running():
             yield
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start from the bottom up; stop from the top down, letting what is under way finish."""
+        """A server's run: start from the bottom up; stop from the top down, and let work under way finish."""
         async with self._open():
-            await bootstrap.first_account(self.transactions, self.settings)
+            await bootstrap.prepare_first_account(self.runner, self.settings)
             async with self._delivering():
                 yield
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """The same, of a worker: accounts are not its business, and it says so when it is up."""
+        """A worker's run: the same without the first account, and a log line once it is ready."""
         async with self._open(), self._delivering():
             structlog.get_logger("worker").info("working")
             yield
@@ -130,7 +149,7 @@ class Application:
     async def _open(self) -> AsyncIterator[None]:
         await self.database.start()
         try:
-            self.vault.require(await self.transactions.read(lambda unit: unit.secrets.key_ids(unit.now)))
+            self.vault.require(await self.runner.read(lambda unit: unit.secrets.key_ids(unit.now)))
             yield
         finally:
             await self.database.stop()
@@ -140,10 +159,10 @@ class Application:
         await self.sender.start()
         tasks = [
             asyncio.create_task(self.engine.run(), name="engine"),
-            asyncio.create_task(self.sweeper.run(), name="sweeper"),
+            asyncio.create_task(self.scheduler.run(), name="job scheduler"),
         ]
         for task in tasks:
-            task.add_done_callback(_say_if_broken)
+            task.add_done_callback(_log_if_failed)
         try:
             yield
         finally:
@@ -154,10 +173,16 @@ class Application:
             await self.sender.stop()
 
 
-def _say_if_broken(task: asyncio.Task[None]) -> None:
-    """Neither is ever to end by itself. `/readyz` says so too, of the engine."""
+def _log_erasure(erasure: Erasure) -> None:
+    """Log that nothing of a deleted customer's past remains to be erased."""
+    counts = {"events": erasure.events, "deliveries_canceled": erasure.canceled}
+    structlog.get_logger("loyalty").info("customer_erased", customer_id=erasure.customer_id, **counts)
+
+
+def _log_if_failed(task: asyncio.Task[None]) -> None:
+    """Log a task that ended by itself, which neither should. `/readyz` shows it too, of the engine."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        structlog.get_logger("server").error("part_broke", part=task.get_name(), exc_info=error)
+        structlog.get_logger("server").error("task_ended", task=task.get_name(), exc_info=error)
 
 
 def configure_logs(settings: Settings) -> None:

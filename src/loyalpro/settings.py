@@ -1,4 +1,4 @@
-"""The environment, read once at the start. Every variable is described in docs/reference/environment.md."""
+"""The settings, read from the environment once at the start. docs/reference/environment.md describes each variable."""
 
 import ipaddress
 import re
@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loyalpro.delivery.schedule import WINDOW_S
 from loyalpro.kernel.errors import ConfigurationError
-from loyalpro.storage.sweep_store import RETENTION_DAYS
+from loyalpro.storage.maintenance_jobs import RETENTION_DAYS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST = re.compile(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]")
@@ -18,13 +18,13 @@ _HIGHEST_PORT = 65_535
 
 
 class Settings(BaseSettings):
-    """What `LOYALPRO_*` variables say, checked."""
+    """The values of the `LOYALPRO_*` variables, validated."""
 
     model_config = SettingsConfigDict(env_prefix="LOYALPRO_", extra="ignore", frozen=True)
 
     data_dir: Path = Field(
         default=Path("loyalpro-data"),
-        description="The folder for the SQLite database and its secret key. It is made when it is missing.",
+        description="The folder of the SQLite database and its secret key. LoyalPro creates it when it is missing.",
         examples=["/var/lib/loyalpro"],
     )
     database_url: SecretStr = Field(
@@ -35,87 +35,90 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="The address to listen on. LoyalPro speaks plain HTTP: put a proxy that speaks HTTPS in front of it "
-        "before you listen on anything but this machine.",
+        description="The address to listen on. LoyalPro serves plain HTTP: put a proxy that serves HTTPS in front of it "
+        "before you listen on an address that other machines can reach.",
         examples=["10.0.0.5"],
     )
-    port: int = Field(default=8700, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    port: int = Field(default=8700, ge=0, le=65535, description="The port to listen on; 0 means any free port.")
     secret_key: SecretStr = Field(
         default=SecretStr(""),
-        description="Encrypts the signing secrets in the database. At least 16 characters. Several keys, separated by "
-        "commas and newest first, rotate it: the first seals, all of them open. Required on PostgreSQL, the same on "
-        "every host. On SQLite, when it is empty, a key is made once and kept in the file `secret.key` beside the "
-        "database; as long as that file is there, its key opens what it sealed, whatever stands here.",
+        description="The key that encrypts the signing secrets in the database. At least 16 characters. To rotate it, set "
+        "several keys, separated by commas and newest first: the first encrypts, and each of them decrypts. Required on "
+        "PostgreSQL, with the same value on every host. On SQLite, when it is empty, LoyalPro generates a key once and "
+        "stores it in the file `secret.key` beside the database. While that file exists, its key decrypts as well, in "
+        "addition to the keys of this variable.",
         examples=["new-key-of-32-characters-or-more,old-key-of-32-characters-or-more"],
     )
     bootstrap_api_key: SecretStr | None = Field(
         default=None,
-        description="The API key of the first account, which `loyalpro serve` opens when the database has none. It starts "
-        "with `lp_` and has at least 16 characters; it has to be random, because only a fast hash of it is stored. Make one "
-        "with `echo lp_$(openssl rand -hex 24)`. It has no effect once the account has a key.",
+        description="The API key of the first account, which `loyalpro serve` creates when the database has no account. It "
+        "starts with `lp_` and has at least 16 characters. It has to be random, because the database stores only a fast hash "
+        "of it. Generate one with `echo lp_$(openssl rand -hex 24)`. It has no effect once the account has a key.",
         examples=["lp_0123456789abcdef0123456789abcdef0123456789abcdef"],
     )
     bootstrap_email: str | None = Field(
         default=None,
-        description="The e-mail address of the first account's owner, if it has none yet. Takes effect with "
-        "`LOYALPRO_BOOTSTRAP_PASSWORD` only. It is for the dashboard, which is not there yet: nothing asks for it today.",
+        description="The e-mail address of the owner of the first account, while the account has no owner. It has an effect "
+        "only together with `LOYALPRO_BOOTSTRAP_PASSWORD`. It is for the dashboard, which does not exist yet: today nothing "
+        "uses it.",
         examples=["owner@example.com"],
     )
     bootstrap_password: SecretStr | None = Field(
         default=None,
-        description="The password of the first account's owner; only its Argon2 hash is stored. It is for the dashboard, "
-        "which is not there yet: nothing asks for it today.",
+        description="The password of the owner of the first account. The database stores only its Argon2 hash. It is for the "
+        "dashboard, which does not exist yet: today nothing uses it.",
     )
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),
         description="Networks that deliveries may reach although they are not public, separated by commas. `localhost` and "
-        "other names of one label are accepted when they resolve into them. For development and tests.",
+        "other names of one label are accepted when they resolve to an address in these networks. For development and "
+        "tests.",
         examples=["127.0.0.0/8,::1/128"],
     )
     egress_ca_file: Path | None = Field(
         default=None,
-        description="A PEM file with certificates that deliveries trust, besides Mozilla's authorities.",
+        description="A PEM file with certificates that deliveries trust in addition to the authorities of Mozilla.",
         examples=["/etc/loyalpro/internal-ca.pem"],
     )
     delivery_timeout: float = Field(
-        default=30.0, gt=0, le=30, description="Seconds that one delivery attempt may take, everything included."
+        default=30.0, gt=0, le=30, description="The maximum duration of one delivery attempt, in seconds."
     )
     retry_schedule: Annotated[tuple[float, ...] | None, NoDecode] = Field(
         default=None,
-        description="Seconds between the attempts of a delivery, separated by commas, with no jitter; at most 72 hours in "
-        "all. When it is empty: exponential backoff over 72 hours, as [webhooks.md](webhooks.md#retries) says. For tests "
-        "and special needs.",
+        description="The seconds between the attempts of a delivery, separated by commas, without jitter; at most 72 hours "
+        "in total. When it is empty: exponential backoff over 72 hours, as described in [webhooks.md](webhooks.md#retries). "
+        "For tests and special needs.",
         examples=["5,60,600"],
     )
     sweep_interval: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds between sweeps for what time alone causes: removing what is too old, canceling what a deleted "
-        "endpoint was owed, making partitions. Deliveries whose 72 hours ran out while they waited are looked for every 5 "
-        "seconds, or more often if this is less.",
+        description="The seconds between runs of the periodic jobs: removing old rows, canceling the deliveries of deleted "
+        "endpoints, creating partitions. The job that ends deliveries whose 72 hours ran out while they waited runs every 5 "
+        "seconds, or more often if this value is smaller.",
     )
     retention_days: int = Field(
         default=RETENTION_DAYS,
         ge=30,
-        description="Days that events, finished deliveries and their attempts are kept.",
+        description="The number of days for which events, finished deliveries and their attempts are kept.",
     )
     min_free_mb: int = Field(
         default=256,
         ge=0,
-        description="Megabytes that stay free on the disk of a SQLite database: with less, nothing more is taken in, while "
-        "deliveries and reading go on.",
+        description="The number of megabytes that have to be free on the disk of a SQLite database. With less, the API refuses "
+        "new data, while deliveries and reads continue.",
     )
     worker_listen: str = Field(
         default="",
-        description="Where `loyalpro worker` answers `/healthz`, `/readyz` and `/metrics`, as `host:port`. When it is empty: "
-        "nowhere. There is no key to it, so let only your own machines reach it.",
+        description="The address at which `loyalpro worker` serves `/healthz`, `/readyz` and `/metrics`, as `host:port`. When "
+        "it is empty, the worker does not listen. These paths need no API key, so let only your own machines reach them.",
         examples=["127.0.0.1:9090"],
     )
     log_format: str = Field(
         default="auto",
         pattern="^(auto|json|console)$",
-        description="How log lines on stderr look: `json`, `console`, or `auto`, which is `console` at a terminal and "
-        "`json` otherwise.",
+        description="The format of the log lines on stderr: `json`, `console`, or `auto`, which means `console` in a terminal "
+        "and `json` otherwise.",
     )
 
     @field_validator("egress_allow", mode="before")
@@ -125,7 +128,7 @@ class Settings(BaseSettings):
 
     @field_validator("retry_schedule", mode="before")
     @classmethod
-    def _waits(cls, value: Any) -> Any:
+    def _retry_waits(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip()) or None
@@ -134,12 +137,12 @@ class Settings(BaseSettings):
     @classmethod
     def _waits_fit_the_window(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if value is not None and (any(wait < 0 for wait in value) or sum(value) > WINDOW_S):
-            raise ValueError("takes seconds of at least 0 that add up to at most 72 hours (259200)")
+            raise ValueError("takes seconds of at least 0 with a sum of at most 72 hours (259200)")
         return value
 
     @field_validator("bootstrap_api_key")
     @classmethod
-    def _key_is_ours(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_an_api_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not (value.get_secret_value().startswith("lp_") and len(value) >= 16):
             raise ValueError("starts with lp_ and has at least 16 characters")
         return value
@@ -160,7 +163,7 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """The database's address, password included: never to be logged."""
+        """The URL of the database. It may contain a password, so it must not be logged."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'loyalpro.db'}"
 
     @property
@@ -170,23 +173,26 @@ class Settings(BaseSettings):
 
     @property
     def sqlite_path(self) -> Path:
-        """The SQLite file: `sqlite:///relative/path` or `sqlite:////absolute/path`."""
+        """The path of the SQLite file."""
         return Path(self.url.removeprefix("sqlite:///"))
 
     @property
     def worker_address(self) -> tuple[str, int] | None:
-        """Where a worker listens; None: nowhere."""
+        """The host and port on which a worker listens; None when it does not listen."""
         host, _, port = self.worker_listen.rpartition(":")
         return (host.strip("[]"), int(port)) if port else None
 
     @property
     def secret_keys(self) -> list[str]:
-        """Keys for secrets at rest, newest first."""
+        """The keys that encrypt secrets in the database, newest first."""
         return [key.strip() for key in self.secret_key.get_secret_value().split(",") if key.strip()]
 
 
 def load() -> Settings:
-    """Read the environment, or say which variable is wrong and why. Values are not repeated: some are secret."""
+    """The settings of the environment. `ConfigurationError` names a wrong variable and the reason.
+
+    It does not repeat the value, because some values are secret.
+    """
     try:
         settings = Settings()
     except ValidationError as error:

@@ -99,12 +99,12 @@ def test_a_key_that_is_revoked_stops_working_at_once(server: Server) -> None:
     async def add() -> None:
         def work(unit: Any) -> None:
             [(account_id,)] = unit.connection.execute("SELECT id FROM accounts")
-            unit.accounts.insert_api_key(unit.ids.new("key"), account_id, "second", key, unit.now)
+            unit.api_keys.insert(unit.ids.new("key"), account_id, "second", key, unit.now)
 
-        await application.transactions.change(work)
+        await application.runner.change(work)
 
     async def revoke() -> None:
-        await application.transactions.change(
+        await application.runner.change(
             lambda unit: unit.connection.execute(
                 "UPDATE api_keys SET revoked_at = ? WHERE name = 'second'", (unit.now,)
             )

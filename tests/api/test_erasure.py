@@ -1,8 +1,6 @@
 """Deleting a customer: the events it causes, what remains, and that no personal data can be found afterwards."""
 
-import asyncio
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +10,14 @@ import jsonschema
 import psycopg
 import pytest
 
-from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
-from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs
 from loyalpro.loyalty.ledger import Allocation, Balance, Entry, Lot, discrepancies
-from loyalpro.storage.open import open_database
-from loyalpro.storage.sweep_store import SweepStore
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.ledger import LedgerTables
 from loyalpro.storage.tables.programs import ProgramTables
 from support.erasing import begin_erasure, erase_piece
 from support.history import ACCOUNT, History, connect, count, query, transaction
+from support.jobs import run_jobs
 from support.receivers import Authority, Hit, RawServer, answer
 from support.server import Server
 
@@ -392,9 +387,9 @@ def test_no_personal_data_of_a_deleted_customer_remains(
         delete(server, customer)
         wait_until_erased(server, database_url)
         receiver.wait_for(len(batch) + 6)
-    sweep(database_url, SystemClock().now_ms(), "answers")
+    run_jobs(database_url, SystemClock().now_ms(), "idempotency")
     assert count(database_url, "idempotency_keys") == 1
-    sweep(database_url, SystemClock().now_ms() + MS_PER_DAY + 1, "answers")
+    run_jobs(database_url, SystemClock().now_ms() + MS_PER_DAY + 1, "idempotency")
     assert found(everything(database_url)) == []
     if database_url.startswith("sqlite"):
         folder = Path(database_url.removeprefix("sqlite:///")).parent
@@ -402,20 +397,6 @@ def test_no_personal_data_of_a_deleted_customer_remains(
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------------
-
-
-def sweep(url: str, now: UnixMs, *names: str) -> None:
-    async def main() -> None:
-        database = open_database(url, SystemClock())
-        await database.start()
-        store = SweepStore(database, RetrySchedule(), IdFactory(VirtualClock(now), random.Random(3)))
-        duties = {duty.name: duty for duty in store.duties(60)}
-        for name in names:
-            while await duties[name].act(now):
-                pass
-        await database.stop()
-
-    asyncio.run(main())
 
 
 def deleted_with_many_events(url: str, now: UnixMs, number: int) -> str:
@@ -446,7 +427,7 @@ def test_many_events_are_erased_in_pieces_that_continue_after_a_crash(database_u
     lost.rollback()  # a crash before the commit
     lost.close()
     assert erased(database_url) == 100
-    sweep(database_url, now, "erasures")
+    run_jobs(database_url, now, "erasures")
     assert erased(database_url) == 130
     assert query(database_url, "SELECT events, canceled, finished_at FROM erasures") == [(130, 0, now)]
     assert EMAIL not in everything(database_url)
@@ -459,7 +440,7 @@ def test_an_erasure_continues_when_the_event_of_its_cursor_was_removed(database_
         erase_piece(connection, customer, now)
         [(cursor,)] = connection.execute("SELECT event_cursor FROM erasures")
         connection.execute("DELETE FROM events WHERE id = ?", (cursor,))
-    sweep(database_url, now, "erasures")
+    run_jobs(database_url, now, "erasures")
     assert erased(database_url) == count(database_url, "events") == 119
 
 
@@ -467,7 +448,7 @@ def test_events_after_the_deletion_are_not_erased(database_url: str) -> None:
     now = SystemClock().now_ms()
     customer = deleted_with_many_events(database_url, now, 20)
     query(database_url, "UPDATE erasures SET through_sequence = 18")
-    sweep(database_url, now, "erasures")
+    run_jobs(database_url, now, "erasures")
     rows = query(database_url, "SELECT sequence FROM events WHERE customer_id = ? AND erased_at IS NULL", customer)
     assert sorted(rows) == [(19,), (20,)]
 
@@ -475,9 +456,9 @@ def test_events_after_the_deletion_are_not_erased(database_url: str) -> None:
 def test_finished_erasures_are_removed_after_ninety_days(database_url: str) -> None:
     now = SystemClock().now_ms()
     deleted_with_many_events(database_url, now - 100 * MS_PER_DAY, 1)
-    sweep(database_url, now - 91 * MS_PER_DAY, "erasures", "leftovers")
+    run_jobs(database_url, now - 91 * MS_PER_DAY, "erasures", "leftovers")
     assert count(database_url, "erasures") == 1
-    sweep(database_url, now, "leftovers")
+    run_jobs(database_url, now, "leftovers")
     assert count(database_url, "erasures") == 0
 
 

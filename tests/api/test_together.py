@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from loyalpro.kernel.errors import Refused
-from loyalpro.storage.unit_of_work import UnitOfWork
-from loyalpro.web.idempotency import Reply, _answers, _Asked
+from loyalpro.web.idempotency import IdempotentRequest, Reply, run_once
+from loyalpro.web.unit import Unit
 from support.databases import Databases
 from support.server import Answer, Server
 from support.writes import Held
@@ -108,12 +108,12 @@ def test_a_key_that_comes_again_while_it_is_being_answered_has_to_wait(server: S
     """The one who came first may have gone away: then nobody in the process keeps the second one off."""
     done: list[Any] = []
 
-    def work(_unit: UnitOfWork, _account_id: str, commands: Sequence[Any]) -> list[Reply | Refused]:
+    def work(_unit: Unit, _account_id: str, commands: Sequence[Any]) -> list[Reply | Refused]:
         done.extend(commands)
         return [Reply(201, {"said": command}) for command in commands]
 
-    asked = [_Asked(command, "waits", b"f") for command in ("first", "second")]
-    change = server.application.transactions.change(lambda unit: _answers(unit, "acct_waits", asked, work))
+    asked = [IdempotentRequest(command, "waits", b"f") for command in ("first", "second")]
+    change = server.application.runner.change(lambda unit: run_once(unit, "acct_waits", asked, work))
     with suppress(Exception):  # the account is not there, and that is noticed last
         asyncio.run(change)
     assert done == ["first"]

@@ -1,4 +1,4 @@
-"""The receiver that benchmarks ask what arrived."""
+"""The receiver of the benchmarks."""
 
 import array
 import fcntl
@@ -13,10 +13,10 @@ from loyalpro.kernel.clock import SystemClock
 
 _HITS = 20_000
 _FULL_BYTES = 200_000
-"""More than this does not fit into the pipe between the two at once."""
+"""More than the pipe between the two processes holds at once."""
 
 
-def test_it_tells_of_everything_although_nobody_listens_at_first(tmp_path: Path) -> None:
+def test_a_long_answer_arrives_completely_although_it_is_read_late(tmp_path: Path) -> None:
     files = issue(tmp_path, SystemClock())
     receiver = Receiver(str(files.chain_file), str(files.key_file))
     body = b'{"id":"evt_01kat6b8z00000000000000000"}'
@@ -24,11 +24,11 @@ def test_it_tells_of_everything_although_nobody_listens_at_first(tmp_path: Path)
     receiver._pipe.send("hits")
     while _waiting_bytes(receiver._pipe.fileno()) < _FULL_BYTES:
         pass
-    listening = ThreadPoolExecutor(1)
+    reader = ThreadPoolExecutor(1)
     try:
-        hits = listening.submit(receiver._pipe.recv).result(timeout=60)
+        hits = reader.submit(receiver._pipe.recv).result(timeout=60)
     finally:
-        listening.shutdown(wait=False)
+        reader.shutdown(wait=False)
     assert [hit.event_id for hit in hits] == ["evt_01kat6b8z00000000000000000"] * _HITS
     receiver.stop()
 

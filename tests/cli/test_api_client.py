@@ -1,4 +1,4 @@
-"""The client of the commands, against servers that close connections it had kept."""
+"""The client of the commands, with servers that close kept connections."""
 
 import socket
 import struct
@@ -17,7 +17,7 @@ Serve = Callable[[Script], tuple[RawServer, ApiClient]]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a server with a script, and a client of it."""
+    """Starts a server with a script, and a client of that server."""
     made: list[tuple[RawServer, ApiClient]] = []
 
     def start(script: Script) -> tuple[RawServer, ApiClient]:
@@ -32,19 +32,19 @@ def serve() -> Iterator[Serve]:
 
 
 def close(connection: socket.socket) -> None:
-    """Return when the other side has been told."""
+    """Close, and return when the client has received the end of the connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 30))
     connection.close()
 
 
-def in_turn(*answers: bytes) -> Script:
-    """Gives one answer after the other; after one that is not whole the connection is closed."""
-    left = iter(answers)
+def in_turn(*responses: bytes) -> Script:
+    """Sends one response after the other. After an incomplete one it closes the connection."""
+    left = iter(responses)
 
     def script(connection: socket.socket, _: Hit | None) -> None:
-        given = next(left)
-        connection.sendall(given)
-        if given != OK:
+        response = next(left)
+        connection.sendall(response)
+        if response != OK:
             close(connection)
 
     return script
@@ -74,7 +74,7 @@ def test_a_connection_that_was_closed_between_two_calls_is_replaced(serve: Serve
 
 
 @pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("POST", {"idempotency_key": "once"})])
-def test_what_does_nothing_twice_is_sent_once_more_when_the_connection_ends_instead_of_an_answer(
+def test_an_idempotent_call_is_sent_once_more_when_the_connection_ends_without_a_response(
     serve: Serve, method: str, headers: dict[str, str]
 ) -> None:
     server, client = serve(in_turn(OK, b"", OK))
@@ -86,9 +86,11 @@ def test_what_does_nothing_twice_is_sent_once_more_when_the_connection_ends_inst
 
 @pytest.mark.parametrize(
     ("method", "headers"),
-    [("POST", {}), ("PATCH", {}), ("DELETE", {}), ("PATCH", {"Idempotency_Key": "only a POST heeds it"})],
+    [("POST", {}), ("PATCH", {}), ("DELETE", {}), ("PATCH", {"Idempotency_Key": "ignored by PATCH"})],
 )
-def test_what_may_have_been_done_is_not_sent_again(serve: Serve, method: str, headers: dict[str, str]) -> None:
+def test_a_call_that_may_have_taken_effect_is_not_sent_again(
+    serve: Serve, method: str, headers: dict[str, str]
+) -> None:
     server, client = serve(in_turn(OK, b"", OK))
     client.call("GET", "/")
     with pytest.raises(ApiProblem, match="does not answer"):
@@ -99,9 +101,9 @@ def test_what_may_have_been_done_is_not_sent_again(serve: Serve, method: str, he
 @pytest.mark.parametrize(
     ("answers", "calls"),
     [((OK, b"", b"", OK), 3), ((OK, CUT_SHORT, OK), 2)],
-    ids=["no answer again", "an answer that has begun"],
+    ids=["no response twice", "an incomplete response"],
 )
-def test_a_call_is_sent_once_more_and_only_when_no_answer_has_begun(
+def test_a_call_is_sent_at_most_twice_and_only_if_no_response_has_begun(
     serve: Serve, answers: tuple[bytes, ...], calls: int
 ) -> None:
     server, client = serve(in_turn(*answers))
@@ -111,7 +113,7 @@ def test_a_call_is_sent_once_more_and_only_when_no_answer_has_begun(
     assert len(server.hits) == calls
 
 
-def test_a_fresh_connection_that_is_closed_is_a_problem_at_once(serve: Serve) -> None:
+def test_a_new_connection_that_is_closed_is_not_retried(serve: Serve) -> None:
     def refuse(connection: socket.socket, _: Hit | None) -> None:
         close(connection)
 

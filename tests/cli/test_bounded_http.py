@@ -1,4 +1,4 @@
-"""What a stranger can make a server hold, over real sockets."""
+"""The limits on what an unauthenticated client can make a server keep, tested over real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from loyalpro.cli.bounded_http import MOST_HEAD_BYTES, MOST_HEADERS, BoundedHttp
+from loyalpro.cli.bounded_http import MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttp
 
 GET = b"GET / HTTP/1.1\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
@@ -19,7 +19,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the number of bytes that it was sent."""
+    """Responds with the size of the request body in bytes."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -31,7 +31,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": text})
 
 
-class Impatient(BoundedHttp):
+class ShortTimeout(BoundedHttp):
     head_timeout_s = 0.05
 
 
@@ -56,7 +56,7 @@ def talk(with_server: Talk, protocol: type[BoundedHttp] = BoundedHttp) -> Any:
 
 
 async def send_on(writer: asyncio.StreamWriter, pieces: Iterator[bytes]) -> None:
-    """Until there are no more, or nobody takes them."""
+    """Send the pieces until none is left or the server has closed the connection."""
     try:
         for piece in pieces:
             writer.write(piece)
@@ -88,7 +88,7 @@ def test_a_head_that_does_not_end_is_refused(start: bytes, piece: bytes) -> None
 
 @pytest.mark.parametrize("piece", [b"a: b\r\n" * 1_000, b"a" * 10_000])
 @pytest.mark.parametrize("start", [CHUNKED + b"0\r\n", CHUNKED + b"2;"])
-def test_nothing_that_stands_around_chunks_goes_on_for_ever(start: bytes, piece: bytes) -> None:
+def test_endless_bytes_between_and_after_chunks_are_refused(start: bytes, piece: bytes) -> None:
     async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         writer.write(start)
         await send_on(writer, repeat(piece))
@@ -100,13 +100,13 @@ def test_nothing_that_stands_around_chunks_goes_on_for_ever(start: bytes, piece:
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"a: b\r\n" * MOST_HEADERS, b"200"),
-        (b"a: b\r\n" * (MOST_HEADERS + 1), b"431"),
-        (b"a: " + b"b" * (MOST_HEAD_BYTES - 100) + b"\r\n", b"200"),
-        (b"a: " + b"b" * MOST_HEAD_BYTES + b"\r\n", b"431"),
+        (b"a: b\r\n" * MAX_HEADERS, b"200"),
+        (b"a: b\r\n" * (MAX_HEADERS + 1), b"431"),
+        (b"a: " + b"b" * (MAX_HEAD_BYTES - 100) + b"\r\n", b"200"),
+        (b"a: " + b"b" * MAX_HEAD_BYTES + b"\r\n", b"431"),
     ],
 )
-def test_where_a_head_is_too_large(head: bytes, status: bytes) -> None:
+def test_the_limits_of_a_head_are_exact(head: bytes, status: bytes) -> None:
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(GET + head + b"\r\n")
         return await reader.readline()
@@ -114,11 +114,11 @@ def test_where_a_head_is_too_large(head: bytes, status: bytes) -> None:
     assert talk(ask).split()[1] == status
 
 
-def test_bodies_may_be_larger_and_each_request_has_a_head_of_its_own() -> None:
+def test_bodies_may_be_larger_and_each_request_of_a_connection_has_its_own_limits() -> None:
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[bytes]:
         answers = []
         for _ in range(3):
-            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 900000\r\n" + b"a: b\r\n" * (MOST_HEADERS - 1) + b"\r\n")
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 900000\r\n" + b"a: b\r\n" * (MAX_HEADERS - 1) + b"\r\n")
             writer.write(b"x" * 900_000)
             await reader.readuntil(b"\r\n\r\n")
             answers.append(await reader.readexactly(6))
@@ -128,33 +128,33 @@ def test_bodies_may_be_larger_and_each_request_has_a_head_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"\r\n", GET, GET + b"Host: x\r\n"])
-def test_who_does_not_finish_a_head_is_hung_up_on(start: bytes) -> None:
-    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+def test_a_connection_without_a_complete_head_is_closed_after_the_timeout(start: bytes) -> None:
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(start)
         return await reader.read()
 
-    assert talk(dawdle, Impatient) == b""
+    assert talk(stall, ShortTimeout) == b""
 
 
-def test_who_begins_another_request_and_stops_is_hung_up_on_too() -> None:
-    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+def test_an_incomplete_second_request_is_closed_after_the_timeout() -> None:
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(GET + b"\r\n")
         await reader.readuntil(b"\r\n\r\n0")
         writer.write(GET)
         return await reader.read()
 
-    assert talk(dawdle, Impatient) == b""
+    assert talk(stall, ShortTimeout) == b""
 
 
-def test_what_is_not_http_is_refused() -> None:
-    async def mumble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+def test_bytes_that_are_not_http_are_refused() -> None:
+    async def send_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(b"hello?\r\n\r\n")
         return await reader.read()
 
-    assert talk(mumble).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert talk(send_text).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-def test_who_asks_for_another_protocol_is_answered_in_this_one() -> None:
+def test_an_upgrade_request_is_answered_without_the_upgrade() -> None:
     upgrade = (
         b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n"
     )

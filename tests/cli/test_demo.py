@@ -16,7 +16,7 @@ Demo = subprocess.Popen[str]
 
 @contextmanager
 def demo(folder: Path, port: int = 0) -> Iterator[Demo]:
-    """Started; it is stopped as Ctrl-C does."""
+    """A running demo, which is stopped as by Ctrl-C."""
     with subprocess.Popen(
         [sys.executable, "-m", "loyalpro", "demo", "--port", str(port)],
         env=os.environ | {"LOYALPRO_DATA_DIR": str(folder)},
@@ -32,15 +32,15 @@ def demo(folder: Path, port: int = 0) -> Iterator[Demo]:
 
 
 def until(process: Demo, pattern: str) -> re.Match[str]:
-    """The first line of its output from here on that shows this."""
+    """The match in the next line of output that contains the pattern."""
     assert process.stdout is not None
     for line in process.stdout:
         if found := re.search(pattern, line):
             return found
-    raise AssertionError(f"it ended, and never printed {pattern}")
+    raise AssertionError(f"the demo ended without printing {pattern}")
 
 
-def test_a_demo_sells_and_says_that_there_is_no_dashboard_yet(tmp_path: Path) -> None:
+def test_a_demo_delivers_events_and_says_that_there_is_no_dashboard_yet(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         until(process, r"dashboard +http://127\.0\.0\.1:\d+ +\(not there yet: a page of links\)")
         for name in ("e-mail", "password"):
@@ -48,7 +48,7 @@ def test_a_demo_sells_and_says_that_there_is_no_dashboard_yet(tmp_path: Path) ->
         until(process, r"verified +points\.earned")
 
 
-def test_a_second_demo_in_the_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+def test_a_second_demo_in_the_same_folder_is_refused_and_the_first_continues(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
         client = ApiClient(until(first, r"running at (\S+)")[1], (tmp_path / "demo" / "api-key").read_text())
         until(first, r"verified +points\.earned")
@@ -60,15 +60,15 @@ def test_a_second_demo_in_the_folder_is_refused_and_the_first_goes_on(tmp_path: 
         client.close()
 
 
-def test_a_demo_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+def test_a_demo_whose_port_is_taken_names_the_variable(tmp_path: Path) -> None:
     with demo(tmp_path / "first") as first:
         port = int(until(first, r"running at http://127\.0\.0\.1:(\d+)")[1])
         assert re.search("Cannot listen on .* LOYALPRO_PORT", refused(tmp_path / "second", port))
 
 
 def refused(folder: Path, port: int = 0) -> str:
-    """What a demo says that cannot start."""
+    """The error output of a demo that cannot start."""
     with demo(folder, port) as process:
-        _, said = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
-        return said
+        return errors

@@ -1,4 +1,4 @@
-"""`loyalpro serve` and `loyalpro worker` as processes of their own."""
+"""`loyalpro serve` and `loyalpro worker` as separate processes."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ KEY = "a key for tests of enough characters"
 
 
 class Running:
-    """A command that has been started, and the lines of its log."""
+    """A started command and the lines of its log."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -40,22 +40,22 @@ class Running:
         self._reader.start()
 
     def logged(self, event: str) -> dict[str, Any]:
-        """The next line of this kind; it has to come within half a minute of the one before."""
+        """The next log line of this event. Each line has to arrive within 30 seconds of the previous one."""
         while (line := self._lines.get(timeout=30))["event"] != event:
             pass
         return line
 
     def limit(self) -> tuple[int, int]:
-        """How many files it may have open: what it has set, and the most that it could."""
+        """Its soft and its hard limit of open files."""
         return resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
 
     def stop(self) -> None:
-        """As an operator does; it ends in order, by itself or by the signal that it has waited for."""
+        """Stop it with SIGTERM, as an operator does, and check that it exits in order."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(30) in (0, -signal.SIGTERM)
 
     def kill(self) -> None:
-        """Whatever it does."""
+        """End it with SIGKILL."""
         self.process.kill()
         self._reader.join(30)
 
@@ -67,7 +67,7 @@ class Running:
 
 @contextmanager
 def running(command: str, *, files: tuple[int, int] | None = None, **settings: str) -> Iterator[Running]:
-    """A command with these settings, and between these limits of open files."""
+    """A command with these settings and these limits of open files, soft and hard."""
     environment = {f"LOYALPRO_{name.upper()}": value for name, value in settings.items()}
     program = [sys.executable, "-m", "loyalpro", command]
     with subprocess.Popen(
@@ -98,7 +98,7 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
     return lambda files: running("serve", files=files, data_dir=str(tmp_path), port="0")
 
 
-def test_a_server_may_open_as_many_files_as_the_system_lets_it(serve: Callable[..., Any]) -> None:
+def test_a_server_raises_its_limit_of_open_files_to_the_hard_limit(serve: Callable[..., Any]) -> None:
     with serve((256, 7_000)) as server:
         line = server.logged("listening")
         assert server.limit() == (7_000, 7_000)
@@ -107,7 +107,7 @@ def test_a_server_may_open_as_many_files_as_the_system_lets_it(serve: Callable[.
         server.stop()
 
 
-def test_a_server_that_may_open_too_few_says_so_and_starts(serve: Callable[..., Any]) -> None:
+def test_a_server_with_a_low_limit_of_open_files_logs_a_warning_and_starts(serve: Callable[..., Any]) -> None:
     with serve((256, 1_000)) as server:
         warning = server.logged("few_open_files")
         assert (warning["level"], warning["limit"], warning["in_flight"]) == ("warning", 1_000, Bounds().in_flight)
@@ -116,7 +116,7 @@ def test_a_server_that_may_open_too_few_says_so_and_starts(serve: Callable[..., 
         server.logged("listening")
 
 
-def test_a_worker_shows_its_health_and_metrics_where_it_is_told_to(databases: Databases) -> None:
+def test_a_worker_serves_its_health_and_metrics_at_the_configured_address(databases: Databases) -> None:
     url = databases.fresh("postgres")
     with running("worker", database_url=url, worker_listen="127.0.0.1:0") as worker:
         address = worker.logged("listening")["address"]
@@ -133,7 +133,7 @@ def test_a_worker_shows_its_health_and_metrics_where_it_is_told_to(databases: Da
         worker.stop()
 
 
-def test_a_worker_listens_nowhere_unless_it_is_told_to(databases: Databases) -> None:
+def test_a_worker_does_not_listen_by_default(databases: Databases) -> None:
     with running("worker", database_url=databases.fresh("postgres")) as worker:
         worker.logged("working")
         inodes = {str(each.readlink()) for each in Path(f"/proc/{worker.process.pid}/fd").iterdir()}
@@ -145,11 +145,11 @@ def test_a_worker_listens_nowhere_unless_it_is_told_to(databases: Databases) -> 
 @pytest.mark.parametrize(
     ("text", "address"), [("", None), ("127.0.0.1:9090", ("127.0.0.1", 9090)), ("[::1]:0", ("::1", 0))]
 )
-def test_where_a_worker_listens_is_a_host_and_a_port(text: str, address: tuple[str, int] | None) -> None:
+def test_worker_listen_is_a_host_and_a_port(text: str, address: tuple[str, int] | None) -> None:
     assert Settings(worker_listen=text).worker_address == address
 
 
 @pytest.mark.parametrize("text", ["9090", ":9090", "localhost", "localhost:x", "localhost:70000", "::1:9090:"])
-def test_anything_else_is_refused(text: str) -> None:
+def test_any_other_worker_listen_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match=re.escape("host:port")):
         Settings(worker_listen=text)

@@ -1,4 +1,4 @@
-"""The commands that talk to a server, against one."""
+"""The commands that talk to a server, with a real one."""
 
 import json
 import logging
@@ -17,12 +17,12 @@ from support.receivers import Authority, Moody, RawServer
 from support.server import API_KEY, Server
 
 Run = Callable[..., Result]
-LONG_AGO = "2020-01-01T00:00:00Z"
+BEFORE_ALL_EVENTS = "2020-01-01T00:00:00Z"
 
 
 @pytest.fixture(autouse=True)
 def _no_log_lines() -> Iterator[None]:
-    """The server runs in this process: its log must not stand in the output of the commands."""
+    """The server runs in this process, and its log would mix with the output of the commands."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
@@ -48,7 +48,7 @@ def server(databases: Databases, authority: Authority) -> Iterator[Server]:
 
 @pytest.fixture
 def run(server: Server) -> Run:
-    """Runs a command against the server."""
+    """Runs a command that talks to the server."""
 
     def command(*arguments: str, code: int = 0) -> Result:
         where = {"LOYALPRO_SERVER": f"http://127.0.0.1:{server.port}", "LOYALPRO_API_KEY": API_KEY}
@@ -68,15 +68,15 @@ def endpoint(run: Run, receiver: RawServer) -> str:
     return found[1]
 
 
-def enrol(server: Server) -> str:
-    """The delivery that this causes, once it has been tried."""
+def enroll(server: Server) -> str:
+    """Enroll a customer; the id of the delivery that this causes, after its first attempt."""
     server.post("/v1/customers", {"name": "Ada"})
     page = server.until("/v1/deliveries?limit=1", lambda page: page["data"] and page["data"][0]["attempt_count"])
     return str(page["data"][0]["id"])
 
 
 def test_events_are_listed_and_sent_again(server: Server, run: Run, endpoint: str, receiver: RawServer) -> None:
-    enrol(server)
+    enroll(server)
     server.post("/v1/customers", {"name": "Grace"})
     ids = [json.loads(line)["id"] for line in run("events", "list", "--json").stdout.splitlines()]
     assert len(ids) == 2
@@ -95,7 +95,7 @@ def test_events_are_listed_and_sent_again(server: Server, run: Run, endpoint: st
 
 def test_deliveries_are_shown_retried_and_canceled(server: Server, run: Run, endpoint: str, mood: Moody) -> None:
     mood.status = 500
-    delivery = enrol(server)
+    delivery = enroll(server)
     shown = run("deliveries", "show", delivery).stdout
     assert "attempt 1 at" in shown
     assert "http_5xx (HTTP 500)" in shown
@@ -128,23 +128,27 @@ def test_endpoints_are_paused_enabled_listed_and_tested(
 
 def test_secrets_are_rotated(run: Run, endpoint: str) -> None:
     started = run("endpoints", "rotate-secret", endpoint).stdout
-    assert "stays on the one before" in started
+    assert "stays on the previous secret" in started
     promoted = run("endpoints", "rotate-secret", endpoint, "--promote").stdout
     assert promoted.splitlines()[:2] == started.splitlines()[:2]
     assert "stays" not in promoted
     assert "is revoked" in run("endpoints", "rotate-secret", endpoint, "--overlap", "0").stdout
 
 
-def test_a_replay_is_followed_until_it_is_done(server: Server, run: Run, endpoint: str, receiver: RawServer) -> None:
-    enrol(server)
-    done = run("endpoints", "replay", endpoint, "--since", LONG_AGO, "--status", "succeeded,missing").stdout
+def test_the_replay_command_waits_until_the_replay_is_done(
+    server: Server, run: Run, endpoint: str, receiver: RawServer
+) -> None:
+    enroll(server)
+    done = run("endpoints", "replay", endpoint, "--since", BEFORE_ALL_EVENTS, "--status", "succeeded,missing").stdout
     assert done.endswith("is done: 1 events examined, 1 deliveries made due\n")
     receiver.wait_for(2)
-    started = run("endpoints", "replay", endpoint, "--since", LONG_AGO, "--types", "points.earned", "--no-wait").stdout
+    started = run(
+        "endpoints", "replay", endpoint, "--since", BEFORE_ALL_EVENTS, "--types", "points.earned", "--no-wait"
+    ).stdout
     assert started.startswith("rpl_")
 
 
-def test_what_the_server_refuses_ends_the_command_with_its_words(run: Run, server: Server) -> None:
+def test_a_refused_call_prints_the_text_of_the_server_and_exits_with_1(run: Run, server: Server) -> None:
     assert "There is no delivery" in run("deliveries", "show", "dlv_" + "0" * 36, code=1).stderr
     assert "is not an event type" in run("endpoints", "add", "https://localhost:1/", "--events", "x", code=1).stderr
     here = f"http://127.0.0.1:{server.port}"
@@ -152,13 +156,13 @@ def test_what_the_server_refuses_ends_the_command_with_its_words(run: Run, serve
         (("--api-key", "lp_wrong_wrong_wrong", "--server", here), "unknown or revoked"),
         (("--api-key", "", "--server", here), "LOYALPRO_API_KEY"),
         (("--api-key", API_KEY, "--server", "http://127.0.0.1:1"), "does not answer"),
-        (("--api-key", API_KEY, "--server", "localhost"), "is not an address"),
+        (("--api-key", API_KEY, "--server", "localhost"), "is not the address"),
     ):
         assert expected in run("events", "list", *arguments, code=1).stderr
 
 
 @pytest.mark.parametrize("noun", ["events", "deliveries", "endpoints"])
-def test_every_command_explains_itself_with_an_example(run: Run, noun: str) -> None:
+def test_the_help_of_every_command_has_an_example(run: Run, noun: str) -> None:
     listed = re.findall(r"^│ ([a-z-]+) ", run(noun, "--help").stdout.partition("Commands")[2], re.MULTILINE)
     assert len(listed) >= 2
     for command in listed:

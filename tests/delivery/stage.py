@@ -11,24 +11,24 @@ from typing import TypeVar
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
 from loyalpro.delivery.engine import Engine, EngineSettings
 from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.maintenance import WINDOWS, delivery_jobs
 from loyalpro.delivery.membership import LeaseTimes
 from loyalpro.delivery.states import EndpointStatus
-from loyalpro.delivery.sweeper import Sweeper
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
-from loyalpro.storage.replay_store import ReplayStore
-from loyalpro.storage.sweep_store import SweepStore
-from loyalpro.storage.tables.deliveries import Delivery, DeliveryFilter
-from loyalpro.storage.tables.endpoints import Endpoint
-from loyalpro.storage.unit_of_work import Tools, UnitOfWork
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.request import sign_attempt
+from loyalpro.webhooks.entities import Delivery, Endpoint
+from loyalpro.webhooks.replays import ReplayJob
 from simulation.database import NoFaults, ProcessDatabase, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import START_MS, LoopClock, Process, VirtualLoop, pass_time, stop_if_dead
 from simulation.run import logged
+from simulation.server import quiet_scheduler
+from support.units import insert_endpoint
 
 T = TypeVar("T")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -118,7 +118,7 @@ class Stage:
         self._clock = LoopClock(loop)
         self._vault = Vault(["a key for tests of enough characters"], random.Random(0).randbytes)
         self._ids = IdFactory(self._clock, random.Random(1))
-        self._tools = Tools(self._clock, self._ids, self._vault)
+        self._tools = Tools(self._clock, self._ids, self._vault, random.Random(2).randbytes)
         self._engines: dict[Process, Engine] = {}
         self._sequences: dict[str, int] = {}
         self.receivers: dict[str, Receiver] = {}
@@ -141,12 +141,14 @@ class Stage:
             meter=_Meter(),
             settings=self._settings,
         )
-        sweeps = SweepStore(database, self._settings.schedule, ids)
-        windows = [each for each in sweeps.duties(60.0) if each.name == "windows"]
-        replays = ReplayStore(database, self._vault, engine.wake).duty()
-        duties = [replace(each, every_s=self._settings.poll_s) for each in [*windows, replays]]
+        tools = Tools(self._clock, ids, self._vault, random.Random(name).randbytes)
+        runner = DatabaseUnitOfWorkRunner(database, tools, wake_endpoints=engine.wake, wake_job=lambda _: None)
+        windows = [
+            each for each in delivery_jobs(runner, self._settings.schedule, interval_s=60) if each.kind is WINDOWS
+        ]
+        jobs = [replace(each, every_s=self._settings.poll_s) for each in [*windows, ReplayJob(runner).periodic()]]
         process.spawn(engine.run(), f"{name} engine")
-        process.spawn(Sweeper(duties, self._clock).run(), f"{name} sweeper")
+        process.spawn(quiet_scheduler(jobs, self._clock).run(), f"{name} jobs")
         self._engines[process] = engine
         return process
 
@@ -155,7 +157,7 @@ class Stage:
 
     def account(self) -> str:
         account_id = self._ids.new("acct")
-        self.change(lambda unit: unit.accounts.insert_account(account_id, "Test", unit.now))
+        self.change(lambda unit: unit.accounts.insert(account_id, "Test", unit.now))
         return account_id
 
     def endpoint(
@@ -183,7 +185,7 @@ class Stage:
             created_at=START_MS,
             updated_at=START_MS,
         )
-        self.change(lambda unit: unit.endpoints.insert(made, SECRET))
+        self.change(lambda unit: insert_endpoint(unit, made, SECRET))
         self.receivers[url] = Receiver(made.id, owner, url, answer)
         return self.receivers[url]
 
@@ -233,8 +235,8 @@ class Stage:
 
     def deliveries(self, receiver: Receiver) -> list[Delivery]:
         """Oldest first."""
-        wanted = DeliveryFilter(endpoint_id=receiver.endpoint_id)
-        found = self.change(lambda unit: unit.deliveries.list_before(receiver.account_id, None, wanted, 1_000))
+        owner, endpoint_id = receiver.account_id, receiver.endpoint_id
+        found = self.change(lambda unit: unit.deliveries.list_before(owner, None, 1_000, endpoint_id=endpoint_id))
         return found[::-1]
 
     def statuses(self, receiver: Receiver) -> set[str]:

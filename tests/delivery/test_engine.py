@@ -13,9 +13,9 @@ from loyalpro.delivery.lanes import Bounds
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.tables.replays import Replay
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.transport.signing import new_secret
+from loyalpro.webhooks.entities import Replay
 from simulation.loop import pass_time
 
 FAILS = Reply(500)
@@ -214,7 +214,8 @@ def rotate(unit: UnitOfWork, account_id: str, endpoint_id: str, secret: str, *, 
     endpoint = unit.endpoints.get(account_id, endpoint_id)
     assert endpoint is not None
     unit.secrets.expire_older(endpoint_id, 99, unit.now + round(DAY * 1_000))
-    unit.secrets.add(endpoint, secret, unit.now, promoted=promoted)
+    version = unit.secrets.valid([endpoint_id], unit.now)[endpoint_id][0].version + 1
+    unit.secrets.add(endpoint, version, secret, unit.now, promoted=promoted)
 
 
 def test_one_customers_events_arrive_in_order_across_retries_and_a_crash() -> None:

@@ -1,4 +1,4 @@
-"""Finds every error code in the source, by reading it."""
+"""Finds every error code in the source, from its syntax tree."""
 
 import ast
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from loyalpro.web.errors import status_of
 
 
 def error_codes(source: Path) -> set[str]:
-    """Every code that some error can have: of its class, or given when it is raised."""
+    """Every code of an error: that of its class, or the one that the raising code gives."""
     # The samples of events contain a `code` that is the name of a fraud rule.
     modules = [each for each in sorted(source.rglob("*.py")) if each.name != "samples.py"]
     return {code for module in modules for code in _codes(ast.parse(module.read_text("utf-8")))}
 
 
 def raised_statuses(source: Path) -> dict[str, int]:
-    """The HTTP status of each code whose error's class can be read off the place where it is made."""
+    """The HTTP status of each code that is an argument of an error class."""
     found: dict[str, int] = {}
     for module in sorted(source.rglob("*.py")):
         for call in [each for each in ast.walk(ast.parse(module.read_text("utf-8"))) if isinstance(each, ast.Call)]:
@@ -29,7 +29,7 @@ def raised_statuses(source: Path) -> dict[str, int]:
 
 
 def class_statuses() -> dict[str, int]:
-    """The code and HTTP status of each class of the tree."""
+    """The code and HTTP status of each class in the tree of errors."""
     waiting, found = [LoyalProError], {}
     while waiting:
         each = waiting.pop()
@@ -66,7 +66,7 @@ def _given(call: ast.Call, takes_code: dict[str, int | None]) -> Iterator[str]:
 
 
 def _unpacked(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
-    """`code, detail = ...`: the first of every pair that the function writes down."""
+    """`code, detail = ...`: the first element of every pair in the function."""
     targets = [node.targets[0] for node in ast.walk(function) if isinstance(node, ast.Assign)]
     pairs = [each for each in targets if isinstance(each, ast.Tuple)]
     if any(isinstance(pair.elts[0], ast.Name) and pair.elts[0].id == "code" for pair in pairs):
@@ -76,7 +76,7 @@ def _unpacked(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]
 
 
 def _texts(value: ast.expr) -> Iterator[str]:
-    """The texts that an expression can be: a constant, either side of a condition, the values of a table."""
+    """The strings that an expression can evaluate to: a constant, both sides of a condition, the values of a table."""
     match value:
         case ast.Constant(value=str(text)):
             yield text

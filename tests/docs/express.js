@@ -1,5 +1,5 @@
-// The part of Express that the documentation uses, on Node's own HTTP server: the real one cannot be had from PyPI.
-// It listens on a free port, whatever it is asked for, and prints it.
+// The part of Express that the documentation uses, on Node's own HTTP server: PyPI does not have the real one.
+// It listens on a free port instead of the requested one, and prints it.
 const http = require("node:http");
 
 function express() {

@@ -1,4 +1,4 @@
-"""The documentation as the tests read it: pages, their headings, links and code blocks."""
+"""Reads the documentation for the tests: pages, their headings, links and code blocks."""
 
 import re
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block and its language."""
+    """A fenced block: its language and its text."""
 
     language: str
     text: str
 
 
 def every_page() -> list[Path]:
-    """All Markdown that a reader may open."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    """All Markdown pages for readers."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "bench").glob("*.md"))]
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
-    """The fenced blocks in these languages, in the order they stand."""
+    """The fenced blocks in these languages, in the order of the page."""
     found = [Block(language, text) for language, text in FENCE.findall(page.read_text("utf-8"))]
     return [block for block in found if block.language in languages]
 
@@ -39,6 +39,6 @@ def first_cells(page: Path) -> list[str]:
 
 
 def headings(page: Path) -> set[str]:
-    """The anchors of a page's headings, made as GitHub makes them."""
+    """The anchors of a page's headings, by GitHub's rules."""
     titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-"""docs/reference/api.md: every call is there with every field, and its examples happen as they are written."""
+"""docs/reference/api.md documents every call with every field, and a server gives the responses of its examples."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from support.server import Server
 PAGE = REFERENCE / "api.md"
 ID = re.compile(r"\b[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26,36}\b")
 DOCUMENTED_URL = "https://shop.example/webhooks"
-CHANCE = [
+VARIABLE = [
     (re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "<time>"),
     (re.compile(r"whsec_[\w+/=]{44}"), "<secret>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
@@ -29,7 +29,7 @@ CHANCE = [
 
 @pytest.fixture(scope="module")
 def openapi(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The document, from an application that is never started."""
+    """The OpenAPI document of an application that is not started."""
     url = f"sqlite:///{tmp_path_factory.mktemp('openapi') / 'loyalpro.db'}"
     return Application(Settings.model_validate({"database_url": url})).web.openapi()
 
@@ -63,7 +63,7 @@ def takes(operation: dict[str, Any], openapi: dict[str, Any]) -> list[str]:
     return names
 
 
-def test_every_example_happens_as_it_is_written(databases: Databases, authority: Authority) -> None:
+def test_a_server_gives_the_responses_of_the_examples(databases: Databases, authority: Authority) -> None:
     known: dict[str, str] = {}
     examples = blocks(PAGE, "http", "json")
     with (
@@ -72,48 +72,50 @@ def test_every_example_happens_as_it_is_written(databases: Databases, authority:
     ):
         for request, answer in zip(examples, [*examples[1:], Block("http", "")], strict=True):
             if request.language == "http":
-                text = for_real(request.text, known).replace(DOCUMENTED_URL, receiver.url)
+                text = with_actual_ids(request.text, known).replace(DOCUMENTED_URL, receiver.url)
                 actual = answered(server, text).replace(receiver.url, DOCUMENTED_URL)
                 expected = answer.text if answer.language == "json" else "null"
                 known |= zip(ID.findall(expected), ID.findall(actual), strict=False)
-                assert without_chance(json.loads(actual)) == without_chance(json.loads(for_real(expected, known)))
+                assert without_variables(json.loads(actual)) == without_variables(
+                    json.loads(with_actual_ids(expected, known))
+                )
     assert len(known) > 10
 
 
-def for_real(text: str, known: dict[str, str]) -> str:
-    """The text with the ids of this run where the page has its own."""
+def with_actual_ids(text: str, known: dict[str, str]) -> str:
+    """The text with the ids of this run in place of those of the page."""
     return ID.sub(lambda found: known.get(found.group(), found.group()), text)
 
 
 def answered(server: Server, text: str) -> str:
-    """Do what an `http` block says; the answer. What is looked at is looked at until there is something to see."""
+    """Make the request of an `http` block; the response. A `GET` is repeated until its state is final."""
     line, _, body = text.partition("\n")
     method, target = line.split()
     while True:
         found = server.call(method, target, body.strip().encode() or None)
         assert 200 <= found.status < 300, found.raw
-        if method != "GET" or has_come_to_rest(found.json):
+        if method != "GET" or is_final(found.json):
             return found.raw.decode() or "null"
 
 
-def has_come_to_rest(view: dict[str, Any]) -> bool:
-    """Whether a delivery is settled, a job is done, or a list has something in it."""
+def is_final(view: dict[str, Any]) -> bool:
+    """Whether a delivery is finished, a job is done, or a list is not empty."""
     return view.get("status") not in ("pending", "running") and view.get("data") != []
 
 
 def receiving(connection: socket.socket, hit: Hit | None) -> None:
-    """The endpoint of the examples."""
+    """Answer as the endpoint of the examples."""
     gone = hit is not None and b"churn.risk" in hit.body
     connection.sendall(answer(410 if gone else 200, b"" if gone else b'{"received":true}'))
 
 
-def without_chance(value: Any) -> Any:
-    """The value with fixed words for what differs from run to run."""
+def without_variables(value: Any) -> Any:
+    """The value with fixed words in place of everything that differs from run to run."""
     if isinstance(value, dict):
-        return {key: 0 if key.endswith("_ms") else without_chance(each) for key, each in value.items()}
+        return {key: 0 if key.endswith("_ms") else without_variables(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [without_chance(each) for each in value]
+        return [without_variables(each) for each in value]
     if isinstance(value, str):
-        for pattern, word in CHANCE:
+        for pattern, word in VARIABLE:
             value = pattern.sub(word, value)
     return value

@@ -1,4 +1,4 @@
-"""docs/reference/errors.md lists exactly the codes that the source can answer, with their status."""
+"""docs/reference/errors.md lists exactly the error codes of the source, with their status."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_every_code_is_documented_and_no_other() -> None:
     assert sorted(first_cells(PAGE)) == sorted(error_codes(SOURCE))
 
 
-def test_every_status_is_the_one_that_is_answered() -> None:
+def test_every_documented_status_is_that_of_the_response() -> None:
     shown = documented()
     not_over_http = {code for code, status in shown.items() if status == "-"}
     known = class_statuses() | raised_statuses(SOURCE)
@@ -27,7 +27,7 @@ def test_every_status_is_the_one_that_is_answered() -> None:
     assert len(known) > 30
 
 
-def test_codes_are_found_however_they_are_given(tmp_path: Path) -> None:
+def test_codes_are_found_in_every_form(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(
         "class A:\n    code = 'of_class'\n"
         "def make(code, reason): ...\n"

@@ -1,4 +1,4 @@
-"""The programs and commands of the documentation do what it says they do."""
+"""The programs and commands of the documentation do what their pages say."""
 
 import asyncio
 import http.client
@@ -26,19 +26,21 @@ from support.receivers import Authority
 from support.server import API_KEY, Server
 
 README = ROOT / "README.md"
+GETTING_STARTED = ROOT / "docs" / "getting-started.md"
+RECEIVERS = ROOT / "docs" / "receivers.md"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
 BODY = b'{"id":"evt_1","type":"points.earned","data":{"points":56,"customer_id":"cus_1","balance":{"after":56}}}'
 PROGRAMS = [(page, block) for page in every_page() for block in blocks(page, "python", "javascript")]
 
 
 def program(page: Path, part: str) -> str:
-    """The one program of a page that has this part in it."""
+    """The one program of a page that contains this part."""
     [found] = [block.text for block in blocks(page, "python", "javascript") if part in block.text]
     return found
 
 
 @pytest.mark.parametrize(("page", "block"), PROGRAMS, ids=lambda each: getattr(each, "name", None))
-def test_every_program_runs_as_it_stands(page: Path, block: Block, tmp_path: Path) -> None:
+def test_every_program_runs_unchanged(page: Path, block: Block, tmp_path: Path) -> None:
     if block.language == "python":
         done = subprocess.run([sys.executable, "-W", "error", "-c", block.text], env=environment(), check=False)
         assert done.returncode == 0
@@ -55,7 +57,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def listening(script: str, folder: Path) -> Iterator[int]:
-    """A server of the documentation, running in Node beside a stand-in for Express; its port."""
+    """Run a server of the documentation in Node, with a small replacement for Express; its port."""
     module = folder / "node_modules" / "express"
     module.mkdir(parents=True)
     (module / "index.js").write_text(Path(__file__).with_name("express.js").read_text())
@@ -84,8 +86,8 @@ def signed(timestamp_s: int = 1) -> dict[str, str]:
     return dict(sign([SECRET], SECRET, "evt_1", timestamp_s, BODY))
 
 
-def test_the_node_receiver_accepts_what_is_signed_and_nothing_else(tmp_path: Path) -> None:
-    with listening(program(README, "express"), tmp_path) as port:
+def test_the_node_receiver_accepts_only_signed_requests(tmp_path: Path) -> None:
+    with listening(program(RECEIVERS, "express"), tmp_path) as port:
         assert posted(port, BODY, signed()) == (200, b'{"received":true}')
         assert posted(port, BODY + b" ", signed())[0] == 401
         assert posted(port, BODY, {})[0] == 401
@@ -101,7 +103,7 @@ def test_the_standard_webhooks_example_verifies(monkeypatch: pytest.MonkeyPatch)
         names["verified"](BODY + b" ", headers)
 
 
-def test_the_duplicates_example_takes_effect_once() -> None:
+def test_the_duplicates_example_handles_a_repeated_event_once() -> None:
     names = run(program(REFERENCE / "webhooks.md", "CREATE TABLE seen"))
     event = json.loads(BODY)
     names["handle"](event)
@@ -112,17 +114,17 @@ def test_the_duplicates_example_takes_effect_once() -> None:
 
 
 def run(source: str) -> dict[str, Any]:
-    """Execute a program here; what it defines."""
+    """Execute a program in this process; the names that it defines."""
     names: dict[str, Any] = {}
     exec(source, names)
     return names
 
 
-def test_the_five_minutes_end_with_a_verified_webhook(
+def test_the_steps_of_getting_started_end_with_a_verified_webhook(
     databases: Databases, authority: Authority, tmp_path: Path
 ) -> None:
-    (tmp_path / "receiver.py").write_text(program(README, "fastapi"))
-    text = "\n".join(block.text for block in blocks(README, "sh")).replace("\\\n", " ")
+    (tmp_path / "receiver.py").write_text(program(RECEIVERS, "fastapi"))
+    text = "\n".join(block.text for block in blocks(GETTING_STARTED, "sh")).replace("\\\n", " ")
     add_endpoint, *others = [line for line in text.splitlines() if line.startswith("curl ")]
     with (
         Server(databases.fresh("sqlite"), authority.ca_file) as server,
@@ -141,7 +143,7 @@ def test_the_five_minutes_end_with_a_verified_webhook(
 def receiver(
     folder: Path, authority: Authority, listener: socket.socket, secret: str
 ) -> Iterator["subprocess.Popen[str]"]:
-    """The receiver of the README, started as it says, but for the port and the certificate."""
+    """Start the Python receiver with the command of the page, except for the port and the certificate."""
     authority.context()
     [newest] = sorted(authority.ca_file.parent.glob("receiver-*.pem"), key=lambda file: file.stat().st_mtime_ns)[-1:]
     options = ["--fd", str(listener.fileno()), "--log-level", "error", "--no-access-log"]
@@ -160,7 +162,7 @@ def receiver(
 
 
 def curl(server: Server, command: str) -> Any:
-    """Do what a curl command says, to this server; the JSON that it answers."""
+    """Make the request of a curl command to this server; the JSON of the response."""
     _, address, *options = shlex.split(command)
     given = list(zip(options[::2], options[1::2], strict=True))
     assert {name for name, _ in given} <= {"-H", "-d"}
@@ -173,9 +175,14 @@ def curl(server: Server, command: str) -> Any:
     return answer.json
 
 
-def test_the_python_receiver_accepts_what_is_signed_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_shows_the_python_receiver_of_the_page_of_receivers() -> None:
+    assert program(README, "fastapi") == program(RECEIVERS, "fastapi")
+
+
+@pytest.mark.parametrize("page", [README, RECEIVERS], ids=lambda page: page.name)
+def test_the_python_receiver_accepts_only_signed_requests(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOYALPRO_WEBHOOK_SECRET", SECRET)
-    app = run(program(README, "fastapi"))["app"]
+    app = run(program(page, "fastapi"))["app"]
     assert asyncio.run(answered(app, BODY, signed())) == 200
     assert asyncio.run(answered(app, BODY + b" ", signed())) == 401
     assert asyncio.run(answered(app, BODY, {})) == 401
@@ -183,7 +190,7 @@ def test_the_python_receiver_accepts_what_is_signed_and_nothing_else(monkeypatch
 
 
 async def answered(app: Any, body: bytes, headers: dict[str, str]) -> int:
-    """The status that an ASGI application answers."""
+    """The status with which an ASGI application answers."""
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     scope = {
         "type": "http",

@@ -1,4 +1,4 @@
-"""The generated pages say what the code says, and leave nothing out."""
+"""The generated pages follow the code, and are complete."""
 
 import subprocess
 import sys

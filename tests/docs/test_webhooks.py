@@ -1,4 +1,4 @@
-"""docs/reference/webhooks.md lists the outcomes, event types, headers and retry times that the code has."""
+"""docs/reference/webhooks.md lists the outcomes, event types, headers and retry times of the code."""
 
 import random
 import re
@@ -44,7 +44,7 @@ def test_the_retry_times_are_those_of_the_schedule() -> None:
 
 
 class NoJitter(random.Random):
-    """Chance that always takes the middle."""
+    """Random numbers that are always the middle of the interval."""
 
     def uniform(self, a: float, b: float) -> float:
         return (a + b) / 2

@@ -1,4 +1,4 @@
-"""Statements that are sent together, on either database."""
+"""Batches of statements, deferred statements and parts of transactions, on both databases."""
 
 import contextlib
 import itertools
@@ -22,14 +22,14 @@ def worker(id_: str) -> Statement:
 def test_each_of_several_statements_returns_its_own_rows(database_url: str) -> None:
     connection = connect(database_url)
     connection.begin()
-    nobody: Statement = ("SELECT id FROM workers WHERE id = ?", ("wrk_9",))
-    assert connection.execute_all([worker("wrk_1"), nobody, worker("wrk_2")]) == [[("wrk_1",)], [], [("wrk_2",)]]
+    missing: Statement = ("SELECT id FROM workers WHERE id = ?", ("wrk_9",))
+    assert connection.execute_all([worker("wrk_1"), missing, worker("wrk_2")]) == [[("wrk_1",)], [], [("wrk_2",)]]
     assert connection.execute_all([]) == []
     connection.commit()
     connection.close()
 
 
-def test_when_one_of_several_collides_all_of_the_transaction_can_be_tried_again(databases: Databases) -> None:
+def test_a_transaction_can_run_again_after_a_conflict_in_a_batch_of_statements(databases: Databases) -> None:
     connection = connect(databases.fresh("postgres"))
     connection.begin()
     with pytest.raises(RetryTransaction):
@@ -41,16 +41,16 @@ def test_when_one_of_several_collides_all_of_the_transaction_can_be_tried_again(
     connection.close()
 
 
-INCOMPLETE = r"(?i)not.?null"
+NOT_NULL = r"(?i)not.?null"
 
 
-def break_something(connection: DriverConnection, then: Callable[[], None] | None = None) -> None:
+def run_invalid_statement(connection: DriverConnection, then: Callable[[], None] | None = None) -> None:
     connection.execute_many("INSERT INTO workers (id) VALUES (?)", [("no host",)])
     (then or connection.flush)()
 
 
-class Ledger:
-    """A connection beside a plain account of what it must hold. `part`: the names of a part that is not released yet."""
+class Model:
+    """A connection, and a model of the rows that it has to show. `part` has the names of a part that has not ended."""
 
     def __init__(self, connection: DriverConnection) -> None:
         self.connection = connection
@@ -61,7 +61,7 @@ class Ledger:
 
     @property
     def now(self) -> frozenset[str]:
-        """What the transaction must see."""
+        """The names that the transaction has to see."""
         return self.whole | (self.part or frozenset())
 
     def write(self, count: int) -> None:
@@ -74,45 +74,45 @@ class Ledger:
         else:
             self.part |= set(names)
 
-    def look(self) -> None:
+    def check(self) -> None:
         assert {id_ for (id_,) in self.connection.execute("SELECT id FROM accounts")} == self.now
 
     def flush(self) -> None:
         self.connection.flush()
 
-    def enter(self) -> None:
+    def begin_part(self) -> None:
         if self.part is None:
             self.connection.savepoint()
             self.part = frozenset()
 
-    def keep(self) -> None:
+    def keep_part(self) -> None:
         if self.part is not None:
             self.connection.flush()
             self.connection.release()
             self.whole, self.part = self.now, None
 
-    def undo(self) -> None:
+    def undo_part(self) -> None:
         if self.part is not None:
             self.connection.undo()
             self.part = None
 
-    def fail(self) -> None:
-        """Break something within a part, which then has to be undone."""
+    def fail_part(self) -> None:
+        """Run an invalid statement within a part, and undo the part."""
         if self.part is not None:
-            with pytest.raises(Exception, match=INCOMPLETE):
-                break_something(self.connection)
-            self.undo()
+            with pytest.raises(Exception, match=NOT_NULL):
+                run_invalid_statement(self.connection)
+            self.undo_part()
 
-    def abandon(self) -> None:
-        """Undo a part, some of which has been sent, and some of which is broken and has not."""
+    def abandon_part(self) -> None:
+        """Undo a part of which some statements were sent, and an invalid one is still deferred."""
         if self.part is not None:
-            self.look()
-            with contextlib.suppress(Exception):  # SQLite says so at once
-                break_something(self.connection, then=lambda: None)
-            self.undo()
+            self.check()
+            with contextlib.suppress(Exception):  # SQLite raises at once
+                run_invalid_statement(self.connection, then=lambda: None)
+            self.undo_part()
 
     def commit(self) -> None:
-        self.keep()
+        self.keep_part()
         self.connection.commit()
         self.committed = self.whole
         self.connection.begin()
@@ -123,44 +123,54 @@ class Ledger:
         self.connection.begin()
 
 
-def write_one(ledger: Ledger) -> None:
-    ledger.write(1)
+def write_one(model: Model) -> None:
+    model.write(1)
 
 
 STEPS = st.one_of(
     st.just(write_one),
-    st.builds(lambda count: lambda ledger: ledger.write(count), st.sampled_from([1, 2, 9])),
-    st.sampled_from([Ledger.look, Ledger.flush, Ledger.enter, Ledger.keep, Ledger.undo, Ledger.fail, Ledger.abandon]),
-    st.sampled_from([Ledger.commit, Ledger.roll_back]),
+    st.builds(lambda count: lambda model: model.write(count), st.sampled_from([1, 2, 9])),
+    st.sampled_from(
+        [
+            Model.check,
+            Model.flush,
+            Model.begin_part,
+            Model.keep_part,
+            Model.undo_part,
+            Model.fail_part,
+            Model.abandon_part,
+        ]
+    ),
+    st.sampled_from([Model.commit, Model.roll_back]),
 )
 
 
 @given(steps=st.lists(STEPS, max_size=25))
-@example(steps=[Ledger.enter, Ledger.undo, write_one, Ledger.flush, Ledger.roll_back])
-def test_what_waits_to_be_sent_is_never_lost_and_never_comes_back(
-    database_url: str, steps: list[Callable[[Ledger], None]]
+@example(steps=[Model.begin_part, Model.undo_part, write_one, Model.flush, Model.roll_back])
+def test_deferred_statements_are_neither_lost_nor_repeated(
+    database_url: str, steps: list[Callable[[Model], None]]
 ) -> None:
     connection = connect(database_url)
     connection.begin()
     connection.execute("DELETE FROM accounts")
     connection.commit()
     connection.begin()
-    ledger = Ledger(connection)
+    model = Model(connection)
     for step in steps:
-        step(ledger)
-    ledger.commit()
+        step(model)
+    model.commit()
     connection.rollback()
     connection.close()
     fresh = connect(database_url)
-    assert {id_ for (id_,) in fresh.execute("SELECT id FROM accounts")} == ledger.committed
+    assert {id_ for (id_,) in fresh.execute("SELECT id FROM accounts")} == model.committed
     fresh.close()
 
 
-def test_what_waits_is_told_to_be_wrong_before_it_is_committed(database_url: str) -> None:
+def test_an_invalid_deferred_statement_raises_before_the_commit(database_url: str) -> None:
     connection = connect(database_url)
     connection.begin()
-    with pytest.raises(Exception, match=INCOMPLETE):
-        break_something(connection, then=connection.commit)
+    with pytest.raises(Exception, match=NOT_NULL):
+        run_invalid_statement(connection, then=connection.commit)
     connection.rollback()
     assert connection.execute("SELECT id FROM workers") == []
     connection.close()

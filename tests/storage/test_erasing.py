@@ -8,19 +8,19 @@ import pytest
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.backfills import BackfillTables
-from loyalpro.storage.tables.control import ControlTables
-from loyalpro.storage.tables.endpoints import EndpointTables
-from loyalpro.storage.tables.replays import Replay, ReplayTables
+from loyalpro.storage.tables.replays import ReplayTables
+from loyalpro.webhooks.entities import Replay
+from loyalpro.webhooks.replays import continue_replay
 from support.databases import Databases
 from support.erasing import begin_erasure, erase_piece
-from support.history import ACCOUNT, VAULT, History, query, transaction
+from support.history import ACCOUNT, History, query, transaction
 from support.rivals import at_once
+from support.units import unit_on
 
 
 @dataclass(frozen=True)
 class World:
-    """A deleted customer with an event that was delivered."""
+    """A deleted customer with an event that was delivered once."""
 
     url: str
     now: int
@@ -33,23 +33,23 @@ class World:
         erase_piece(connection, self.customer, self.now)
 
     def resend(self, connection: Connection) -> None:
-        past = BackfillTables(connection)
-        event = past.event(ACCOUNT, self.event)
-        endpoint = EndpointTables(connection, VAULT).get(ACCOUNT, self.endpoint, lock=True)
+        unit = unit_on(connection)
+        event = unit.events.hold(ACCOUNT, self.event)
+        endpoint = unit.endpoints.get(ACCOUNT, self.endpoint, lock=True)
         assert event is not None
         assert endpoint is not None
         if not event.erased:
-            past.renew(["succeeded"], event, endpoint, self.now)
+            unit.deliveries.renew(["succeeded"], event, endpoint, self.now)
 
     def retry(self, connection: Connection) -> None:
-        control = ControlTables(connection)
-        standing = control.standing(ACCOUNT, delivery_id(self.event, self.endpoint))
-        assert standing is not None
-        if standing.event_kept:
-            control.send(standing, self.now)
+        deliveries = unit_on(connection).deliveries
+        snapshot = deliveries.lock(ACCOUNT, delivery_id(self.event, self.endpoint))
+        assert snapshot is not None
+        if snapshot.event_kept:
+            deliveries.make_due(snapshot, self.now)
 
     def go_on(self, connection: Connection) -> None:
-        ReplayTables(connection, EndpointTables(connection, VAULT)).work(self.replay, self.now)
+        continue_replay(unit_on(connection), self.replay)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def world(databases: Databases) -> World:
     [event] = history.events(endpoint, 1, at=now - 1_000, customer_id=customer, body=lambda _: b'{"data":{"name":"A"}}')
     job = Replay(replay, ACCOUNT, endpoint, 0, now, None, ("succeeded",), "running", "", 0, 0, now, None)
     with transaction(history.url) as connection:
-        ReplayTables(connection, EndpointTables(connection, VAULT)).insert(job)
+        ReplayTables(connection).insert(job)
         begin_erasure(connection, ACCOUNT, customer, 1, now)
     return World(history.url, now, endpoint, customer, event, replay)
 
@@ -70,7 +70,7 @@ Way = Callable[[World, Connection], None]
 
 @pytest.mark.parametrize("send", [World.resend, World.retry, World.go_on])
 @pytest.mark.parametrize("erased_first", [True, False])
-def test_an_event_that_is_erased_while_it_is_made_due_again_is_not_sent(
+def test_what_is_erased_while_it_is_made_due_once_more_is_not_sent(
     world: World, send: Way, *, erased_first: bool
 ) -> None:
     def resent(connection: Connection) -> None:

@@ -1,6 +1,6 @@
-"""A real PostgreSQL that commits long after its client has lost the line, or never, while others read and write.
+"""A PostgreSQL transaction that commits long after its client lost the connection, or never, while others read and write.
 
-The client cannot know which of them it will be. Nobody may take the one for the other.
+The client cannot know the outcome, so the program has to be correct for both.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from loyalpro.kernel.errors import CommitUnknown, StoreError
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
-from loyalpro.storage.tables.events import EventFilter
-from loyalpro.storage.unit_of_work import Tools, Transactions, UnitOfWork
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, query
 from support.proxy import CuttingProxy
+from support.rivals import is_lock_awaited
+from support.units import runner_on
 
 CLOCK = SystemClock()
 IDS = IdFactory(CLOCK, random.Random(7))
 TTL_MS = 60_000
-EVERYTHING = EventFilter()
 
 
 @pytest.fixture
@@ -58,15 +58,15 @@ def emit(mark: str) -> Callable[[UnitOfWork], str]:
 
 
 class Poller:
-    """Follows the list of events, a few at a time."""
+    """Reads the list of events from the start, 7 at a time."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
+    def __init__(self, runner: DatabaseUnitOfWorkRunner) -> None:
+        self._runner = runner
         self.seen: list[str] = []
 
     async def poll(self) -> bool:
         last = self.seen[-1] if self.seen else None
-        found = await self._transactions.read(lambda unit: unit.events.list_after(ACCOUNT, last, EVERYTHING, 7))
+        found = await self._runner.read(lambda unit: unit.events.list_after(ACCOUNT, last, 7))
         self.seen += [each.id for each in found]
         return bool(found)
 
@@ -77,14 +77,13 @@ class Poller:
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_poller_skips_nothing_when_a_commit_comes_late_and_others_go_on(history: History, *, commits: bool) -> None:
-    async def story() -> None:
+def test_a_poller_skips_no_event_of_a_late_commit(history: History, *, commits: bool) -> None:
+    async def scenario() -> None:
         with CuttingProxy(history.url) as proxy:
             async with AsyncExitStack() as stack:
-                tools = Tools(CLOCK, IDS, VAULT)
                 cut, *others = [
-                    Transactions(await stack.enter_async_context(opened(url)), tools, lambda _: None)
-                    for url in (proxy.url, history.url, history.url)
+                    runner_on(await stack.enter_async_context(opened(url)), seed)
+                    for seed, url in enumerate((proxy.url, history.url, history.url))
                 ]
                 poller = Poller(others[0])
                 await asyncio.gather(*(each.change(emit("before")) for each in others for _ in range(5)))
@@ -93,7 +92,9 @@ def test_a_poller_skips_nothing_when_a_commit_comes_late_and_others_go_on(histor
                 with pytest.raises(CommitUnknown):
                     await cut.change(emit("late"))
                 await asyncio.gather(*(each.change(emit("after")) for each in others for _ in range(10)))
-                assert not await poller.poll(), "what came after waits for what may still come before it"
+                assert not await poller.poll(), (
+                    "later events wait for the open transaction, whose event would sort before them"
+                )
                 proxy.end_held(commits=commits)
                 expected = 30 + commits
                 while len(await poller.catch_up()) < expected:
@@ -106,7 +107,7 @@ def test_a_poller_skips_nothing_when_a_commit_comes_late_and_others_go_on(histor
         late = query(history.url, "SELECT COUNT(*) FROM events WHERE convert_from(body, 'UTF8') LIKE '%\"late\"%'")
         assert late == [(int(commits),)]
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def store(database: Any) -> DatabaseDeliveryStore:
@@ -125,24 +126,23 @@ async def settle(deliveries: DatabaseDeliveryStore, worker: str, claimed: Claime
     return (await deliveries.settle(worker, [settlement], now, longest_probe_s=1.0)).held
 
 
-async def in_the_end(act: Callable[[], Awaitable[Any]]) -> Any:
-    """Again and again until the database takes it, as the engine does."""
+async def retry_until_done(act: Callable[[], Awaitable[Any]]) -> Any:
+    """Repeat until the database succeeds, as the engine does."""
     while True:
         with suppress(StoreError):
             return await act()
 
 
-async def somebody_waits(history: History) -> None:
-    """Return when a transaction waits for a row that another one has locked."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while not await asyncio.to_thread(query, history.url, waiting):
+async def lock_is_awaited(history: History) -> None:
+    """Return when a transaction waits for a lock of another one."""
+    while not await asyncio.to_thread(is_lock_awaited, history.url):
         pass
 
 
-def with_line(
-    history: History, story: Callable[[CuttingProxy, Any, DatabaseDeliveryStore, str], Awaitable[None]]
+def with_proxy(
+    history: History, scenario: Callable[[CuttingProxy, Any, DatabaseDeliveryStore, str], Awaitable[None]]
 ) -> None:
-    """A worker whose line can be cut, another one with a good line, and an endpoint that is owed one delivery."""
+    """Run a scenario with a worker behind a proxy, a worker with a direct connection, and one pending delivery."""
 
     async def main() -> None:
         endpoint = history.endpoint()
@@ -151,7 +151,7 @@ def with_line(
             async with opened(proxy.url) as cut, opened(history.url) as good:
                 await store(cut).register("wrk_cut", ttl_ms=TTL_MS)
                 await store(good).register("wrk_good", ttl_ms=TTL_MS)
-                await story(proxy, store(cut), store(good), endpoint)
+                await scenario(proxy, store(cut), store(good), endpoint)
         assert query(history.url, "SELECT status, attempts FROM deliveries") == [("succeeded", 1)]
         assert query(history.url, "SELECT number, outcome FROM attempts") == [(1, "succeeded")]
         assert query(history.url, "SELECT COUNT(*) FROM leases") == [(0,)]
@@ -160,33 +160,35 @@ def with_line(
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_settlement_whose_commit_comes_late_is_written_once(history: History, *, commits: bool) -> None:
-    async def story(proxy: CuttingProxy, cut: Any, good: DatabaseDeliveryStore, endpoint: str) -> None:
+def test_a_settlement_with_a_late_commit_is_written_once(history: History, *, commits: bool) -> None:
+    async def scenario(proxy: CuttingProxy, cut: Any, good: DatabaseDeliveryStore, endpoint: str) -> None:
         [claimed] = await claim(cut, "wrk_cut", endpoint)
         proxy.hold_commit()
         with pytest.raises(CommitUnknown):
             await settle(cut, "wrk_cut", claimed)
-        again = asyncio.create_task(in_the_end(lambda: settle(cut, "wrk_cut", claimed)))
-        assert await claim(good, "wrk_good", endpoint) == [], "it is leased, or done: not due for anybody"
-        await somebody_waits(history)
+        again = asyncio.create_task(retry_until_done(lambda: settle(cut, "wrk_cut", claimed)))
+        assert await claim(good, "wrk_good", endpoint) == [], (
+            "the delivery is leased or finished, so no worker can claim it"
+        )
+        await lock_is_awaited(history)
         proxy.end_held(commits=commits)
         assert await again == (frozenset() if commits else {claimed.delivery_id})
 
-    with_line(history, story)
+    with_proxy(history, scenario)
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_claim_whose_commit_comes_late_leaves_no_lease_that_nobody_knows(history: History, *, commits: bool) -> None:
-    async def story(proxy: CuttingProxy, cut: Any, good: DatabaseDeliveryStore, endpoint: str) -> None:
+def test_a_claim_with_a_late_commit_leaves_no_unknown_lease(history: History, *, commits: bool) -> None:
+    async def scenario(proxy: CuttingProxy, cut: Any, good: DatabaseDeliveryStore, endpoint: str) -> None:
         proxy.hold_commit()
         with pytest.raises(CommitUnknown):
             await claim(cut, "wrk_cut", endpoint)
-        freed = asyncio.create_task(in_the_end(lambda: cut.disown("wrk_cut", keep=[])))
-        assert await claim(good, "wrk_good", endpoint) == [], "its row is locked by a transaction that may still commit"
-        await somebody_waits(history)
+        freed = asyncio.create_task(retry_until_done(lambda: cut.disown("wrk_cut", keep=[])))
+        assert await claim(good, "wrk_good", endpoint) == [], "a transaction that may still commit has locked its row"
+        await lock_is_awaited(history)
         proxy.end_held(commits=commits)
         await freed
         [claimed] = await claim(good, "wrk_good", endpoint)
         assert await settle(good, "wrk_good", claimed) == {claimed.delivery_id}
 
-    with_line(history, story)
+    with_proxy(history, scenario)

@@ -1,4 +1,4 @@
-"""How a database and programs of different versions get on, and what all migrations add up to."""
+"""Databases and programs of different versions, and the schema after all migrations."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from support.history import connect, query
 from support.postgres import OwnCluster, embedded_binaries
 from support.schema import FILES, dump
 
-COMPATIBLE = "-- compatible: older programs may go on using this schema\n"
+COMPATIBLE = "-- compatible: older programs can use this schema\n"
 FIRST = Migration("0001_first", "CREATE TABLE first (id TEXT)")
 WIDER = Migration("0002_wider", COMPATIBLE + "CREATE TABLE second (id TEXT)")
 OTHER = Migration("0003_other", "DROP TABLE first")
@@ -41,20 +41,20 @@ def start(connection: DriverConnection, known: Sequence[Migration]) -> None:
     migrations.prepare(connection, known, SystemClock())
 
 
-def test_an_older_program_goes_on_beside_a_newer_schema_that_says_it_may(connection: DriverConnection) -> None:
+def test_an_older_program_uses_a_newer_schema_that_is_marked_compatible(connection: DriverConnection) -> None:
     migrate(connection, [FIRST, WIDER])
     start(connection, [FIRST])
     assert migrate(connection, [FIRST]) == []
 
 
-def test_an_older_program_stops_at_a_newer_schema_that_does_not(connection: DriverConnection) -> None:
+def test_an_older_program_refuses_a_newer_schema_that_is_not_marked_compatible(connection: DriverConnection) -> None:
     migrate(connection, [FIRST, WIDER, OTHER])
     for act in (start, migrate):
         with pytest.raises(SchemaMismatch, match="newer than this program: it has 0003_other"):
             act(connection, [FIRST])
 
 
-def test_a_newer_program_waits_for_its_migration_even_if_older_ones_could_live_with_it(
+def test_a_newer_program_refuses_an_older_schema_even_if_its_migration_is_compatible(
     connection: DriverConnection,
 ) -> None:
     migrate(connection, [FIRST])
@@ -62,38 +62,38 @@ def test_a_newer_program_waits_for_its_migration_even_if_older_ones_could_live_w
         start(connection, [FIRST, WIDER])
 
 
-def test_what_this_program_lacks_and_what_it_does_not_know_do_not_mix(connection: DriverConnection) -> None:
+def test_unknown_and_missing_migrations_together_are_refused(connection: DriverConnection) -> None:
     migrate(connection, [FIRST, WIDER])
     fork = Migration("0002_fork", COMPATIBLE + "CREATE TABLE third (id TEXT)")
     with pytest.raises(SchemaMismatch, match="newer than this program: it has 0002_wider"):
         migrate(connection, [FIRST, fork])
 
 
-def test_only_the_first_line_says_it(connection: DriverConnection) -> None:
+def test_only_the_first_line_can_mark_a_migration_compatible(connection: DriverConnection) -> None:
     migrate(connection, [FIRST, Migration("0002_late", f"CREATE TABLE second (id TEXT);\n{COMPATIBLE}")])
     with pytest.raises(SchemaMismatch, match="0002_late"):
         start(connection, [FIRST])
 
 
-def test_a_record_from_before_this_was_recorded_is_widened_and_trusted_no_further(
+def test_records_without_the_compatible_column_count_as_incompatible(
     connection: DriverConnection,
 ) -> None:
     migrate(connection, [FIRST])
     connection.begin()
     connection.execute("ALTER TABLE schema_migrations DROP COLUMN compatible")
-    connection.execute("INSERT INTO schema_migrations (name, checksum, applied_at) VALUES ('0009_theirs', 'x', 1)")
+    connection.execute("INSERT INTO schema_migrations (name, checksum, applied_at) VALUES ('0009_unknown', 'x', 1)")
     connection.commit()
-    with pytest.raises(SchemaMismatch, match="0009_theirs"):
+    with pytest.raises(SchemaMismatch, match="0009_unknown"):
         start(connection, [FIRST])
     connection.begin()
-    connection.execute("DELETE FROM schema_migrations WHERE name = '0009_theirs'")
+    connection.execute("DELETE FROM schema_migrations WHERE name = '0009_unknown'")
     connection.commit()
     start(connection, [FIRST])
     assert migrate(connection, [FIRST, WIDER]) == ["0002_wider"]
     start(connection, [FIRST])
 
 
-def test_old_and_new_run_side_by_side_on_a_real_database(databases: Databases) -> None:
+def test_an_older_program_writes_to_a_newer_compatible_schema(databases: Databases) -> None:
     url = databases.fresh("postgres")
     wider = Migration("9999_wider", COMPATIBLE + "ALTER TABLE accounts ADD COLUMN note TEXT")
     session = connect(url)
@@ -112,14 +112,14 @@ def test_old_and_new_run_side_by_side_on_a_real_database(databases: Databases) -
     assert migrate_database(url, SystemClock()) == []
 
 
-# -- what they add up to ---------------------------------------------------------------------------------------------
+# -- the resulting schema --------------------------------------------------------------------------------------------
 
 
-def test_all_migrations_add_up_to_the_schema_in_the_file(databases: Databases, store: str) -> None:
+def test_all_migrations_result_in_the_schema_file(databases: Databases, store: str) -> None:
     assert dump(databases.fresh(store)) == FILES[store].read_text(), "run: make schema"
 
 
-def test_another_version_of_postgres_makes_the_same_schema() -> None:
+def test_another_version_of_postgres_has_the_same_schema() -> None:
     binaries = embedded_binaries()
     assert binaries is not None, "no embedded PostgreSQL: run make setup-dev"
     cluster = OwnCluster(binaries)
@@ -131,7 +131,7 @@ def test_another_version_of_postgres_makes_the_same_schema() -> None:
         cluster.stop()
 
 
-def test_migrations_have_the_same_names_on_both_stores_and_no_number_twice() -> None:
+def test_migrations_have_the_same_names_on_both_databases_and_consecutive_numbers() -> None:
     names = [each.name for each in migrations.load(SQLITE)]
     assert names == [each.name for each in migrations.load(POSTGRES)]
     assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]

@@ -1,4 +1,4 @@
-"""What is refused at the start, and what it says."""
+"""Opening a database: setup, refusals with their texts, and the translation of statements."""
 
 import asyncio
 import subprocess
@@ -17,7 +17,7 @@ from loyalpro.storage.open import migrate_database, open_database
 from loyalpro.storage.postgres.connection import numbered, repeated
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from support.databases import Databases
-from support.postgres import OwnCluster, every_way
+from support.postgres import OwnCluster, binary_sources
 
 
 def start(url: str) -> None:
@@ -39,27 +39,27 @@ def execute(url: str, sql: str) -> None:
             session.execute(sql.encode())
 
 
-def test_an_empty_database_is_set_up_and_a_second_start_finds_it(databases: Databases, store: str) -> None:
+def test_the_first_start_creates_the_schema_and_the_second_start_uses_it(databases: Databases, store: str) -> None:
     url = databases.empty(store)
     start(url)
     start(url)
     assert migrate_database(url, SystemClock()) == []
 
 
-def test_nobody_else_on_the_machine_can_read_a_sqlite_file(databases: Databases) -> None:
+def test_other_users_cannot_read_the_sqlite_files(databases: Databases) -> None:
     url = databases.empty("sqlite")
     start(url)
     path = Path(url.removeprefix("sqlite:///"))
     assert {each.stat().st_mode & 0o077 for each in path.parent.iterdir()} == {0}
 
 
-def test_an_older_database_is_refused_by_naming_the_command(database_url: str) -> None:
+def test_an_older_schema_is_refused_with_the_command_that_migrates(database_url: str) -> None:
     execute(database_url, "DELETE FROM schema_migrations WHERE name LIKE '0003%'")
     with pytest.raises(SchemaMismatch, match=r"older.*loyalpro migrate"):
         start(database_url)
 
 
-def test_a_newer_database_and_a_changed_migration_are_refused(database_url: str) -> None:
+def test_a_newer_schema_and_a_changed_migration_are_refused(database_url: str) -> None:
     execute(database_url, "INSERT INTO schema_migrations (name, checksum, applied_at) VALUES ('9999_x', 'x', 1)")
     with pytest.raises(SchemaMismatch, match="newer than this program: it has 9999_x"):
         start(database_url)
@@ -69,7 +69,7 @@ def test_a_newer_database_and_a_changed_migration_are_refused(database_url: str)
         migrate_database(database_url, SystemClock())
 
 
-def test_a_migration_that_fails_leaves_nothing(databases: Databases, store: str) -> None:
+def test_a_failed_migration_changes_nothing(databases: Databases, store: str) -> None:
     from loyalpro.storage.postgres.connection import PostgresConnection
 
     url = databases.empty(store)
@@ -88,10 +88,10 @@ def test_a_migration_that_fails_leaves_nothing(databases: Databases, store: str)
     connection.close()
 
 
-def test_both_stores_have_the_same_tables_and_columns(databases: Databases) -> None:
+def test_both_databases_have_the_same_tables_and_columns(databases: Databases) -> None:
     sqlite, postgres = databases.fresh("sqlite"), databases.fresh("postgres")
     connection = apsw.Connection(sqlite.removeprefix("sqlite:///"))
-    ours = {
+    in_sqlite = {
         (table, column)
         for (table,) in connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
@@ -100,18 +100,18 @@ def test_both_stores_have_the_same_tables_and_columns(databases: Databases) -> N
     }
     connection.close()
     with psycopg.connect(postgres) as session:
-        theirs = set(
+        in_postgres = set(
             session.execute(
                 "SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"
                 " WHERE relkind IN ('r', 'p') AND NOT relispartition AND attnum > 0 AND NOT attisdropped"
                 " AND relnamespace = 'public'::regnamespace"
             )
         )
-    assert theirs - ours == {("events", "transaction_id")}
-    assert ours - theirs == set()
+    assert in_postgres - in_sqlite == {("events", "transaction_id")}
+    assert in_sqlite - in_postgres == set()
 
 
-def test_a_second_process_is_kept_off_a_sqlite_folder(databases: Databases) -> None:
+def test_a_second_process_cannot_open_a_sqlite_database(databases: Databases) -> None:
     url = databases.fresh("sqlite")
 
     async def main() -> None:
@@ -126,7 +126,7 @@ def test_a_second_process_is_kept_off_a_sqlite_folder(databases: Databases) -> N
     asyncio.run(main())
 
 
-def test_the_lock_of_a_killed_process_is_free(databases: Databases) -> None:
+def test_the_lock_of_a_killed_process_is_released(databases: Databases) -> None:
     url = databases.fresh("sqlite")
     script = (
         "import asyncio, os, signal\n"
@@ -141,7 +141,7 @@ def test_the_lock_of_a_killed_process_is_free(databases: Databases) -> None:
 
 
 @pytest.mark.parametrize("setting", ["synchronous_commit"])
-def test_a_postgres_that_may_forget_is_refused(databases: Databases, setting: str) -> None:
+def test_a_postgres_server_that_can_lose_commits_is_refused(databases: Databases, setting: str) -> None:
     url = databases.fresh("postgres")
     name = url.rpartition("/")[2]
     execute(url, f'ALTER DATABASE "{name}" SET {setting} = off')
@@ -149,16 +149,16 @@ def test_a_postgres_that_may_forget_is_refused(databases: Databases, setting: st
         start(url)
 
 
-def test_an_unreachable_server_is_named_without_its_password() -> None:
+def test_the_error_of_an_unreachable_server_has_no_password() -> None:
     with pytest.raises(StoreUnavailable) as caught:
         start("postgresql://user:verysecret@127.0.0.1:1/none")
     assert "verysecret" not in caught.value.detail
 
 
-@pytest.mark.parametrize("way", ["system", "embedded"])
-def test_a_postgres_is_found_in_each_way(way: str) -> None:
-    binaries = dict(every_way())[way]
-    assert binaries is not None, f"no {way} PostgreSQL: install Debian's postgresql, or run make setup-dev"
+@pytest.mark.parametrize("source", ["system", "embedded"])
+def test_tests_run_with_the_postgres_of_each_source(source: str) -> None:
+    binaries = dict(binary_sources())[source]
+    assert binaries is not None, f"no {source} PostgreSQL: install Debian's postgresql, or run make setup-dev"
     cluster = OwnCluster(binaries)
     try:
         with psycopg.connect(cluster.create_database("tried")) as session:
@@ -167,7 +167,7 @@ def test_a_postgres_is_found_in_each_way(way: str) -> None:
         cluster.stop()
 
 
-def test_a_postgres_is_found_by_the_address_in_the_environment(
+def test_tests_run_with_the_postgres_server_of_the_environment(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from support.postgres import DSN_VARIABLE, Cluster
@@ -180,12 +180,12 @@ def test_a_postgres_is_found_by_the_address_in_the_environment(
     given.drop_database(url)
 
 
-def test_a_full_disk_refuses_writes_and_recovers_by_itself(databases: Databases) -> None:
+def test_writes_fail_on_a_full_disk_and_succeed_again_with_free_space(databases: Databases) -> None:
     url = databases.fresh("sqlite")
 
     def fill(connection: object) -> None:
         assert isinstance(connection, SqliteConnection)
-        connection.execute("PRAGMA max_page_count = 1")  # SQLite answers with the smallest that it can have
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite uses the smallest possible size instead
         connection.execute("INSERT INTO accounts (id, name, created_at) VALUES ('big', printf('%.9000000c', 'x'), 1)")
 
     def write(connection: object) -> None:
@@ -206,7 +206,7 @@ def test_a_full_disk_refuses_writes_and_recovers_by_itself(databases: Databases)
     asyncio.run(main())
 
 
-def test_placeholders_are_translated_outside_of_quotes_only() -> None:
+def test_placeholders_in_quotes_are_not_translated() -> None:
     assert numbered("SELECT '?', '100%', x % 2 FROM t WHERE a = ? AND b = ?") == (
         "SELECT '?', '100%', x % 2 FROM t WHERE a = $1 AND b = $2"
     )
@@ -218,7 +218,7 @@ def test_the_row_of_an_insert_is_repeated() -> None:
     )
 
 
-def test_every_row_is_written_whatever_their_number(database_url: str) -> None:
+def test_execute_many_writes_every_row_for_any_number_of_rows(database_url: str) -> None:
     rows = [(f"a{n:03}", "name", 2**40 * n, None if n % 2 else "later") for n in range(217)]
 
     def write(connection: Connection) -> None:

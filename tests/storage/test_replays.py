@@ -9,32 +9,28 @@ from typing import Any
 import psycopg
 import pytest
 
-from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
+from loyalpro.jobs.periodic_job import Piece
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.open import open_database
 from loyalpro.storage.postgres.connection import PostgresConnection
-from loyalpro.storage.replay_store import ReplayStore
-from loyalpro.storage.tables.endpoints import Endpoint, EndpointTables
-from loyalpro.storage.tables.replays import STATUSES, Piece, Replay, ReplayTables
-from loyalpro.storage.unit_of_work import Tools, Transactions, UnitOfWork
-from loyalpro.storage.vault import Vault
+from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.webhooks.entities import Replay
+from loyalpro.webhooks.replays import STATUSES, ReplayJob, continue_replay
+from support.units import insert_endpoint, new_endpoint, runner_on, unit_on
 
 ACCOUNT, CUSTOMER = "acct_1", "cus_1"
-VAULT = Vault(["a key of enough characters"], random.Random(1).randbytes)
 PIECE = 200
 
 
 def add_endpoint(unit: UnitOfWork, ordering: str) -> str:
-    id_ = unit.ids.new("we")
-    url, status = "https://example.com/hook", EndpointStatus.ENABLED
-    made = Endpoint(id_, ACCOUNT, url, None, ("*",), ordering, None, {}, status, None, unit.now, unit.now)
-    unit.endpoints.insert(made, "whsec_x")
-    return id_
+    made = new_endpoint(unit, ACCOUNT, "https://example.com/hook", ordering=ordering)
+    insert_endpoint(unit, made, "whsec_x")
+    return made.id
 
 
 def add_replay(unit: UnitOfWork, endpoint_id: str, statuses: tuple[str, ...], until: int | None = None) -> str:
@@ -50,12 +46,12 @@ class World:
         self.clock = SystemClock()
         self.ids = IdFactory(self.clock, random.Random(seed))
         self.database = database
-        self.owed: list[str] = []
-        self.transactions = Transactions(database, Tools(self.clock, self.ids, VAULT), on_owed=lambda _: None)
-        self.replays = ReplayStore(database, VAULT, self._note)
+        self.woken: list[str] = []
+        self.runner = runner_on(database, seed)
+        self.job = ReplayJob(runner_on(database, seed + 100, wake_endpoints=self._note))
 
-    def _note(self, endpoint_ids: Iterable[str]) -> None:
-        self.owed.extend(endpoint_ids)
+    def _note(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
+        self.woken.extend(endpoint_ids)
 
     async def emit(self, count: int, type_: str = "customer.created", *, first: int | None = None) -> None:
         """Commit events; those of the customer count from `first`."""
@@ -65,25 +61,25 @@ class World:
                 customer, sequence = (None, None) if first is None else (CUSTOMER, first + number)
                 unit.outbox.emit(NewEvent(ACCOUNT, type_, customer, sequence, sample(type_, unit.now)))
 
-        await self.transactions.change(work)
+        await self.runner.change(work)
 
     async def endpoint(self, ordering: str = "none") -> str:
-        return await self.transactions.change(lambda unit: add_endpoint(unit, ordering))
+        return await self.runner.change(lambda unit: add_endpoint(unit, ordering))
 
     async def replay(self, endpoint_id: str, *statuses: str, until: int | None = None) -> str:
-        return await self.transactions.change(lambda unit: add_replay(unit, endpoint_id, statuses or STATUSES, until))
+        return await self.runner.change(lambda unit: add_replay(unit, endpoint_id, statuses or STATUSES, until))
 
     async def look(self, endpoint_id: str, replay_id: str) -> Replay:
-        found = await self.transactions.read(lambda unit: unit.replays.get(ACCOUNT, endpoint_id, replay_id))
+        found = await self.runner.read(lambda unit: unit.replays.get(ACCOUNT, endpoint_id, replay_id))
         assert found is not None
         return found
 
     async def estimate(self, endpoint_id: str, replay_id: str) -> int:
         replay = await self.look(endpoint_id, replay_id)
-        return await self.transactions.read(lambda unit: unit.replays.estimated_total(replay))
+        return await self.runner.read(lambda unit: unit.replays.estimated_total(replay))
 
     async def piece(self) -> bool:
-        return await self.replays.work(self.clock.now_ms())
+        return (await self.job.run_piece(self.clock.now_ms())).more
 
     async def finish(self) -> None:
         while await self.piece():
@@ -123,7 +119,7 @@ def test_a_job_walks_all_of_its_range_in_pieces_and_tells_how_far_it_is(database
         total = 2 * PIECE + 50
         assert progress == [(PIECE, PIECE, total), (2 * PIECE, 2 * PIECE, total), (total, total, total)]
         assert await world.rows("SELECT COUNT(*) FROM deliveries") == [(total,)]
-        assert world.owed == [endpoint] * 3
+        assert world.woken == [endpoint] * 3
         assert await world.piece() is False
 
     in_world(database_url, use)
@@ -141,8 +137,7 @@ def test_a_piece_that_is_cut_short_leaves_nothing_and_is_done_again(database_url
         await world.piece()
 
         def cut(connection: Connection) -> None:
-            tables = world.replays._tables(connection)
-            assert tables.work(job, world.clock.now_ms()).owed
+            assert continue_replay(unit_on(connection), job).items
             raise Crash
 
         for _ in range(3):
@@ -227,8 +222,8 @@ def test_a_canceled_job_goes_no_further_and_so_does_that_of_a_deleted_endpoint(d
         kept, deleted = await world.endpoint(), await world.endpoint()
         jobs = {kept: await world.replay(kept), deleted: await world.replay(deleted)}
         assert await world.piece() is True
-        await world.transactions.change(lambda unit: unit.replays.cancel(jobs[kept], unit.now))
-        await world.transactions.change(lambda unit: unit.endpoints.delete(ACCOUNT, deleted, unit.now))
+        await world.runner.change(lambda unit: unit.replays.finish(jobs[kept], "canceled", unit.now))
+        await world.runner.change(lambda unit: unit.endpoints.delete(ACCOUNT, deleted, unit.now))
         assert await world.piece() is False
         for endpoint, job in jobs.items():
             seen = await world.look(endpoint, job)
@@ -244,7 +239,7 @@ def test_erased_events_and_those_of_others_are_not_sent(database_url: str) -> No
         await world.write("UPDATE events SET erased_at = 1")
         await world.write("INSERT INTO accounts (id, name, created_at) VALUES ('acct_2', 'B', 1)")
         data = sample("customer.created", 1)
-        await world.transactions.change(
+        await world.runner.change(
             lambda unit: unit.outbox.emit(NewEvent("acct_2", "customer.created", None, None, data))
         )
         endpoint = await world.endpoint()
@@ -275,7 +270,7 @@ def test_several_processes_and_new_events_at_once_leave_no_event_out_and_do_none
             await other.stop()
         done = await world.look(endpoint, job)
         assert (done.status, done.replayed) == ("done", 4 * PIECE)
-        assert len(world.owed) + len(rival.owed) == 4
+        assert len(world.woken) + len(rival.woken) == 4
         [(rows, ids)] = await world.rows("SELECT COUNT(*), COUNT(DISTINCT id) FROM deliveries")
         assert rows == ids == 4 * PIECE + 200
 
@@ -324,7 +319,7 @@ def connect(databases: Any) -> Iterator[Callable[[], PostgresConnection]]:
 def jobs(connection: PostgresConnection, count: int) -> list[str]:
     """Jobs for one new endpoint."""
     connection.begin()
-    unit = UnitOfWork(connection, Tools(SystemClock(), IdFactory(SystemClock(), random.Random(2)), VAULT))
+    unit = unit_on(connection, 2)
     endpoint = add_endpoint(unit, "none")
     made = [add_replay(unit, endpoint, STATUSES) for _ in range(count)]
     connection.commit()
@@ -332,7 +327,7 @@ def jobs(connection: PostgresConnection, count: int) -> list[str]:
 
 
 def work(connection: PostgresConnection, job: str) -> Piece:
-    return ReplayTables(connection, EndpointTables(connection, VAULT)).work(job, SystemClock().now_ms())
+    return continue_replay(unit_on(connection, 3), job)
 
 
 def test_a_job_that_somebody_is_working_on_is_passed_over(connect: Callable[[], PostgresConnection]) -> None:
@@ -340,8 +335,8 @@ def test_a_job_that_somebody_is_working_on_is_passed_over(connect: Callable[[], 
     [job] = jobs(first, 1)
     for each in (first, second):
         each.begin()
-    assert work(first, job).owed
-    assert work(second, job) == Piece(more=False)
+    assert work(first, job).items
+    assert work(second, job) == Piece(items=0)
     for each in (first, second):
         each.commit()
 
@@ -353,12 +348,12 @@ def test_two_jobs_that_owe_the_same_events_at_once_make_one_delivery_of_each(
     one, other = jobs(first, 2)
     for each in (first, second):
         each.begin()
-    assert work(first, one).owed
+    assert work(first, one).items
     with ThreadPoolExecutor(1) as thread:
         later = thread.submit(work, second, other)
         while not later.done() and not watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted"):
             pass
         first.commit()
-        assert later.result(30).owed == ()
+        assert later.result(30).items == 0
     second.commit()
     assert watcher.execute("SELECT COUNT(*), COUNT(DISTINCT id) FROM deliveries") == [(3, 3)]

@@ -9,12 +9,11 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import NotFound, StoreUnavailable
-from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import RetryTransaction
 from loyalpro.storage.open import open_database
 from loyalpro.storage.request_batcher import MAX_BATCH_SIZE, RequestBatcher
-from loyalpro.storage.unit_of_work import Tools, Transactions, UnitOfWork
-from support.history import VAULT
+from loyalpro.storage.unit_of_work import UnitOfWork
+from support.units import runner_on
 from support.writes import Held, insert, names
 
 
@@ -39,9 +38,7 @@ class Caller:
 
     def __init__(self, database: Any) -> None:
         self.database = database
-        clock = SystemClock()
-        tools = Tools(clock, IdFactory(clock, random.Random(1)), VAULT)
-        self.batcher = RequestBatcher(Transactions(database, tools, on_owed=lambda _: None))
+        self.batcher = RequestBatcher(runner_on(database))
         self.work = InsertNames()
 
     def send(self, name: str, kind: str = "names") -> asyncio.Task[Any]:

@@ -6,11 +6,13 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.storage.open import migrate_database, open_database
-from loyalpro.storage.tables.endpoints import EndpointTables
-from loyalpro.storage.tables.events import EventFilter, EventTables
-from loyalpro.storage.tables.replays import Replay, ReplayTables
+from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.replays import ReplayTables
+from loyalpro.webhooks.entities import Replay
+from loyalpro.webhooks.replays import continue_replay
 from support.databases import Databases
-from support.history import ACCOUNT, VAULT, History, lower_transaction_counter, query, transaction
+from support.history import ACCOUNT, History, lower_transaction_counter, query, transaction
+from support.units import unit_on
 
 NOW = SystemClock().now_ms()
 OLD = (900_000_002, 900_000_001, 900_000_003)
@@ -56,7 +58,7 @@ def emit(history: History) -> str:
 
 def after(history: History, event_id: str | None) -> list[str]:
     with transaction(history.url) as connection:
-        found = EventTables(connection).list_after(ACCOUNT, event_id, EventFilter(), 100)
+        found = EventTables(connection).list_after(ACCOUNT, event_id, 100)
     return [each.id for each in found]
 
 
@@ -64,14 +66,14 @@ def add_replay(history: History) -> str:
     endpoint, id_ = history.endpoint("paused"), history.ids.new("rpl")
     with transaction(history.url) as connection:
         replay = Replay(id_, ACCOUNT, endpoint, 0, NOW, None, ("missing",), "running", "", 0, 0, NOW, None)
-        ReplayTables(connection, EndpointTables(connection, VAULT)).insert(replay)
+        ReplayTables(connection).insert(replay)
     return id_
 
 
 def run_step(history: History, replay_id: str) -> tuple[str, int]:
     """Run one step of a replay; its status, and how many events it has examined."""
     with transaction(history.url) as connection:
-        ReplayTables(connection, EndpointTables(connection, VAULT)).work(replay_id, NOW)
+        continue_replay(unit_on(connection), replay_id)
     [(status, examined)] = query(history.url, "SELECT status, examined FROM replays WHERE id = ?", replay_id)
     return status, examined
 

@@ -2,35 +2,34 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 import pytest
 from pydantic import ValidationError
 
+from loyalpro.accounts.entities import IdempotentResult
 from loyalpro.app import Application
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.ports import Attempt, LaneRequest, Settlement
-from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.settings import Settings
 from loyalpro.storage.connection import Connection, DriverConnection, Row
-from loyalpro.storage.database import Database, Lane
+from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.open import open_database
 from loyalpro.storage.postgres import partitions
 from loyalpro.storage.postgres.partitions import Week
-from loyalpro.storage.sweep_store import SweepStore
-from loyalpro.storage.tables.accounts import AccountTables, StoredAnswer
-from loyalpro.storage.tables.backfills import BackfillTables
-from loyalpro.storage.tables.endpoints import EndpointTables
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, connect, count, query, transaction
+from support.jobs import Jobs, opened, run_jobs
+from support.units import unit_on
 
 BIG = ("attempts", "deliveries", "events")
 
@@ -45,42 +44,6 @@ def history(database_url: str, now: UnixMs) -> History:
     return History(database_url, now)
 
 
-class Sweeps:
-    """The duties over one open database, done by hand."""
-
-    def __init__(self, database: Database, now: UnixMs, retention_days: int = 90) -> None:
-        self.ids = IdFactory(VirtualClock(now), random.Random(7))
-        self.database = database
-        self.store = SweepStore(database, RetrySchedule(), self.ids, retention_days=retention_days)
-        self.duties = {duty.name: duty for duty in self.store.duties(60)}
-        self._now = now
-
-    async def do(self, *names: str) -> None:
-        """Each of these, until there is nothing left to do; all of them when none is named."""
-        for name in names or self.duties:
-            while await self.duties[name].act(self._now):
-                pass
-
-
-def with_sweeps(url: str, now: UnixMs, use: Callable[[Sweeps], Awaitable[Any]]) -> Any:
-    async def main() -> Any:
-        database = open_database(url, SystemClock())
-        await database.start()
-        try:
-            return await use(Sweeps(database, now))
-        finally:
-            await database.stop()
-
-    return asyncio.run(main())
-
-
-def sweep(url: str, now: UnixMs, *names: str) -> None:
-    async def use(sweeps: Sweeps) -> None:
-        await sweeps.do(*names)
-
-    with_sweeps(url, now, use)
-
-
 def counts(url: str) -> tuple[int, ...]:
     return tuple(count(url, table) for table in BIG)
 
@@ -93,7 +56,7 @@ def test_what_is_older_than_ninety_days_goes_and_the_rest_stays(history: History
     history.events(endpoint, 450, at=now - 91 * MS_PER_DAY)
     history.events(endpoint, 7, at=now - 89 * MS_PER_DAY)
     history.events(endpoint, 5, at=now)
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert counts(history.url) == (12, 12, 12)
     assert count(history.url, "events", f"id < '{floor('evt', now - 90 * MS_PER_DAY)}'") == 0
 
@@ -101,13 +64,10 @@ def test_what_is_older_than_ninety_days_goes_and_the_rest_stays(history: History
 def test_retention_follows_its_setting(history: History, now: UnixMs) -> None:
     endpoint = history.endpoint()
     history.events(endpoint, 3, at=now - 31 * MS_PER_DAY)
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert counts(history.url) == (3, 3, 3)
 
-    async def use(sweeps: Sweeps) -> None:
-        await Sweeps(sweeps.database, now, retention_days=30).do()
-
-    with_sweeps(history.url, now, use)
+    asyncio.run(opened(history.url, lambda database: Jobs(database, now, retention_days=30).run()))
     assert counts(history.url) == (0, 0, 0)
 
 
@@ -119,9 +79,9 @@ def test_less_than_thirty_days_are_refused() -> None:
 
 def test_the_operator_says_how_often_everything_is_swept(database_url: str) -> None:
     settings = Settings(database_url=database_url, secret_key="a key for tests of enough characters", sweep_interval=7)
-    duties = Application(settings).sweeper._duties
-    assert {duty.every_s for duty in duties if duty.name not in ("windows", "room", "replays")} == {7}
-    assert {duty.name for duty in duties} >= {"windows", "retention", "unsent", "answers", "leftovers"}
+    jobs = {job.kind.name: job.every_s for job in Application(settings).scheduler._jobs}
+    assert {every_s for name, every_s in jobs.items() if name not in ("windows", "disk_space", "replays")} == {7}
+    assert set(jobs) >= {"windows", "retention", "unsent", "idempotency", "leftovers"}
 
 
 def test_an_event_stays_as_long_as_a_delivery_of_it_is_owed(history: History, now: UnixMs) -> None:
@@ -133,11 +93,11 @@ def test_an_event_stays_as_long_as_a_delivery_of_it_is_owed(history: History, no
         "UPDATE deliveries SET status = 'pending', finished_at = NULL, first_attempt_at = ? WHERE event_id = ?",
         *(now, owed),
     )
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert query(history.url, "SELECT id FROM events") == [(owed,)]
     assert query(history.url, "SELECT id, status FROM deliveries") == [(delivery_id(owed, endpoint), "pending")]
     later = now + 4 * MS_PER_DAY
-    sweep(history.url, later, "windows", "retention")
+    run_jobs(history.url, later, "windows", "retention")
     assert counts(history.url) == (0, 0, 0)
     assert done
 
@@ -152,8 +112,8 @@ def test_what_was_never_sent_is_given_up_a_week_before_its_event_goes_and_its_ow
         *(endpoint, 2), at=now - MS_PER_DAY, status="pending", customer_id=customer, first_sequence=4, ordered=True
     )
     query(history.url, "UPDATE deliveries SET due_at = NULL WHERE sequence = 4")
-    sweep(history.url, now)
-    sweep(history.url, now)
+    run_jobs(history.url, now)
+    run_jobs(history.url, now)
     assert set(query(history.url, "SELECT event_id, status FROM deliveries")) == {
         *((id_, "exhausted") for id_ in old),
         *((id_, "pending") for id_ in new),
@@ -171,15 +131,16 @@ def test_what_is_replayed_in_its_last_days_is_owed_to_an_endpoint_that_is_enable
     endpoint = history.endpoint()
     events = history.events(endpoint, 3, at=now - 89 * MS_PER_DAY)
     with transaction(history.url) as connection:
-        tables, to = BackfillTables(connection), EndpointTables(connection, VAULT).get(ACCOUNT, endpoint)
-        for event in filter(None, [tables.event(ACCOUNT, id_) for id_ in events]):
+        unit = unit_on(connection)
+        to = unit.endpoints.get(ACCOUNT, endpoint)
+        for event in filter(None, [unit.events.hold(ACCOUNT, id_) for id_ in events]):
             assert to is not None
-            assert tables.renew(["succeeded"], event, to, now)
-    sweep(history.url, now)
+            assert unit.deliveries.renew(["succeeded"], event, to, now)
+    run_jobs(history.url, now)
     assert count(history.url, "deliveries", "status = 'pending'") == 3
     assert count(history.url, "notices") == 0
     query(history.url, "UPDATE endpoints SET status = 'paused'")
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert count(history.url, "deliveries", "status = 'exhausted'") == 3
 
 
@@ -190,7 +151,7 @@ def test_what_an_enabled_endpoint_does_not_take_keeps_its_event_for_a_week_and_n
     endpoint = history.endpoint()
     history.events(endpoint, 2, at=now - 98 * MS_PER_DAY, status="pending")
     [kept] = history.events(endpoint, 1, at=now - 96 * MS_PER_DAY, status="pending")
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert query(history.url, "SELECT event_id, status FROM deliveries") == [(kept, "pending")]
     assert query(history.url, "SELECT id FROM events") == [(kept,)]
     assert query(history.url, "SELECT kind, endpoint_id FROM notices") == [("deliveries_given_up", endpoint)]
@@ -205,7 +166,7 @@ def test_an_old_delivery_that_waits_to_be_sent_by_hand_goes_back_to_what_it_was(
         "UPDATE deliveries SET fallback_status = status, status = 'pending', finished_at = NULL, due_at = ?",
         now,
     )
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert sorted(query(history.url, "SELECT status FROM deliveries")) == [
         ("canceled",),
         ("exhausted",),
@@ -218,7 +179,7 @@ def test_what_is_being_sent_is_left_to_whoever_sends_it(history: History, now: U
     [event] = history.events(endpoint, 1, at=now - 95 * MS_PER_DAY, status="pending")
     query(history.url, "INSERT INTO workers VALUES ('wrk_1', 'h', 1, 1, ?)", now + MS_PER_DAY)
     query(history.url, "INSERT INTO leases VALUES (?, 'wrk_1', ?, 1, 1)", delivery_id(event, endpoint), endpoint)
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert query(history.url, "SELECT status FROM deliveries") == [("pending",)]
     assert count(history.url, "events") == count(history.url, "leases") == 1
 
@@ -229,7 +190,7 @@ def test_a_lease_of_a_worker_that_nobody_knows_is_freed(history: History, now: U
     query(
         history.url, "INSERT INTO leases VALUES (?, 'wrk_gone', ?, 1, ?)", delivery_id(event, endpoint), endpoint, now
     )
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert count(history.url, "leases") == 0
     assert query(history.url, "SELECT status, attempts, outcome FROM deliveries") == [("pending", 1, "interrupted")]
     assert query(history.url, "SELECT outcome FROM attempts") == [("interrupted",)]
@@ -241,7 +202,8 @@ def test_expired_answers_secrets_old_notices_replays_and_what_deleted_endpoints_
     kept, gone = history.endpoint(), history.endpoint()
     with transaction(history.url) as connection:
         for key, age in (("old", MS_PER_DAY), ("new", MS_PER_DAY - 1_000)):
-            AccountTables(connection).store_answers(ACCOUNT, {key: StoredAnswer(b"f", 201, b"{}")}, now - age)
+            results = {key: IdempotentResult(b"f", 201, b"{}")}
+            unit_on(connection).idempotency.store(ACCOUNT, results, now - age)
         for n, age in enumerate((91, 89)):
             made_at = now - age * MS_PER_DAY
             connection.execute(
@@ -262,7 +224,7 @@ def test_expired_answers_secrets_old_notices_replays_and_what_deleted_endpoints_
         for endpoint in (kept, gone):
             connection.execute("INSERT INTO endpoint_health VALUES (?, 1, 1, 0, NULL, NULL, 0)", (endpoint,))
         connection.execute("UPDATE endpoints SET deleted_at = ? WHERE id = ?", (now, gone))
-    sweep(history.url, now)
+    run_jobs(history.url, now)
     assert query(history.url, "SELECT key FROM idempotency_keys") == [("new",)]
     assert query(history.url, "SELECT created_at FROM notices") == [(now - 89 * MS_PER_DAY,)]
     assert count(history.url, "replays") == 3
@@ -284,13 +246,13 @@ class Measured:
         self.dialect = database.dialect
         self.pieces: list[int] = []
 
-    async def read(self, work: Callable[[Connection], Any], lane: Lane = "ingest") -> Any:
-        return await self._database.read(work, lane)
+    async def read(self, work: Callable[[Connection], Any], writer: WriterName = "ingest") -> Any:
+        return await self._database.read(work, writer)
 
-    async def write(self, work: Callable[[Connection], Any], lane: Lane = "ingest") -> Any:
-        result = await self._database.write(work, lane)
-        if lane == "upkeep" and type(result) is int:
-            self.pieces.append(result)
+    async def write(self, work: Callable[[Connection], Any], writer: WriterName = "ingest") -> Any:
+        result = await self._database.write(work, writer)
+        if writer == "upkeep" and isinstance(result, tuple) and type(result[0]) is int:
+            self.pieces.append(result[0])
         return result
 
 
@@ -319,14 +281,14 @@ def deliver_while_sweeping(history: History, now: UnixMs) -> list[int]:
     history.events(endpoint, 33_400, at=partitions.week_start(now - 110 * MS_PER_DAY))
     history.events(endpoint, 2_000, at=now, status="pending")
 
-    async def use(sweeps: Sweeps) -> tuple[int, list[int]]:
-        measured: Any = Measured(sweeps.database)
+    async def use(database: Database) -> tuple[int, list[int]]:
+        measured: Any = Measured(database)
         clock = VirtualClock(now)
-        deliveries = DatabaseDeliveryStore(sweeps.database, VAULT, clock, sweeps.ids)
-        sent, _ = await asyncio.gather(deliver(deliveries, endpoint, now, clock), Sweeps(measured, now).do())
+        deliveries = DatabaseDeliveryStore(database, VAULT, clock, IdFactory(clock, random.Random(7)))
+        sent, _ = await asyncio.gather(deliver(deliveries, endpoint, now, clock), Jobs(measured, now).run())
         return sent, measured.pieces
 
-    sent, pieces = with_sweeps(history.url, now, use)
+    sent, pieces = asyncio.run(opened(history.url, use))
     assert sent == 2_000
     assert counts(history.url) == (2_000, 2_000, 2_000)
     assert count(history.url, "deliveries", "status = 'succeeded'") == 2_000
@@ -403,7 +365,7 @@ def test_partitions_are_made_as_time_goes_on_and_dropped_when_all_of_them_is_old
     for days in (95, 85):
         history.events(endpoint, 4, at=now - days * MS_PER_DAY)
     before = names(postgres_url, "events")
-    sweep(postgres_url, now)
+    run_jobs(postgres_url, now)
     after = names(postgres_url, "events")
     dropped = [name for name in before if name not in after]
     assert dropped == [
@@ -412,7 +374,7 @@ def test_partitions_are_made_as_time_goes_on_and_dropped_when_all_of_them_is_old
         if (week := Week("events", past + n * partitions.WEEK_MS)).start + partitions.WEEK_MS <= now - 90 * MS_PER_DAY
     ]
     assert count(postgres_url, "events", f"id >= '{floor('evt', now - 90 * MS_PER_DAY)}'") == 4
-    sweep(postgres_url, now + 21 * MS_PER_DAY, "partitions")
+    run_jobs(postgres_url, now + 21 * MS_PER_DAY, "partitions")
     assert names(postgres_url, "events")[-1] == partitions.wanted(now + 21 * MS_PER_DAY)[-1].name
 
 
@@ -420,7 +382,7 @@ def test_a_week_whose_rows_already_stand_in_the_default_partition_is_not_made(po
     history = History(postgres_url, now)
     later = now + 50 * MS_PER_DAY
     history.events(history.endpoint(), 3, at=later)
-    sweep(postgres_url, later, "partitions")
+    run_jobs(postgres_url, later, "partitions")
     made = names(postgres_url, "events")
     assert Week("events", partitions.week_start(later)).name not in made
     assert Week("events", partitions.week_start(later) + partitions.WEEK_MS).name in made
@@ -437,11 +399,11 @@ def test_a_partition_that_still_has_a_delivery_keeps_its_events(postgres_url: st
     history.events(endpoint, 3, at=past)
     [owed] = history.events(endpoint, 1, at=past + 1, status="pending")
     query(postgres_url, "UPDATE deliveries SET first_attempt_at = ? WHERE status = 'pending'", now)
-    sweep(postgres_url, now)
+    run_jobs(postgres_url, now)
     assert Week("events", past).name in names(postgres_url, "events")
     assert Week("attempts", past).name not in names(postgres_url, "attempts")
     assert query(postgres_url, "SELECT event_id, status FROM deliveries") == [(owed, "pending")]
-    sweep(postgres_url, now + 4 * MS_PER_DAY)
+    run_jobs(postgres_url, now + 4 * MS_PER_DAY)
     assert Week("events", past).name not in names(postgres_url, "events")
     assert counts(postgres_url) == (0, 0, 0)
 
@@ -456,21 +418,23 @@ def test_a_table_that_is_in_use_is_left_for_the_next_sweep_and_nobody_else_waits
     endpoint = history.endpoint()
     history.events(endpoint, 100, at=now, status="pending")
 
-    async def use(sweeps: Sweeps) -> int:
+    async def use(database: Database) -> int:
         clock = VirtualClock(now)
-        deliveries = DatabaseDeliveryStore(sweeps.database, VAULT, clock, sweeps.ids)
+        deliveries = DatabaseDeliveryStore(database, VAULT, clock, IdFactory(clock, random.Random(7)))
         with psycopg.connect(postgres_url) as reader:
             reader.execute("SELECT COUNT(*) FROM events")  # and its transaction stays open
             with pytest.raises(LockTaken):
-                await sweeps.database.write(
-                    lambda connection: partitions.drop(connection, Week("events", past)), lane="upkeep"
+                await database.write(
+                    lambda connection: partitions.drop(connection, Week("events", past)), writer="upkeep"
                 )
-            _, sent = await asyncio.gather(sweeps.do("partitions"), deliver(deliveries, endpoint, now, clock))
+            _, sent = await asyncio.gather(
+                Jobs(database, now).run("partitions"), deliver(deliveries, endpoint, now, clock)
+            )
         assert Week("events", past).name in names(postgres_url, "events")
-        await sweeps.do("partitions")
+        await Jobs(database, now).run("partitions")
         return sent
 
-    assert with_sweeps(postgres_url, now, use) == 100
+    assert asyncio.run(opened(postgres_url, use)) == 100
     assert Week("events", past).name not in names(postgres_url, "events")
 
 
@@ -481,7 +445,7 @@ def test_two_processes_tend_the_partitions_at_once(postgres_url: str, now: UnixM
         both = [open_database(postgres_url, SystemClock()) for _ in range(2)]
         for database in both:
             await database.start()
-        await asyncio.gather(*(Sweeps(database, later).do("partitions") for database in both))
+        await asyncio.gather(*(Jobs(database, later).run("partitions") for database in both))
         for database in both:
             await database.stop()
 
@@ -494,7 +458,7 @@ def test_two_processes_tend_the_partitions_at_once(postgres_url: str, now: UnixM
 def test_a_host_whose_clock_is_far_ahead_removes_nothing(postgres_url: str, now: UnixMs) -> None:
     history = History(postgres_url, now)
     history.events(history.endpoint(), 3, at=now)
-    sweep(postgres_url, now + 400 * MS_PER_DAY)
+    run_jobs(postgres_url, now + 400 * MS_PER_DAY)
     assert counts(postgres_url) == (3, 3, 3)
 
 
@@ -506,7 +470,7 @@ def test_replaying_waits_for_an_event_that_is_going(postgres_url: str, now: Unix
         partitions.create(connection, Week("events", past))
     endpoint = history.endpoint()
     [event] = history.events(endpoint, 1, at=past)
-    sweep(postgres_url, now, "retention")
+    run_jobs(postgres_url, now, "retention")
     query(postgres_url, "DELETE FROM deliveries")
     replay, upkeep = connect(postgres_url), connect(postgres_url)
     replay.begin()

@@ -11,20 +11,20 @@ import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.breaker import HEALTHY, RAMP_S, after_failures
-from loyalpro.delivery.by_hand import Standing
 from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
 from loyalpro.storage.connection import Connection, RetryTransaction
-from loyalpro.storage.tables.control import ControlTables
+from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
+from loyalpro.webhooks.entities import DeliverySnapshot
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, query, transaction
-from support.rivals import at_once, somebody_waits
+from support.rivals import at_once, is_lock_awaited
 
 _COLUMNS = (
     "account_id, endpoint_id, event_id, event_type, customer_id, sequence, created_at, uncounted_attempts, status, due_at,"
@@ -90,7 +90,7 @@ def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(database
 
     def stand() -> object:
         with transaction(history.url) as connection:
-            return ControlTables(connection).standing(ACCOUNT, delivery_id(event, endpoint))
+            return DeliveryTables(connection).lock(ACCOUNT, delivery_id(event, endpoint))
 
     with ThreadPoolExecutor(1) as owner:
         with transaction(history.url) as connection:
@@ -99,7 +99,7 @@ def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(database
             _wait_until_somebody_waits(history.url)
         with pytest.raises(RetryTransaction):
             looking.result(30)
-    assert isinstance(stand(), Standing)
+    assert isinstance(stand(), DeliverySnapshot)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_the_first_failure_is_forgotten_by_an_address_that_changes_while_it_is_w
 
 def _wait_until_somebody_waits(url: str) -> None:
     deadline_s = time.monotonic() + 30
-    while not somebody_waits(url):
+    while not is_lock_awaited(url):
         assert time.monotonic() < deadline_s, "nobody waits for the row"
 
 
@@ -215,9 +215,9 @@ def test_the_next_of_a_queue_goes_when_two_before_it_are_finished_at_once(
         _end_in(connection, [_ended(claimed, now, status=DeliveryStatus.SUCCEEDED, due_at=None)], now)
 
     def cancel(connection: Connection) -> None:
-        standing = ControlTables(connection).standing(ACCOUNT, delivery_id(second, endpoint))
+        standing = DeliveryTables(connection).lock(ACCOUNT, delivery_id(second, endpoint))
         assert standing is not None
-        ControlTables(connection).cancel(standing, now)
+        DeliveryTables(connection).cancel(standing, now)
 
     at_once(history.url, *((settle, cancel) if settled_first else (cancel, settle)))
     rows = query(history.url, "SELECT status, due_at FROM deliveries ORDER BY sequence")

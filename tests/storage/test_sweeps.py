@@ -1,7 +1,7 @@
 """Bounded pieces of housekeeping: each does what can be done, and says whether there is more to do at once."""
 
 from loyalpro.kernel.ids import delivery_id
-from loyalpro.storage.tables.sweeps import SweepTables
+from loyalpro.storage.tables.maintenance import MaintenanceTables
 from support.history import History, query, transaction
 
 NOW = 1_763_980_200_000
@@ -24,7 +24,7 @@ def delete(history: History, *endpoints: str) -> None:
 
 def cancel_orphans(url: str) -> bool:
     with transaction(url) as connection:
-        return SweepTables(connection).cancel_orphans(NOW)
+        return MaintenanceTables(connection).cancel_of_deleted_endpoint(NOW, 200) > 0
 
 
 def statuses(url: str, endpoint: str) -> list[str]:

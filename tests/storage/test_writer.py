@@ -79,7 +79,7 @@ def test_reads_of_the_engine_do_not_wait_for_reads_of_callers(database_url: str)
     async def use(database: Any) -> None:
         go = threading.Event()
         slow = [asyncio.create_task(database.read(lambda _: go.wait(30))) for _ in range(20)]
-        assert await database.read(lambda connection: connection.execute("SELECT 1"), lane="delivery") == [(1,)]
+        assert await database.read(lambda connection: connection.execute("SELECT 1"), writer="delivery") == [(1,)]
         assert await database.lookup(lambda connection: connection.execute("SELECT 2")) == [(2,)]
         assert not any(each.done() for each in slow)
         go.set()

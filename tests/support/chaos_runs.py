@@ -1,4 +1,4 @@
-"""A small run of the chaos harness: some hundred pairs and one `kill -9`; and copies of its files, to be doctored."""
+"""A small run of the chaos harness with one `kill -9`, and copies of its files that tests falsify."""
 
 import json
 import sqlite3
@@ -20,14 +20,14 @@ ENDPOINTS = tuple(each for each in FIRST_ENDPOINTS if each[0] in {"steady", "ord
 
 @dataclass(frozen=True)
 class Run:
-    """What came of it, and where its files are."""
+    """The verdict on a run, and the folder of its files."""
 
     verdict: Verdict
     folder: Path
 
 
 def quick_run(store: str, folder: Path) -> Run:
-    """Run it."""
+    """Run 2,000 pairs with one kill."""
     plan = Plan(
         store=store,
         pairs=2_000,
@@ -42,7 +42,7 @@ def quick_run(store: str, folder: Path) -> Run:
 
 
 class Doctored:
-    """A copy of a run's files. `delivery` is one that came once, at the first attempt, of points earned."""
+    """A copy of the files of a run. `delivery` is a delivery of `points.earned` that arrived once, at its first attempt."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,16 +55,16 @@ class Doctored:
         self.delivery, self.event, self.endpoint, self.customer = next(row for row in candidates if times[row[0]] == 1)
 
     def judge(self) -> Verdict:
-        """What the checker says now."""
+        """The verdict of the checker on the changed files."""
         return judge(self.folder, f"sqlite:///{self._database}")
 
     def rows(self, query: str) -> list[Any]:
-        """What a query finds."""
+        """The rows of a query."""
         with closing(sqlite3.connect(self._database)) as connection:
             return connection.execute(query).fetchall()
 
     def sql(self, *statements: str) -> None:
-        """Change the database, against every rule of it."""
+        """Change the database without its triggers and check constraints."""
         with closing(sqlite3.connect(self._database)) as connection:
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
                 connection.execute(f"DROP TRIGGER {name}")
@@ -74,22 +74,22 @@ class Doctored:
             connection.commit()
 
     def change(self, name: str, change: Callable[[Lines], object]) -> None:
-        """Change the lines of a file: of all files with this beginning."""
+        """Change the lines of each file whose name begins with `name`."""
         for path in self.folder.glob(f"{name}*.jsonl"):
             lines = self._read(path.name)
             change(lines)
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def hit(self, **fields: object) -> None:
-        """Change the request that the delivery came with."""
+        """Change the recorded request of the delivery."""
         self.change("hits", lambda lines: self._mine(lines).update(fields))
 
     def second_hit(self, **fields: object) -> None:
-        """Add another one."""
+        """Add a second recorded request of the delivery."""
         self.change("hits", lambda lines: lines.append(self._mine(lines) | {"at": lines[-1]["at"]} | fields))
 
     def without_hits(self) -> None:
-        """As if it had never come."""
+        """Remove the recorded request of the delivery."""
         self.change("hits", lambda lines: lines.remove(self._mine(lines)))
 
     def _mine(self, lines: Lines) -> dict[str, Any]:

@@ -1,33 +1,26 @@
-"""An account with customers, and units of work on a connection of the test."""
+"""An account with customers, and units of work that commit."""
 
-import random
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from loyalpro.kernel.clock import SystemClock
-from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty.customers import EnrollCustomer, enroll_customer
 from loyalpro.loyalty.program import default_program
 from loyalpro.loyalty.records import Customer
 from loyalpro.loyalty.transactions import NewPurchase
-from loyalpro.storage.connection import Connection
-from loyalpro.storage.unit_of_work import Tools, UnitOfWork
-from support.history import ACCOUNT, VAULT, transaction
+from loyalpro.storage.unit_of_work import UnitOfWork
+from support.history import ACCOUNT, transaction
+from support.units import tools
 
 T = TypeVar("T")
 
-_IDS = IdFactory(SystemClock(), random.Random(7))
-
-
-def unit_on(connection: Connection) -> UnitOfWork:
-    """A unit of work on this connection; its events are written by `unit.outbox.flush()`."""
-    return UnitOfWork(connection, Tools(SystemClock(), _IDS, VAULT))
+_TOOLS: Final = tools()
+"""One for all units: ids that are made in the same millisecond differ."""
 
 
 def commit(url: str, work: Callable[[UnitOfWork], T]) -> T:
     """What `work` returns, in one transaction with its events."""
     with transaction(url) as connection:
-        unit = unit_on(connection)
+        unit = UnitOfWork(connection, _TOOLS)
         result = work(unit)
         unit.outbox.flush()
         return result

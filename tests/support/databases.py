@@ -1,4 +1,4 @@
-"""Fresh, migrated databases for tests: a copied file on SQLite, a copied template on PostgreSQL."""
+"""New, migrated databases for tests: copies of a file on SQLite and of a template on PostgreSQL."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from support.postgres import Cluster
 
 
 class Databases:
-    """Makes databases; each is used by one test."""
+    """Creates databases, each for one test."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -19,13 +19,13 @@ class Databases:
 
     @property
     def cluster(self) -> Cluster:
-        """The PostgreSQL of this run, started when it is first needed."""
+        """The PostgreSQL server of this run, started when it is first needed."""
         if self._cluster is None:
             self._cluster = Cluster.start()
         return self._cluster
 
     def fresh(self, store: str) -> str:
-        """The address of a database with the schema and nothing in it."""
+        """The URL of a new database with the schema and no rows."""
         if store == "sqlite":
             return self._fresh_file()
         template = self._template("postgres", lambda: self.cluster.create_database("template"))
@@ -34,14 +34,14 @@ class Databases:
         return url
 
     def empty(self, store: str) -> str:
-        """The address of a database with nothing at all."""
+        """The URL of a new database without a schema."""
         if store == "sqlite":
             self._made.append("")
             return f"sqlite:///{self._folder / f'empty-{len(self._made)}' / 'loyalpro.db'}"
         return self.cluster.create_database("empty")
 
     def stop(self) -> None:
-        """End the server."""
+        """Stop the PostgreSQL server."""
         if self._cluster is not None:
             self._cluster.stop()
 

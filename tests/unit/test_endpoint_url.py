@@ -8,7 +8,7 @@ import pytest
 
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.endpoint_url import canonical_url, check_target
+from loyalpro.webhooks.endpoint_url import canonical_url, check_target
 
 POLICY = AddressPolicy([ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")])
 PUBLIC = "93.184.216.34"

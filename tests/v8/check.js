@@ -1,4 +1,4 @@
-// Reads documents, each behind its length in four bytes, and names those that do not survive a round trip.
+// Reads documents, each after its length in four bytes, and prints the indices of those that a round trip changes.
 const chunks = [];
 process.stdin.on('data', (chunk) => chunks.push(chunk));
 process.stdin.on('end', () => {

@@ -1,4 +1,4 @@
-"""The smallest client of the HTTP API: what a command needs to talk to a server."""
+"""A small client of the HTTP API, for the commands that talk to a server."""
 
 import http.client
 import json
@@ -10,7 +10,7 @@ from loyalpro.kernel.errors import LoyalProError
 
 
 class ApiProblem(LoyalProError):
-    """The server refused a call."""
+    """The server refused a call, or did not answer it."""
 
     code = "api_problem"
 
@@ -21,25 +21,25 @@ class ApiClient:
     def __init__(self, address: str, api_key: str, timeout_s: float = 30) -> None:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ApiProblem(f"{address!r} is not an address of a server, such as http://127.0.0.1:8700.")
+            raise ApiProblem(f"{address!r} is not the address of a server, such as http://127.0.0.1:8700.")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._address = address
         self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
         self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        """The answer's JSON; a problem is raised with the server's own words.
+        """The JSON of the response. `ApiProblem` with the text of the server when it refuses the call.
 
-        The connection is kept from call to call, and the server closes it when it was idle for long, or is restarted. If
-        that shows before anything is sent, the call goes over a fresh one. If it shows only when an answer should come, the
-        server may have done what it was asked: only a GET, or a POST with an Idempotency-Key, is then sent once more.
+        The connection is kept between calls. The server closes it when it was idle for long, or when the server restarts. If
+        that is visible before the call is sent, the call uses a new connection. If the connection ends instead of a response,
+        the server may have done the work: only a GET, or a POST with an Idempotency-Key, is then sent once more.
         """
         payload = None if body is None else json.dumps(body)
         extra = {name.replace("_", "-").title(): value for name, value in headers.items()}
         try:
-            response = self._answer(method, path, payload, extra)
+            response = self._send(method, path, payload, extra)
             content = response.read()
-            answer = json.loads(content) if content else None
+            data = json.loads(content) if content else None
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()
             reason = getattr(error, "strerror", None) or type(error).__name__
@@ -47,19 +47,19 @@ class ApiClient:
                 f"{self._address} does not answer as a LoyalPro server does ({reason}). Is one running there?"
             ) from None
         if response.status >= http.client.BAD_REQUEST:
-            raise ApiProblem(f"{method} {path}: {response.status} {answer.get('detail') if answer else ''}".strip())
-        return answer
+            raise ApiProblem(f"{method} {path}: {response.status} {data.get('detail') if data else ''}".strip())
+        return data
 
-    def _answer(self, method: str, path: str, payload: str | None, extra: dict[str, str]) -> http.client.HTTPResponse:
-        """The answer's head. A second try is for connections that were kept: a fresh one was not closed because it was idle."""
-        if self._hung_up():
+    def _send(self, method: str, path: str, payload: str | None, extra: dict[str, str]) -> http.client.HTTPResponse:
+        """The head of the response. Only a kept connection gets a second try: a new one cannot have been closed as idle."""
+        if self._is_closed_by_server():
             self._connection.close()
-        kept = self._connection.sock is not None
-        repeatable = method == "GET" or (method == "POST" and "Idempotency-Key" in extra)
+        is_kept = self._connection.sock is not None
+        is_repeatable = method == "GET" or (method == "POST" and "Idempotency-Key" in extra)
         try:
             return self._exchange(method, path, payload, extra)
         except ConnectionError:
-            if not (kept and repeatable):
+            if not (is_kept and is_repeatable):
                 raise
         self._connection.close()
         return self._exchange(method, path, payload, extra)
@@ -68,8 +68,8 @@ class ApiClient:
         self._connection.request(method, path, payload, self._headers | extra)
         return self._connection.getresponse()
 
-    def _hung_up(self) -> bool:
-        """Whether the server has closed the connection: between two calls there is nothing else to read from it."""
+    def _is_closed_by_server(self) -> bool:
+        """Whether the server has closed the connection. Between two calls, a readable socket can mean nothing else."""
         if self._connection.sock is None:
             return False
         poll = select.poll()
@@ -77,5 +77,5 @@ class ApiClient:
         return bool(poll.poll(0))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()

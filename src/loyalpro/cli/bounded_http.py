@@ -1,4 +1,4 @@
-"""What a caller may send before there is a request to judge: so much, and in so much time."""
+"""Limits on the size and the time of what a client sends before the application sees a request."""
 
 from asyncio import BaseTransport, TimerHandle
 from http import HTTPStatus
@@ -7,16 +7,16 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-MOST_HEAD_BYTES: Final = 64 * 1024
-MOST_HEADERS: Final = 100
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 100
 
 
 class _HeadTooLarge(Exception):
-    """Ends parsing."""
+    """Ends the parsing of a head that is too large."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """HTTP of which nothing is kept without bound: heads, trailers and what stands between chunks included."""
+    """An HTTP protocol with bounded memory: it limits heads, trailers, and the bytes between chunks."""
 
     head_timeout_s = 30.0
     _head_bytes = 0
@@ -25,60 +25,60 @@ class BoundedHttp(HttpToolsProtocol):
     _head_timer: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Wait for a head, but not for ever."""
+        """Start the timer for the first head."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._wait_for_head()
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        self._stop_waiting()
+        """Stop the timer."""
+        self._stop_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A head or trailers that do not end are refused as soon as they are too large, ended or not."""
+        """Parse bytes. A head or trailers that are too large are refused at once, even when they have not ended."""
         self._unset_keepalive_if_required()
         self._unaccounted_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade:
-            return  # has been answered as if it had not asked for another protocol; what follows would be in that
+            return  # the request was answered without the upgrade; what follows would be in the other protocol
         except HttpParserError:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if self._is_too_large() else HTTPStatus.BAD_REQUEST)
             return
-        if self._unaccounted_bytes > MOST_HEAD_BYTES:
+        if self._unaccounted_bytes > MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self.cycle is None or self.cycle.response_complete:
-            self._wait_for_head()
+            self._start_head_timer()
 
     def on_message_begin(self) -> None:
-        """Count anew."""
+        """Reset the counts for a new request."""
         super().on_message_begin()
         self._head_bytes = self._headers = 0
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's target."""
+        """Count a part of the request target."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One line of the head, or of the trailers."""
+        """Count one line of the head or of the trailers."""
         self._headers += 1
         self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """There is a request, and the time that it takes is the application's."""
+        """Stop the timer: from here on, the application limits the time of the request."""
         self._unaccounted_bytes = 0
-        self._stop_waiting()
+        self._stop_head_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """How much of it is taken is for the application to say."""
+        """Pass a part of the body on: the application limits its size."""
         self._unaccounted_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """What comes next is another one."""
+        """End the request: the next bytes belong to another one."""
         self._unaccounted_bytes = 0
         super().on_message_complete()
 
@@ -91,19 +91,19 @@ class BoundedHttp(HttpToolsProtocol):
             raise _HeadTooLarge
 
     def _is_too_large(self) -> bool:
-        return self._head_bytes > MOST_HEAD_BYTES or self._headers > MOST_HEADERS
+        return self._head_bytes > MAX_HEAD_BYTES or self._headers > MAX_HEADERS
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Nothing is said in the middle of another answer, and nothing is logged: a stranger could fill the log."""
+        """Refuse and close. Nothing is sent within another response, and nothing is logged: a client could fill the log."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
 
-    def _wait_for_head(self) -> None:
+    def _start_head_timer(self) -> None:
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_timeout_s, self.timeout_keep_alive_handler)
 
-    def _stop_waiting(self) -> None:
+    def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

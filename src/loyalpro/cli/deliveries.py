@@ -1,4 +1,4 @@
-"""`loyalpro deliveries`: what was sent where, as it happens and in detail."""
+"""`loyalpro deliveries`: lists, details, retries and cancellations of deliveries."""
 
 import threading
 from typing import Annotated, Any
@@ -13,45 +13,47 @@ from loyalpro.cli.remote import (
     Limit,
     Server,
     connected,
-    first,
+    fetch_first,
     print_json,
 )
 
 app = typer.Typer(
-    help="Follow deliveries, look at one, retry or cancel it.", no_args_is_help=True, rich_markup_mode="markdown"
+    help="List and follow deliveries, show one, retry or cancel it.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 
-DeliveryId = Annotated[str, typer.Argument(help="A delivery's id: dlv_...")]
-Endpoint = Annotated[str | None, typer.Option(help="Only this endpoint's: we_...")]
+DeliveryId = Annotated[str, typer.Argument(help="The id of a delivery: dlv_...")]
+Endpoint = Annotated[str | None, typer.Option(help="Only deliveries to this endpoint: we_...")]
 Status = Annotated[
     str | None,
-    typer.Option(help="Only with this status: pending, succeeded, exhausted, canceled or parked.", show_default=False),
+    typer.Option(
+        help="Only deliveries with this status: pending, succeeded, exhausted, canceled or parked.", show_default=False
+    ),
 ]
 _PAUSE_S = 0.5
-_WATCHED = 100
+_MAX_FOLLOWED = 100
 
 
 @app.command(epilog="Examples: `loyalpro deliveries tail` · `loyalpro deliveries tail --status exhausted --no-follow`")
 def tail(
     endpoint: Endpoint = None,
     status: Status = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only deliveries of events of this type.")] = None,
     limit: Limit = 20,
-    follow: Annotated[bool, typer.Option(help="Go on and print every change, until Ctrl-C.")] = True,  # noqa: FBT002
+    follow: Annotated[bool, typer.Option(help="Continue and print every change, until Ctrl-C.")] = True,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Print the latest deliveries, and then each one again whenever it changes."""
+    """Print the latest deliveries, and then each one again when it changes."""
     wanted = {"endpoint_id": endpoint, "status": status, "type": type_}
     pause = threading.Event()
     with connected(server, api_key) as client:
-        seen = first(client, "/v1/deliveries", limit, **wanted)
+        seen = fetch_first(client, "/v1/deliveries", limit, **wanted)
         _print(seen[::-1], as_json=as_json)
-        seen = first(client, "/v1/deliveries", _WATCHED, **wanted) if follow else []
+        seen = fetch_first(client, "/v1/deliveries", _MAX_FOLLOWED, **wanted) if follow else []
         while follow:
             pause.wait(_PAUSE_S)
-            found = first(client, "/v1/deliveries", _WATCHED, **wanted)
+            found = fetch_first(client, "/v1/deliveries", _MAX_FOLLOWED, **wanted)
             _print([each for each in found[::-1] if each not in seen], as_json=as_json)
             seen = found
 
@@ -63,7 +65,7 @@ def show(
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Show a delivery and all its attempts: how each ended, why, and where the time went."""
+    """Show a delivery and its attempts: the outcome, the reason, and the timings of each."""
     with connected(server, api_key) as client:
         found = client.call("GET", f"/v1/deliveries/{delivery}")
     if as_json:
@@ -78,25 +80,25 @@ def show(
 
 @app.command(epilog="Example: `loyalpro deliveries retry dlv_...`")
 def retry(delivery: DeliveryId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
-    """Send a delivery again now. If that attempt fails, the delivery is what it was before."""
+    """Send a delivery again now. If that attempt fails, the delivery returns to its former state."""
     with connected(server, api_key) as client:
-        _move(client, delivery, "retry")
+        _change(client, delivery, "retry")
 
 
 @app.command(epilog="Example: `loyalpro deliveries cancel dlv_...`")
 def cancel(delivery: DeliveryId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
     """Cancel a delivery: no further attempt is made."""
     with connected(server, api_key) as client:
-        _move(client, delivery, "cancel")
+        _change(client, delivery, "cancel")
 
 
-def _move(client: ApiClient, delivery: str, what: str) -> None:
-    moved = client.call("POST", f"/v1/deliveries/{delivery}/{what}")
-    print(f"{moved['id']} is {moved['status']}")
+def _change(client: ApiClient, delivery: str, action: str) -> None:
+    changed = client.call("POST", f"/v1/deliveries/{delivery}/{action}")
+    print(f"{changed['id']} is {changed['status']}")
 
 
 def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """A line for each: aligned, so that lines that come later fit."""
+    """One line for each row, with fixed widths, so that later lines align."""
     if as_json:
         print_json(*rows)
         return

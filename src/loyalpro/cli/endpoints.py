@@ -1,4 +1,4 @@
-"""`loyalpro endpoints`: where events go."""
+"""`loyalpro endpoints`: the addresses that receive webhooks."""
 
 import threading
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from loyalpro.cli.remote import (
     Limit,
     Server,
     connected,
-    first,
+    fetch_first,
     print_json,
     print_table,
 )
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-EndpointId = Annotated[str, typer.Argument(help="An endpoint's id: we_...")]
+EndpointId = Annotated[str, typer.Argument(help="The id of an endpoint: we_...")]
 _PAUSE_S = 0.2
 _COLUMNS = {"ID": "id", "STATUS": "status", "HEALTH": "health", "EVENTS": "events", "URL": "url"}
 
@@ -38,7 +38,7 @@ def list_endpoints(
 ) -> None:
     """List endpoints, newest first, with their status and health."""
     with connected(server, api_key) as client:
-        found = first(client, "/v1/webhook_endpoints", limit)
+        found = fetch_first(client, "/v1/webhook_endpoints", limit)
     if as_json:
         print_json(*found)
     else:
@@ -50,17 +50,17 @@ def list_endpoints(
     "`loyalpro endpoints add https://example.com/hook --events points.earned,points.redeemed --in-order`"
 )
 def add(
-    url: Annotated[str, typer.Argument(help="Where to send: an https:// address on the public internet.")],
-    events: Annotated[str, typer.Option(help="Event types to send, separated by commas; * is all of them.")] = "*",
-    description: Annotated[str | None, typer.Option(help="A note for yourself.")] = None,
+    url: Annotated[str, typer.Argument(help="The https:// address that receives the webhooks. It has to be public.")],
+    events: Annotated[str, typer.Option(help="The event types to send, separated by commas; * means all.")] = "*",
+    description: Annotated[str | None, typer.Option(help="A note.")] = None,
     in_order: Annotated[  # noqa: FBT002
-        bool, typer.Option("--in-order", help="Send each customer's events in order, one by one.")
+        bool, typer.Option("--in-order", help="Send the events of each customer in order, one by one.")
     ] = False,
-    rate_limit: Annotated[int | None, typer.Option(min=1, help="At most so many requests a second.")] = None,
+    rate_limit: Annotated[int | None, typer.Option(min=1, help="The maximum number of requests in a second.")] = None,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Add an endpoint, and show the secret that its deliveries are signed with."""
+    """Add an endpoint, and show the secret that signs its deliveries."""
     body = {"url": url, "events": events.split(","), "description": description, "rate_limit": rate_limit}
     with connected(server, api_key) as client:
         made = client.call("POST", "/v1/webhook_endpoints", body | {"ordering": "customer" if in_order else "none"})
@@ -69,19 +69,19 @@ def add(
 
 @app.command(epilog="Example: `loyalpro endpoints pause we_...`")
 def pause(endpoint: EndpointId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
-    """Send nothing to an endpoint for now. Its deliveries wait, each for at most 72 hours after its first attempt."""
-    _switch(endpoint, "paused", server, api_key)
+    """Stop sending to an endpoint. Its deliveries wait, each for at most 72 hours after its first attempt."""
+    _set_status(endpoint, "paused", server, api_key)
 
 
 @app.command(epilog="Example: `loyalpro endpoints enable we_...`")
 def enable(endpoint: EndpointId, server: Server = DEFAULT_SERVER, api_key: ApiKey = "") -> None:
-    """Send to an endpoint again, beginning with the deliveries that wait."""
-    _switch(endpoint, "enabled", server, api_key)
+    """Send to an endpoint again, starting with the deliveries that wait."""
+    _set_status(endpoint, "enabled", server, api_key)
 
 
 @app.command(
     epilog="Examples: `loyalpro endpoints rotate-secret we_...` · `loyalpro endpoints rotate-secret we_... --promote` · "
-    "`loyalpro endpoints rotate-secret we_... --overlap 0` (the old one has leaked)"
+    "`loyalpro endpoints rotate-secret we_... --overlap 0` (the old secret has leaked)"
 )
 def rotate_secret(
     endpoint: EndpointId,
@@ -90,20 +90,23 @@ def rotate_secret(
         typer.Option(min=0, help="Seconds that the old secret stays valid, 0 to revoke it now. Default: 24 hours."),
     ] = None,
     promote: Annotated[  # noqa: FBT002
-        bool, typer.Option("--promote", help="Make no new one: the receiver knows the newest, which signs from now on.")
+        bool,
+        typer.Option(
+            "--promote", help="Create no secret. Sign with the newest one from now on, because the receiver has it."
+        ),
     ] = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Make a new signing secret and show it; with `--promote`, finish the rotation that is under way."""
+    """Create a new signing secret and show it; with `--promote`, finish a rotation."""
     body = {"promote": promote} | ({} if overlap is None else {"overlap_seconds": overlap})
     with connected(server, api_key) as client:
         made = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body)
     print(f"secret: {made['secret']}")
     until = made["previous_secret_expires_at"]
-    print(f"the one before is valid until {until}" if until else "the one before is revoked")
+    print(f"the previous secret is valid until {until}" if until else "the previous secret is revoked")
     if not made["promoted"]:
-        print("X-LoyalPro-Signature stays on the one before until the receiver shows that it knows the new one.")
+        print("X-LoyalPro-Signature stays on the previous secret until the receiver shows that it has the new one.")
 
 
 @app.command(
@@ -118,13 +121,15 @@ def replay(
     ] = None,
     types: Annotated[
         str | None,
-        typer.Option(help="Only these event types, separated by commas. Default: those it is subscribed to."),
+        typer.Option(
+            help="Only these event types, separated by commas. Default: the types that the endpoint is subscribed to."
+        ),
     ] = None,
     status: Annotated[
         str | None,
         typer.Option(
-            help="Only events whose delivery is one of these, separated by commas: succeeded, exhausted, canceled, "
-            "missing (never made). Default: all of them."
+            help="Only events whose delivery has one of these states, separated by commas: succeeded, exhausted, "
+            "canceled, missing (never created). Default: all."
         ),
     ] = None,
     wait: Annotated[  # noqa: FBT002
@@ -138,7 +143,7 @@ def replay(
     with connected(server, api_key) as client:
         job = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/replay", {k: v for k, v in body.items() if v})
         if wait:
-            job = _follow(client, job)
+            job = _wait_until_done(client, job)
     print(f"{job['id']} is {job['status']}: {job['examined']} events examined, {job['replayed']} deliveries made due")
 
 
@@ -151,7 +156,7 @@ def send_test(
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Send a sample event, and show what the endpoint answered."""
+    """Send a sample event, and show the response of the endpoint."""
     done = threading.Event()
     with connected(server, api_key) as client:
         delivery = client.call("POST", f"/v1/webhook_endpoints/{endpoint}/test", {"type": type_})
@@ -159,7 +164,7 @@ def send_test(
         while (found := client.call("GET", path))["status"] == "pending" and not found["attempts"]:
             done.wait(_PAUSE_S)
     if not found["attempts"]:
-        print(f"{found['id']} is {found['status']}: it is sent when the endpoint is enabled")
+        print(f"{found['id']} is {found['status']}: it will be sent when the endpoint is enabled")
         raise typer.Exit(1)
     last = found["attempts"][-1]
     print(f"{found['id']}: {last['outcome']}. {last['detail']}".rstrip())
@@ -167,14 +172,14 @@ def send_test(
         raise typer.Exit(1)
 
 
-def _switch(endpoint: str, status: str, server: str, api_key: str) -> None:
+def _set_status(endpoint: str, status: str, server: str, api_key: str) -> None:
     with connected(server, api_key) as client:
         view = client.call("PATCH", f"/v1/webhook_endpoints/{endpoint}", {"status": status})
     print(f"{view['id']} is {view['status']}")
 
 
-def _follow(client: ApiClient, job: dict[str, Any]) -> dict[str, Any]:
-    """A bar that grows until the job has ended. Ctrl-C ends the bar, not the job."""
+def _wait_until_done(client: ApiClient, job: dict[str, Any]) -> dict[str, Any]:
+    """The finished job. A progress bar shows its state until then; Ctrl-C ends the bar and not the job."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

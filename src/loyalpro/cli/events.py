@@ -1,4 +1,4 @@
-"""`loyalpro events`: what happened, and sending it again."""
+"""`loyalpro events`: lists events and sends them again."""
 
 from typing import Annotated
 
@@ -11,29 +11,29 @@ from loyalpro.cli.remote import (
     Limit,
     Server,
     connected,
-    first,
+    fetch_first,
     print_json,
     print_table,
 )
 
 app = typer.Typer(help="List events, and send them again.", no_args_is_help=True, rich_markup_mode="markdown")
 
-EventId = Annotated[str, typer.Argument(help="An event's id: evt_...")]
+EventId = Annotated[str, typer.Argument(help="The id of an event: evt_...")]
 
 
 @app.command("list", epilog="Examples: `loyalpro events list` · `loyalpro events list --type points.earned --json`")
 def list_events(
     type_: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
-    customer: Annotated[str | None, typer.Option(help="Only this customer's: cus_...")] = None,
-    after: Annotated[str | None, typer.Option(help="Only what came after this event: evt_...")] = None,
+    customer: Annotated[str | None, typer.Option(help="Only events of this customer: cus_...")] = None,
+    after: Annotated[str | None, typer.Option(help="Only events after this one: evt_...")] = None,
     limit: Limit = 20,
     as_json: AsJson = False,  # noqa: FBT002 - the framework's signature for a flag
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """List events, oldest first. `--json` prints each one as endpoints get it."""
+    """List events, oldest first. `--json` prints each one as endpoints receive it."""
     with connected(server, api_key) as client:
-        found = first(client, "/v1/events", limit, type=type_, customer_id=customer, after=after)
+        found = fetch_first(client, "/v1/events", limit, type=type_, customer_id=customer, after=after)
     if as_json:
         print_json(*found)
     else:
@@ -43,12 +43,12 @@ def list_events(
 @app.command(epilog="Examples: `loyalpro events resend evt_...` · `loyalpro events resend evt_... --endpoint we_...`")
 def resend(
     event: EventId,
-    endpoint: Annotated[str | None, typer.Option(help="Send it to this endpoint only: we_...")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Send the event to this endpoint only: we_...")] = None,
     as_json: AsJson = False,  # noqa: FBT002
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Send an event again: to one endpoint, or to every enabled one that is subscribed to its type."""
+    """Send an event again, to one endpoint or to every enabled endpoint that is subscribed to its type."""
     body = {} if endpoint is None else {"endpoint_id": endpoint}
     with connected(server, api_key) as client:
         sent = client.call("POST", f"/v1/events/{event}/resend", body)["data"]
@@ -57,4 +57,4 @@ def resend(
     elif sent:
         print_table(sent, DELIVERY="id", ENDPOINT="endpoint_id", STATUS="status")
     else:
-        print("No enabled endpoint wants events of this type.")
+        print("No enabled endpoint is subscribed to events of this type.")

@@ -1,4 +1,4 @@
-"""`loyalpro`: every command, each with its examples. Heavy imports wait until a command needs them."""
+"""The command `loyalpro` with its subcommands. Heavy imports happen inside the commands, so that `--help` is fast."""
 
 from typing import Annotated
 
@@ -12,9 +12,9 @@ from loyalpro.kernel.errors import LoyalProError
 app = typer.Typer(
     name="loyalpro",
     help="A loyalty platform with real-time webhooks.\n\n"
-    "`serve`, `worker` and `migrate` take their settings from environment variables: docs/reference/environment.md.\n\n"
-    "`events`, `deliveries` and `endpoints` talk to a running server: set LOYALPRO_SERVER to its address, unless it runs "
-    "here, and LOYALPRO_API_KEY to an API key of your account.",
+    "`serve`, `worker` and `migrate` read their settings from environment variables: docs/reference/environment.md.\n\n"
+    "`events`, `deliveries` and `endpoints` talk to a running server: set LOYALPRO_API_KEY to an API key of your account, "
+    "and LOYALPRO_SERVER to the address of the server if it does not run on this machine.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -39,14 +39,14 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Run, look after and talk to a LoyalPro server."""
+    """Run and operate a LoyalPro server."""
 
 
 @app.command(epilog="Examples: `loyalpro serve` · `LOYALPRO_DATABASE_URL=postgresql://... loyalpro serve --port 9000`")
 def serve(port: Port = None) -> None:
-    """Serve the API and deliver webhooks: on SQLite, this one process does everything.
+    """Serve the API and deliver webhooks. On SQLite, no other process is needed.
 
-    The first start sets the database up. The database of an older version is refused: run `loyalpro migrate` first.
+    The first start creates the schema of the database. For a database of an older version, run `loyalpro migrate` first.
     """
     from loyalpro.cli import server
 
@@ -58,10 +58,10 @@ def serve(port: Port = None) -> None:
 
 @app.command(epilog="Example: `LOYALPRO_DATABASE_URL=postgresql://... LOYALPRO_SECRET_KEY=... loyalpro worker`")
 def worker() -> None:
-    """Deliver webhooks for a server, from any host. Needs PostgreSQL. Start as many workers as you like.
+    """Deliver webhooks, on any host and in any number of processes. Needs PostgreSQL.
 
-    After SIGTERM or Ctrl-C it finishes the deliveries that it is sending, for up to 10 seconds. If it dies, other
-    processes take its deliveries over within 15 seconds.
+    After SIGTERM or Ctrl-C the worker finishes the deliveries that it is sending, for up to 10 seconds. If it dies, other
+    processes take over its deliveries within 15 seconds.
     """
     from loyalpro.cli import server
 
@@ -73,7 +73,7 @@ def worker() -> None:
 
 @app.command(epilog="Example: `loyalpro migrate`")
 def migrate() -> None:
-    """Update the database for this version of the program. Safe to repeat, and to run on several hosts at once."""
+    """Update the schema of the database to this version. It is safe to repeat, also on several hosts at once."""
     from loyalpro.cli import server
 
     try:
@@ -85,7 +85,7 @@ def migrate() -> None:
 
 @app.command(epilog="Example: `loyalpro demo` (what `make run` does)")
 def demo(port: Port = None) -> None:
-    """Try it out: a server on SQLite, a shop that sells, and an HTTPS receiver that verifies every delivery."""
+    """Run a demo: a server on SQLite, a shop with purchases, and an HTTPS receiver that verifies each delivery."""
     from loyalpro.cli.demo import show
 
     try:

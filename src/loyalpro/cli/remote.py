@@ -1,4 +1,4 @@
-"""What the commands share that talk to a server: where it is, who asks, and how a refusal is told."""
+"""Options and output that the commands which talk to a server share."""
 
 import json
 import sys
@@ -15,25 +15,25 @@ from loyalpro.kernel.errors import ConfigurationError, LoyalProError
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 _PAGE = 100
 
-Server = Annotated[str, typer.Option("--server", envvar="LOYALPRO_SERVER", help="The server's address.")]
+Server = Annotated[str, typer.Option("--server", envvar="LOYALPRO_SERVER", help="The address of the server.")]
 ApiKey = Annotated[str, typer.Option("--api-key", envvar="LOYALPRO_API_KEY", help="An API key of your account.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The maximum number to list.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for other programs.")]
 
 
 def fail(error: LoyalProError) -> NoReturn:
-    """Say what is wrong, and end."""
+    """Print the error and exit with status 1."""
     print(f"loyalpro: {error.detail}", file=sys.stderr)
     raise typer.Exit(1) from None
 
 
 @contextmanager
 def connected(server: str, api_key: str) -> Iterator[ApiClient]:
-    """A client of the server. What the server refuses ends the command with its words."""
+    """A client of the server. When the server refuses a call, the command prints its text and exits with status 1."""
     try:
         if not api_key:
             raise ConfigurationError(
-                "Set LOYALPRO_API_KEY, or give --api-key: the server has to know whose account it is."
+                "Set LOYALPRO_API_KEY, or give --api-key: the key tells the server which account is meant."
             )
         client = ApiClient(server, api_key)
         try:
@@ -44,12 +44,12 @@ def connected(server: str, api_key: str) -> Iterator[ApiClient]:
         fail(error)
 
 
-def first(client: ApiClient, path: str, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
-    """The first `limit` of a list, page by page."""
+def fetch_first(client: ApiClient, path: str, limit: int, **filters: str | None) -> list[dict[str, Any]]:
+    """The first `limit` objects of a list, fetched page by page."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while len(found) < limit:
-        query = {**wanted, "limit": str(min(limit - len(found), _PAGE)), "cursor": cursor}
+        query = {**filters, "limit": str(min(limit - len(found), _PAGE)), "cursor": cursor}
         page = client.call("GET", f"{path}?{urlencode({name: value for name, value in query.items() if value})}")
         found += page["data"]
         cursor = page["next_cursor"]
@@ -59,13 +59,13 @@ def first(client: ApiClient, path: str, limit: int, **wanted: str | None) -> lis
 
 
 def print_json(*rows: object) -> None:
-    """One a line."""
+    """Print each row as JSON on a line of its own."""
     for row in rows:
         print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
 def print_table(rows: list[dict[str, Any]], **columns: str) -> None:
-    """A table of these columns: `HEADING="key"`. Nothing is ever cut: ids are there to be copied."""
+    """Print a table with these columns, `HEADING="key"`. Cells are never cut, because ids are copied from them."""
     lines = [list(columns), *([_shown(row[key]) for key in columns.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

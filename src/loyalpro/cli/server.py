@@ -1,4 +1,4 @@
-"""Runs the server or a worker, and prepares their database."""
+"""Runs the server or a worker, and migrates their database."""
 
 import asyncio
 import gc
@@ -18,30 +18,30 @@ from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.settings import Settings, load
 from loyalpro.storage.open import migrate_database
 
-_GRACE_S = 15
-_NEW_OBJECTS = 20_000
+_SHUTDOWN_GRACE_S = 15
+_GC_THRESHOLD_OBJECTS = 20_000
 _BACKLOG = 2_048
 
 
 def serve(port: int | None) -> None:
-    """Serve until SIGTERM or Ctrl-C, then finish what is under way."""
-    settings = _prepared()
+    """Serve the API until SIGTERM or Ctrl-C, then finish the open requests. `port` overrides the setting."""
+    settings = _prepare()
     if port is not None:
         settings = settings.model_copy(update={"port": port})
     listener = _listen(settings.host, settings.port, "LOYALPRO_PORT")
-    _answer(Application(settings).web, listener)
+    _run_server(Application(settings).web, listener)
 
 
-def _prepared() -> Settings:
-    """The settings, once the process is set up as they and its work ask for."""
+def _prepare() -> Settings:
+    """The settings, after the setup of logs and of the limit of open files."""
     settings = load()
     configure_logs(settings)
     raise_limit()
     return settings
 
 
-def _answer(app: FastAPI, listener: socket.socket) -> None:
-    """Answer whoever calls, and do what belongs to the application meanwhile, until it is told to stop."""
+def _run_server(app: FastAPI, listener: socket.socket) -> None:
+    """Serve an application on a socket until SIGTERM or Ctrl-C."""
     host, port, *_ = listener.getsockname()
     structlog.get_logger("server").info("listening", address=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     config = uvicorn.Config(
@@ -51,27 +51,27 @@ def _answer(app: FastAPI, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         date_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
         timeout_keep_alive=30,
         lifespan="on",
     )
     server = uvicorn.Server(config)
-    _collect_garbage_seldom()
+    _tune_garbage_collection()
     server.run(sockets=[listener])
     if not server.started:
         raise ConfigurationError("The server did not start; the lines above say why.")
 
 
-def _collect_garbage_seldom() -> None:
-    """A batch makes tens of thousands of objects that all live until it ends: looking at them again and again is waste."""
+def _tune_garbage_collection() -> None:
+    """Collect less often: a batch makes tens of thousands of objects that live until it ends, so early runs free none."""
     gc.collect()
-    gc.freeze()  # what has been loaded by now stays
-    gc.set_threshold(_NEW_OBJECTS, 10, 10)
+    gc.freeze()  # the loaded modules live as long as the process
+    gc.set_threshold(_GC_THRESHOLD_OBJECTS, 10, 10)
 
 
 def work() -> None:
-    """Deliver until SIGTERM or Ctrl-C, then finish what is under way."""
-    settings = _prepared()
+    """Deliver webhooks until SIGTERM or Ctrl-C, then finish the attempts that are being sent."""
+    settings = _prepare()
     if not settings.is_postgres:
         raise ConfigurationError(
             "A worker needs PostgreSQL: set LOYALPRO_DATABASE_URL. On SQLite, `loyalpro serve` delivers by itself."
@@ -80,7 +80,7 @@ def work() -> None:
         uvloop.run(_work(Application(settings)))
     else:
         listener = _listen(*settings.worker_address, "LOYALPRO_WORKER_LISTEN")
-        _answer(Application(settings).watch, listener)
+        _run_server(Application(settings).watch, listener)
 
 
 async def _work(application: Application) -> None:
@@ -92,12 +92,12 @@ async def _work(application: Application) -> None:
 
 
 def migrate() -> list[str]:
-    """Apply what is missing; the names of what was applied."""
+    """Apply the missing migrations; their names."""
     return migrate_database(load().url, SystemClock())
 
 
 def _listen(host: str, port: int, variable: str) -> socket.socket:
-    """Whoever calls from now on is let in as soon as there is somebody to answer."""
+    """A listening socket. Clients can connect at once, and are served when the application has started."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -106,7 +106,7 @@ def _listen(host: str, port: int, variable: str) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"Cannot listen on {host}:{port} ({error.strerror}). "
-            f"Stop what is listening there, or choose another with {variable}."
+            f"Stop the process that listens there, or choose another port with {variable}."
         ) from None
     listener.set_inheritable(True)
     return listener

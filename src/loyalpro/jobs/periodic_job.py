@@ -2,9 +2,16 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
+from loyalpro.kernel.unit_of_work import UnitOfWorkRunner, WriterName
+
+U = TypeVar("U")
+
+BATCH_SIZE: Final = 200
+"""How many rows one piece of a job changes at most, so that its transaction is short."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,21 +32,31 @@ class Piece:
     more: bool = False
 
 
-NOTHING = Piece(items=0)
+RunPiece = Callable[[UnixMs], Awaitable[Piece]]
+"""Does one bounded piece of a job's work at the given time."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodicJob:
     """A job that runs every `every_s` seconds, and sooner when it is woken.
 
-    `run_piece` takes the present time and does one bounded piece of work, in short transactions. Several processes may run it
+    `run_piece` does one bounded piece of work, in short transactions. Several processes may run it
     at once, and it may be cut off anywhere: the next piece continues from what the database says. Registering a job twice with
     one kind is an error.
     """
 
     kind: JobKind
     every_s: float
-    run_piece: Callable[[UnixMs], Awaitable[Piece]]
+    run_piece: RunPiece
+
+
+def in_transaction(runner: UnitOfWorkRunner[U], work: Callable[[U], Piece], writer: WriterName) -> RunPiece:
+    """A piece that is one function of a unit of work, in one database transaction."""
+
+    async def run_piece(now: UnixMs) -> Piece:  # noqa: ARG001 - a unit of work has the time of its own transaction
+        return await runner.change(work, writer)
+
+    return run_piece
 
 
 @record

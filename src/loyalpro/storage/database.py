@@ -1,16 +1,13 @@
 """The database as the rest of the program holds it: functions of a connection go in, results come out."""
 
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import Dialect
 
 T = TypeVar("T")
-Lane = Literal["ingest", "control", "delivery", "upkeep"]
-"""Who is writing. On PostgreSQL each has a connection, so that deliveries are settled while purchases pour in, and
-neither waits for the upkeep, which may wait for a lock. `control` is what owners do that stops work or frees room: it
-shares the connection of what comes in, and is not refused with it when there is no room."""
 
 
 class Database(Protocol):
@@ -39,12 +36,12 @@ class Database(Protocol):
         """Finish what is queued and disconnect."""
         ...
 
-    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in a transaction; its result once that is durable. What it raises undoes it."""
         ...
 
-    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
-        """Run `work` on a connection that cannot write; deliveries do not wait for what callers read."""
+    async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
+        """Run `work` on a connection that cannot write. The readers of `delivery` are not those of API callers."""
         ...
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

@@ -59,7 +59,7 @@ class DatabaseDeliveryStore:
     async def survey(self, now: UnixMs, *, after: str, closing_since: UnixMs) -> Survey:
         """Look over a page of the lanes of enabled endpoints that are owed something."""
         return await self._database.read(
-            lambda connection: self._lanes(connection).survey(now, after, closing_since), lane="delivery"
+            lambda connection: self._lanes(connection).survey(now, after, closing_since), writer="delivery"
         )
 
     async def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, Target]:
@@ -74,7 +74,7 @@ class DatabaseDeliveryStore:
         def work(connection: Connection) -> Claims:
             return self._lanes(connection).claim(worker, lanes, now, closing_since)
 
-        return await self._database.write(work, lane="delivery")
+        return await self._database.write(work, writer="delivery")
 
     async def settle(
         self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
@@ -85,7 +85,7 @@ class DatabaseDeliveryStore:
             tables = SettlementTables(connection, self._ids)
             return tables.settle(worker, settlements, now, longest_probe_s=longest_probe_s)
 
-        return await self._database.write(work, lane="delivery")
+        return await self._database.write(work, writer="delivery")
 
     async def _rescue(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
         """In a transaction of its own. What somebody holds is left to the next rescue."""
@@ -98,4 +98,4 @@ class DatabaseDeliveryStore:
         return LaneTables(connection, self._vault, self._unreadable)
 
     async def _lease(self, work: Callable[[LeaseTables], T]) -> T:
-        return await self._database.write(lambda connection: work(LeaseTables(connection)), lane="delivery")
+        return await self._database.write(lambda connection: work(LeaseTables(connection)), writer="delivery")

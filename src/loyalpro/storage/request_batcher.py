@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, TypeVar
 
 from loyalpro.kernel.errors import LoyalProError, StoreError
-from loyalpro.storage.unit_of_work import Transactions, UnitOfWork
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -24,8 +24,8 @@ MAX_BATCH_SIZE: Final = 100
 class RequestBatcher:
     """Collects requests until the writer reaches them, and commits them as one batch."""
 
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
+    def __init__(self, runner: DatabaseUnitOfWorkRunner) -> None:
+        self._runner = runner
         self._open: dict[Hashable, Batch] = {}
 
     async def change(self, kind: Hashable, request: Request, work: BatchFunction[Request, Result]) -> Result:
@@ -48,7 +48,7 @@ class RequestBatcher:
         A `StoreError` is no fault of a request, so all of them get it.
         """
         try:
-            return await self._transactions.change(lambda unit: work(unit, batch.close()))
+            return await self._runner.change(lambda unit: work(unit, batch.close()))
         except Exception as error:  # noqa: BLE001 - raised again for the callers
             requests = batch.close()
             if isinstance(error, StoreError) or len(requests) == 1:
@@ -60,7 +60,7 @@ class RequestBatcher:
 
     async def _run_alone(self, request: Any, work: BatchFunction[Any, Any]) -> Any:
         try:
-            [result] = await self._transactions.change(lambda unit: work(unit, [request]))
+            [result] = await self._runner.change(lambda unit: work(unit, [request]))
         except Exception as error:  # noqa: BLE001 - raised again for the caller
             return error
         return result

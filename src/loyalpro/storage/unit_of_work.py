@@ -1,30 +1,34 @@
-"""One transaction, with everything that it may touch, and the one place where it is committed with its events."""
+"""One database transaction with everything that it may touch, and the one place where it is committed with its events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.outbox import Outbox
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.database import Database, Lane
+from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
-from loyalpro.storage.tables.backfills import BackfillTables
-from loyalpro.storage.tables.control import ControlTables
+from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.health import HealthTables
+from loyalpro.storage.tables.idempotency import IdempotencyTables
+from loyalpro.storage.tables.job_runs import JobRunTables
 from loyalpro.storage.tables.ledger import LedgerTables
+from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.programs import ProgramTables
 from loyalpro.storage.tables.replays import ReplayTables
+from loyalpro.storage.tables.retention import RetentionTables
 from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.tables.transactions import TransactionTables
 from loyalpro.storage.vault import Vault
@@ -32,37 +36,67 @@ from loyalpro.storage.vault import Vault
 T = TypeVar("T")
 
 
+class WakeEndpoints(Protocol):
+    """Hints to the engine, after a commit, which endpoints have pending deliveries."""
+
+    def __call__(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
+        """`urgent`: requested manually, so that an open breaker does not hold them back."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every transaction is handed besides its connection."""
+    """What every unit of work is handed besides its connection."""
 
     clock: Clock
     ids: IdFactory
     vault: Vault
+    random_bytes: Callable[[int], bytes]
 
 
 class UnitOfWork:
-    """The tables of one open transaction, its outbox, and the time that it calls now."""
+    """The tables of one open database transaction, its events, the time that it calls now, and what it wakes after the commit.
+
+    It satisfies the unit Protocol of each package whose use cases run in it.
+    """
 
     def __init__(self, connection: Connection, tools: Tools) -> None:
         self.connection = connection
         self.ids = tools.ids
         self.vault = tools.vault
+        self.random_bytes = tools.random_bytes
         self.now = tools.clock.now_ms()
-        self.accounts = AccountTables(connection)
-        self.events = EventTables(connection)
-        self.endpoints = EndpointTables(connection, tools.vault)
-        self.deliveries = DeliveryTables(connection)
-        self.outbox = Outbox(self.events, tools.clock, tools.ids)
-        self.woken_jobs: list[JobKind] = []
+        self.outbox = Outbox(EventTables(connection), tools.clock, tools.ids)
+        self.woken = Woken()
 
     def emit(self, event: NewEvent) -> None:
-        """Commit the event with this transaction."""
+        """Note an event; it is committed with this transaction."""
         self.outbox.emit(event)
 
+    def wake_endpoints(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
+        """After the commit, hint to the engine that these endpoints have something to be sent."""
+        (self.woken.urgent if urgent else self.woken.endpoints).update(endpoint_ids)
+
     def wake_job(self, kind: JobKind) -> None:
-        """Run the job as soon as this transaction is committed."""
-        self.woken_jobs.append(kind)
+        """After the commit, hint to the scheduler that this job has something to do."""
+        self.woken.jobs.add(kind)
+
+    # -- tables ------------------------------------------------------------------------------------------------------
+
+    @property
+    def accounts(self) -> AccountTables:
+        """Accounts and their owners."""
+        return AccountTables(self.connection)
+
+    @property
+    def api_keys(self) -> ApiKeyTables:
+        """API keys."""
+        return ApiKeyTables(self.connection)
+
+    @property
+    def idempotency(self) -> IdempotencyTables:
+        """Results of requests with an idempotency key."""
+        return IdempotencyTables(self.connection, self.vault)
 
     @cached_property
     def programs(self) -> ProgramTables:
@@ -90,68 +124,92 @@ class UnitOfWork:
         return ErasureTables(self.connection)
 
     @property
-    def control(self) -> ControlTables:
-        """Deliveries, to be moved by hand."""
-        return ControlTables(self.connection)
+    def events(self) -> EventTables:
+        """Events."""
+        return EventTables(self.connection)
 
     @property
-    def backfills(self) -> BackfillTables:
-        """Events of the past that are owed after all, or once more."""
-        return BackfillTables(self.connection)
+    def endpoints(self) -> EndpointTables:
+        """Endpoints."""
+        return EndpointTables(self.connection)
+
+    @property
+    def deliveries(self) -> DeliveryTables:
+        """Deliveries and their attempts."""
+        return DeliveryTables(self.connection)
 
     @property
     def replays(self) -> ReplayTables:
         """Jobs that send a range of past events."""
-        return ReplayTables(self.connection, self.endpoints)
+        return ReplayTables(self.connection)
 
     @property
     def secrets(self) -> SecretTables:
-        """What deliveries are signed with."""
+        """Signing secrets."""
         return SecretTables(self.connection, self.vault)
 
     @property
     def health(self) -> HealthTables:
-        """How endpoints are doing."""
+        """The health of endpoints."""
         return HealthTables(self.connection, self.ids)
 
     @property
     def notices(self) -> NoticeTables:
-        """What owners are told."""
+        """Notices to owners of endpoints."""
         return NoticeTables(self.connection)
 
+    @property
+    def delivery_maintenance(self) -> MaintenanceTables:
+        """Changes of pending deliveries when time has passed."""
+        return MaintenanceTables(self.connection)
 
-def _unknown_job(kind: JobKind) -> None:
-    raise RuntimeError(f"No scheduler runs the job {kind.name}.")
+    @property
+    def retention(self) -> RetentionTables:
+        """Removes what is too old."""
+        return RetentionTables(self.connection)
+
+    @property
+    def job_runs(self) -> JobRunTables:
+        """The last run of each periodic job."""
+        return JobRunTables(self.connection)
 
 
-class Transactions:
-    """Runs work against the database. What it changes and the events that this causes are committed together."""
+class Woken:
+    """What a unit of work wakes once it is committed."""
+
+    def __init__(self) -> None:
+        self.endpoints: set[str] = set()
+        self.urgent: set[str] = set()
+        self.jobs: set[JobKind] = set()
+
+
+class DatabaseUnitOfWorkRunner:
+    """Satisfies `UnitOfWorkRunner`: what work changes and the events that it emits are committed together."""
 
     def __init__(
         self,
         database: Database,
         tools: Tools,
-        on_owed: Callable[[frozenset[str]], None],
-        wake_job: Callable[[JobKind], None] = _unknown_job,
+        *,
+        wake_endpoints: WakeEndpoints,
+        wake_job: Callable[[JobKind], None],
     ) -> None:
         self._database = database
         self._tools = tools
-        self._on_owed = on_owed
+        self._wake_endpoints = wake_endpoints
         self._wake_job = wake_job
 
-    async def change(self, work: Callable[[UnitOfWork], T], lane: Lane = "ingest") -> T:
-        """Commit `work` and its events; then tell the engine which endpoints are owed something."""
+    async def change(self, work: Callable[[UnitOfWork], T], writer: WriterName = "ingest") -> T:
+        """Commit `work` and its events; then wake what they concern."""
 
-        def transaction(connection: Connection) -> tuple[T, frozenset[str], list[JobKind]]:
+        def transaction(connection: Connection) -> tuple[T, Woken]:
             unit = UnitOfWork(connection, self._tools)
             result = work(unit)
-            return result, unit.outbox.flush(), unit.woken_jobs
+            unit.woken.endpoints |= unit.outbox.flush()
+            return result, unit.woken
 
-        result, owed, jobs = await self._database.write(transaction, lane)
-        if owed:
-            self._on_owed(owed)
-        for kind in jobs:
-            self._wake_job(kind)
+        result, woken = await self._database.write(transaction, writer)
+        self._wake(woken)
         return result
 
     async def read(self, work: Callable[[UnitOfWork], T]) -> T:
@@ -159,5 +217,13 @@ class Transactions:
         return await self._database.read(lambda connection: work(UnitOfWork(connection, self._tools)))
 
     async def lookup(self, work: Callable[[UnitOfWork], T]) -> T:
-        """`read`, for `work` of one statement that looks at rows by their keys and is asked for with every request."""
+        """`read`, for `work` of one statement that finds rows by their keys and runs with every request."""
         return await self._database.lookup(lambda connection: work(UnitOfWork(connection, self._tools)))
+
+    def _wake(self, woken: Woken) -> None:
+        if woken.endpoints:
+            self._wake_endpoints(woken.endpoints)
+        if woken.urgent:
+            self._wake_endpoints(woken.urgent, urgent=True)
+        for kind in woken.jobs:
+            self._wake_job(kind)

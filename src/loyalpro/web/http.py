@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.web import errors, openapi, telemetry
+from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
     customers,
     deliveries,
@@ -26,7 +26,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _DESCRIPTION = "Loyalty data and its webhooks. Ids sort by time; money is in minor units; times are RFC 3339 in UTC."
 
 
-def build(services: Services, measures: telemetry.Telemetry, ids: IdFactory, lifespan: Lifespan) -> FastAPI:
+def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactory, lifespan: Lifespan) -> FastAPI:
     """The whole HTTP interface over these services."""
     app = FastAPI(
         title="LoyalPro",
@@ -53,13 +53,13 @@ def build(services: Services, measures: telemetry.Telemetry, ids: IdFactory, lif
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
-    telemetry.install(app, measures, services.clock, ids)
+    observation.install(app, metrics, services.clock, ids)
     openapi.install(app)
     return app
 
 
 def build_watch(services: Services, lifespan: Lifespan) -> FastAPI:
-    """What a worker shows to machines that watch it, and nothing else."""
+    """The endpoints that monitor a worker: health and metrics."""
     app = FastAPI(title="LoyalPro worker", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
     app.include_router(service.watch_router)

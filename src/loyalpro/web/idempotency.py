@@ -1,45 +1,45 @@
-"""`Idempotency-Key`: the first answer is kept for 24 hours, in the same transaction as its effect."""
+"""`Idempotency-Key`: the first result of a request is kept for 24 hours, in the database transaction of its effect."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from fastapi import Request, Response
 
+from loyalpro.accounts.entities import IdempotentResult
 from loyalpro.kernel.clock import MS_PER_DAY
 from loyalpro.kernel.errors import Conflict, InvalidInput, Refused
 from loyalpro.kernel.record import record
-from loyalpro.storage.database import Lane
-from loyalpro.storage.tables.accounts import StoredAnswer
-from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.web.services import Services, services_of
+from loyalpro.web.unit import Unit
 
 LONGEST_KEY: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a `POST` answers when it takes effect."""
+    """The response to a `POST` that takes effect."""
 
     status_code: int
     content: dict[str, Any]
 
     @property
     def body(self) -> bytes:
-        """In JSON."""
+        """The content in JSON."""
         return msgspec.json.encode(self.content)
 
 
-Work = Callable[[UnitOfWork], Reply]
-WorkTogether = Callable[[UnitOfWork, str, Sequence[Any]], Sequence[Reply | Refused]]
-"""Does what several requests of one account ask for; a refusal is the answer to one of them, which has changed nothing."""
+ReplyTo = Callable[[Unit], Reply]
+ReplyToAll = Callable[[Unit, str, Sequence[Any]], Sequence[Reply | Refused]]
+"""Runs the commands of several requests of one account; a `Refused` is the response to one of them, which changed nothing."""
 
 
 @record
-class _Asked:
-    """What a request wants, and the key under which its answer is kept, if it has one."""
+class IdempotentRequest:
+    """The command of a request, and the key under which its result is kept, if it has one."""
 
     command: Any
     key: str | None = None
@@ -47,58 +47,72 @@ class _Asked:
 
 
 @record
-class _Answered:
-    """An answer, and whether it had been given before."""
+class _Outcome:
+    """A result, and whether it is that of an earlier request."""
 
-    answer: StoredAnswer
+    result: IdempotentResult
     replayed: bool
 
 
-async def commit(request: Request, account_id: str, work: Work, lane: Lane = "ingest") -> Response:
-    """Commit a `POST` and answer it. With a key that was answered before, give that answer again and do nothing."""
+async def commit(request: Request, account_id: str, reply_to: ReplyTo, writer: WriterName = "ingest") -> Response:
+    """Commit a `POST` and respond. A key with a stored result gets that result again, and nothing is done."""
 
-    async def change(asked: _Asked) -> _Answered:
-        return await services_of(request).transactions.change(
-            lambda unit: _only(_answers(unit, account_id, [asked], lambda unit, *_: [work(unit)])), lane
+    async def change(asked: IdempotentRequest) -> _Outcome:
+        return await services_of(request).runner.change(
+            lambda unit: _only(run_once(unit, account_id, [asked], lambda unit, *_: [reply_to(unit)])), writer
         )
 
-    return await _once(request, account_id, None, change)
+    return await _respond(request, account_id, None, change)
 
 
-async def commit_together(request: Request, account_id: str, command: Any, work: WorkTogether) -> Response:
-    """The same, together with whatever else the account wants done by this work at the moment."""
+async def commit_batched(request: Request, account_id: str, command: Any, reply_to_all: ReplyToAll) -> Response:
+    """`commit` in one database transaction with concurrent requests of the account that have the same `reply_to_all`."""
 
-    async def change(asked: _Asked) -> _Answered:
-        return await services_of(request).together.change(
-            (work, account_id), asked, lambda unit, all_asked: _answers(unit, account_id, all_asked, work)
+    async def change(asked: IdempotentRequest) -> _Outcome:
+        outcome: _Outcome = await services_of(request).batcher.change(
+            (reply_to_all, account_id), asked, lambda unit, requests: run_once(unit, account_id, requests, reply_to_all)
         )
+        return outcome
 
-    return await _once(request, account_id, command, change)
+    return await _respond(request, account_id, command, change)
 
 
-async def answered_before(request: Request, account_id: str) -> Response | None:
-    """The answer again, if there is one already: for a `POST` that is judged by what may have changed since."""
+async def stored_response(request: Request, account_id: str) -> Response | None:
+    """The stored response to this request, if there is one: for a `POST` whose checks depend on what changes, such as DNS."""
     key = _key(request)
     if key is None:
         return None
-    asked = _Asked(None, key, await _fingerprint(request))
+    asked = IdempotentRequest(None, key, await _fingerprint(request))
 
-    def look(unit: UnitOfWork) -> _Answered | Refused | None:
-        answers = unit.accounts.answers(account_id, [key], since=unit.now - MS_PER_DAY)
-        return _again(unit, account_id, asked, answers[key]) if key in answers else None
+    def look(unit: Unit) -> _Outcome | Refused | None:
+        results = unit.idempotency.results(account_id, [key], since=unit.now - MS_PER_DAY)
+        return _repeated(asked, results[key]) if key in results else None
 
-    outcome = await services_of(request).transactions.read(look)
+    outcome = await services_of(request).runner.read(look)
     return None if outcome is None else _response(_only([outcome]))
 
 
-async def _once(
-    request: Request, account_id: str, command: Any, change: Callable[[_Asked], Awaitable[_Answered]]
+def run_once(
+    unit: Unit, account_id: str, requests: Sequence[IdempotentRequest], reply_to_all: ReplyToAll
+) -> list[_Outcome | Refused]:
+    """Respond to requests with a stored result by that result; run the others, and store their results with their effects."""
+    outcomes = _stored(unit, account_id, requests)
+    new = [asked for asked, outcome in zip(requests, outcomes, strict=True) if outcome is None]
+    replies = reply_to_all(unit, account_id, [asked.command for asked in new]) if new else []
+    done = [_first(asked, reply) for asked, reply in zip(new, replies, strict=True)]
+    _store(unit, account_id, zip(new, done, strict=True))
+    rest = iter(done)
+    return [next(rest) if outcome is None else outcome for outcome in outcomes]
+
+
+async def _respond(
+    request: Request, account_id: str, command: Any, change: Callable[[IdempotentRequest], Awaitable[_Outcome]]
 ) -> Response:
     key = _key(request)
     if key is None:
-        return _response(await change(_Asked(command)))
+        return _response(await change(IdempotentRequest(command)))
     with _in_flight(services_of(request), account_id, key):
-        return _response(await change(_Asked(command, key, await _fingerprint(request))))
+        return _response(await change(IdempotentRequest(command, key, await _fingerprint(request))))
 
 
 def _key(request: Request) -> str | None:
@@ -112,71 +126,48 @@ def _key(request: Request) -> str | None:
     return key
 
 
-def _answers(
-    unit: UnitOfWork, account_id: str, all_asked: Sequence[_Asked], work: WorkTogether
-) -> list[_Answered | Refused]:
-    """What was answered before is answered so again. The others are done, and their answers kept with what they change."""
-    outcomes = _known(unit, account_id, all_asked)
-    new = [asked for asked, outcome in zip(all_asked, outcomes, strict=True) if outcome is None]
-    replies = work(unit, account_id, [asked.command for asked in new]) if new else []
-    done = [_first(asked, reply) for asked, reply in zip(new, replies, strict=True)]
-    _keep(unit, account_id, zip(new, done, strict=True))
-    rest = iter(done)
-    return [next(rest) if outcome is None else outcome for outcome in outcomes]
+def _stored(unit: Unit, account_id: str, requests: Sequence[IdempotentRequest]) -> list[_Outcome | Refused | None]:
+    """The outcome of each request that is not run; None for those that are."""
+    keys = [asked.key for asked in requests if asked.key is not None]
+    locked = unit.idempotency.lock(account_id, keys)
+    results = unit.idempotency.results(account_id, keys, since=unit.now - MS_PER_DAY)
 
-
-def _known(unit: UnitOfWork, account_id: str, all_asked: Sequence[_Asked]) -> list[_Answered | Refused | None]:
-    """What each is answered without doing anything; None for those that are to be done."""
-    keys = [asked.key for asked in all_asked if asked.key is not None]
-    held = unit.accounts.hold_idempotency_keys(account_id, keys)
-    answers = unit.accounts.answers(account_id, keys, since=unit.now - MS_PER_DAY)
-
-    def outcome(asked: _Asked) -> _Answered | Refused | None:
+    def outcome(asked: IdempotentRequest) -> _Outcome | Refused | None:
         if asked.key is None:
             return None
-        if asked.key not in held:
+        if asked.key not in locked:
             return _still_running()
-        held.remove(asked.key)  # whoever comes with it again, while the first one's caller has gone away, has to wait
-        answer = answers.get(asked.key)
-        return None if answer is None else _again(unit, account_id, asked, answer)
+        locked.remove(asked.key)  # a second request with the key in this batch waits for the result of the first
+        result = results.get(asked.key)
+        return None if result is None else _repeated(asked, result)
 
-    return [outcome(asked) for asked in all_asked]
+    return [outcome(asked) for asked in requests]
 
 
-def _again(unit: UnitOfWork, account_id: str, asked: _Asked, answer: StoredAnswer) -> _Answered | Refused:
-    if answer.fingerprint != asked.fingerprint:
+def _repeated(asked: IdempotentRequest, result: IdempotentResult) -> _Outcome | Refused:
+    if result.fingerprint != asked.fingerprint:
         return InvalidInput(
             "This Idempotency-Key was used for another request in the last 24 hours; use a new key.",
             code="idempotency_key_reused",
             param="Idempotency-Key",
         )
-    body = unit.vault.open(answer.body, owner=_owner(account_id, asked.key))
-    return _Answered(replace(answer, body=body.encode()), replayed=True)
+    return _Outcome(result, replayed=True)
 
 
-def _first(asked: _Asked, reply: Reply | Refused) -> _Answered | Refused:
+def _first(asked: IdempotentRequest, reply: Reply | Refused) -> _Outcome | Refused:
     if isinstance(reply, Refused):
         return reply
-    return _Answered(StoredAnswer(asked.fingerprint, reply.status_code, reply.body), replayed=False)
+    return _Outcome(IdempotentResult(asked.fingerprint, reply.status_code, reply.body), replayed=False)
 
 
-def _keep(unit: UnitOfWork, account_id: str, done: Iterable[tuple[_Asked, _Answered | Refused]]) -> None:
-    """Answers are kept sealed: they may hold a signing secret, or what a customer is called."""
-    sealed = {
-        asked.key: replace(
-            outcome.answer, body=unit.vault.seal(outcome.answer.body.decode(), owner=_owner(account_id, asked.key))
-        )
-        for asked, outcome in done
-        if asked.key is not None and isinstance(outcome, _Answered)
+def _store(unit: Unit, account_id: str, done: Iterable[tuple[IdempotentRequest, _Outcome | Refused]]) -> None:
+    results = {
+        asked.key: outcome.result for asked, outcome in done if asked.key is not None and isinstance(outcome, _Outcome)
     }
-    unit.accounts.store_answers(account_id, sealed, unit.now)
+    unit.idempotency.store(account_id, results, unit.now)
 
 
-def _owner(account_id: str, key: str | None) -> str:
-    return f"{account_id}/idempotency/{key}"
-
-
-def _only(outcomes: Sequence[_Answered | Refused]) -> _Answered:
+def _only(outcomes: Sequence[_Outcome | Refused]) -> _Outcome:
     [outcome] = outcomes
     if isinstance(outcome, Refused):
         raise outcome
@@ -184,7 +175,7 @@ def _only(outcomes: Sequence[_Answered | Refused]) -> _Answered:
 
 
 class _in_flight:  # noqa: N801 - reads as the phrase it is: `with _in_flight(...)`
-    """Marks a key as being worked on in this process; a second request with it is told so at once."""
+    """Marks a key as in use in this process; a second request with it is refused at once."""
 
     def __init__(self, services: Services, account_id: str, key: str) -> None:
         self._keys = services.keys_in_flight
@@ -201,7 +192,7 @@ class _in_flight:  # noqa: N801 - reads as the phrase it is: `with _in_flight(..
 
 def _still_running() -> Conflict:
     return Conflict(
-        "A request with this Idempotency-Key is still being worked on; repeat it in a second.",
+        "A request with this Idempotency-Key is still running; repeat it in a second.",
         code="idempotency_key_in_flight",
         param="Idempotency-Key",
     )
@@ -212,6 +203,6 @@ async def _fingerprint(request: Request) -> bytes:
     return hashlib.sha256(target + await request.body()).digest()
 
 
-def _response(answered: _Answered) -> Response:
-    headers = {"Idempotent-Replayed": "true"} if answered.replayed else {}
-    return Response(answered.answer.body, answered.answer.status_code, headers, "application/json")
+def _response(outcome: _Outcome) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if outcome.replayed else {}
+    return Response(outcome.result.body, outcome.result.status_code, headers, "application/json")

@@ -1,28 +1,29 @@
-"""What the web layer is handed by the composition root, and how routes reach it."""
+"""What the composition root hands to the web layer, and how routes reach it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from loyalpro.kernel.clock import Clock
-from loyalpro.kernel.errors import Unauthenticated
-from loyalpro.storage.request_batcher import RequestBatcher
-from loyalpro.storage.unit_of_work import Transactions
+from loyalpro.kernel.errors import LoyalProError
+from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.endpoint_url import Resolve
+from loyalpro.web.unit import Unit
+from loyalpro.webhooks.endpoint_url import Resolve
 
 Health = Mapping[str, Callable[[], bool]]
-"""Each thing that this process is there for, and whether it can do it, asked when somebody wants to know."""
+"""Each thing that this process does, such as `delivers`, and a function that tells whether it can do it now."""
 
 
-class Wake(Protocol):
-    """Tells the engine, after a commit, which endpoints are owed something."""
+class RequestBatcher(Protocol):
+    """Runs concurrent requests of one kind in one database transaction."""
 
-    def __call__(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
-        """`urgent`: by hand, past any breaker."""
+    def change(
+        self, kind: Hashable, request: Any, work: Callable[[Unit, Sequence[Any]], Sequence[Any | LoyalProError]], /
+    ) -> Awaitable[Any]:
+        """The answer of `work` to this request, once it is durable; an error in its place is raised."""
         ...
 
 
@@ -30,15 +31,12 @@ class Wake(Protocol):
 class Services:
     """Everything that a route needs."""
 
-    transactions: Transactions
-    together: RequestBatcher
+    runner: UnitOfWorkRunner[Unit]
+    batcher: RequestBatcher
     clock: Clock
-    random_bytes: Callable[[int], bytes]
     policy: AddressPolicy
     resolve: Resolve
     health: Health
-    wake: Wake
-    wake_duty: Callable[[str], None]
     metrics: Callable[[], bytes]
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
 
@@ -50,30 +48,8 @@ def services_of(request: Request) -> Services:
 
 
 async def _services(request: Request) -> Services:
-    """The same, as a dependency: the framework would give a plain function a thread for each request."""
+    """The same as a dependency. It is async because FastAPI runs plain functions in a thread for each request."""
     return services_of(request)
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer lp_...`")
-
-
-async def authenticate(request: Request) -> None:
-    """Remember, for the rest of the request, the account that its API key speaks for."""
-    credentials = await _bearer(request)
-    if credentials is None:
-        raise Unauthenticated("Send your API key: Authorization: Bearer lp_...", code="missing_api_key")
-    key = credentials.credentials
-    account = await services_of(request).transactions.lookup(lambda unit: unit.accounts.account_of(key))
-    if account is None:
-        raise Unauthenticated("This API key is unknown or revoked.", code="invalid_api_key")
-    request.state.account_id = account
-
-
-async def account_id(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
-    """The account that the request speaks for. A route that asks for it has to be one that authenticates first."""
-    account: str = request.state.account_id
-    return account
-
-
 ServicesDep = Annotated[Services, Depends(_services)]
-AccountId = Annotated[str, Depends(account_id)]

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from loyalpro.kernel.errors import MalformedRequest, TooLarge
 from loyalpro.kernel.strict_json import parse
-from loyalpro.web.services import account_id, authenticate
+from loyalpro.web.auth import account_id, authenticate
 
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_BATCH_BODY_BYTES: Final = 8 * 1024 * 1024

@@ -1,1 +1,1 @@
-"""`loyalpro demo`: a server, a shop that sells, and a receiver that verifies, on one machine."""
+"""`loyalpro demo`: a server, a shop with purchases, and a receiver that verifies each delivery, on one machine."""

@@ -1,4 +1,4 @@
-"""A throwaway certificate authority, so that the demo's receiver speaks real HTTPS."""
+"""A temporary certificate authority, so that the receiver of the demo serves HTTPS."""
 
 import datetime as dt
 import ipaddress
@@ -17,7 +17,7 @@ _VALID_FOR = dt.timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Files: whom to trust, and what the receiver shows."""
+    """PEM files: the authority to trust, and the certificate and the private key of the receiver."""
 
     ca_file: Path
     chain_file: Path
@@ -25,7 +25,7 @@ class Certificates:
 
 
 def issue(folder: Path, clock: Clock) -> Certificates:
-    """Make an authority and a certificate for this machine; the authority's key is forgotten at once."""
+    """Create an authority and a certificate for localhost. The private key of the authority is not stored."""
     now = dt.datetime.fromtimestamp(clock.now_ms() / MS_PER_S, dt.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name, name = _name("LoyalPro demo authority"), _name("LoyalPro demo receiver")
@@ -36,10 +36,10 @@ def issue(folder: Path, clock: Clock) -> Certificates:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     leaf = (
         _builder(name, ca_name, key.public_key(), now)
-        .add_extension(x509.SubjectAlternativeName(here), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())

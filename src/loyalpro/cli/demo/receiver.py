@@ -1,4 +1,4 @@
-"""What a merchant's developer would write: an HTTPS server that verifies every delivery and prints it."""
+"""An HTTPS server that verifies each delivery, as the developer of a merchant would write it."""
 
 import base64
 import hashlib
@@ -13,19 +13,19 @@ from typing import Any
 
 from loyalpro.cli.demo.certificates import Certificates
 
-_LARGEST_BODY = 65_536
+_MAX_BODY_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One delivery, verified or not."""
+    """The body of a delivery, and whether both of its signatures are valid."""
 
     body: dict[str, Any]
     verified: bool
 
 
 def verified(secret: str, headers: Any, body: bytes) -> bool:
-    """Both signatures: the hex HMAC of the body, and Standard Webhooks."""
+    """Whether both signatures are valid: the hex HMAC of the body, and the one of Standard Webhooks."""
     plain = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
@@ -37,7 +37,7 @@ def verified(secret: str, headers: Any, body: bytes) -> bool:
 
 
 class Receiver:
-    """Listens on a free port of this machine; every delivery goes to `on_received`."""
+    """Listens on a free port of localhost, and calls `on_received` for each delivery, on a thread of the server."""
 
     def __init__(self, certificates: Certificates, on_received: Callable[[Received], None]) -> None:
         self.secret = ""
@@ -49,18 +49,18 @@ class Receiver:
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", "0"))
-                body = self.rfile.read(min(length, _LARGEST_BODY))
-                good = verified(receiver.secret, self.headers, body)
-                on_received(Received(json.loads(body), good))
-                answer = json.dumps({"received": good}).encode()
-                self.send_response(200 if good else 401)
+                body = self.rfile.read(min(length, _MAX_BODY_BYTES))
+                is_verified = verified(receiver.secret, self.headers, body)
+                on_received(Received(json.loads(body), is_verified))
+                response = json.dumps({"received": is_verified}).encode()
+                self.send_response(200 if is_verified else 401)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
+                self.send_header("Content-Length", str(len(response)))
                 self.end_headers()
-                self.wfile.write(answer)
+                self.wfile.write(response)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing: the demo prints deliveries itself."""
+                """Log nothing: the demo prints each delivery itself."""
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificates.chain_file, certificates.key_file)
@@ -70,7 +70,7 @@ class Receiver:
         self.url = f"https://localhost:{self._server.server_address[1]}/webhooks"
 
     def start(self) -> None:
-        """Serve from a thread of its own."""
+        """Start to serve, on a thread."""
         threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The demo itself: start everything, say what there is, sell until Ctrl-C."""
+"""Runs the demo: starts the server and the receiver, prints their addresses, and records purchases until Ctrl-C."""
 
 import json
 import os
@@ -30,29 +30,29 @@ _EMAIL = "owner@example.com"
 
 
 class Demo:
-    """A server in a process of its own, a receiver in a thread, and a shop in this one."""
+    """A server in another process, a receiver on a thread, and a shop on the main thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._console = Console(highlight=False)
         self._stop = threading.Event()
-        self._chance = random.SystemRandom()
+        self._rng = random.SystemRandom()
         self._folder = settings.data_dir / "demo"
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = FolderLock(self._folder / "demo")
-        self._lock.take()  # before anything is touched that another demo is using
+        self._lock.take()  # before any file changes that another demo may be using
         self.address = ""
-        self.api_key = self._kept("api-key", "lp_demo_")
-        self._password = self._kept("password", "")
+        self.api_key = self._secret("api-key", "lp_demo_")
+        self._password = self._secret("password", "")
         self._certificates = issue(self._folder, SystemClock())
         self._receiver = Receiver(self._certificates, self._print)
 
     def run(self) -> None:
-        """Until Ctrl-C, SIGTERM, or the server's end."""
+        """Run until Ctrl-C, SIGTERM, or the end of the server."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop.set())
         self._receiver.start()
-        server = self._serve()
+        server = self._start_server()
         try:
             self._wait_until_ready(server)
             if not self._stop.is_set():
@@ -63,7 +63,7 @@ class Demo:
             self._receiver.stop()
             self._lock.release()
 
-    def _serve(self) -> subprocess.Popen[bytes]:
+    def _start_server(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "LOYALPRO_DATABASE_URL": f"sqlite:///{self._folder / 'loyalpro.db'}",
             "LOYALPRO_HOST": "127.0.0.1",
@@ -77,7 +77,7 @@ class Demo:
         }
         self._log = self._folder / "server.log"
         with self._log.open("ab") as log:
-            self._log_began = log.tell()
+            self._log_start = log.tell()
             return subprocess.Popen([sys.executable, "-m", "loyalpro", "serve"], env=environment, stderr=log)
 
     def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
@@ -87,29 +87,29 @@ class Demo:
             if self._is_ready():
                 return
             if server.poll() is not None or clock.monotonic_s() > deadline_s:
-                raise ConfigurationError("The server did not start:\n  " + "\n  ".join(self._logged()[-5:]))
+                raise ConfigurationError("The server did not start:\n  " + "\n  ".join(self._log_lines()[-5:]))
             self._stop.wait(0.1)
 
     def _is_ready(self) -> bool:
-        """Whether our own server is: before it has said where it listens, whoever answers there is somebody else."""
-        listening = [line for line in self._logged() if '"event": "listening"' in line]
+        """Whether the server answers. Its log names its address; before that, another process may answer there."""
+        listening = [line for line in self._log_lines() if '"event": "listening"' in line]
         if not listening:
             return False
         self.address = json.loads(listening[0])["address"]
         try:
-            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - our own
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as response:  # noqa: S310 - an address of this machine
+                return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
-    def _logged(self) -> list[str]:
-        """What the server has logged since it was started."""
-        return self._log.read_bytes()[self._log_began :].decode(errors="replace").splitlines()
+    def _log_lines(self) -> list[str]:
+        """The lines that the server has logged since this start."""
+        return self._log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
 
     def _sell(self, server: subprocess.Popen[bytes]) -> None:
         client = ApiClient(self.address, self.api_key)
         for endpoint in client.call("GET", "/v1/webhook_endpoints?limit=100")["data"]:
-            if endpoint["description"] == "demo receiver":  # an earlier run's: its port is gone
+            if endpoint["description"] == "demo receiver":  # of an earlier run, whose port is closed
                 client.call("DELETE", f"/v1/webhook_endpoints/{endpoint['id']}")
         endpoint = client.call(
             "POST",
@@ -117,15 +117,15 @@ class Demo:
             {"url": self._receiver.url, "events": ["*"], "description": "demo receiver"},
         )
         self._receiver.secret = endpoint["secret"]
-        self._introduce()
-        regulars = traffic.enrol(client, self._chance)
-        for purchase in traffic.purchases(self._chance, regulars):
+        self._print_introduction()
+        customers = traffic.enroll_customers(client, self._rng)
+        for purchase in traffic.purchases(self._rng, customers):
             if self._stop.wait(_PAUSE_S) or server.poll() is not None:
                 break
             client.call("POST", "/v1/transactions", purchase)
         client.close()
 
-    def _introduce(self) -> None:
+    def _print_introduction(self) -> None:
         body = '{"customer_external_id": "demo-ada", "amount": 5600, "currency": "EUR"}'
         self._console.print(f"\n  [bold]LoyalPro is running[/] at {self.address}\n")
         self._console.print(f"  dashboard  {self.address}  [dim](not there yet: a page of links)[/]")
@@ -134,30 +134,32 @@ class Demo:
         self._console.print(
             f"  API key    {self.api_key}\n  receiver   {self._receiver.url}\n  server log {self._log}\n"
         )
-        self._console.print("  Record a purchase of your own, and see its webhooks arrive below:\n")
+        self._console.print("  Record a purchase, and watch its webhooks arrive below:\n")
         command = (
             f"  curl {self.address}/v1/transactions -H 'Authorization: Bearer {self.api_key}' \\\n"
             f"    -H 'Content-Type: application/json' -d '{body}'"
         )
         print(command, flush=True)
-        self._console.print("\n  Ctrl-C stops everything.\n", style="dim")
+        self._console.print("\n  Ctrl-C stops the demo.\n", style="dim")
 
     def _print(self, received: Received) -> None:
         body = received.body
         mark = "[green]verified[/]" if received.verified else "[red]NOT VERIFIED[/]"
-        self._console.print(f"  {body['created_at'][11:23]}  {mark}  [bold]{body['type']:<22}[/]{escape(_gist(body))}")
+        self._console.print(
+            f"  {body['created_at'][11:23]}  {mark}  [bold]{body['type']:<22}[/]{escape(_summary(body))}"
+        )
 
-    def _kept(self, name: str, prefix: str) -> str:
-        """A secret of the demo, made once and kept in its folder."""
+    def _secret(self, name: str, prefix: str) -> str:
+        """A secret of the demo, generated at the first run and stored in its folder."""
         path = self._folder / name
         if not path.exists():
             path.touch(mode=0o600)
-            path.write_text(prefix + self._chance.randbytes(16).hex())
+            path.write_text(prefix + self._rng.randbytes(16).hex())
         return path.read_text()
 
 
-def _gist(body: dict[str, Any]) -> str:
-    """The one thing of an event that fits on its line."""
+def _summary(body: dict[str, Any]) -> str:
+    """The most important value of an event, for its line of output."""
     data = body["data"]
     match body["type"]:
         case "customer.created":
@@ -171,10 +173,10 @@ def _gist(body: dict[str, Any]) -> str:
 
 
 def run(port: int | None) -> None:
-    """Run the demo with the data folder and port of the environment."""
+    """Run the demo with the data folder of the environment. `port` overrides the setting."""
     settings = load()
     if port is not None:
         settings = settings.model_copy(update={"port": port})
     if shutil.disk_usage(".").free < 100 * 1024 * 1024:
-        raise ConfigurationError("Less than 100 MB are free on this disk; the demo wants that much.")
+        raise ConfigurationError("Less than 100 MB are free on this disk; the demo needs 100 MB.")
     Demo(settings).run()

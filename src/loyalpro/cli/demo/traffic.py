@@ -1,4 +1,4 @@
-"""A shop that sells: customers enrol and buy, through the public API."""
+"""A shop: enrolls customers and makes purchases, through the public API."""
 
 import random
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ _NAMES = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Margaret", "Ke
 _GOODS = (("ESPRESSO", 280), ("CROISSANT", 240), ("LUNCH", 1_290), ("BEANS-1KG", 2_450), ("GRINDER", 18_900))
 
 
-def enrol(client: ApiClient, chance: random.Random) -> list[str]:
-    """The shop's regulars; a run over an older database finds those who are there."""
-    regulars: list[str] = []
+def enroll_customers(client: ApiClient, rng: random.Random) -> list[str]:
+    """The ids of the customers of the shop, in random order. Customers of an earlier run are found and not enrolled again."""
+    customers: list[str] = []
     for name in _NAMES:
         external_id = f"demo-{name.lower()}"
         known = client.call("GET", f"/v1/customers?external_id={external_id}")["data"]
@@ -24,17 +24,17 @@ def enrol(client: ApiClient, chance: random.Random) -> list[str]:
                 {"external_id": external_id, "name": name, "email": f"{name.lower()}@example.com"},
             )
         )
-        regulars.append(customer["id"])
-    chance.shuffle(regulars)
-    return regulars
+        customers.append(customer["id"])
+    rng.shuffle(customers)
+    return customers
 
 
-def purchases(chance: random.Random, regulars: list[str]) -> Iterator[dict[str, object]]:
-    """One basket after another, for ever."""
+def purchases(rng: random.Random, customers: list[str]) -> Iterator[dict[str, object]]:
+    """Purchases without end, as bodies of `POST /v1/transactions`."""
     while True:
-        basket = chance.sample(_GOODS, chance.randint(1, 3))
+        basket = rng.sample(_GOODS, rng.randint(1, 3))
         yield {
-            "customer_id": chance.choice(regulars),
+            "customer_id": rng.choice(customers),
             "amount": sum(price for _, price in basket),
             "currency": "EUR",
             "items": [{"sku": sku, "quantity": 1, "amount": price} for sku, price in basket],

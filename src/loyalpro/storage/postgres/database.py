@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.database import Lane
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.disk_space import require
 from loyalpro.storage.postgres import partitions, restored_dump
@@ -23,7 +23,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _READERS = 4
 _ENGINE_READERS = 2
 """For the engine and for API keys, so that neither waits for the lists that callers read."""
-_MAX_GROUP_SIZE: dict[Lane, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
+_MAX_GROUP_SIZE: dict[WriterName, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
 """PostgreSQL caches 64 subtransactions of a session; with more, every snapshot in the server gets slower. A transaction of the
 upkeep sets a lock timeout, which must not apply to other writes, so it is alone in its group."""
 
@@ -39,10 +39,10 @@ class PostgresDatabase:
         self._clock = clock
         self._migrations = migrations.load(migrations_folder)
         self._writers = {
-            lane: GroupWriter(
-                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{lane}", max_group_size=size
+            name: GroupWriter(
+                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{name}", max_group_size=size
             )
-            for lane, size in _MAX_GROUP_SIZE.items()
+            for name, size in _MAX_GROUP_SIZE.items()
         }
         self.disk_space = ServerDiskSpace(self._writers["upkeep"].submit)
         self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
@@ -77,19 +77,19 @@ class PostgresDatabase:
         for writer in self._writers.values():
             writer.stop()
 
-    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in the next group of its writer. `DiskFull` for new data while there is too little disk space."""
-        if lane == "ingest":
+        if writer == "ingest":
             require(self.disk_space)
         try:
-            return await self._writers["ingest" if lane == "control" else lane].submit(work)
+            return await self._writers["ingest" if writer == "control" else writer].submit(work)
         except DiskFull:
             self.disk_space.ran_out()
             raise
 
-    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` on a reader; the engine has its own."""
-        readers = self._engine_readers if lane == "delivery" else self._readers
+        readers = self._engine_readers if writer == "delivery" else self._readers
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

@@ -281,6 +281,22 @@ CREATE TABLE idempotency_keys (
 
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
 
+CREATE TABLE job_runs (
+    job text NOT NULL,
+    process text NOT NULL,
+    started_at bigint NOT NULL,
+    finished_at bigint NOT NULL,
+    pieces bigint NOT NULL,
+    items bigint NOT NULL,
+    error text,
+    changed_at bigint,
+    changed_items bigint,
+    CONSTRAINT job_runs_pkey PRIMARY KEY (job),
+    CONSTRAINT job_runs_check CHECK (((changed_at IS NULL) = (changed_items IS NULL))),
+    CONSTRAINT job_runs_items_check CHECK ((items >= 0)),
+    CONSTRAINT job_runs_pieces_check CHECK ((pieces >= 0))
+);
+
 CREATE TABLE leases (
     delivery_id text COLLATE "C" NOT NULL,
     worker text NOT NULL,

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.database import Lane
 from loyalpro.storage.dialect import SQLITE
 from loyalpro.storage.disk_space import require
 from loyalpro.storage.readers import Readers
@@ -78,9 +78,9 @@ class SqliteDatabase:
         self._writer.stop()
         self._lock.release()
 
-    async def write(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in the next group of the only writer. `DiskFull` for new data while there is too little disk space."""
-        if lane == "ingest":
+        if writer == "ingest":
             require(self.disk_space)
         try:
             return await self._writer.submit(work)
@@ -88,9 +88,9 @@ class SqliteDatabase:
             self.disk_space.ran_out()
             raise
 
-    async def read(self, work: Callable[[Connection], T], lane: Lane = "ingest") -> T:
+    async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` on a reader; the engine has one of its own."""
-        readers = self._engine_reader if lane == "delivery" else self._readers
+        readers = self._engine_reader if writer == "delivery" else self._readers
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:

@@ -204,6 +204,19 @@ CREATE TABLE idempotency_keys (
 
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
+CREATE TABLE job_runs (
+    job TEXT PRIMARY KEY,
+    process TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER NOT NULL,
+    pieces INTEGER NOT NULL CHECK (pieces >= 0),
+    items INTEGER NOT NULL CHECK (items >= 0),
+    error TEXT,
+    changed_at INTEGER,
+    changed_items INTEGER,
+    CHECK ((changed_at IS NULL) = (changed_items IS NULL))
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE leases (
     delivery_id TEXT PRIMARY KEY,
     worker TEXT NOT NULL,

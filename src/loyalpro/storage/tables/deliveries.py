@@ -1,20 +1,33 @@
-"""Deliveries as their owner looks at them: lists and details, with the status that is visible."""
+"""Deliveries as their owner sees and moves them. Satisfies `webhooks.ports.DeliveryStore`.
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+Every write follows a look at the locked row, in the same database transaction.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_status
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.rows import FLAG, JSON, RowMapper, enum
+from loyalpro.storage.sql import marks
+from loyalpro.storage.tables.settlements import advance
+from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
 
-_COLUMNS = (
-    "d.id, d.account_id, d.endpoint_id, d.event_id, d.event_type, d.status, p.status, p.deleted_at, d.attempts, d.due_at,"
-    " d.outcome, d.created_at, d.first_attempt_at, d.finished_at"
+ENQUEUE = (
+    "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
+    " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
 )
-_TABLES = "deliveries d JOIN endpoints p ON p.id = d.endpoint_id"
-
+_DELIVERIES = RowMapper(
+    Delivery, "deliveries", codecs={"status": enum(DeliveryStatus)}, columns={"next_attempt_at": "due_at"}
+)
+_ATTEMPTS = RowMapper(
+    PastAttempt, "attempts", codecs={"request_headers": JSON, "response_headers": JSON, "response_truncated": FLAG}
+)
+_SELECT = f"""
+SELECT {_DELIVERIES.columns("d")}, p.status, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
+"""
 _VISIBLE_AS = {
     DeliveryStatus.PENDING: "d.status = 'pending' AND p.deleted_at IS NULL AND p.status = 'enabled'",
     DeliveryStatus.PARKED: "d.status = 'pending' AND p.deleted_at IS NULL AND p.status <> 'enabled'",
@@ -22,122 +35,190 @@ _VISIBLE_AS = {
     DeliveryStatus.SUCCEEDED: "d.status = 'succeeded'",
     DeliveryStatus.EXHAUSTED: "d.status = 'exhausted'",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One event on its way to one endpoint."""
-
-    id: str
-    account_id: str
-    endpoint_id: str
-    event_id: str
-    event_type: str
-    status: DeliveryStatus
-    attempts: int
-    next_attempt_at: UnixMs | None
-    outcome: str | None
-    created_at: UnixMs
-    first_attempt_at: UnixMs | None
-    finished_at: UnixMs | None
-
-
-@dataclass(frozen=True, slots=True)
-class PastAttempt:
-    """One attempt as it was written down."""
-
-    number: int
-    started_at: UnixMs
-    outcome: str
-    detail: str
-    request_headers: Sequence[tuple[str, str]]
-    response_status: int | None
-    response_headers: Sequence[tuple[str, str]] | None
-    response_excerpt: bytes | None
-    response_truncated: bool
-    remote_ip: str | None
-    dns_ms: float | None
-    connect_ms: float | None
-    tls_ms: float | None
-    first_byte_ms: float | None
-    total_ms: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryFilter:
-    """What a reader of the deliveries list asks for."""
-
-    endpoint_id: str | None = None
-    event_id: str | None = None
-    type: str | None = None
-    status: DeliveryStatus | None = None
+_SNAPSHOT = """
+SELECT d.id, d.endpoint_id, d.customer_id, d.status, d.due_at, p.status, p.deleted_at, d.fallback_status, d.sequence
+FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
+WHERE d.account_id = ? AND d.id = ?
+"""
+_EVENT_KEPT = """
+SELECT 1 FROM events
+WHERE id = (SELECT event_id FROM deliveries WHERE account_id = ? AND id = ?) AND erased_at IS NULL
+"""
+# The last condition makes the second of two concurrent calls change nothing.
+_MAKE_DUE = """
+UPDATE deliveries SET status = 'pending', due_at = ?, finished_at = NULL, fallback_status = status,
+    fallback_due_at = CASE WHEN status = 'pending' THEN due_at END
+WHERE id = ? AND status = ? AND fallback_status IS NULL
+"""
+_CANCEL = """
+UPDATE deliveries SET status = ?, finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
+WHERE id = ? AND status = 'pending'
+RETURNING endpoint_id, customer_id, sequence
+"""
+# The window is fresh: it begins with the next attempt, and the schedule does not count the attempts before. A delivery that
+# was canceled while it is being sent keeps its lease, so the process that sends it settles it.
+_RENEW = """
+UPDATE deliveries SET status = 'pending', due_at = ?, customer_id = ?, sequence = ?, first_attempt_at = NULL,
+    finished_at = NULL, uncounted_attempts = attempts
+WHERE id = ? AND status IN ({marks}) AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = deliveries.id)
+"""
 
 
 class DeliveryTables:
-    """Deliveries and attempts, to be read."""
+    """Deliveries and attempts, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        postgres = connection.dialect.is_postgres
+        self._lock = " FOR UPDATE OF d" if postgres else ""
+        self._share = " FOR SHARE" if postgres else ""
+        self._share_or_skip = " FOR SHARE SKIP LOCKED" if postgres else ""
+
+    # -- look --------------------------------------------------------------------------------------------------------
 
     def get(self, account_id: str, delivery_id: str) -> Delivery | None:
         """One delivery."""
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM {_TABLES} WHERE d.account_id = ? AND d.id = ?", (account_id, delivery_id)
-        )
+        rows = self._connection.execute(f"{_SELECT} WHERE d.account_id = ? AND d.id = ?", (account_id, delivery_id))
         return _delivery(rows[0]) if rows else None
 
-    def list_before(self, account_id: str, before_id: str | None, wanted: DeliveryFilter, limit: int) -> list[Delivery]:
-        """Deliveries, newest first."""
+    def list_before(
+        self,
+        account_id: str,
+        before_id: str | None,
+        limit: int,
+        *,
+        endpoint_id: str | None = None,
+        event_id: str | None = None,
+        event_type: str | None = None,
+        status: DeliveryStatus | None = None,
+    ) -> list[Delivery]:
+        """Deliveries that match every filter, newest first."""
         clauses, params = ["d.account_id = ?"], [account_id]
         for clause, value in (
             ("d.id < ?", before_id),
-            ("d.endpoint_id = ?", wanted.endpoint_id),
-            ("d.event_id = ?", wanted.event_id),
-            ("d.id >= ?", wanted.event_id and delivery_id(wanted.event_id, "")),
-            ("d.id < ?", wanted.event_id and delivery_id(wanted.event_id, "~")),
-            ("d.event_type = ?", wanted.type),
+            ("d.endpoint_id = ?", endpoint_id),
+            ("d.event_id = ?", event_id),
+            ("d.id >= ?", event_id and delivery_id(event_id, "")),
+            ("d.id < ?", event_id and delivery_id(event_id, "~")),
+            ("d.event_type = ?", event_type),
         ):
             if value is not None:
                 clauses.append(clause)
                 params.append(value)
-        if wanted.status is not None:
-            clauses.append(_VISIBLE_AS[wanted.status])
+        if status is not None:
+            clauses.append(_VISIBLE_AS[status])
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM {_TABLES} WHERE {' AND '.join(clauses)} ORDER BY d.id DESC LIMIT ?",
-            (*params, limit),
+            f"{_SELECT} WHERE {' AND '.join(clauses)} ORDER BY d.id DESC LIMIT ?", (*params, limit)
         )
         return [_delivery(row) for row in rows]
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """Every attempt of a delivery, first to last."""
         rows = self._connection.execute(
-            "SELECT number, started_at, outcome, detail, request_headers, response_status, response_headers,"
-            " response_excerpt, response_truncated, remote_ip, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms"
-            " FROM attempts WHERE delivery_id = ? ORDER BY number",
-            (delivery_id,),
+            f"SELECT {_ATTEMPTS.columns()} FROM attempts WHERE delivery_id = ? ORDER BY number", (delivery_id,)
         )
-        return [_past_attempt(row) for row in rows]
+        return _ATTEMPTS.records(rows)
+
+    def existing(self, delivery_ids: Collection[str]) -> set[str]:
+        """The ids among these of which there is a delivery."""
+        if not delivery_ids:
+            return set()
+        rows = self._connection.execute(
+            f"SELECT id FROM deliveries WHERE id IN ({marks(len(delivery_ids))})", sorted(delivery_ids)
+        )
+        return {id_ for (id_,) in rows}
+
+    # -- move one manually -------------------------------------------------------------------------------------------
+
+    def lock(self, account_id: str, delivery_id: str) -> DeliverySnapshot | None:
+        """The state of a delivery; no other transaction moves it, or erases its event, until this one ends.
+
+        The event is locked first, as an erasure does. Leases are read after the row is locked: a claim locks the row before
+        it inserts a lease.
+        """
+        event_kept = self._any(_EVENT_KEPT + self._share, account_id, delivery_id)
+        rows = self._connection.execute(_SNAPSHOT + self._lock, (account_id, delivery_id))
+        return self._snapshot(rows[0], event_kept=event_kept) if rows else None
+
+    def make_due(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
+        """Make a manual attempt due now. If it fails, the delivery returns to the state of the snapshot."""
+        self._connection.execute(_MAKE_DUE, (now, snapshot.delivery_id, snapshot.status.value))
+
+    def cancel(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
+        """End a pending delivery, and make the next one of the customer's queue due."""
+        canceled = self._connection.execute(_CANCEL, (snapshot.once_canceled.value, now, snapshot.delivery_id))
+        advance(self._connection, canceled, now)
+
+    def _snapshot(self, row: Row, *, event_kept: bool) -> DeliverySnapshot:
+        id_, endpoint_id, customer_id, status, due_at, endpoint, deleted_at, fallback, sequence = row
+        return DeliverySnapshot(
+            delivery_id=id_,
+            endpoint_id=endpoint_id,
+            customer_id=customer_id,
+            status=DeliveryStatus(status),
+            due_at=due_at,
+            endpoint=None if deleted_at is not None else EndpointStatus(endpoint),
+            being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", id_),
+            fallback=None if fallback is None else DeliveryStatus(fallback),
+            waits_for=customer_id and self._earlier(endpoint_id, customer_id, sequence),
+            event_kept=event_kept,
+        )
+
+    def _earlier(self, endpoint_id: str, customer_id: str, sequence: int) -> str | None:
+        """The first pending delivery of the customer's queue before this sequence."""
+        rows = self._connection.execute(
+            "SELECT id FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
+            " ORDER BY sequence LIMIT 1",
+            (endpoint_id, customer_id, sequence),
+        )
+        return str(rows[0][0]) if rows else None
+
+    # -- past events -------------------------------------------------------------------------------------------------
+
+    def enqueue_past(self, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> str:
+        """Store a pending delivery of an event that the endpoint has none of; its id. Needs the lock of the endpoint."""
+        id_ = delivery_id(event.id, endpoint.id)
+        queue = _queue(event, endpoint)
+        identity = (id_, event.account_id, endpoint.id, event.id, event.type)
+        self._connection.execute(ENQUEUE, (*identity, self._due_at(endpoint, queue, now), *queue, now))
+        return id_
+
+    def renew(self, statuses: Sequence[str], event: PastEvent, endpoint: Endpoint, now: UnixMs) -> bool:
+        """Make a delivery that ended in one of these states pending with a fresh window. Needs the lock of the endpoint."""
+        queue = _queue(event, endpoint)
+        sql = _RENEW.format(marks=marks(len(statuses)))
+        id_ = delivery_id(event.id, endpoint.id)
+        return self._connection.change(sql, (self._due_at(endpoint, queue, now), *queue, id_, *statuses)) == 1
+
+    def _due_at(self, endpoint: Endpoint, queue: tuple[str | None, int | None], now: UnixMs) -> UnixMs | None:
+        """Now, or None while an earlier delivery of the customer's queue is pending, whose end makes this one due.
+
+        On PostgreSQL the earlier row is share-locked, so it is settled only after this transaction has committed, and its
+        settlement sees this delivery. If it is being settled right now, this one is due at once: claims keep the order.
+        """
+        customer_id, sequence = queue
+        if customer_id is None:
+            return now
+        earlier = self._connection.execute(
+            "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
+            f" ORDER BY sequence DESC LIMIT 1{self._share_or_skip}",
+            (endpoint.id, customer_id, sequence),
+        )
+        return None if earlier else now
+
+    def _any(self, sql: str, *params: object) -> bool:
+        return bool(self._connection.execute(sql, params))
+
+
+def _queue(event: PastEvent, endpoint: Endpoint) -> tuple[str | None, int | None]:
+    """The customer's queue and the sequence in it, where the endpoint gets a customer's events in order."""
+    in_order = endpoint.ordering == "customer" and not event.test
+    return (event.customer_id, event.sequence) if in_order else (None, None)
 
 
 def _delivery(row: Row) -> Delivery:
-    *identity, stored, endpoint, deleted_at, attempts, due_at, outcome, created, first, finished = row
-    status = visible_status(DeliveryStatus(stored), EndpointStatus(endpoint), endpoint_deleted=deleted_at is not None)
-    next_attempt_at = due_at if status is DeliveryStatus.PENDING else None
-    values = [*identity, status, attempts, next_attempt_at, outcome, created, first, finished]
-    return Delivery(*values)
-
-
-def _past_attempt(row: Row) -> PastAttempt:
-    number, started, outcome, detail, request, status, headers, excerpt, truncated, *rest = row
-    return PastAttempt(
-        number,
-        started,
-        outcome,
-        detail,
-        json.loads(request),
-        status,
-        None if headers is None else json.loads(headers),
-        excerpt,
-        bool(truncated),
-        *rest,
-    )
+    """The delivery with its visible status; only a pending one has a next attempt."""
+    stored, (endpoint, deleted_at) = _DELIVERIES.record(row), row[_DELIVERIES.width :]
+    status = visible_status(stored.status, EndpointStatus(endpoint), endpoint_deleted=deleted_at is not None)
+    due_at = stored.next_attempt_at if status is DeliveryStatus.PENDING else None
+    return replace(stored, status=status, next_attempt_at=due_at)

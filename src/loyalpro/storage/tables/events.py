@@ -1,34 +1,34 @@
-"""The events table: append-only, read by pollers in an order in which nothing ever appears late."""
+"""The events table: append-only, read by pollers in an order in which no event ever appears late.
+
+Satisfies `events.outbox.EventStore` and `webhooks.ports.PastEventStore`.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import Owed, Subscription
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.endpoints import split_types
+from loyalpro.storage.rows import FLAG, RowMapper
+from loyalpro.storage.sql import marks
+from loyalpro.storage.tables.deliveries import ENQUEUE
+from loyalpro.webhooks.entities import PastEvent
 
-OWE = (
-    "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
-    " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
-)
-_COLUMNS = "id, account_id, type, customer_id, sequence, created_at, body"
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """What a reader of the events list asks for."""
-
-    type: str | None = None
-    customer_id: str | None = None
+PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG})
+_EVENTS = RowMapper(Event, "events")
+_INSERT = f"INSERT INTO events ({_EVENTS.columns()}, owed, test) VALUES ({marks(_EVENTS.width + 2)})"
 
 
 class EventTables:
-    """Events and what they are owed, inside one transaction. Satisfies `events.outbox.EventStore`."""
+    """Events and the deliveries that they cause, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        postgres = connection.dialect.is_postgres
+        self._share = " FOR SHARE" if postgres else ""
+        self._order = "transaction_id, position" if postgres else "position"
+
+    # -- written with their cause ------------------------------------------------------------------------------------
 
     def subscriptions(self, account_id: str) -> list[Subscription]:
         """Every endpoint of the account that is not deleted, whatever its status."""
@@ -36,32 +36,28 @@ class EventTables:
             "SELECT id, types, ordering FROM endpoints WHERE account_id = ? AND deleted_at IS NULL", (account_id,)
         )
         return [
-            Subscription(id_, frozenset(split_types(types)), ordered=ordering == "customer")
+            Subscription(id_, frozenset(types.split(" ")), ordered=ordering == "customer")
             for id_, types, ordering in rows
         ]
 
     def append(self, events: Sequence[tuple[Event, int]], *, test: bool = False) -> None:
-        """Store events with the number of deliveries that each is owed."""
+        """Store events with the number of their deliveries; `test`: samples, which lists leave out."""
         self._connection.execute_many(
-            f"INSERT INTO events ({_COLUMNS}, owed, test) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (e.id, e.account_id, e.type, e.customer_id, e.sequence, e.created_at, e.body, owed, int(test))
-                for e, owed in events
-            ],
+            _INSERT, [(*_EVENTS.values(event), pending, int(test)) for event, pending in events]
         )
 
     def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
-        """Store deliveries, due now, or in their turn where the endpoint wants a customer's events in order."""
-        behind: set[tuple[str, str]] = set()
-        self._connection.execute_many(OWE, [self._owe_values(each, now, behind) for each in owed])
+        """Store pending deliveries: due now, or behind the earlier ones of the customer where the endpoint wants order."""
+        queued: set[tuple[str, str]] = set()
+        self._connection.execute_many(ENQUEUE, [self._pending_values(each, now, queued) for each in owed])
 
-    def _owe_values(self, owed: Owed, now: UnixMs, behind: set[tuple[str, str]]) -> tuple[object, ...]:
+    def _pending_values(self, owed: Owed, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
         event = owed.event
         due_at: UnixMs | None = now
         if owed.ordered and event.customer_id is not None:
             queue = (owed.endpoint_id, event.customer_id)
-            due_at = None if queue in behind or self._is_busy(*queue) else now
-            behind.add(queue)
+            due_at = None if queue in queued or self._has_pending(*queue) else now
+            queued.add(queue)
         in_order = (event.customer_id, event.sequence) if owed.ordered else (None, None)
         return (
             owed.delivery_id,
@@ -74,12 +70,12 @@ class EventTables:
             now,
         )
 
-    def _is_busy(self, endpoint_id: str, customer_id: str) -> bool:
-        """Whether an earlier event of the customer is still owed to the endpoint: then that one lets the next one go.
+    def _has_pending(self, endpoint_id: str, customer_id: str) -> bool:
+        """Whether an earlier delivery of the customer's queue is pending: its end makes the next one due.
 
-        On PostgreSQL its row is kept from being settled until we have committed, so that whoever settles it sees what
-        comes behind it. One that is being settled right now is passed over: the new delivery is due at once, and the
-        claim's own look at the order holds it back for as long as is needed.
+        On PostgreSQL its row is share-locked, so it is settled only after this transaction has committed, and its
+        settlement sees the new delivery. A row that is being settled right now is skipped: the new delivery is due at once,
+        and the claim's own check of the order holds it back for as long as needed.
         """
         lock = " FOR SHARE SKIP LOCKED" if self._connection.dialect.is_postgres else ""
         return bool(
@@ -90,53 +86,70 @@ class EventTables:
             )
         )
 
+    # -- read again --------------------------------------------------------------------------------------------------
+
     def get(self, account_id: str, event_id: str) -> Event | None:
-        """One event, test events included."""
+        """One event, samples included."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM events WHERE account_id = ? AND id = ?", (account_id, event_id)
+            f"SELECT {_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ?", (account_id, event_id)
         )
-        return Event(*rows[0]) if rows else None
+        return _EVENTS.record(rows[0]) if rows else None
 
     def is_kept(self, account_id: str, event_id: str) -> bool:
-        """Whether the event is there, so that a poller can go on from it."""
+        """Whether the event is still stored."""
         return bool(
             self._connection.execute("SELECT 1 FROM events WHERE account_id = ? AND id = ?", (account_id, event_id))
         )
 
-    def list_after(self, account_id: str, after_id: str | None, wanted: EventFilter, limit: int) -> list[Event]:
-        """The next events in the order they were committed, oldest first; `after_id` is the last one already seen.
-
-        Erased ones are left out: whoever follows along reads what events say, and these say nothing any more.
-        """
+    def list_after(
+        self,
+        account_id: str,
+        after_id: str | None,
+        limit: int,
+        *,
+        event_type: str | None = None,
+        customer_id: str | None = None,
+    ) -> list[Event]:
+        """The next events in the order of their commits, oldest first, without samples and erased ones."""
         clauses, params = ["account_id = ?", "test = 0", "erased_at IS NULL"], [account_id]
-        clauses += self._settled_clause()
+        clauses += self._committed_clause()
         if after_id is not None:
-            clauses.append(f"{self._order} > (SELECT {self._order_columns} FROM events WHERE id = ?)")
+            clauses.append(f"({self._order}) > (SELECT {self._order} FROM events WHERE id = ?)")
             params.append(after_id)
-        for column, value in (("type", wanted.type), ("customer_id", wanted.customer_id)):
+        for column, value in (("type", event_type), ("customer_id", customer_id)):
             if value is not None:
                 clauses.append(f"{column} = ?")
                 params.append(value)
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY {self._order_columns} LIMIT ?",
+            f"SELECT {_EVENTS.columns()} FROM events WHERE {' AND '.join(clauses)} ORDER BY {self._order} LIMIT ?",
             (*params, limit),
         )
-        return [Event(*row) for row in rows]
+        return _EVENTS.records(rows)
 
-    @property
-    def _order_columns(self) -> str:
-        return self._connection.dialect.event_order
+    def hold(self, account_id: str, event_id: str) -> PastEvent | None:
+        """One event without its body; no other transaction erases it until this one ends."""
+        rows = self._connection.execute(
+            f"SELECT {PAST_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ?{self._share}",
+            (account_id, event_id),
+        )
+        return PAST_EVENTS.record(rows[0]) if rows else None
 
-    @property
-    def _order(self) -> str:
-        return f"({self._order_columns})"
+    def hold_unerased(self, event_ids: Sequence[str]) -> set[str]:
+        """The ids among these whose event is not erased; no other transaction erases them until this one ends."""
+        if not event_ids:
+            return set()
+        rows = self._connection.execute(
+            f"SELECT id FROM events WHERE id IN ({marks(len(event_ids))}) AND erased_at IS NULL ORDER BY id{self._share}",
+            event_ids,
+        )
+        return {id_ for (id_,) in rows}
 
-    def _settled_clause(self) -> list[str]:
-        """PostgreSQL gives positions out before commit, so a reader stops short of the oldest open transaction.
+    def _committed_clause(self) -> list[str]:
+        """PostgreSQL assigns positions before the commit, so a reader stops short of the oldest open transaction.
 
-        Every transaction that may still commit has an id of at least `pg_snapshot_xmin`; what is below it is complete.
-        `lasting_transaction_id` makes of the server's ids those in the order, wherever the database came from. SQLite has
-        one writer: its positions appear in order.
+        Every transaction that may still commit has an id of at least `pg_snapshot_xmin`; all below it are complete.
+        `lasting_transaction_id` maps the server's ids to those of the order, on whichever server the database is. SQLite has
+        one writer, so its positions appear in order.
         """
         if not self._connection.dialect.is_postgres:
             return []

@@ -14,8 +14,8 @@ from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row, Statement
 from loyalpro.storage.sql import marks, padded_chunks
-from loyalpro.storage.tables.endpoints import sealed_owner
 from loyalpro.storage.tables.health import HEALTH_COLUMNS, begin_probe, health_from
+from loyalpro.storage.tables.secrets import sealed_owner
 from loyalpro.storage.vault import Vault
 
 _UNLEASED = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"

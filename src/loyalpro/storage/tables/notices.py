@@ -1,31 +1,19 @@
-"""The notices table, to be read: what owners have to know although nobody asked."""
+"""The notices table: what the owners of endpoints are told. Satisfies `webhooks.ports.NoticeStore`."""
 
-from dataclasses import dataclass
-
-from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
+from loyalpro.storage.rows import RowMapper
+from loyalpro.webhooks.entities import Notice
 
-
-@dataclass(frozen=True, slots=True)
-class PastNotice:
-    """One notice as it was written down."""
-
-    id: str
-    endpoint_id: str
-    kind: str
-    detail: str
-    created_at: UnixMs
+_NOTICES = RowMapper(Notice, "notices")
 
 
 class NoticeTables:
-    """Notices, inside one transaction. `HealthTables` writes them."""
+    """Notices, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def list_before(
-        self, account_id: str, before_id: str | None, endpoint_id: str | None, limit: int
-    ) -> list[PastNotice]:
+    def list_before(self, account_id: str, before_id: str | None, endpoint_id: str | None, limit: int) -> list[Notice]:
         """Notices, newest first."""
         clauses, params = ["account_id = ?"], [account_id]
         for clause, value in (("id < ?", before_id), ("endpoint_id = ?", endpoint_id)):
@@ -33,8 +21,7 @@ class NoticeTables:
                 clauses.append(clause)
                 params.append(value)
         rows = self._connection.execute(
-            f"SELECT id, endpoint_id, kind, detail, created_at FROM notices WHERE {' AND '.join(clauses)}"
-            " ORDER BY id DESC LIMIT ?",
+            f"SELECT {_NOTICES.columns()} FROM notices WHERE {' AND '.join(clauses)} ORDER BY id DESC LIMIT ?",
             (*params, limit),
         )
-        return [PastNotice(*row) for row in rows]
+        return _NOTICES.records(rows)

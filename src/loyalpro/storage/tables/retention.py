@@ -10,12 +10,12 @@ still owed, or may be sent again by hand, finds its bytes.
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
 from loyalpro.kernel.ids import IdFactory, floor
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.settlements import advance
 
-PIECE: Final = 200
 Aging = Literal["attempts", "deliveries", "events"]
 
 # Which rows a piece has: its limit stands before their table is joined with anything.
@@ -76,20 +76,19 @@ DELETE FROM endpoint_secrets WHERE (endpoint_id, version) IN (
 """
 
 
-def kept_since(connection: Connection, now: UnixMs, age_ms: int) -> UnixMs:
-    """What is older than this may go. A host whose clock is ahead of the database's server's may not age anything."""
-    if connection.dialect.is_postgres:
-        [(shared,)] = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-        now = min(now, int(shared))
-    return now - age_ms
-
-
 class RetentionTables:
     """The end of what is old, inside one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
+
+    def kept_since(self, now: UnixMs, age_ms: int) -> UnixMs:
+        """What is older than this may be removed. On PostgreSQL a host whose clock is ahead of the server's ages nothing."""
+        if self._connection.dialect.is_postgres:
+            [(server_now,)] = self._connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            now = min(now, int(server_now))
+        return now - age_ms
 
     def remove(self, kind: Aging, before: UnixMs) -> int:
         """Remove a piece of what is older than `before`. A delivery's attempts go together: a few more, then."""
@@ -100,7 +99,7 @@ class RetentionTables:
                 return 0
         limit = floor("evt" if kind == "events" else "dlv", before)
         among = _AMONG[self._connection.dialect.name].format(piece=_PIECES[kind].format(table=table))
-        return self._connection.change(f"DELETE FROM {table} WHERE {_KEYS[kind]} {among}", (limit, PIECE))
+        return self._connection.change(f"DELETE FROM {table} WHERE {_KEYS[kind]} {among}", (limit, BATCH_SIZE))
 
     def _hold_events(self, before: UnixMs) -> bool:
         """Keep everybody from looking for these events while they go: who replays one must not find it half gone."""
@@ -115,7 +114,7 @@ class RetentionTables:
         """Exhaust what was never sent, and whose event goes when it is older than `before`; its owner is told once a day."""
         grace_ms = _GRACE_DAYS * MS_PER_DAY
         limits = (floor("dlv", before + grace_ms), floor("dlv", before - grace_ms))
-        rows = self._connection.execute(_GIVE_UP.format(lock=self._lock), (now, *limits, PIECE))
+        rows = self._connection.execute(_GIVE_UP.format(lock=self._lock), (now, *limits, BATCH_SIZE))
         advance(self._connection, [place for _, *place in rows], now)
         self._tell({(account, endpoint) for account, endpoint, *_ in rows}, now, ids)
         return len(rows)
@@ -136,7 +135,7 @@ class RetentionTables:
         """Remove a piece of the notices that are older than `before`."""
         return self._connection.change(
             "DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE id < ? ORDER BY id LIMIT ?)",
-            (floor("ntc", before), PIECE),
+            (floor("ntc", before), BATCH_SIZE),
         )
 
     def remove_replays(self, before: UnixMs) -> int:
@@ -144,11 +143,11 @@ class RetentionTables:
         return self._connection.change(
             "DELETE FROM replays WHERE id IN ("
             "SELECT id FROM replays WHERE id < ? AND status <> 'running' ORDER BY id LIMIT ?)",
-            (floor("rpl", before), PIECE),
+            (floor("rpl", before), BATCH_SIZE),
         )
 
     def remove_leftovers(self, now: UnixMs) -> int:
         """Remove what deleted endpoints leave behind, and secrets that are not valid any more."""
-        health = self._connection.change(_HEALTH_OF_DELETED, (PIECE,))
-        secrets = self._connection.change(_SECRETS_OF_DELETED, (PIECE,))
-        return health + secrets + self._connection.change(_EXPIRED_SECRETS, (now, PIECE))
+        health = self._connection.change(_HEALTH_OF_DELETED, (BATCH_SIZE,))
+        secrets = self._connection.change(_SECRETS_OF_DELETED, (BATCH_SIZE,))
+        return health + secrets + self._connection.change(_EXPIRED_SECRETS, (now, BATCH_SIZE))

@@ -1,37 +1,55 @@
-"""The endpoint_secrets table: sealed, several valid at a time while one takes the place of another."""
+"""The endpoint_secrets table: sealed, several valid at a time during a rotation. Satisfies `webhooks.ports.SecretStore`."""
 
 import itertools
 from collections.abc import Sequence
 
-from loyalpro.delivery.rotation import Secret
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.endpoints import Endpoint, sealed_owner
+from loyalpro.storage.rows import RowMapper
+from loyalpro.storage.sql import marks
 from loyalpro.storage.vault import KEY_ID_BYTES, Vault
+from loyalpro.webhooks.entities import Endpoint, Secret
+
+_SECRETS = RowMapper(Secret, "endpoint_secrets")
+_INSERT = """
+INSERT INTO endpoint_secrets (endpoint_id, version, sealed, created_at, promoted_at) VALUES (?, ?, ?, ?, ?)
+"""
+
+
+def sealed_owner(account_id: str, endpoint_id: str) -> str:
+    """The associated data that binds a sealed secret to its endpoint."""
+    return f"{account_id}/{endpoint_id}"
 
 
 class SecretTables:
-    """The secrets of endpoints, inside one transaction that holds the endpoint's row."""
+    """The secrets of endpoints, inside one database transaction."""
 
     def __init__(self, connection: Connection, vault: Vault) -> None:
         self._connection = connection
         self._vault = vault
 
     def valid(self, endpoint_ids: Sequence[str], now: UnixMs) -> dict[str, list[Secret]]:
-        """The secrets of each that are valid now, newest first."""
+        """The secrets of each endpoint that are valid now, newest first."""
         if not endpoint_ids:
             return {}
-        marks = ", ".join("?" * len(endpoint_ids))
         rows = self._connection.execute(
-            f"SELECT endpoint_id, version, expires_at, promoted_at FROM endpoint_secrets WHERE endpoint_id IN ({marks})"
-            " AND (expires_at IS NULL OR expires_at > ?) ORDER BY endpoint_id, version DESC",
+            f"SELECT {_SECRETS.columns()}, endpoint_id FROM endpoint_secrets"
+            f" WHERE endpoint_id IN ({marks(len(endpoint_ids))}) AND (expires_at IS NULL OR expires_at > ?)"
+            " ORDER BY endpoint_id, version DESC",
             (*endpoint_ids, now),
         )
-        grouped = itertools.groupby(rows, key=lambda row: str(row[0]))
-        return {id_: [Secret(*row[1:]) for row in secrets] for id_, secrets in grouped}
+        grouped = itertools.groupby(rows, key=lambda row: str(row[-1]))
+        return {endpoint_id: _SECRETS.records(secrets) for endpoint_id, secrets in grouped}
+
+    def newest(self, account_id: str, endpoint_id: str) -> str:
+        """The newest secret of an endpoint that exists, in clear text."""
+        [(sealed,)] = self._connection.execute(
+            "SELECT sealed FROM endpoint_secrets WHERE endpoint_id = ? ORDER BY version DESC LIMIT 1", (endpoint_id,)
+        )
+        return self._vault.open(sealed, owner=sealed_owner(account_id, endpoint_id))
 
     def key_ids(self, now: UnixMs) -> dict[bytes, str]:
-        """What valid secrets are sealed with: the id of each key, and an endpoint that needs it."""
+        """The ids of the keys that sealed valid secrets, each with one endpoint that needs it."""
         rows = self._connection.execute(
             f"SELECT substr(s.sealed, 1, {KEY_ID_BYTES}), MIN(e.id) FROM endpoint_secrets s"
             " JOIN endpoints e ON e.id = s.endpoint_id AND e.deleted_at IS NULL"
@@ -40,20 +58,16 @@ class SecretTables:
         )
         return {bytes(key_id): endpoint_id for key_id, endpoint_id in rows}
 
-    def add(self, endpoint: Endpoint, secret: str, now: UnixMs, *, promoted: bool) -> None:
-        """Store the newest secret; what has expired is forgotten."""
+    def add(self, endpoint: Endpoint, version: int, secret: str, now: UnixMs, *, promoted: bool) -> None:
+        """Store the newest secret, and remove what has expired."""
         sealed = self._vault.seal(secret, owner=sealed_owner(endpoint.account_id, endpoint.id))
-        self._connection.execute(
-            "INSERT INTO endpoint_secrets (endpoint_id, version, sealed, created_at, promoted_at) VALUES (?,"
-            " (SELECT MAX(version) + 1 FROM endpoint_secrets WHERE endpoint_id = ?), ?, ?, ?)",
-            (endpoint.id, endpoint.id, sealed, now, now if promoted else None),
-        )
+        self._connection.execute(_INSERT, (endpoint.id, version, sealed, now, now if promoted else None))
         self._connection.execute(
             "DELETE FROM endpoint_secrets WHERE endpoint_id = ? AND expires_at <= ?", (endpoint.id, now)
         )
 
     def expire_older(self, endpoint_id: str, version: int, at: UnixMs) -> None:
-        """End every secret before this version at `at`, if it does not end sooner."""
+        """End every secret before this version at `at`, unless it ends sooner."""
         self._connection.execute(
             "UPDATE endpoint_secrets SET expires_at = ? WHERE endpoint_id = ? AND version < ?"
             " AND (expires_at IS NULL OR expires_at > ?)",
@@ -61,7 +75,7 @@ class SecretTables:
         )
 
     def promote(self, endpoint_id: str, version: int, now: UnixMs) -> None:
-        """From now on this one signs where only one can."""
+        """Sign the header that carries one signature with this version from now on."""
         self._connection.execute(
             "UPDATE endpoint_secrets SET promoted_at = ? WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
             (now, endpoint_id, version),

@@ -9,7 +9,6 @@ from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty import customers, deletion
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.records import Customer
-from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
     Body,
     Cursor,
@@ -22,9 +21,11 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
+from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
-from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
+from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=StrictRoute)
 
@@ -67,7 +68,7 @@ async def create(request: Request, account_id: AccountId, body: CreateCustomer) 
         account_id, body.external_id, body.email, body.phone, body.name, body.metadata, source="api"
     )
 
-    def work(unit: UnitOfWork) -> Reply:
+    def work(unit: Unit) -> Reply:
         return Reply(201, _customer(customers.enroll_customer(unit, command)))
 
     return await commit(request, account_id, work)
@@ -85,7 +86,7 @@ async def list_customers(
     """One page of customers."""
     before = known_id("cus", cursor, param="cursor") if cursor else None
     command = customers.ListCustomers(account_id, external_id, email, before, limit + 1)
-    found = await services.transactions.read(lambda unit: customers.list_customers(unit, command))
+    found = await services.runner.read(lambda unit: customers.list_customers(unit, command))
     return page([_customer(each) for each in found], limit)
 
 
@@ -93,7 +94,7 @@ async def list_customers(
 async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """One customer, with points and tier; of a deleted one, that it is deleted."""
     command = customers.GetCustomer(account_id, known_id("cus", customer_id))
-    customer = await services.transactions.read(lambda unit: customers.get_customer(unit, command))
+    customer = await services.runner.read(lambda unit: customers.get_customer(unit, command))
     return _deleted(customer.id) if customer.status == "deleted" else _customer(customer)
 
 
@@ -107,7 +108,7 @@ async def update(
         changes["metadata"] = changes["metadata"] or {}
         check_metadata(changes["metadata"])
     command = customers.UpdateCustomer(account_id, known_id("cus", customer_id), changes)
-    return _customer(await services.transactions.change(lambda unit: customers.update_customer(unit, command)))
+    return _customer(await services.runner.change(lambda unit: customers.update_customer(unit, command)))
 
 
 @router.delete("/{customer_id}", summary="Delete a customer and erase what is known of it")
@@ -118,7 +119,7 @@ async def delete(account_id: AccountId, services: ServicesDep, customer_id: str)
     in its ledger are erased within minutes; pending deliveries of those events are canceled.
     """
     command = deletion.DeleteCustomer(account_id, known_id("cus", customer_id), actor="api")
-    await services.transactions.change(lambda unit: deletion.delete_customer(unit, command))
+    await services.runner.change(lambda unit: deletion.delete_customer(unit, command))
     return _deleted(customer_id)
 
 
@@ -129,7 +130,7 @@ async def ledger(
     """Every point that came or went, and the balance after it."""
     before = known_id("led", cursor, param="cursor") if cursor else None
     command = customers.ListOfCustomer(account_id, known_id("cus", customer_id), before, limit + 1)
-    found = await services.transactions.read(lambda unit: customers.list_entries(unit, command))
+    found = await services.runner.read(lambda unit: customers.list_entries(unit, command))
     return page([_entry(each) for each in found], limit)
 
 
@@ -140,7 +141,7 @@ async def lots(
     """Where the points come from, what is left of each lot, and when it expires."""
     before = known_id("lot", cursor, param="cursor") if cursor else None
     command = customers.ListOfCustomer(account_id, known_id("cus", customer_id), before, limit + 1)
-    found = await services.transactions.read(lambda unit: customers.list_lots(unit, command))
+    found = await services.runner.read(lambda unit: customers.list_lots(unit, command))
     return page([_lot(each) for each in found], limit)
 
 

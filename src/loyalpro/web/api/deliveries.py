@@ -4,16 +4,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from loyalpro.delivery.by_hand import Standing, check_retry, needs_cancel
-from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import NotFound
-from loyalpro.storage.tables.deliveries import Delivery, DeliveryFilter, PastAttempt
-from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
+from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
-from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
+from loyalpro.webhooks import deliveries
+from loyalpro.webhooks.entities import Delivery, PastAttempt
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute)
 
@@ -32,67 +30,52 @@ async def list_deliveries(
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """One page of deliveries, without their attempts."""
-    wanted = DeliveryFilter(endpoint_id, event_id, type, DeliveryStatus(status) if status else None)
-    before = known_id("dlv", cursor, param="cursor") if cursor else None
-    found = await services.transactions.read(
-        lambda unit: unit.deliveries.list_before(account_id, before, wanted, limit + 1)
+    query = deliveries.ListDeliveries(
+        account_id=account_id,
+        before_id=known_id("dlv", cursor, param="cursor") if cursor else None,
+        limit=limit + 1,
+        endpoint_id=endpoint_id,
+        event_id=event_id,
+        event_type=type,
+        status=status,
     )
+    found = await services.runner.read(lambda unit: deliveries.list_deliveries(unit, query))
     return page([delivery_view(each) for each in found], limit)
 
 
 @router.get("/{delivery_id}", summary="Get a delivery and all its attempts")
 async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) -> dict[str, Any]:
     """One delivery: what was sent, what came back, and where the time went, for every attempt."""
-    known_id("dlv", delivery_id)
-
-    def work(unit: UnitOfWork) -> tuple[Delivery | None, list[PastAttempt]]:
-        delivery = unit.deliveries.get(account_id, delivery_id)
-        return delivery, unit.deliveries.attempts(delivery_id) if delivery else []
-
-    delivery, attempts = await services.transactions.read(work)
-    if delivery is None:
-        raise _missing(delivery_id)
-    return delivery_view(delivery) | {"attempts": [attempt_view(each) for each in attempts]}
+    query = _ref(account_id, delivery_id)
+    found = await services.runner.read(lambda unit: deliveries.get_delivery(unit, query))
+    return delivery_view(found.delivery) | {"attempts": [attempt_view(each) for each in found.attempts]}
 
 
 @router.post("/{delivery_id}/retry", status_code=202, summary="Send a delivery again now")
-async def retry(request: Request, account_id: AccountId, services: ServicesDep, delivery_id: str) -> Response:
+async def retry(request: Request, account_id: AccountId, delivery_id: str) -> Response:
     """One attempt more, now, whatever became of it before, and even while the endpoint is held back because it fails.
 
     If that attempt fails, everything is as it was: the schedule goes on, or the delivery is what it had ended as.
     """
-    moved: list[str] = []
-
-    def work(unit: UnitOfWork) -> Reply:
-        standing = _standing(unit, account_id, delivery_id)
-        check_retry(standing)
-        unit.control.send(standing, unit.now)
-        moved.append(standing.endpoint_id)
-        return Reply(202, _view(unit, account_id, delivery_id))
-
-    response = await commit(request, account_id, work)
-    services.wake(moved, urgent=True)
-    return response
+    command = _ref(account_id, delivery_id)
+    return await commit(
+        request, account_id, lambda unit: Reply(202, delivery_view(deliveries.retry_delivery(unit, command)))
+    )
 
 
 @router.post("/{delivery_id}/cancel", summary="Cancel a delivery")
-async def cancel(request: Request, account_id: AccountId, services: ServicesDep, delivery_id: str) -> Response:
-    """No further attempt is made. One that is under way ends, and is written down, but the delivery stays canceled.
+async def cancel(request: Request, account_id: AccountId, delivery_id: str) -> Response:
+    """No further attempt is made. One that is under way ends, and is recorded, but the delivery stays canceled.
 
-    What had ended before it was sent by hand is what it had ended as.
+    A delivery that had ended before a manual attempt gets that end back.
     """
-    moved: list[str] = []
-
-    def work(unit: UnitOfWork) -> Reply:
-        standing = _standing(unit, account_id, delivery_id)
-        if needs_cancel(standing):
-            unit.control.cancel(standing, unit.now)
-            moved.append(standing.endpoint_id)
-        return Reply(200, _view(unit, account_id, delivery_id))
-
-    response = await commit(request, account_id, work, lane="control")
-    services.wake(moved)
-    return response
+    command = _ref(account_id, delivery_id)
+    return await commit(
+        request,
+        account_id,
+        lambda unit: Reply(200, delivery_view(deliveries.cancel_delivery(unit, command))),
+        "control",
+    )
 
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
@@ -120,7 +103,7 @@ def attempt_view(attempt: PastAttempt) -> dict[str, Any]:
             "status": attempt.response_status,
             "headers": [list(pair) for pair in attempt.response_headers or ()],
             "body_excerpt": (attempt.response_excerpt or b"").decode("utf-8", "replace"),
-            "body_truncated": attempt.response_truncated,
+            "body_truncated": bool(attempt.response_truncated),
         }
     return {
         "number": attempt.number,
@@ -140,21 +123,8 @@ def attempt_view(attempt: PastAttempt) -> dict[str, Any]:
     }
 
 
-def _standing(unit: UnitOfWork, account_id: str, delivery_id: str) -> Standing:
-    standing = unit.control.standing(account_id, known_id("dlv", delivery_id))
-    if standing is None:
-        raise _missing(delivery_id)
-    return standing
-
-
-def _view(unit: UnitOfWork, account_id: str, delivery_id: str) -> dict[str, Any]:
-    delivery = unit.deliveries.get(account_id, delivery_id)
-    assert delivery is not None
-    return delivery_view(delivery)
-
-
-def _missing(delivery_id: str) -> NotFound:
-    return NotFound(f"There is no delivery {delivery_id}.", param="id")
+def _ref(account_id: str, delivery_id: str) -> deliveries.DeliveryRef:
+    return deliveries.DeliveryRef(account_id, known_id("dlv", delivery_id))
 
 
 def _time(instant: UnixMs | None) -> str | None:

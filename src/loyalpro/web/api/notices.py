@@ -1,14 +1,16 @@
-"""`/v1/notices`: what an owner has to know although nobody asked."""
+"""`/v1/notices`: what the owner of an endpoint is told without a request."""
 
 from typing import Any
 
 from fastapi import APIRouter
 
 from loyalpro.kernel.clock import rfc3339
-from loyalpro.storage.tables.notices import PastNotice
 from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
-from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.auth import AccountId
+from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
+from loyalpro.webhooks import notices
+from loyalpro.webhooks.entities import Notice
 
 router = APIRouter(prefix="/v1/notices", tags=["notices"], route_class=StrictRoute)
 
@@ -22,14 +24,13 @@ async def list_notices(
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """`endpoint_failing` after one and after three days of nothing but failures, `endpoint_disabled`, `deliveries_given_up`."""
-    before = known_id("ntc", cursor, param="cursor") if cursor else None
-    found = await services.transactions.read(
-        lambda unit: unit.notices.list_before(account_id, before, endpoint_id, limit + 1)
-    )
+    before_id = known_id("ntc", cursor, param="cursor") if cursor else None
+    query = notices.ListNotices(account_id, before_id, limit + 1, endpoint_id)
+    found = await services.runner.read(lambda unit: notices.list_notices(unit, query))
     return page([_view(each) for each in found], limit)
 
 
-def _view(notice: PastNotice) -> dict[str, Any]:
+def _view(notice: Notice) -> dict[str, Any]:
     return {
         "id": notice.id,
         "endpoint_id": notice.endpoint_id,

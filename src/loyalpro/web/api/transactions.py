@@ -13,7 +13,6 @@ from loyalpro.kernel.errors import InvalidInput, Refused
 from loyalpro.loyalty import transactions
 from loyalpro.loyalty.records import Transaction
 from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
-from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.web.api.fields import (
     Amount,
     Body,
@@ -28,10 +27,12 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
+from loyalpro.web.auth import AccountId
 from loyalpro.web.errors import refusal, status_of
-from loyalpro.web.idempotency import Reply, commit, commit_together
-from loyalpro.web.services import AccountId, ServicesDep
+from loyalpro.web.idempotency import Reply, commit, commit_batched
+from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import BatchRoute, StrictRoute
+from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute)
 batch_router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=BatchRoute)
@@ -84,10 +85,10 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
     Sending the same `external_id` again with the same content answers 200 with the purchase that is there.
     """
-    return await commit_together(request, account_id, _purchase(body), _record)
+    return await commit_batched(request, account_id, _purchase(body), _record)
 
 
-def _record(unit: UnitOfWork, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
+def _record(unit: Unit, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
     outcomes = record_purchases(unit, RecordPurchases(account_id, "api", purchases))
     return [each if isinstance(each, Refused) else _reply(each) for each in outcomes]
 
@@ -102,7 +103,7 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
     parsed = [_parsed(each) for each in body.transactions]
     valid = [each for each in parsed if isinstance(each, NewPurchase)]
 
-    def work(unit: UnitOfWork) -> Reply:
+    def work(unit: Unit) -> Reply:
         recorded = iter(record_purchases(unit, RecordPurchases(account_id, "api", valid)))
         outcomes = [each if isinstance(each, Refused) else next(recorded) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
@@ -122,7 +123,7 @@ async def list_transactions(
     """One page of purchases."""
     before = known_id("txn", cursor, param="cursor") if cursor else None
     command = transactions.ListTransactions(account_id, customer_id, external_id, before, limit + 1)
-    found = await services.transactions.read(lambda unit: transactions.list_transactions(unit, command))
+    found = await services.runner.read(lambda unit: transactions.list_transactions(unit, command))
     return page([_transaction(each) for each in found], limit)
 
 
@@ -130,7 +131,7 @@ async def list_transactions(
 async def get(account_id: AccountId, services: ServicesDep, transaction_id: str) -> dict[str, Any]:
     """One purchase."""
     command = transactions.GetTransaction(account_id, known_id("txn", transaction_id))
-    return _transaction(await services.transactions.read(lambda unit: transactions.get_transaction(unit, command)))
+    return _transaction(await services.runner.read(lambda unit: transactions.get_transaction(unit, command)))
 
 
 def _purchase(body: CreateTransaction) -> NewPurchase:

@@ -1,38 +1,27 @@
 """`/v1/webhook_endpoints`: where events go."""
 
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from loyalpro.delivery.breaker import Health
-from loyalpro.delivery.rotation import Secret, is_waiting, previous_expires_at
-from loyalpro.delivery.states import EndpointStatus
-from loyalpro.events.catalog import EVENT_TYPES
-from loyalpro.events.envelope import seal
-from loyalpro.events.new_event import NewEvent
-from loyalpro.events.outbox import Owed
-from loyalpro.events.samples import sample
-from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import InvalidInput, NotFound
-from loyalpro.kernel.ids import delivery_id
-from loyalpro.storage.tables.endpoints import Endpoint
-from loyalpro.storage.unit_of_work import UnitOfWork
-from loyalpro.transport.custom_headers import validate_custom_headers
-from loyalpro.transport.endpoint_url import canonical_url, check_target
-from loyalpro.transport.signing import new_secret
+from loyalpro.kernel.clock import rfc3339
+from loyalpro.kernel.errors import InvalidInput
+from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.web.api.deliveries import delivery_view
 from loyalpro.web.api.fields import Body, Cursor, Limit, LongText, known_id, page
-from loyalpro.web.idempotency import Reply, answered_before, commit
-from loyalpro.web.services import AccountId, Services, ServicesDep
+from loyalpro.web.auth import AccountId
+from loyalpro.web.idempotency import Reply, commit, stored_response
+from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
+from loyalpro.web.unit import Unit
+from loyalpro.webhooks import endpoints, test_events
+from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute)
 
 Types = Annotated[list[str], Field(min_length=1, max_length=50, description='Event types, or ["*"] for all of them.')]
 RateLimit = Annotated[int, Field(ge=1, le=10_000, description="At most so many requests a second.")]
-SECRET_BYTES = 32
 
 
 class CreateEndpoint(Body):
@@ -72,32 +61,24 @@ class TestEndpoint(Body):
 @router.post("", status_code=201, summary="Add an endpoint")
 async def create(request: Request, account_id: AccountId, services: ServicesDep, body: CreateEndpoint) -> Response:
     """Answers with the signing secret, which is needed to verify deliveries."""
-    if (again := await answered_before(request, account_id)) is not None:
-        return again  # where the name leads to by now does not matter
-    url = await _checked_url(services, body.url)
-    types = checked_types(body.events)
-    validate_custom_headers(body.headers)
-    secret = new_secret(services.random_bytes(SECRET_BYTES))
+    if (stored := await stored_response(request, account_id)) is not None:
+        return stored  # the host name may resolve to another address by now
+    command = endpoints.AddEndpoint(
+        account_id=account_id,
+        url=await _public_url(services, body.url),
+        types=body.events,
+        description=body.description,
+        ordering=body.ordering,
+        rate_limit=body.rate_limit,
+        headers=body.headers,
+        status=body.status,
+    )
 
-    def work(unit: UnitOfWork) -> Reply:
-        endpoint = Endpoint(
-            id=unit.ids.new("we"),
-            account_id=account_id,
-            url=url,
-            description=body.description,
-            types=types,
-            ordering=body.ordering,
-            rate_limit=body.rate_limit,
-            headers=body.headers,
-            status=EndpointStatus(body.status),
-            status_reason=None,
-            created_at=unit.now,
-            updated_at=unit.now,
-        )
-        unit.endpoints.insert(endpoint, secret)
-        return Reply(201, _view(unit, endpoint) | {"secret": secret})
+    def reply_to(unit: Unit) -> Reply:
+        added = endpoints.add_endpoint(unit, command)
+        return Reply(201, endpoint_view(added.details) | {"secret": added.secret})
 
-    return await commit(request, account_id, work)
+    return await commit(request, account_id, reply_to)
 
 
 @router.get("", summary="List endpoints, newest first")
@@ -105,18 +86,17 @@ async def list_endpoints(
     account_id: AccountId, services: ServicesDep, limit: Limit = 20, cursor: Cursor = None
 ) -> dict[str, Any]:
     """One page of the account's endpoints."""
-    before = known_id("we", cursor, param="cursor") if cursor else None
-
-    def work(unit: UnitOfWork) -> list[dict[str, Any]]:
-        return _views(unit, unit.endpoints.list_before(account_id, before, limit + 1))
-
-    return page(await services.transactions.read(work), limit)
+    before_id = known_id("we", cursor, param="cursor") if cursor else None
+    query = endpoints.ListEndpoints(account_id, before_id, limit + 1)
+    found = await services.runner.read(lambda unit: endpoints.list_endpoints(unit, query))
+    return page([endpoint_view(each) for each in found], limit)
 
 
 @router.get("/{endpoint_id}", summary="Get an endpoint")
 async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
     """One endpoint, without its secret."""
-    return await services.transactions.read(lambda unit: _view(unit, existing(unit, account_id, endpoint_id)))
+    query = endpoints.EndpointRef(account_id, known_id("we", endpoint_id))
+    return endpoint_view(await services.runner.read(lambda unit: endpoints.get_endpoint(unit, query)))
 
 
 @router.patch("/{endpoint_id}", summary="Change an endpoint")
@@ -124,82 +104,41 @@ async def update(
     account_id: AccountId, services: ServicesDep, endpoint_id: str, body: UpdateEndpoint
 ) -> dict[str, Any]:
     """What is under way ends as it began; every later attempt follows the change, of older events too."""
-    changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
-    _refuse_nulls(changes)
-    if "url" in changes:
-        changes["url"] = await _checked_url(services, changes["url"])
-    if "events" in changes:
-        changes["types"] = checked_types(changes.pop("events"))
-    if "headers" in changes:
-        validate_custom_headers(changes["headers"])
-    if "status" in changes:
-        changes |= {"status": EndpointStatus(changes["status"]), "status_reason": None}
-
-    def work(unit: UnitOfWork) -> dict[str, Any]:
-        before = existing(unit, account_id, endpoint_id, lock=True)
-        endpoint = replace(before, **changes, updated_at=unit.now)
-        unit.endpoints.update(endpoint)
-        _start_afresh(unit, before, endpoint)
-        return _view(unit, endpoint)
-
-    view = await services.transactions.change(work, lane="control" if _only_stops(body) else "ingest")
-    services.wake([endpoint_id])
-    return view
+    given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
+    _refuse_nulls(given)
+    if "url" in given:
+        given["url"] = await _public_url(services, given["url"])
+    if "events" in given:
+        given["types"] = given.pop("events")
+    command = endpoints.ChangeEndpoint(
+        account_id, known_id("we", endpoint_id), cast("endpoints.EndpointChanges", given)
+    )
+    writer: WriterName = "control" if command.only_stops else "ingest"
+    return endpoint_view(await services.runner.change(lambda unit: endpoints.change_endpoint(unit, command), writer))
 
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
 async def delete(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> Response:
     """Its pending deliveries are canceled; its past ones stay to be looked at."""
-    known_id("we", endpoint_id)
-    deleted = await services.transactions.change(
-        lambda unit: unit.endpoints.delete(account_id, endpoint_id, unit.now), lane="control"
-    )
-    if not deleted:
-        raise _missing(endpoint_id)
+    command = endpoints.EndpointRef(account_id, known_id("we", endpoint_id))
+    await services.runner.change(lambda unit: endpoints.delete_endpoint(unit, command), "control")
     return Response(status_code=204)
 
 
 @router.post("/{endpoint_id}/test", status_code=202, summary="Send a sample event to an endpoint")
 async def send_test(
-    request: Request, account_id: AccountId, services: ServicesDep, endpoint_id: str, body: TestEndpoint | None = None
+    request: Request, account_id: AccountId, endpoint_id: str, body: TestEndpoint | None = None
 ) -> Response:
     """Signed and delivered like any other, to this endpoint alone. Answers with the delivery; read it to see the outcome."""
-    type_ = (body or TestEndpoint()).type
-    checked_types([type_], param="type")
-
-    def work(unit: UnitOfWork) -> Reply:
-        endpoint = existing(unit, account_id, endpoint_id)
-        new = NewEvent(account_id, type_, None, None, sample(type_, unit.now))
-        event = seal(new, event_id=unit.ids.new("evt"), now=unit.now)
-        unit.events.append([(event, 1)], test=True)
-        sent = delivery_id(event.id, endpoint.id)
-        unit.events.owe([Owed(sent, endpoint.id, event, ordered=False)], unit.now)
-        delivery = unit.deliveries.get(account_id, sent)
-        assert delivery is not None
-        return Reply(202, delivery_view(delivery))
-
-    response = await commit(request, account_id, work)
-    services.wake([endpoint_id])
-    return response
+    command = test_events.SendTestEvent(account_id, known_id("we", endpoint_id), (body or TestEndpoint()).type)
+    return await commit(
+        request, account_id, lambda unit: Reply(202, delivery_view(test_events.send_test_event(unit, command)))
+    )
 
 
-def _view(unit: UnitOfWork, endpoint: Endpoint) -> dict[str, Any]:
-    [view] = _views(unit, [endpoint])
-    return view
-
-
-def _views(unit: UnitOfWork, endpoints: list[Endpoint]) -> list[dict[str, Any]]:
-    secrets = unit.secrets.valid([each.id for each in endpoints], unit.now)
-    health = unit.health.of([each.id for each in endpoints])
-    return [
-        _endpoint_view(each)
-        | {"health": _health_view(health[each.id], unit.now), "rotation": _rotation_view(secrets[each.id])}
-        for each in endpoints
-    ]
-
-
-def _endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint as its owner configured it: everything but the secret."""
+def endpoint_view(details: endpoints.EndpointDetails) -> dict[str, Any]:
+    """An endpoint in JSON: its configuration, its health and its rotation, without the secret."""
+    endpoint, health = details.endpoint, details.health
     return {
         "id": endpoint.id,
         "url": endpoint.url,
@@ -212,70 +151,23 @@ def _endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
         "status_reason": endpoint.status_reason,
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
+        "health": {
+            "state": health.state,
+            "consecutive_failures": health.consecutive_failures,
+            "failing_since": None if health.failing_since is None else rfc3339(health.failing_since),
+            "next_probe_at": None if health.next_probe_at is None else rfc3339(health.next_probe_at),
+        },
+        "rotation": None
+        if details.rotation_ends_at is None
+        else {"previous_secret_expires_at": rfc3339(details.rotation_ends_at), "promoted": False},
     }
 
 
-def _health_view(health: Health, now: UnixMs) -> dict[str, Any]:
-    """How the endpoint has answered lately, and when it is tried again if it is held back."""
-    return {
-        "state": health.state(now).value,
-        "consecutive_failures": health.failures,
-        "failing_since": None if health.failing_since is None else rfc3339(health.failing_since),
-        "next_probe_at": None if health.probe_at is None else rfc3339(health.probe_at),
-    }
+async def _public_url(services: Services, text: str) -> PublicUrl:
+    return await public_url(text, services.policy, services.resolve)
 
 
-def _rotation_view(secrets: list[Secret]) -> dict[str, Any] | None:
-    """While the newest secret waits to be known by the receiver: until when."""
-    expires_at = previous_expires_at(secrets)
-    if expires_at is None or not is_waiting(secrets):
-        return None
-    return {"previous_secret_expires_at": rfc3339(expires_at), "promoted": False}
-
-
-def existing(unit: UnitOfWork, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
-    """The endpoint, or a refusal."""
-    endpoint = unit.endpoints.get(account_id, known_id("we", endpoint_id), lock=lock)
-    if endpoint is None:
-        raise _missing(endpoint_id)
-    return endpoint
-
-
-def _missing(endpoint_id: str) -> NotFound:
-    return NotFound(f"There is no webhook endpoint {endpoint_id}.", param="id")
-
-
-async def _checked_url(services: Services, text: str) -> str:
-    url = canonical_url(text, services.policy)
-    await check_target(url, services.policy, services.resolve)
-    return url.url
-
-
-def checked_types(types: list[str], *, param: str = "events") -> tuple[str, ...]:
-    """Event types that exist, each once; `*` stands for all."""
-    unknown = next((each for each in types if each not in EVENT_TYPES and (each != "*" or param == "type")), None)
-    if unknown is not None:
-        raise InvalidInput(
-            f"{unknown[:64]!r} is not an event type; GET /v1/event_types lists them.",
-            code="unknown_event_type",
-            param=param,
-        )
-    return ("*",) if "*" in types else tuple(dict.fromkeys(types))
-
-
-def _start_afresh(unit: UnitOfWork, before: Endpoint, after: Endpoint) -> None:
-    """A new address has not failed yet; one that is enabled again gets its backlog at a rising rate."""
-    enabled = after.status is EndpointStatus.ENABLED and before.status is not EndpointStatus.ENABLED
-    if enabled or after.url != before.url:
-        unit.health.forget(after.id, unit.now, recovering=enabled)
-
-
-def _only_stops(body: UpdateEndpoint) -> bool:
-    """Whether it pauses or disables, and changes nothing else: that is let through when there is no room."""
-    return body.model_fields_set == {"status"} and body.status != "enabled"
-
-
-def _refuse_nulls(changes: dict[str, Any]) -> None:
+def _refuse_nulls(given: dict[str, Any]) -> None:
     for name in ("url", "events", "ordering", "headers", "status"):
-        if name in changes and changes[name] is None:
+        if name in given and given[name] is None:
             raise InvalidInput(f"{name} cannot be null; leave it out to keep it.", code="invalid_field", param=name)

@@ -1,0 +1,1 @@
+"""Accounts, the API keys that speak for them, and the responses that their idempotency keys are bound to."""

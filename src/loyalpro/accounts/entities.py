@@ -1,0 +1,21 @@
+"""The values of accounts."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAccount:
+    """The account that the environment names a key and an owner for. A revoked key counts as one that it has."""
+
+    id: str
+    has_key: bool
+    has_owner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentResult:
+    """The response to a request with an idempotency key. `fingerprint` identifies the request, `body` is JSON."""
+
+    fingerprint: bytes
+    status_code: int
+    body: bytes = field(repr=False)

@@ -1,0 +1,76 @@
+"""Periodic jobs of the engine: deliveries and leases that need a change when time has passed, although no attempt ended."""
+
+from typing import Final, Protocol
+
+from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.jobs.periodic_job import BATCH_SIZE, JobKind, PeriodicJob, Piece, in_transaction
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
+
+WINDOWS: Final = JobKind("windows")
+DELETED_ENDPOINTS: Final = JobKind("deleted_endpoints")
+ORPHANED_LEASES: Final = JobKind("orphaned_leases")
+_WINDOWS_EVERY_S: Final = 5.0
+
+
+class DeliveryMaintenance(Protocol):
+    """Bounded changes of pending deliveries, inside one database transaction. Each returns how many rows it changed."""
+
+    def close_windows(self, now: UnixMs, closed_since: UnixMs, limit: int) -> int:
+        """Exhaust waiting deliveries whose first attempt was before `closed_since`."""
+        ...
+
+    def cancel_of_deleted_endpoint(self, now: UnixMs, limit: int) -> int:
+        """Cancel pending deliveries of one deleted endpoint."""
+        ...
+
+    def free_orphaned_leases(self, now: UnixMs) -> int:
+        """Free the leases of one worker that is not registered."""
+        ...
+
+
+class MaintenanceUnit(Protocol):
+    """One database transaction, as these jobs see it."""
+
+    @property
+    def now(self) -> UnixMs:
+        """The time of the transaction."""
+        ...
+
+    @property
+    def delivery_maintenance(self) -> DeliveryMaintenance:
+        """Changes of pending deliveries."""
+        ...
+
+
+def delivery_jobs(
+    runner: UnitOfWorkRunner[MaintenanceUnit], schedule: RetrySchedule, *, interval_s: float
+) -> list[PeriodicJob]:
+    """The jobs of the engine; `interval_s` is the operator's."""
+    return [
+        PeriodicJob(
+            WINDOWS,
+            min(interval_s, _WINDOWS_EVERY_S),
+            in_transaction(runner, lambda unit: close_windows(unit, schedule), "delivery"),
+        ),
+        PeriodicJob(DELETED_ENDPOINTS, interval_s, in_transaction(runner, cancel_of_deleted_endpoints, "delivery")),
+        PeriodicJob(ORPHANED_LEASES, interval_s, in_transaction(runner, free_orphaned_leases, "delivery")),
+    ]
+
+
+def close_windows(unit: MaintenanceUnit, schedule: RetrySchedule) -> Piece:
+    """Exhaust deliveries whose window of 72 hours has closed while they waited, for example for a paused endpoint."""
+    count = unit.delivery_maintenance.close_windows(unit.now, schedule.closed_since(unit.now), BATCH_SIZE)
+    return Piece(count, more=count == BATCH_SIZE)
+
+
+def cancel_of_deleted_endpoints(unit: MaintenanceUnit) -> Piece:
+    """Record that the pending deliveries of deleted endpoints are canceled."""
+    count = unit.delivery_maintenance.cancel_of_deleted_endpoint(unit.now, BATCH_SIZE)
+    return Piece(count, more=count > 0)
+
+
+def free_orphaned_leases(unit: MaintenanceUnit) -> Piece:
+    """Free leases of workers that are not registered. There should be none: a worker leaves with its leases."""
+    count = unit.delivery_maintenance.free_orphaned_leases(unit.now)
+    return Piece(count, more=count > 0)

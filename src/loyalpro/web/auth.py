@@ -1,0 +1,30 @@
+"""Authentication: the API key of a request becomes the id of the account that the request speaks for."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from loyalpro.accounts.api_keys import authenticate_key
+from loyalpro.kernel.errors import Unauthenticated
+from loyalpro.web.services import services_of
+
+_bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer lp_...`")
+
+
+async def authenticate(request: Request) -> None:
+    """Store the account of the request's API key in the request's state, or raise `Unauthenticated`."""
+    credentials = await _bearer(request)
+    if credentials is None:
+        raise Unauthenticated("Send your API key: Authorization: Bearer lp_...", code="missing_api_key")
+    api_key = credentials.credentials
+    request.state.account_id = await services_of(request).runner.lookup(lambda unit: authenticate_key(unit, api_key))
+
+
+async def account_id(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
+    """The account that the request speaks for. Only a route that authenticates first (`StrictRoute`) may depend on it."""
+    account: str = request.state.account_id
+    return account
+
+
+AccountId = Annotated[str, Depends(account_id)]

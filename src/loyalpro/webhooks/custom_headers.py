@@ -1,0 +1,42 @@
+"""Headers that the owner of an endpoint adds: names are tokens, values are one line, and LoyalPro's own are refused."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from loyalpro.kernel.errors import InvalidInput
+
+MOST: Final = 20
+LONGEST_VALUE: Final = 1_024
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_LINE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_OURS: Final = re.compile(
+    r"host|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|user-agent|accept-encoding|cookie"
+    r"|proxy-.*|webhook-.*|x-loyalpro-.*|:.*",
+    re.IGNORECASE,
+)
+
+
+def validate_custom_headers(headers: Mapping[str, str]) -> None:
+    """Refuse, naming the header, what could change the meaning of the request or inject another request."""
+    if len(headers) > MOST:
+        raise InvalidInput(f"At most {MOST} headers can be added.", code="invalid_header", param="headers")
+    seen: set[str] = set()
+    for name, value in headers.items():
+        reason = _reason(name, value, seen)
+        if reason:
+            shown = name.encode("ascii", "backslashreplace").decode()[:64]
+            raise InvalidInput(f"Header {shown!r} {reason}.", code="invalid_header", param=f"headers.{shown}")
+        seen.add(name.lower())
+
+
+def _reason(name: str, value: str, seen: set[str]) -> str | None:
+    if not _TOKEN.fullmatch(name):
+        return "has a name that HTTP does not allow"
+    if _OURS.fullmatch(name):
+        return "is set by LoyalPro itself"
+    if name.lower() in seen:
+        return "is there twice"
+    if len(value) > LONGEST_VALUE or not _LINE.fullmatch(value):
+        return f"needs a value of 1 to {LONGEST_VALUE} printable ASCII characters"
+    return None

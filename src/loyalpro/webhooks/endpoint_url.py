@@ -1,0 +1,165 @@
+"""The one parser of endpoint URLs: every URL that it accepts has one spelling, and means the same to libcurl."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, NewType
+
+import idna
+
+from loyalpro.kernel.errors import InvalidInput
+from loyalpro.transport.address_policy import AddressPolicy
+
+LONGEST: Final = 2_048
+_SHAPE: Final = re.compile(r"(?P<host>\[[^\]/?#@]*\]|[^\[\]/?#@:]*)(?::(?P<port>[0-9]*))?(?P<rest>[/?].*)?", re.ASCII)
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\\"<>^`{|}\u2028\u2029]")
+_LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NUMERIC: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")
+_RESOLVE_S: Final = 5.0
+_HTTPS_PORT: Final = 443
+_FIRST_FREE_PORT: Final = 1_024
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Looks up the addresses of a host and port; an empty result when there are none. Never connects."""
+
+PublicUrl = NewType("PublicUrl", str)
+"""An endpoint URL in its canonical spelling that `public_url` has accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointUrl:
+    """A URL in its canonical spelling."""
+
+    url: str
+    host: str
+    port: int
+    address: IPv4Address | IPv6Address | None
+
+
+async def public_url(text: str, policy: AddressPolicy, resolve: Resolve) -> PublicUrl:
+    """The canonical spelling of a URL that deliveries may be sent to; `InvalidInput` that says why for any other.
+
+    It asks the network, so it runs before the transaction that stores the URL.
+    """
+    url = canonical_url(text, policy)
+    await check_target(url, policy, resolve)
+    return PublicUrl(url.url)
+
+
+def canonical_url(text: str, policy: AddressPolicy) -> EndpointUrl:
+    """The URL in its canonical spelling, or `InvalidInput`. Makes no lookup."""
+    if len(text) > LONGEST:
+        raise _invalid(f"is longer than {LONGEST} characters")
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() != "https":
+        raise InvalidInput("Webhooks are only sent to https:// addresses.", code="https_required", param="url")
+    if _FORBIDDEN.search(rest):
+        raise _invalid("has a space, a control character or another that must be percent-encoded")
+    if "#" in rest:
+        raise _invalid("has a fragment (#...), which is never sent")
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        raise _invalid("has a user name; put credentials into headers")
+    shape = _SHAPE.fullmatch(rest)
+    if shape is None or not shape["host"]:
+        raise _invalid("has no host, or one that cannot be read")
+    host, address = _host(shape["host"], policy)
+    port = _port(shape["port"], specially=address is not None and policy.allows_specially(address), name=host)
+    return EndpointUrl(_spell(host, address, port, shape["rest"] or "/"), host, port, address)
+
+
+async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve) -> None:
+    """Refuse a host name that resolves to an address which deliveries may not reach.
+
+    A name without addresses may get some later: it is accepted, and every connect checks its addresses again. A
+    single-label name is accepted when one of its addresses is in a network that the operator allows: `localhost` often has
+    an IPv4 and an IPv6 address, and a connect uses the allowed ones only.
+    """
+    if url.address is not None:
+        return
+    addresses = await resolve(url.host, url.port)
+    single_label = "." not in url.host
+    accepted = any(map(policy.allows_specially, addresses)) if single_label else all(map(policy.allows, addresses))
+    if not accepted:
+        raise _not_allowed()
+
+
+def system_resolver() -> Resolve:
+    """The resolver of the operating system, in threads of its own, so that slow names do not delay other work."""
+    pool = ThreadPoolExecutor(8, thread_name_prefix="resolver")
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        lookup = asyncio.get_running_loop().run_in_executor(
+            pool, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        try:
+            found = await asyncio.wait_for(lookup, _RESOLVE_S)
+        except (OSError, TimeoutError, UnicodeError):
+            return ()
+        return tuple({str(each[4][0]) for each in found})
+
+    return resolve
+
+
+def _host(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6Address | None]:
+    """A name in lower-case ASCII, or an address in its one canonical spelling."""
+    if text.startswith("["):
+        return _literal(text[1:-1], policy)
+    name = _ascii(text).removesuffix(".")
+    labels = name.split(".")
+    if _NUMERIC.fullmatch(labels[-1]):
+        return _literal(name, policy)  # the system resolver reads such a name as an address, however it is spelled
+    if not all(_LABEL.fullmatch(label) for label in labels) or len(name) > 253:
+        raise _invalid("has a host name that cannot be")
+    return name, None
+
+
+def _ascii(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    try:
+        return idna.encode(text, uts46=True).decode().lower()
+    except idna.IDNAError:
+        raise _invalid("has a host name that is not valid in any language") from None
+
+
+def _literal(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6Address]:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise _not_allowed() from None
+    if "%" in text or not policy.allows(address):
+        raise _not_allowed()
+    return str(address), address
+
+
+def _port(text: str | None, *, specially: bool, name: str) -> int:
+    port = int(text) if text and len(text) <= 5 else _HTTPS_PORT if not text else 0
+    free = specially or "." not in name  # a single-label name resolves into the operator's networks
+    if not (0 < port < 65_536 and (free or port == _HTTPS_PORT or port >= _FIRST_FREE_PORT)):
+        raise _invalid("has a port that is not allowed; use 443, or one from 1024 on")
+    return port
+
+
+def _spell(host: str, address: IPv4Address | IPv6Address | None, port: int, rest: str) -> str:
+    shown = f"[{host}]" if isinstance(address, IPv6Address) else host
+    path = rest if rest.startswith("/") else f"/{rest}"
+    quoted = "".join(c if c.isascii() else "".join(f"%{byte:02X}" for byte in c.encode()) for c in path)
+    return f"https://{shown}{'' if port == _HTTPS_PORT else f':{port}'}{quoted}"
+
+
+def _invalid(reason: str) -> InvalidInput:
+    return InvalidInput(f"The URL {reason}.", code="invalid_url", param="url")
+
+
+def _not_allowed() -> InvalidInput:
+    return InvalidInput(
+        "The URL leads to an address that is not on the public internet. For development, the operator can allow it "
+        "with LOYALPRO_EGRESS_ALLOW.",
+        code="target_not_allowed",
+        param="url",
+    )

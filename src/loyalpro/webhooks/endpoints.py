@@ -1,0 +1,211 @@
+"""Endpoints: add one, change it, delete it, and look at it with its health and the state of its secrets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypedDict
+
+from loyalpro.delivery.breaker import Health
+from loyalpro.delivery.states import EndpointStatus
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.errors import NotFound
+from loyalpro.kernel.record import record
+from loyalpro.transport.signing import new_secret
+from loyalpro.webhooks.custom_headers import validate_custom_headers
+from loyalpro.webhooks.endpoint_url import PublicUrl
+from loyalpro.webhooks.entities import Endpoint
+from loyalpro.webhooks.event_types import checked_types
+from loyalpro.webhooks.ports import WebhooksUnit
+from loyalpro.webhooks.secrets import FIRST_VERSION, SECRET_BYTES, rotation_ends_at
+
+
+@record
+class AddEndpoint:
+    """An endpoint to add. `types`: event types, or `*`. `ordering`: `none` or `customer`. `rate_limit`: requests a second."""
+
+    account_id: str
+    url: PublicUrl
+    types: Sequence[str]
+    description: str | None = None
+    ordering: str = "none"
+    rate_limit: int | None = None
+    headers: Mapping[str, str] | None = None
+    status: str = "enabled"
+
+
+class EndpointChanges(TypedDict, total=False):
+    """New values of some fields of an endpoint."""
+
+    url: PublicUrl
+    types: Sequence[str]
+    description: str | None
+    ordering: str
+    rate_limit: int | None
+    headers: Mapping[str, str]
+    status: str
+
+
+@record
+class ChangeEndpoint:
+    """The endpoint to change, and the fields that get a new value."""
+
+    account_id: str
+    endpoint_id: str
+    changes: EndpointChanges
+
+    @property
+    def only_stops(self) -> bool:
+        """Whether it pauses or disables the endpoint and changes nothing else: that needs no disk space."""
+        return self.changes.keys() == {"status"} and self.changes["status"] != EndpointStatus.ENABLED
+
+
+@record
+class EndpointRef:
+    """Names one endpoint."""
+
+    account_id: str
+    endpoint_id: str
+
+
+@record
+class ListEndpoints:
+    """A page of an account's endpoints: those older than `before_id`."""
+
+    account_id: str
+    before_id: str | None
+    limit: int
+
+
+@record
+class EndpointHealth:
+    """How an endpoint has answered lately; `next_probe_at` is set while the engine holds deliveries back."""
+
+    state: str
+    consecutive_failures: int
+    failing_since: UnixMs | None
+    next_probe_at: UnixMs | None
+
+
+@record
+class EndpointDetails:
+    """An endpoint and its health. `rotation_ends_at`: while the newest secret waits for the receiver, when the overlap ends."""
+
+    endpoint: Endpoint
+    health: EndpointHealth
+    rotation_ends_at: UnixMs | None
+
+
+@record
+class AddedEndpoint:
+    """A new endpoint, and the secret that signs its deliveries."""
+
+    details: EndpointDetails
+    secret: str
+
+
+def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
+    """Store an endpoint with its first secret. Events that are committed from now on are delivered to it."""
+    types = checked_types(command.types)
+    headers = command.headers or {}
+    validate_custom_headers(headers)
+    endpoint = Endpoint(
+        id=unit.ids.new("we"),
+        account_id=command.account_id,
+        url=command.url,
+        description=command.description,
+        types=types,
+        ordering=command.ordering,
+        rate_limit=command.rate_limit,
+        headers=headers,
+        status=EndpointStatus(command.status),
+        status_reason=None,
+        created_at=unit.now,
+        updated_at=unit.now,
+    )
+    secret = new_secret(unit.random_bytes(SECRET_BYTES))
+    unit.endpoints.insert(endpoint)
+    unit.secrets.add(endpoint, FIRST_VERSION, secret, unit.now, promoted=True)
+    return AddedEndpoint(_details(unit, [endpoint])[0], secret)
+
+
+def change_endpoint(unit: WebhooksUnit, command: ChangeEndpoint) -> EndpointDetails:
+    """Store new values. An attempt that is under way ends as it began; every later one, of older events too, uses them."""
+    fields = _checked(command.changes)
+    before = locked_endpoint(unit, command.account_id, command.endpoint_id)
+    endpoint = replace(before, **fields, updated_at=unit.now)
+    unit.endpoints.update(endpoint)
+    _reset_health(unit, before, endpoint)
+    unit.wake_endpoints([endpoint.id])
+    return _details(unit, [endpoint])[0]
+
+
+def delete_endpoint(unit: WebhooksUnit, command: EndpointRef) -> None:
+    """Delete an endpoint. Its pending deliveries are canceled; its past ones stay visible."""
+    if not unit.endpoints.delete(command.account_id, command.endpoint_id, unit.now):
+        raise no_endpoint(command.endpoint_id)
+
+
+def get_endpoint(unit: WebhooksUnit, query: EndpointRef) -> EndpointDetails:
+    """One endpoint."""
+    return _details(unit, [existing_endpoint(unit, query.account_id, query.endpoint_id)])[0]
+
+
+def list_endpoints(unit: WebhooksUnit, query: ListEndpoints) -> list[EndpointDetails]:
+    """Endpoints, newest first."""
+    return _details(unit, unit.endpoints.list_before(query.account_id, query.before_id, query.limit))
+
+
+def existing_endpoint(unit: WebhooksUnit, account_id: str, endpoint_id: str, *, param: str = "id") -> Endpoint:
+    """The endpoint, or `NotFound`."""
+    endpoint = unit.endpoints.get(account_id, endpoint_id)
+    if endpoint is None:
+        raise no_endpoint(endpoint_id, param=param)
+    return endpoint
+
+
+def locked_endpoint(unit: WebhooksUnit, account_id: str, endpoint_id: str, *, param: str = "id") -> Endpoint:
+    """The endpoint, which no other transaction changes until this one ends; or `NotFound`."""
+    endpoint = unit.endpoints.get(account_id, endpoint_id, lock=True)
+    if endpoint is None:
+        raise no_endpoint(endpoint_id, param=param)
+    return endpoint
+
+
+def no_endpoint(endpoint_id: str, *, param: str = "id") -> NotFound:
+    """The refusal of an id that no endpoint of the account has."""
+    return NotFound(f"There is no webhook endpoint {endpoint_id}.", param=param)
+
+
+def _checked(changes: EndpointChanges) -> dict[str, Any]:
+    """The changed fields of the entity, or a refusal that names the wrong one."""
+    fields: dict[str, Any] = dict(changes)
+    if "types" in changes:
+        fields["types"] = checked_types(changes["types"])
+    if "headers" in changes:
+        validate_custom_headers(changes["headers"])
+    if "status" in changes:
+        fields |= {"status": EndpointStatus(changes["status"]), "status_reason": None}
+    return fields
+
+
+def _reset_health(unit: WebhooksUnit, before: Endpoint, after: Endpoint) -> None:
+    """A new address has no failures yet; an endpoint that is enabled again gets its backlog at a rising rate."""
+    enabled = after.status is EndpointStatus.ENABLED and before.status is not EndpointStatus.ENABLED
+    if enabled or after.url != before.url:
+        unit.health.forget(after.id, unit.now, recovering=enabled)
+
+
+def _details(unit: WebhooksUnit, endpoints: Sequence[Endpoint]) -> list[EndpointDetails]:
+    ids = [each.id for each in endpoints]
+    secrets, health = unit.secrets.valid(ids, unit.now), unit.health.of(ids)
+    return [
+        EndpointDetails(
+            endpoint=each,
+            health=_health(health[each.id], unit.now),
+            rotation_ends_at=rotation_ends_at(secrets[each.id]),
+        )
+        for each in endpoints
+    ]
+
+
+def _health(health: Health, now: UnixMs) -> EndpointHealth:
+    return EndpointHealth(health.state(now).value, health.failures, health.failing_since, health.probe_at)

@@ -1,0 +1,175 @@
+"""The entities of webhooks as their owner sees them: values without behavior of a store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from loyalpro.delivery.states import FINISHED, DeliveryStatus, EndpointStatus
+from loyalpro.kernel.clock import UnixMs
+
+ALL_TYPES = "*"
+"""The subscription to events of every type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint as its owner configured it. `ordering` is `none` or `customer`; `rate_limit` is in requests a second."""
+
+    id: str
+    account_id: str
+    url: str
+    description: str | None
+    types: tuple[str, ...]
+    ordering: str
+    rate_limit: int | None
+    headers: Mapping[str, str]
+    status: EndpointStatus
+    status_reason: str | None
+    created_at: UnixMs
+    updated_at: UnixMs
+
+    def wants(self, event_type: str) -> bool:
+        """Whether it is subscribed to events of this type."""
+        return ALL_TYPES in self.types or event_type in self.types
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """One secret of an endpoint, without the text itself. The newest one never expires."""
+
+    version: int
+    expires_at: UnixMs | None
+    promoted_at: UnixMs | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event on its way to one endpoint. `status` is the visible one, `outcome` that of the last attempt."""
+
+    id: str
+    account_id: str
+    endpoint_id: str
+    event_id: str
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    next_attempt_at: UnixMs | None
+    outcome: str | None
+    created_at: UnixMs
+    first_attempt_at: UnixMs | None
+    finished_at: UnixMs | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastAttempt:
+    """One attempt as it was recorded. Headers are pairs of name and value; timings are in milliseconds."""
+
+    number: int
+    started_at: UnixMs
+    outcome: str
+    detail: str
+    request_headers: Sequence[tuple[str, str]]
+    response_status: int | None
+    response_headers: Sequence[tuple[str, str]] | None
+    response_excerpt: bytes | None
+    response_truncated: bool | None
+    remote_ip: str | None
+    dns_ms: float | None
+    connect_ms: float | None
+    tls_ms: float | None
+    first_byte_ms: float | None
+    total_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySnapshot:
+    """The state of a delivery while its row is locked.
+
+    `endpoint` is None when the endpoint is deleted. `fallback` is set while a manual attempt has not ended: the status that
+    the delivery had before. `waits_for`: an earlier delivery of the same customer that has to end first. `event_kept`: the
+    event is still stored and not erased.
+    """
+
+    delivery_id: str
+    endpoint_id: str
+    customer_id: str | None
+    status: DeliveryStatus
+    due_at: UnixMs | None
+    endpoint: EndpointStatus | None
+    being_sent: bool
+    fallback: DeliveryStatus | None
+    waits_for: str | None
+    event_kept: bool
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an attempt is being sent, or a manual one is due."""
+        return self.being_sent or self.fallback is not None
+
+    @property
+    def once_canceled(self) -> DeliveryStatus:
+        """The status after a cancel: a delivery that had ended before its manual attempt gets that end back."""
+        return self.fallback if self.fallback in FINISHED else DeliveryStatus.CANCELED
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """An event that was committed earlier, without its body. `test`: a sample."""
+
+    id: str
+    account_id: str
+    type: str
+    customer_id: str | None
+    sequence: int | None
+    test: bool
+    erased_at: UnixMs | None
+
+    @property
+    def erased(self) -> bool:
+        """Whether its data was erased with its customer."""
+        return self.erased_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A job that sends a range of an account's events to one endpoint, again or for the first time.
+
+    `since` and `until` include both instants. `types` is None for all types. `statuses`: what became of an event's delivery
+    before, or `missing` for none. `status` is `running`, `done` or `canceled`. `cursor` is the store's own.
+    """
+
+    id: str
+    account_id: str
+    endpoint_id: str
+    since: UnixMs
+    until: UnixMs
+    types: tuple[str, ...] | None
+    statuses: tuple[str, ...]
+    status: str
+    cursor: str
+    examined: int
+    replayed: int
+    created_at: UnixMs
+    finished_at: UnixMs | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPage:
+    """Some events of a replay's range, in the order of their commits. `is_last`: no event can appear behind them.
+
+    `cursor` is the store's own: where the replay stands behind the page.
+    """
+
+    events: Sequence[PastEvent]
+    cursor: str
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What the owner of an endpoint is told: `kind` is stable, `detail` is a sentence."""
+
+    id: str
+    endpoint_id: str
+    kind: str
+    detail: str
+    created_at: UnixMs

@@ -1,0 +1,26 @@
+"""Which event types an owner may name."""
+
+from collections.abc import Sequence
+
+from loyalpro.events.catalog import EVENT_TYPES
+from loyalpro.kernel.errors import InvalidInput
+from loyalpro.webhooks.entities import ALL_TYPES
+
+
+def checked_types(types: Sequence[str], *, param: str = "events") -> tuple[str, ...]:
+    """Event types that exist, each once; `*` stands for all."""
+    for each in types:
+        if each != ALL_TYPES:
+            checked_type(each, param=param)
+    return (ALL_TYPES,) if ALL_TYPES in types else tuple(dict.fromkeys(types))
+
+
+def checked_type(event_type: str, *, param: str) -> str:
+    """An event type that exists, or `InvalidInput`."""
+    if event_type not in EVENT_TYPES:
+        raise InvalidInput(
+            f"{event_type[:64]!r} is not an event type; GET /v1/event_types lists them.",
+            code="unknown_event_type",
+            param=param,
+        )
+    return event_type

@@ -1,0 +1,283 @@
+"""What the use cases of this package need from a unit of work: narrow stores, the time, ids, and what to wake."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from loyalpro.delivery.breaker import Health
+from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.events.envelope import Event
+from loyalpro.events.outbox import EventStore
+from loyalpro.jobs.periodic_job import JobKind
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.webhooks.entities import (
+    Delivery,
+    DeliverySnapshot,
+    Endpoint,
+    Notice,
+    PastAttempt,
+    PastEvent,
+    Replay,
+    ReplayPage,
+    Secret,
+)
+
+
+class EndpointStore(Protocol):
+    """The endpoints that are not deleted."""
+
+    def insert(self, endpoint: Endpoint) -> None:
+        """Store a new endpoint."""
+        ...
+
+    def get(self, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
+        """One endpoint; with `lock`, no other transaction changes it until this one ends."""
+        ...
+
+    def list_before(self, account_id: str, before_id: str | None, limit: int) -> list[Endpoint]:
+        """Endpoints, newest first."""
+        ...
+
+    def lock_enabled(self, account_id: str, event_type: str) -> list[Endpoint]:
+        """Every enabled endpoint that is subscribed to events of this type, locked, in the order of their ids."""
+        ...
+
+    def update(self, endpoint: Endpoint) -> None:
+        """Store the configuration of an endpoint."""
+        ...
+
+    def delete(self, account_id: str, endpoint_id: str, now: UnixMs) -> bool:
+        """Mark the endpoint as deleted, which cancels its pending deliveries. False when there is none."""
+        ...
+
+
+class SecretStore(Protocol):
+    """The signing secrets of endpoints. Changes need the lock of the endpoint."""
+
+    def add(self, endpoint: Endpoint, version: int, secret: str, now: UnixMs, *, promoted: bool) -> None:
+        """Store the newest secret, and remove what has expired."""
+        ...
+
+    def valid(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, list[Secret]]:
+        """The secrets of each endpoint that are valid now, newest first."""
+        ...
+
+    def newest(self, account_id: str, endpoint_id: str) -> str:
+        """The newest secret of an endpoint that exists, in clear text."""
+        ...
+
+    def expire_older(self, endpoint_id: str, version: int, at: UnixMs) -> None:
+        """End every secret before this version at `at`, unless it ends sooner."""
+        ...
+
+    def promote(self, endpoint_id: str, version: int, now: UnixMs) -> None:
+        """Sign the header that carries one signature with this version from now on."""
+        ...
+
+
+class HealthStore(Protocol):
+    """How endpoints have answered lately."""
+
+    def of(self, endpoint_ids: Sequence[str]) -> Mapping[str, Health]:
+        """The health of each of these endpoints."""
+        ...
+
+    def forget(self, endpoint_id: str, now: UnixMs, *, recovering: bool) -> None:
+        """Reset the health; `recovering`: the backlog then goes out at a rising rate."""
+        ...
+
+
+class DeliveryStore(Protocol):
+    """Deliveries and their attempts."""
+
+    def get(self, account_id: str, delivery_id: str) -> Delivery | None:
+        """One delivery."""
+        ...
+
+    def list_before(
+        self,
+        account_id: str,
+        before_id: str | None,
+        limit: int,
+        *,
+        endpoint_id: str | None = None,
+        event_id: str | None = None,
+        event_type: str | None = None,
+        status: DeliveryStatus | None = None,
+    ) -> list[Delivery]:
+        """Deliveries that match every filter, newest first."""
+        ...
+
+    def attempts(self, delivery_id: str) -> list[PastAttempt]:
+        """Every attempt of a delivery, first to last."""
+        ...
+
+    def lock(self, account_id: str, delivery_id: str) -> DeliverySnapshot | None:
+        """The state of a delivery; no other transaction moves it, or erases its event, until this one ends."""
+        ...
+
+    def make_due(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
+        """Make a manual attempt due now. If it fails, the delivery returns to the state of the snapshot."""
+        ...
+
+    def cancel(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
+        """End a pending delivery, and make the next one of the customer's queue due."""
+        ...
+
+    def enqueue_past(self, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> str:
+        """Store a pending delivery of an event that the endpoint has none of; its id. Needs the lock of the endpoint."""
+        ...
+
+    def renew(self, statuses: Sequence[str], event: PastEvent, endpoint: Endpoint, now: UnixMs) -> bool:
+        """Make a delivery that ended in one of these states pending with a fresh window. Needs the lock of the endpoint."""
+        ...
+
+    def existing(self, delivery_ids: Collection[str]) -> set[str]:
+        """The ids among these of which there is a delivery."""
+        ...
+
+
+class PastEventStore(EventStore, Protocol):
+    """Events, to be written and to be read again."""
+
+    def append(self, events: Sequence[tuple[Event, int]], *, test: bool = False) -> None:
+        """Store events with the number of their deliveries; `test`: samples, which lists leave out."""
+        ...
+
+    def get(self, account_id: str, event_id: str) -> Event | None:
+        """One event, samples included."""
+        ...
+
+    def is_kept(self, account_id: str, event_id: str) -> bool:
+        """Whether the event is still stored."""
+        ...
+
+    def list_after(
+        self,
+        account_id: str,
+        after_id: str | None,
+        limit: int,
+        *,
+        event_type: str | None = None,
+        customer_id: str | None = None,
+    ) -> list[Event]:
+        """The next events in the order of their commits, oldest first, without samples and erased ones."""
+        ...
+
+    def hold(self, account_id: str, event_id: str) -> PastEvent | None:
+        """One event without its body; no other transaction erases it until this one ends."""
+        ...
+
+    def hold_unerased(self, event_ids: Sequence[str]) -> set[str]:
+        """The ids among these whose event is not erased; no other transaction erases them until this one ends."""
+        ...
+
+
+class ReplayStore(Protocol):
+    """Replays, and the range of events that each walks through."""
+
+    def insert(self, replay: Replay) -> None:
+        """Store a new replay, at the beginning of its range."""
+        ...
+
+    def get(self, account_id: str, endpoint_id: str, replay_id: str) -> Replay | None:
+        """One replay."""
+        ...
+
+    def list_before(self, endpoint_id: str, before_id: str | None, limit: int) -> list[Replay]:
+        """An endpoint's replays, newest first."""
+        ...
+
+    def estimated_total(self, replay: Replay) -> int:
+        """About how many events the replay will have examined in the end."""
+        ...
+
+    def running(self) -> list[str]:
+        """The ids of replays that have something to do, oldest first."""
+        ...
+
+    def lock_running(self, replay_id: str) -> Replay | None:
+        """A running replay, unless another process is working on it."""
+        ...
+
+    def next_events(self, replay: Replay, limit: int) -> ReplayPage:
+        """The next events of the range, in the order of their commits."""
+        ...
+
+    def advance(self, replay: Replay, page: ReplayPage, replayed: int) -> None:
+        """Move the replay to the end of a page, `replayed` of whose events have a delivery that was made due."""
+        ...
+
+    def finish(self, replay_id: str, status: str, now: UnixMs) -> None:
+        """End a replay that is running."""
+        ...
+
+
+class NoticeStore(Protocol):
+    """Notices to the owners of endpoints."""
+
+    def list_before(self, account_id: str, before_id: str | None, endpoint_id: str | None, limit: int) -> list[Notice]:
+        """Notices, newest first."""
+        ...
+
+
+class WebhooksUnit(Protocol):
+    """One database transaction, as this package sees it."""
+
+    @property
+    def now(self) -> UnixMs:
+        """The time of the transaction."""
+        ...
+
+    @property
+    def ids(self) -> IdFactory:
+        """Makes ids."""
+        ...
+
+    @property
+    def random_bytes(self) -> Callable[[int], bytes]:
+        """So many random bytes."""
+        ...
+
+    @property
+    def endpoints(self) -> EndpointStore:
+        """Endpoints."""
+        ...
+
+    @property
+    def secrets(self) -> SecretStore:
+        """Signing secrets."""
+        ...
+
+    @property
+    def health(self) -> HealthStore:
+        """The health of endpoints."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """Deliveries."""
+        ...
+
+    @property
+    def events(self) -> PastEventStore:
+        """Events."""
+        ...
+
+    @property
+    def replays(self) -> ReplayStore:
+        """Replays."""
+        ...
+
+    @property
+    def notices(self) -> NoticeStore:
+        """Notices."""
+        ...
+
+    def wake_endpoints(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
+        """After the commit, hint to the engine that these endpoints have something to be sent."""
+        ...
+
+    def wake_job(self, kind: JobKind) -> None:
+        """After the commit, hint to the scheduler that this job has something to do."""
+        ...
