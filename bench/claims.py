@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from loyalpro.delivery.attempt import OutcomeCode, Response, Timings
-from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settlement
+from loyalpro.delivery.claims import Claimed, ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.tables.lanes import LaneTables
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.vault import Vault
@@ -67,8 +68,8 @@ class Claims:
         return elapsed_s * 1_000
 
     def _claim(self) -> Sequence[Claimed]:
-        request = LaneRequest(self._endpoints[self._turn % len(self._endpoints)], CLAIM_SIZE)
-        claimed = LaneTables(self._connection, self._vault).claim(_WORKER, [request], _now(), 0).claimed
+        request = ClaimRequest(self._endpoints[self._turn % len(self._endpoints)], CLAIM_SIZE)
+        claimed = ClaimTables(self._connection, self._vault).claim(_WORKER, [request], _now(), 0).claimed
         if len(claimed) != CLAIM_SIZE:
             raise RuntimeError(f"{len(claimed)} deliveries were claimed instead of {CLAIM_SIZE}")
         return claimed
@@ -76,7 +77,7 @@ class Claims:
     def _backlog_scan(self) -> None:
         after: str | None = ""
         while after is not None:
-            after = LaneTables(self._connection, self._vault).survey(_now(), after, 0).until
+            after = ClaimTables(self._connection, self._vault).scan_backlog(_now(), after, 0).until
 
     def _settle(self, claimed: Sequence[Claimed]) -> None:
         now = _now()

@@ -46,7 +46,7 @@ def product_of(mutant: Mutant) -> Product:
     product = Product(
         engine=engine.Engine,
         settings=engine.EngineSettings,
-        leases=copy.load("loyalpro.delivery.membership").LeaseTimes,
+        leases=copy.load("loyalpro.delivery.worker_registration").LeaseTimes,
         schedule=copy.load("loyalpro.delivery.schedule").RetrySchedule,
         store=copy.load("loyalpro.storage.delivery_store").DatabaseDeliveryStore,
         scheduler=copy.load("loyalpro.jobs.scheduler").JobScheduler,

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loyalpro.delivery.engine import Engine, EngineSettings, Sign
+from loyalpro.delivery.engine import Engine, EngineSettings
 from loyalpro.delivery.maintenance import delivery_jobs
-from loyalpro.delivery.membership import LeaseTimes
+from loyalpro.delivery.ports import Sign
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.jobs.periodic_job import PeriodicJob
 from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore

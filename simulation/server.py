@@ -84,9 +84,9 @@ class Server:
             sender=SimulatedSender(site.network),
             sign=product.sign,
             clock=clock,
-            chance=chance,
+            rng=chance,
             new_worker_id=lambda: ids.new("wrk"),
-            meter=CountingMeter(site.counted),
+            metrics=CountingMeter(site.counted),
             settings=product.settings(
                 timeout_s=TIMEOUT_S,
                 poll_s=pace.poll_s,

@@ -50,23 +50,23 @@ _KEY_FILE = "secret.key"
 class Application:
     """One running LoyalPro: the API and the delivery engine over one database."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, chance: random.Random | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, rng: random.Random | None = None) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        self.chance = chance or random.SystemRandom()
-        self.ids = IdFactory(self.clock, self.chance)
+        self.rng = rng or random.SystemRandom()
+        self.ids = IdFactory(self.clock, self.rng)
         self.policy = AddressPolicy(settings.egress_allow)
         self.telemetry = Telemetry()
         opened = open_database(settings.url, self.clock, min_free_bytes=settings.min_free_mb * 2**20)
         self.database: Database = opened
         self.disk_space: DiskSpace = opened.disk_space
-        self.vault = Vault(_secret_keys(settings), self.chance.randbytes)
+        self.vault = Vault(_secret_keys(settings), self.rng.randbytes)
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
         self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
         self.runner = DatabaseUnitOfWorkRunner(
             self.database,
-            Tools(self.clock, self.ids, self.vault, self.chance.randbytes),
+            Tools(self.clock, self.ids, self.vault, self.rng.randbytes),
             wake_endpoints=self.engine.wake,
             wake_job=self._wake_job,
         )
@@ -86,9 +86,9 @@ class Application:
             sender=self.sender,
             sign=sign_attempt,
             clock=self.clock,
-            chance=self.chance,
+            rng=self.rng,
             new_worker_id=lambda: self.ids.new("wrk"),
-            meter=self.telemetry,
+            metrics=self.telemetry,
             settings=EngineSettings(timeout_s=self.settings.delivery_timeout, schedule=self.schedule),
         )
 

@@ -34,7 +34,7 @@ def test_a_mistake_of_ours_has_a_request_id_a_log_line_and_a_metric(server: Serv
     assert answer.headers["x-request-id"] == answer.json["request_id"]
     [line] = [each for each in logs if each["event"] == "request"]
     assert (line["status"], line["route"], line["request_id"]) == (500, "/readyz", answer.json["request_id"])
-    [line] = [each for each in logs if each["event"] == "request_broke"]
+    [line] = [each for each in logs if each["event"] == "request_crashed"]
     assert (line["error"], line["request_id"]) == ("ZeroDivisionError", answer.json["request_id"])
     assert 'loyalpro_http_requests_total{method="GET",route="/readyz",status="500"} 1.0' in metrics(server)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.endpoint_queues import Bounds
 from loyalpro.settings import Settings
 from support.databases import Databases
 

@@ -1,4 +1,4 @@
-"""A stage for stories about the engine: servers, endpoints and receivers on the virtual loop, where days pass at once."""
+"""A stage for tests of the engine: servers, endpoints and receivers on a virtual clock, on which days pass at once."""
 
 import asyncio
 import json
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
+from loyalpro.delivery.endpoint_queues import Bounds
 from loyalpro.delivery.engine import Engine, EngineSettings
-from loyalpro.delivery.lanes import Bounds
 from loyalpro.delivery.maintenance import WINDOWS, delivery_jobs
-from loyalpro.delivery.membership import LeaseTimes
 from loyalpro.delivery.states import EndpointStatus
+from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.ids import IdFactory
@@ -36,13 +36,13 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 SECONDS = EngineSettings()
 HOURS = EngineSettings(poll_s=600.0, leases=LeaseTimes(ttl_s=2400.0, renew_s=600.0))
-"""For stories of days: who looks every ten minutes sees all that matters there."""
+"""For tests that span days: a scan every ten minutes is often enough for them."""
 _NO_TIMINGS = Timings(None, None, None, None, 1.0)
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One request as its receiver got it. `mark` tells which event it carries."""
+    """One request as its receiver got it. `mark` identifies the event."""
 
     at_s: float
     mark: str
@@ -54,7 +54,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a receiver answers, and how long it takes."""
+    """The response of a receiver, and the time that it takes."""
 
     status: int = 200
     retry_after_s: int | None = None
@@ -63,7 +63,7 @@ class Reply:
 
 @dataclass
 class Receiver:
-    """One endpoint and its other side, which answers as `answer` says at the time."""
+    """One endpoint and its receiver, which answers each request with what `answer` returns."""
 
     endpoint_id: str
     account_id: str
@@ -73,11 +73,11 @@ class Receiver:
 
     @property
     def marks(self) -> list[str]:
-        """What came, in the order in which it came."""
+        """The marks of the events in the order of the requests."""
         return [hit.mark for hit in self.hits]
 
 
-class _Meter:
+class _NoMetrics:
     def attempted(self, outcome: OutcomeCode, total_ms: float) -> None: ...
 
     def fenced(self) -> None: ...
@@ -109,7 +109,7 @@ class _Sender:
 
 
 class Stage:
-    """Where a story is played. `now_s` counts from its beginning."""
+    """One database, and the servers and receivers of one test. `now_s` counts from its beginning."""
 
     def __init__(self, loop: VirtualLoop, database: SharedDatabase, settings: EngineSettings) -> None:
         self._loop = loop
@@ -128,7 +128,7 @@ class Stage:
         return self._loop.time()
 
     def server(self, name: str = "server") -> Process:
-        """Start a process that delivers and sweeps."""
+        """Start a process with an engine and the periodic jobs."""
         process, database = Process(self._loop, name, self._died), ProcessDatabase(self._database)
         ids = IdFactory(self._clock, random.Random(name))
         engine = Engine(
@@ -136,9 +136,9 @@ class Stage:
             sender=_Sender(self, name),
             sign=sign_attempt,
             clock=self._clock,
-            chance=random.Random(name),
+            rng=random.Random(name),
             new_worker_id=lambda: ids.new("wrk"),
-            meter=_Meter(),
+            metrics=_NoMetrics(),
             settings=self._settings,
         )
         tools = Tools(self._clock, ids, self._vault, random.Random(name).randbytes)
@@ -168,7 +168,7 @@ class Stage:
         ordering: str = "none",
         rate_limit: int | None = None,
     ) -> Receiver:
-        """An endpoint for everything that happens in its account."""
+        """Make an endpoint for all events of its account."""
         owner = account_id or self.account()
         url = f"https://receiver-{len(self.receivers)}.test/hook"
         made = Endpoint(
@@ -190,7 +190,7 @@ class Stage:
         return self.receivers[url]
 
     def happen(self, receiver: Receiver, *marks: str, customer_id: str | None = None) -> None:
-        """Commit an event for each mark, of one customer if it is named."""
+        """Commit an event for each mark, all of `customer_id` if it is given."""
 
         def work(unit: UnitOfWork) -> None:
             for mark in marks:
@@ -203,19 +203,19 @@ class Stage:
         self.change(work)
 
     def change(self, work: Callable[[UnitOfWork], T]) -> T:
-        """A transaction from outside; whoever runs is told at once what is owed because of it."""
+        """Run a transaction as the API does, and wake all engines for its new deliveries."""
 
         def transaction(connection: Connection) -> tuple[T, frozenset[str]]:
             unit = UnitOfWork(connection, self._tools)
             return work(unit), unit.outbox.flush()
 
-        result, owed = self._database.run(transaction, writes=True)
+        result, endpoint_ids = self._database.run(transaction, writes=True)
         for engine in self._engines.values():
-            engine.wake(owed)
+            engine.wake(endpoint_ids)
         return result
 
     def set_status(self, receiver: Receiver, status: EndpointStatus) -> None:
-        """What `PATCH` does."""
+        """Change the status of the endpoint as `PATCH` does."""
 
         def work(unit: UnitOfWork) -> None:
             before = unit.endpoints.get(receiver.account_id, receiver.endpoint_id)
@@ -243,12 +243,12 @@ class Stage:
         return {each.status.value for each in self.deliveries(receiver)}
 
     def notices(self) -> list[tuple[str, float]]:
-        """What owners were told, and when, in days."""
+        """Return the kinds of all notices, and when they were written, in days."""
         rows = self.change(lambda unit: unit.connection.execute("SELECT kind, created_at FROM notices ORDER BY id"))
         return [(kind, (at - START_MS) / 1_000 / DAY) for kind, at in rows]
 
     async def until(self, condition: Callable[[], bool], longest_s: float = 600.0) -> None:
-        """Let time go by until it is so."""
+        """Let time pass until the condition holds."""
         end_s = self.now_s + longest_s
         while not condition():
             assert self.now_s < end_s, f"not within {longest_s} s"
@@ -256,7 +256,7 @@ class Stage:
 
 
 class SlowStore(NoFaults):
-    """Each call of the database is on its way for so long, and its answer too."""
+    """Each call of the database takes `latency_s` there and `latency_s` back."""
 
     def __init__(self, latency_s: float) -> None:
         self._latency_s = latency_s
@@ -270,13 +270,13 @@ def play(
     settings: EngineSettings = SECONDS,
     faults: NoFaults | None = None,
     bounds: Bounds | None = None,
-    mistakes: Sequence[str] = (),
+    expected_errors: Sequence[str] = (),
 ) -> None:
-    """Play a story from its beginning to its end. Nothing may be logged as an error but the `mistakes` it is about."""
+    """Run a test from its beginning to its end. Only `expected_errors` may be logged as errors."""
     chosen = replace(settings, bounds=bounds or settings.bounds)
     with memory_folder() as folder, logged() as errors, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         _play(runner, folder, story, chosen, faults or NoFaults())
-    assert [error for error in errors if not any(each in error for each in mistakes)] == []
+    assert [error for error in errors if not any(each in error for each in expected_errors)] == []
 
 
 def _play(

@@ -1,4 +1,4 @@
-"""What the engine does, as stories: each is short, plays on a clock of its own, and ends in what a receiver has seen."""
+"""The engine with a database and receivers, on a virtual clock: each test checks what the receivers have got."""
 
 import hashlib
 import hmac
@@ -8,8 +8,8 @@ import pytest
 
 from delivery.stage import DAY, HOUR, HOURS, SECONDS, SECRET, Hit, Reply, SlowStore, Stage, play
 from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
-from loyalpro.delivery.lane import FIRST_WINDOW
-from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.endpoint_queue import FIRST_WINDOW
+from loyalpro.delivery.endpoint_queues import Bounds
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.kernel.clock import UnixMs
@@ -30,13 +30,13 @@ def most_in_any_second(hits: list[Hit]) -> int:
     return max(sum(start <= at < start + 1 for at in times) for start in times)
 
 
-def test_a_failing_endpoint_is_probed_and_gets_its_backlog_at_a_rising_rate() -> None:
+def test_a_failing_endpoint_is_probed_and_then_gets_its_backlog_at_a_rising_rate() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint(lambda hit: FAILS if hit.at_s < 60 else Reply())
         stage.happen(shop, *numbered(300))
         await pass_time(60)
-        assert len(shop.hits) < 30, "it was hammered"
+        assert len(shop.hits) < 30, "it got more than probes"
         await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
         back = [hit.at_s for hit in shop.hits if hit.at_s >= 60]
         for second in range(5):
@@ -46,10 +46,10 @@ def test_a_failing_endpoint_is_probed_and_gets_its_backlog_at_a_rising_rate() ->
     play(story)
 
 
-def test_a_mistake_of_ours_holds_no_delivery_back() -> None:
+def test_a_delivery_whose_task_crashed_is_sent_later_and_delays_no_other() -> None:
     @dataclass(frozen=True)
-    class Mistaken(RetrySchedule):
-        """Breaks for the first delivery that it is asked about."""
+    class CrashingOnce(RetrySchedule):
+        """Raises an error for the first delivery."""
 
         asked: list[None] = field(default_factory=list)
 
@@ -66,23 +66,23 @@ def test_a_mistake_of_ours_holds_no_delivery_back() -> None:
         await stage.until(lambda: len(shop.hits) == 2, longest_s=5)
         await stage.until(lambda: stage.statuses(shop) == {"succeeded"}, longest_s=100)
 
-    play(story, replace(SECONDS, schedule=Mistaken()), mistakes=["delivery_broke"])
+    play(story, replace(SECONDS, schedule=CrashingOnce()), expected_errors=["delivery_crashed"])
 
 
-def test_a_server_that_slept_goes_on_at_once_with_what_is_new() -> None:
-    """Whatever it had under way is somebody else's by then, however much that was."""
+def test_a_server_that_was_frozen_sends_new_deliveries_at_once() -> None:
+    """Another worker has rescued those that it held, however many they were."""
 
     async def story(stage: Stage) -> None:
-        sleeper = stage.server("sleeper")
-        shops = [stage.endpoint(lambda hit: Reply(wait_s=2.5 if hit.server == "sleeper" else 0.01)) for _ in range(140)]
+        frozen = stage.server("frozen")
+        shops = [stage.endpoint(lambda hit: Reply(wait_s=2.5 if hit.server == "frozen" else 0.01)) for _ in range(140)]
         for shop in shops:
             stage.happen(shop, *numbered(FIRST_WINDOW))
         await stage.until(lambda: all(len(shop.hits) == FIRST_WINDOW for shop in shops))
-        sleeper.freeze(30)
+        frozen.freeze(30)
         other = stage.server("other")
         await stage.until(lambda: all(stage.statuses(shop) == {"succeeded"} for shop in shops))
         other.kill()
-        await stage.until(lambda: not sleeper.frozen)
+        await stage.until(lambda: not frozen.frozen)
         await pass_time(3)
         new = stage.endpoint()
         stage.happen(new, "new")
@@ -91,7 +91,7 @@ def test_a_server_that_slept_goes_on_at_once_with_what_is_new() -> None:
     play(story)
 
 
-def test_410_disables_at_once_and_what_is_owed_waits() -> None:
+def test_410_disables_the_endpoint_at_once_and_its_deliveries_wait() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint(lambda hit: Reply(410) if hit.at_s < 5 else Reply())
@@ -108,7 +108,7 @@ def test_410_disables_at_once_and_what_is_owed_waits() -> None:
     play(story)
 
 
-def test_nothing_but_failures_is_warned_about_on_days_one_and_three_and_disables_on_day_five() -> None:
+def test_failures_only_cause_warnings_on_days_one_and_three_and_disable_on_day_five() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint(lambda _: FAILS)
@@ -126,7 +126,7 @@ def test_nothing_but_failures_is_warned_about_on_days_one_and_three_and_disables
     play(story, HOURS)
 
 
-def test_a_paused_endpoint_is_sent_nothing_and_then_everything_oldest_first() -> None:
+def test_a_paused_endpoint_gets_nothing_and_then_everything_oldest_first() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint()
@@ -143,7 +143,7 @@ def test_a_paused_endpoint_is_sent_nothing_and_then_everything_oldest_first() ->
     play(story)
 
 
-def test_what_runs_out_of_its_72_hours_while_it_is_parked_is_exhausted_and_can_be_replayed() -> None:
+def test_a_parked_delivery_whose_window_closes_is_exhausted_and_can_be_replayed() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint(lambda hit: FAILS if hit.at_s < HOUR else Reply())
@@ -183,7 +183,7 @@ def everything(unit: UnitOfWork, account_id: str, endpoint_id: str) -> Replay:
     )
 
 
-def test_a_receiver_with_one_secret_changes_over_when_it_likes_and_nothing_fails() -> None:
+def test_a_receiver_that_knows_one_secret_may_switch_at_any_time_and_nothing_fails() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         held = SECRET
@@ -205,7 +205,7 @@ def test_a_receiver_with_one_secret_changes_over_when_it_likes_and_nothing_fails
             sizes.append(len(shop.hits) - before)
         assert {each.attempts for each in stage.deliveries(shop)} == {1}
         assert stage.statuses(shop) == {"succeeded"}
-        assert sizes == [5, 5 + 2, 5 + 1], "it refused once before each change was known"
+        assert sizes == [5, 5 + 2, 5 + 1], "it refused once before each switch was known"
 
     play(story)
 
@@ -218,7 +218,7 @@ def rotate(unit: UnitOfWork, account_id: str, endpoint_id: str, secret: str, *, 
     unit.secrets.add(endpoint, version, secret, unit.now, promoted=promoted)
 
 
-def test_one_customers_events_arrive_in_order_across_retries_and_a_crash() -> None:
+def test_the_events_of_a_customer_arrive_in_order_across_retries_and_a_crash() -> None:
     async def story(stage: Stage) -> None:
         def answer(hit: Hit) -> Reply:
             if hit.mark == "001" and hit.attempt < 3:
@@ -238,7 +238,7 @@ def test_one_customers_events_arrive_in_order_across_retries_and_a_crash() -> No
     play(story)
 
 
-def test_a_slow_database_delays_and_repeats_nothing() -> None:
+def test_a_slow_database_repeats_no_delivery() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint()
@@ -249,7 +249,7 @@ def test_a_slow_database_delays_and_repeats_nothing() -> None:
     play(story, faults=SlowStore(1.5))
 
 
-def test_retry_after_is_waited_for_by_the_whole_lane() -> None:
+def test_retry_after_pauses_all_deliveries_to_the_endpoint() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint(lambda hit: Reply(429, retry_after_s=120) if hit.at_s < 1 else Reply())
@@ -272,59 +272,59 @@ def test_an_endpoint_gets_no_more_in_a_second_than_its_owner_allows() -> None:
         stage.happen(shop, *numbered(60))
         await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
         assert most_in_any_second(shop.hits) <= 6
-        assert shop.hits[-1].at_s - shop.hits[0].at_s < 30, "it gets what it is allowed"
+        assert shop.hits[-1].at_s - shop.hits[0].at_s < 30, "it gets all that its limit allows"
 
     play(story)
 
 
-def test_what_is_shown_with_another_secret_counts_against_the_rate_limit_too() -> None:
+def test_requests_with_another_secret_count_against_the_rate_limit_too() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
 
-        def holds_the_old_one(hit: Hit) -> Reply:
+        def knows_the_old_secret(hit: Hit) -> Reply:
             expected = hmac.new(SECRET.encode(), hit.body, hashlib.sha256).hexdigest()
             return Reply(200 if hit.headers["X-LoyalPro-Signature"] == expected else 401)
 
-        shop = stage.endpoint(holds_the_old_one, rate_limit=6)
+        shop = stage.endpoint(knows_the_old_secret, rate_limit=6)
         newer = new_secret(b"1" * 32)
         stage.change(lambda unit: rotate(unit, shop.account_id, shop.endpoint_id, newer, promoted=True))
         stage.happen(shop, *numbered(30))
         await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
-        assert len(shop.hits) == 60, "each was refused once, and shown again"
+        assert len(shop.hits) == 60, "each was refused once, and sent again"
         assert most_in_any_second(shop.hits) <= 6 + 1
 
     play(story)
 
 
 @pytest.mark.parametrize(
-    ("refuses_after_s", "shown_after_s"),
+    ("refuses_after_s", "sent_again_after_s"),
     [(0.0, [0.0]), (29.5, [29.5]), (30.0, [])],
     ids=["at once", "late", "too late"],
 )
-def test_another_secret_has_what_is_left_of_the_attempts_time(
-    refuses_after_s: float, shown_after_s: list[float]
+def test_a_request_with_another_secret_has_the_remaining_time_of_the_attempt(
+    refuses_after_s: float, sent_again_after_s: list[float]
 ) -> None:
     async def story(stage: Stage) -> None:
         stage.server()
 
-        def holds_the_old_one(hit: Hit) -> Reply:
+        def knows_the_old_secret(hit: Hit) -> Reply:
             expected = hmac.new(SECRET.encode(), hit.body, hashlib.sha256).hexdigest()
             genuine = hit.headers["X-LoyalPro-Signature"] == expected
             return Reply(200, wait_s=0.8) if genuine else Reply(401, wait_s=refuses_after_s)
 
-        shop = stage.endpoint(holds_the_old_one)
+        shop = stage.endpoint(knows_the_old_secret)
         newer = new_secret(b"1" * 32)
         stage.change(lambda unit: rotate(unit, shop.account_id, shop.endpoint_id, newer, promoted=True))
         stage.happen(shop, "one")
         await stage.until(lambda: stage.deliveries(shop)[0].attempts == 1)
         first, *again = [hit.at_s for hit in shop.hits if hit.attempt == 1]
-        assert [at_s - first for at_s in again] == pytest.approx(shown_after_s)
+        assert [at_s - first for at_s in again] == pytest.approx(sent_again_after_s)
         assert stage.statuses(shop) == {"succeeded" if refuses_after_s + 0.8 < 30 else "pending"}
 
     play(story)
 
 
-def test_one_busy_account_leaves_places_for_another() -> None:
+def test_one_busy_account_leaves_slots_for_another() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         busy = stage.account()
@@ -341,7 +341,7 @@ def test_one_busy_account_leaves_places_for_another() -> None:
     play(story, bounds=Bounds(in_flight=20))
 
 
-def test_an_attempt_that_takes_too_long_is_given_up_and_tried_again() -> None:
+def test_an_attempt_that_takes_too_long_ends_and_is_retried() -> None:
     async def story(stage: Stage) -> None:
         stage.server()
         shop = stage.endpoint(lambda hit: Reply(wait_s=60.0 if hit.attempt == 1 else 0.01))

@@ -36,4 +36,4 @@ def test_every_event_of_the_log_is_listed() -> None:
         logged |= set(re.findall(r"(?:log|get_logger\([^)]*\))\.(?:info|warning|error|exception)\(\s*\"(\w+)\"", text))
     missing = {event for event in logged - listed if not event.endswith("_failed")}
     assert missing == set()
-    assert {"request", "few_open_files", "settle_broke", "results_dropped"} <= logged
+    assert {"request", "few_open_files", "settle_crashed", "results_dropped"} <= logged

@@ -61,7 +61,7 @@ def nominal_attempts() -> list[tuple[int, int, int]]:
             started_at=now,
             now=now,
             retry_after_ms=None,
-            chance=NoJitter(),
+            rng=NoJitter(),
         )
         if due is None:
             return found

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settlement
+from loyalpro.delivery.claims import Claimed, ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
@@ -115,7 +116,7 @@ def store(database: Any) -> DatabaseDeliveryStore:
 
 
 async def claim(deliveries: DatabaseDeliveryStore, worker: str, endpoint: str) -> list[Claimed]:
-    found = await deliveries.claim(worker, [LaneRequest(endpoint, 5)], CLOCK.now_ms(), closing_since=0)
+    found = await deliveries.claim(worker, [ClaimRequest(endpoint, 5)], CLOCK.now_ms(), closing_since=0)
     return list(found.claimed)
 
 
@@ -183,7 +184,7 @@ def test_a_claim_with_a_late_commit_leaves_no_unknown_lease(history: History, *,
         proxy.hold_commit()
         with pytest.raises(CommitUnknown):
             await claim(cut, "wrk_cut", endpoint)
-        freed = asyncio.create_task(retry_until_done(lambda: cut.disown("wrk_cut", keep=[])))
+        freed = asyncio.create_task(retry_until_done(lambda: cut.release_unknown("wrk_cut", keep=[])))
         assert await claim(good, "wrk_good", endpoint) == [], "a transaction that may still commit has locked its row"
         await lock_is_awaited(history)
         proxy.end_held(commits=commits)

@@ -1,4 +1,4 @@
-"""What the dead were sending: who gets it, and when it is its turn."""
+"""Leases of dead workers: which worker gets their deliveries, and in which order."""
 
 import asyncio
 import random
@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loyalpro.delivery.membership import LeaseTimes
-from loyalpro.delivery.ports import LaneRequest
+from loyalpro.delivery.claims import ClaimRequest
+from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
-from loyalpro.storage.tables.lanes import LaneTables
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.leases import LeaseTables
 from support.databases import Databases
 from support.history import VAULT, History, query, transaction
@@ -26,48 +26,50 @@ def now() -> UnixMs:
     return SystemClock().now_ms()
 
 
-def work(url: str, worker: str, endpoint: str, now: UnixMs, room: int = 1) -> list[str]:
-    """A worker comes and leases what is due first; the events of that."""
+def lease(url: str, worker: str, endpoint: str, now: UnixMs, limit: int = 1) -> list[str]:
+    """Register a worker and let it lease the first due deliveries; return the ids of their events."""
     with transaction(url) as connection:
         LeaseTables(connection).register(worker, host="h", pid=1, now=now, ttl_ms=TTL_MS)
-        claims = LaneTables(connection, VAULT).claim(worker, [LaneRequest(endpoint, room)], now, 0)
+        claims = ClaimTables(connection, VAULT).claim(worker, [ClaimRequest(endpoint, limit)], now, 0)
     return [each.event_id for each in claims.claimed]
 
 
-def give_up(url: str, worker: str, now: UnixMs) -> None:
+def release(url: str, worker: str, now: UnixMs) -> None:
     with transaction(url) as connection:
         LeaseTables(connection).release(worker, now)
 
 
-def test_what_a_dead_worker_held_goes_before_what_became_due_since(database_url: str, now: UnixMs) -> None:
+def test_a_delivery_of_a_dead_worker_is_sent_before_deliveries_that_became_due_since(
+    database_url: str, now: UnixMs
+) -> None:
     history = History(database_url, now)
     endpoint = history.endpoint()
     [first] = history.events(endpoint, 1, at=now - 20_000, status="pending")
-    assert work(database_url, "wrk_1", endpoint, now - 20_000) == [first]
+    assert lease(database_url, "wrk_1", endpoint, now - 20_000) == [first]
     [second] = history.events(endpoint, 1, at=now - 10_000, status="pending")
-    give_up(database_url, "wrk_1", now)
-    assert work(database_url, "wrk_2", endpoint, now, room=2) == [first, second]
+    release(database_url, "wrk_1", now)
+    assert lease(database_url, "wrk_2", endpoint, now, limit=2) == [first, second]
 
 
-def test_what_is_cut_short_twice_is_not_in_the_way_of_others(database_url: str, now: UnixMs) -> None:
+def test_a_delivery_that_was_interrupted_twice_is_sent_after_the_others(database_url: str, now: UnixMs) -> None:
     history = History(database_url, now)
     endpoint = history.endpoint()
     [poison] = history.events(endpoint, 1, at=now - 20_000, status="pending")
     [other] = history.events(endpoint, 1, at=now - 10_000, status="pending")
     for worker in ("wrk_1", "wrk_2"):
-        assert work(database_url, worker, endpoint, now) == [poison]
-        give_up(database_url, worker, now)
-    assert work(database_url, "wrk_3", endpoint, now, room=2) == [other, poison]
+        assert lease(database_url, worker, endpoint, now) == [poison]
+        release(database_url, worker, now)
+    assert lease(database_url, "wrk_3", endpoint, now, limit=2) == [other, poison]
 
 
-def test_a_worker_that_renews_while_it_is_about_to_be_given_up_stays(database_url: str, now: UnixMs) -> None:
+def test_a_worker_that_renews_just_before_a_rescue_keeps_its_leases(database_url: str, now: UnixMs) -> None:
     history = History(database_url, now)
     endpoint = history.endpoint()
     history.events(endpoint, 1, at=now - 20_000, status="pending")
-    work(database_url, "wrk_1", endpoint, now)
+    lease(database_url, "wrk_1", endpoint, now)
     query(database_url, "UPDATE workers SET expires_at = 1")
     with transaction(database_url) as connection:
-        assert LeaseTables(connection).silent(now) == ["wrk_1"]
+        assert LeaseTables(connection).expired(now) == ["wrk_1"]
     with transaction(database_url) as connection:
         assert LeaseTables(connection).renew("wrk_1", now=now, ttl_ms=TTL_MS)
     with transaction(database_url) as connection:
@@ -87,18 +89,18 @@ async def opened(url: str) -> AsyncIterator[DatabaseDeliveryStore]:
 
 
 @pytest.mark.parametrize(
-    "held",
+    "locked_row",
     ["SELECT 1 FROM workers WHERE id = 'wrk_1' FOR SHARE", "SELECT 1 FROM deliveries ORDER BY id LIMIT 1 FOR SHARE"],
 )
-def test_a_row_that_somebody_holds_puts_off_the_rescue_of_its_worker_alone(
-    databases: Databases, now: UnixMs, held: str
+def test_a_locked_row_delays_only_the_rescue_of_its_own_worker(
+    databases: Databases, now: UnixMs, locked_row: str
 ) -> None:
     history = History(databases.fresh("postgres"), now)
     one, other = history.endpoint(), history.endpoint()
     history.events(one, 1, at=now - 20_000, status="pending")
     history.events(other, 1, at=now - 10_000, status="pending")
     for worker, endpoint in (("wrk_1", one), ("wrk_2", other)):
-        work(history.url, worker, endpoint, now)
+        lease(history.url, worker, endpoint, now)
     query(history.url, "UPDATE workers SET expires_at = 1")
 
     async def story() -> None:
@@ -106,7 +108,7 @@ def test_a_row_that_somebody_holds_puts_off_the_rescue_of_its_worker_alone(
             await store.register("wrk_3", ttl_ms=TTL_MS)
             with transaction(history.url) as stopped:
                 stopped.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                stopped.execute(held)
+                stopped.execute(locked_row)
                 assert await store.rescue("wrk_3") == {other}
                 assert await store.renew("wrk_3", ttl_ms=TTL_MS)
             assert await store.rescue("wrk_3") == {one}
@@ -115,7 +117,7 @@ def test_a_row_that_somebody_holds_puts_off_the_rescue_of_its_worker_alone(
     assert query(history.url, "SELECT COUNT(*) FROM leases") == [(0,)]
 
 
-def test_the_database_ends_what_a_stopped_worker_left_open_before_the_worker_is_given_up(databases: Databases) -> None:
+def test_the_database_ends_a_transaction_of_a_stopped_worker_before_its_leases_expire(databases: Databases) -> None:
     setting = "SELECT setting::bigint FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
     [(open_ms,)] = query(databases.fresh("postgres"), setting)
     times = LeaseTimes()

@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.ports import Attempt, Claim, LaneRequest, Settlement
+from loyalpro.delivery.claims import ClaimKind, ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
 from loyalpro.storage.dialect import Dialect
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.events import EventTables
-from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.retention import Aging, RetentionTables
@@ -196,27 +197,27 @@ def test_the_check_finds_a_scan_of_a_whole_table(connection: DriverConnection) -
 
 def test_the_backlog_scan(world: World, connection: DriverConnection) -> None:
     now = world.now
-    survey = explained(connection, 4 * BATCH, lambda c: LaneTables(c, VAULT).survey(now, "", now - MS_PER_DAY))
-    assert {lane.target.endpoint_id for lane in survey.lanes} == set(world.endpoints)
+    survey = explained(connection, 4 * BATCH, lambda c: ClaimTables(c, VAULT).scan_backlog(now, "", now - MS_PER_DAY))
+    assert {lane.target.endpoint_id for lane in survey.endpoints} == set(world.endpoints)
 
 
-@pytest.mark.parametrize("claim", [Claim.DUE, Claim.URGENT])
-def test_claiming(world: World, connection: DriverConnection, claim: Claim) -> None:
-    lanes = [LaneRequest(endpoint, BATCH, claim) for endpoint in world.endpoints[:4]]
-    claims = explained(connection, 4 * BATCH, lambda c: LaneTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
-    assert len(claims.claimed) == (4 * BATCH if claim is Claim.DUE else 0)
+@pytest.mark.parametrize("claim", [ClaimKind.DUE, ClaimKind.URGENT])
+def test_claiming(world: World, connection: DriverConnection, claim: ClaimKind) -> None:
+    lanes = [ClaimRequest(endpoint, BATCH, claim) for endpoint in world.endpoints[:4]]
+    claims = explained(connection, 4 * BATCH, lambda c: ClaimTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
+    assert len(claims.claimed) == (4 * BATCH if claim is ClaimKind.DUE else 0)
 
 
 def test_claiming_in_order(world: World, connection: DriverConnection) -> None:
-    lanes = [LaneRequest(world.endpoints[4], BATCH)]
-    claims = explained(connection, 8, lambda c: LaneTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
+    lanes = [ClaimRequest(world.endpoints[4], BATCH)]
+    claims = explained(connection, 8, lambda c: ClaimTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
     assert len(claims.claimed) == 1
 
 
 def test_settling(world: World, connection: DriverConnection) -> None:
     now = world.now
-    lanes = [LaneRequest(endpoint, BATCH) for endpoint in world.endpoints]
-    claims = LaneTables(connection, VAULT).claim("wrk_1", lanes, now, 0)
+    lanes = [ClaimRequest(endpoint, BATCH) for endpoint in world.endpoints]
+    claims = ClaimTables(connection, VAULT).claim("wrk_1", lanes, now, 0)
     settlements = [
         Settlement(each, DeliveryStatus.SUCCEEDED, now,
                    Attempt(1, now, OutcomeCode.SUCCEEDED, "", (), None, None, None))
@@ -232,12 +233,12 @@ def test_settling(world: World, connection: DriverConnection) -> None:
 
 
 def test_freeing_the_leases_of_dead_workers(world: World, connection: DriverConnection) -> None:
-    lanes = [LaneRequest(world.endpoints[0], BATCH)]
-    LaneTables(connection, VAULT).claim("wrk_1", lanes, world.now, 0)
+    lanes = [ClaimRequest(world.endpoints[0], BATCH)]
+    ClaimTables(connection, VAULT).claim("wrk_1", lanes, world.now, 0)
     explained(connection, 4 * BATCH, lambda c: LeaseTables(c).release("wrk_1", world.now))
-    LaneTables(connection, VAULT).claim("wrk_2", lanes, world.now, 0)
+    ClaimTables(connection, VAULT).claim("wrk_2", lanes, world.now, 0)
     connection.execute("DELETE FROM workers")
-    assert explained(connection, 4 * BATCH, lambda c: LeaseTables(c).rescue_strays(world.now))
+    assert explained(connection, 4 * BATCH, lambda c: LeaseTables(c).rescue_orphaned_leases(world.now))
 
 
 @pytest.mark.parametrize("from_start", [True, False])
@@ -290,7 +291,7 @@ def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:
         "UPDATE endpoints SET deleted_at = 1 WHERE id IN (?, ?)", (world.endpoints[3], world.endpoints[4])
     )
     assert explained(connection, 4 * 200, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, 200))
-    explained(connection, 400, lambda c: RetentionTables(c).give_up(now - 30 * MS_PER_DAY, now, ids))
+    explained(connection, 400, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
 
 
 def test_removing_a_batch_of_old_rows(databases: Databases, world: World) -> None:

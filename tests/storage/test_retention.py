@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from loyalpro.accounts.entities import IdempotentResult
 from loyalpro.app import Application
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.ports import Attempt, LaneRequest, Settlement
+from loyalpro.delivery.claims import ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.errors import LockTaken
@@ -260,7 +261,7 @@ async def deliver(store: DatabaseDeliveryStore, endpoint: str, now: UnixMs, cloc
     """Claim and settle until nothing is due; how many it were."""
     await store.register("wrk_1", ttl_ms=10**9)
     sent = 0
-    while claimed := (await store.claim("wrk_1", [LaneRequest(endpoint, 20)], now, closing_since=0)).claimed:
+    while claimed := (await store.claim("wrk_1", [ClaimRequest(endpoint, 20)], now, closing_since=0)).claimed:
         settlements = [
             Settlement(
                 each,

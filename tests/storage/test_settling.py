@@ -1,4 +1,4 @@
-"""What a settlement writes of a delivery, and what it leaves as it was."""
+"""Settlements: what they write of a delivery and of its endpoint, and what they leave unchanged."""
 
 import random
 import time
@@ -11,14 +11,15 @@ import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.breaker import HEALTHY, RAMP_S, after_failures
-from loyalpro.delivery.ports import Attempt, Claimed, LaneRequest, Settled, Settlement
+from loyalpro.delivery.claims import Claimed, ClaimRequest
+from loyalpro.delivery.settlement import Attempt, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
 from loyalpro.storage.connection import Connection, RetryTransaction
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.health import HealthTables
-from loyalpro.storage.tables.lanes import LaneTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.webhooks.entities import DeliverySnapshot
@@ -35,7 +36,7 @@ _RETRY_MS = 60_000
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 @pytest.mark.parametrize("status", [DeliveryStatus.SUCCEEDED, DeliveryStatus.EXHAUSTED, DeliveryStatus.PENDING])
-def test_a_settled_delivery_is_what_it_was_but_for_its_outcome(
+def test_a_settlement_changes_only_the_outcome_columns_of_a_delivery(
     databases: Databases, store: str, status: DeliveryStatus
 ) -> None:
     now = SystemClock().now_ms()
@@ -67,8 +68,8 @@ def _settle_in(connection: Connection, endpoint: str, status: DeliveryStatus, no
 
 def _claim_in(connection: Connection, now: int, *endpoints: str) -> Sequence[Claimed]:
     LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
-    lanes = [LaneRequest(endpoint, 1) for endpoint in endpoints]
-    return LaneTables(connection, VAULT).claim("wrk_1", lanes, now, 0).claimed
+    requests = [ClaimRequest(endpoint, 1) for endpoint in endpoints]
+    return ClaimTables(connection, VAULT).claim("wrk_1", requests, now, 0).claimed
 
 
 def _ended(claimed: Claimed, now: int, outcome: OutcomeCode = OutcomeCode.HTTP_5XX, **moved: Any) -> Settlement:
@@ -81,8 +82,8 @@ def _end_in(connection: Connection, settlements: Sequence[Settlement], now: int)
     return SettlementTables(connection, ids).settle("wrk_1", settlements, now, longest_probe_s=60)
 
 
-def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(databases: Databases) -> None:
-    """PostgreSQL moves the row to another partition: it must not look as if there had never been one."""
+def test_a_transaction_that_waits_for_a_delivery_which_is_being_settled_is_run_again(databases: Databases) -> None:
+    """PostgreSQL moves the row to another partition, and to the waiting transaction it looks as if it were deleted."""
     now = SystemClock().now_ms()
     history = History(databases.fresh("postgres"), now)
     endpoint = history.endpoint()
@@ -95,10 +96,10 @@ def test_whoever_waits_for_a_delivery_that_is_being_settled_looks_again(database
     with ThreadPoolExecutor(1) as owner:
         with transaction(history.url) as connection:
             _settle_in(connection, endpoint, DeliveryStatus.SUCCEEDED, now, due_at=None)
-            looking = owner.submit(stand)
-            _wait_until_somebody_waits(history.url)
+            reading = owner.submit(stand)
+            _wait_until_a_transaction_waits(history.url)
         with pytest.raises(RetryTransaction):
-            looking.result(30)
+            reading.result(30)
     assert isinstance(stand(), DeliverySnapshot)
 
 
@@ -107,29 +108,29 @@ def now() -> UnixMs:
     return SystemClock().now_ms()
 
 
-def _under_way(history: History, endpoint: str) -> Claimed:
-    """A delivery that the worker is sending."""
+def _claimed(history: History, endpoint: str) -> Claimed:
+    """Return a delivery that the worker has leased."""
     history.events(endpoint, 1, at=history.now - 1, status="pending")
     with transaction(history.url) as connection:
         [claimed] = _claim_in(connection, history.now, endpoint)
     return claimed
 
 
-def _move(connection: Connection, endpoint: str, now: UnixMs) -> None:
-    """Its owner gives it another address."""
+def _change_url(connection: Connection, endpoint: str, now: UnixMs) -> None:
+    """Give the endpoint another URL, as its owner may."""
     connection.execute("UPDATE endpoints SET url = 'https://new.example.com/hook' WHERE id = ?", (endpoint,))
     HealthTables(connection, IdFactory(VirtualClock(now), random.Random(2))).forget(endpoint, now, recovering=False)
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_what_the_address_before_answers_says_nothing_of_the_one_now(
+def test_a_failure_at_an_earlier_url_does_not_count_against_the_new_one(
     database_url: str, now: UnixMs, *, gone: bool
 ) -> None:
     history = History(database_url, now)
     endpoint = history.endpoint()
-    claimed = _under_way(history, endpoint)
+    claimed = _claimed(history, endpoint)
     with transaction(history.url) as connection:
-        _move(connection, endpoint, now)
+        _change_url(connection, endpoint, now)
         settled = _end_in(connection, [_ended(claimed, now, gone=gone)], now)
     assert settled == Settled(frozenset([claimed.delivery_id]), {endpoint: HEALTHY}, [])
     assert query(history.url, "SELECT status FROM endpoints") == [("enabled",)]
@@ -137,12 +138,10 @@ def test_what_the_address_before_answers_says_nothing_of_the_one_now(
     assert query(history.url, "SELECT status, attempts FROM deliveries") == [("pending", 1)]
 
 
-def test_a_success_of_the_address_before_does_not_close_the_breaker_of_the_one_now(
-    database_url: str, now: UnixMs
-) -> None:
+def test_a_success_at_an_earlier_url_does_not_close_the_breaker_of_the_new_one(database_url: str, now: UnixMs) -> None:
     history = History(database_url, now)
     endpoint = history.endpoint()
-    claimed = replace(_under_way(history, endpoint), probe=True)
+    claimed = replace(_claimed(history, endpoint), probe=True)
     opened = after_failures(HEALTHY, now, count=5, probed=False, hold_ms=None, longest_probe_s=60).health
     stale = replace(claimed, target=replace(claimed.target, url="https://old.example.com/hook", health=opened))
     query(history.url, "INSERT INTO endpoint_health VALUES (?, 5, ?, 1, ?, NULL, 0)", endpoint, now, opened.probe_at)
@@ -152,12 +151,12 @@ def test_a_success_of_the_address_before_does_not_close_the_breaker_of_the_one_n
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_an_answer_that_is_written_down_while_the_address_changes_counts_for_neither(
+def test_an_attempt_that_is_settled_while_the_url_changes_counts_for_neither_url(
     databases: Databases, now: UnixMs, *, gone: bool
 ) -> None:
     history = History(databases.fresh("postgres"), now)
     endpoint = history.endpoint()
-    ended = _ended(_under_way(history, endpoint), now, gone=gone)
+    ended = _ended(_claimed(history, endpoint), now, gone=gone)
 
     def settle() -> None:
         with transaction(history.url) as connection:
@@ -165,42 +164,40 @@ def test_an_answer_that_is_written_down_while_the_address_changes_counts_for_nei
 
     with ThreadPoolExecutor(1) as worker:
         with transaction(history.url) as connection:
-            _move(connection, endpoint, now)
+            _change_url(connection, endpoint, now)
             settling = worker.submit(settle)
-            _wait_until_somebody_waits(history.url)
+            _wait_until_a_transaction_waits(history.url)
         settling.result(30)
     assert query(history.url, "SELECT status FROM endpoints") == [("enabled",)]
     assert query(history.url, "SELECT * FROM endpoint_health") == []
 
 
-def test_the_first_failure_is_forgotten_by_an_address_that_changes_while_it_is_written_down(
-    databases: Databases, now: UnixMs
-) -> None:
+def test_a_change_of_the_url_resets_a_first_failure_that_is_being_settled(databases: Databases, now: UnixMs) -> None:
     history = History(databases.fresh("postgres"), now)
     endpoint = history.endpoint()
-    ended = _ended(_under_way(history, endpoint), now)
+    ended = _ended(_claimed(history, endpoint), now)
 
-    def move() -> None:
+    def change_url() -> None:
         with transaction(history.url) as connection:
-            _move(connection, endpoint, now)
+            _change_url(connection, endpoint, now)
 
     with ThreadPoolExecutor(1) as owner:
         with transaction(history.url) as connection:
             _end_in(connection, [ended], now)
-            moving = owner.submit(move)
-            _wait_until_somebody_waits(history.url)
-        moving.result(30)
+            changing = owner.submit(change_url)
+            _wait_until_a_transaction_waits(history.url)
+        changing.result(30)
     assert query(history.url, "SELECT * FROM endpoint_health") == []
 
 
-def _wait_until_somebody_waits(url: str) -> None:
+def _wait_until_a_transaction_waits(url: str) -> None:
     deadline_s = time.monotonic() + 30
     while not is_lock_awaited(url):
         assert time.monotonic() < deadline_s, "nobody waits for the row"
 
 
 @pytest.mark.parametrize("settled_first", [True, False])
-def test_the_next_of_a_queue_goes_when_two_before_it_are_finished_at_once(
+def test_the_next_delivery_of_a_customer_is_due_when_two_before_it_are_finished_at_once(
     databases: Databases, *, settled_first: bool
 ) -> None:
     now = SystemClock().now_ms()
@@ -228,10 +225,8 @@ _FAILING = "INSERT INTO endpoint_health VALUES (?, 5, 1, 1, 1, NULL, 0)"
 
 
 @pytest.mark.parametrize("act", ["settle", "probe"])
-def test_workers_hold_what_they_know_of_endpoints_in_one_order_whatever_theirs_is(
-    databases: Databases, now: UnixMs, act: str
-) -> None:
-    """Of two that hold one each, and want the other's, the database would have to break one off."""
+def test_workers_lock_the_health_of_endpoints_in_the_same_order(databases: Databases, now: UnixMs, act: str) -> None:
+    """Otherwise two workers could wait for each other, and the database would have to abort one of them."""
     history = History(databases.fresh("postgres"), now)
     first, second = sorted(history.endpoint() for _ in range(2))
     for number, endpoint in enumerate([second, first]):
@@ -252,21 +247,21 @@ def test_workers_hold_what_they_know_of_endpoints_in_one_order_whatever_theirs_i
         with transaction(history.url) as connection:
             connection.execute("SELECT 1 FROM endpoint_health WHERE endpoint_id = ? FOR UPDATE", (first,))
             working = worker.submit(work)
-            _wait_until_somebody_waits(history.url)
+            _wait_until_a_transaction_waits(history.url)
             free = "SELECT endpoint_id FROM endpoint_health FOR UPDATE SKIP LOCKED"
             assert query(history.url, free) == [(second,)]
         working.result(30)
 
 
 def test_an_endpoint_that_has_recovered_is_healthy_at_its_next_success(database_url: str, now: UnixMs) -> None:
-    """Nothing is left to be held then by everybody who sends to it."""
+    """Its health row is deleted, so later settlements need no lock on it."""
     history = History(database_url, now)
     endpoint = history.endpoint()
     recovered = (
         "INSERT INTO endpoint_health (endpoint_id, failures, probes, recovered_at, warned_days) VALUES (?, 0, 0, ?, 0)"
     )
     query(history.url, recovered, endpoint, now - round(RAMP_S * MS_PER_S))
-    ended = _ended(_under_way(history, endpoint), now, OutcomeCode.SUCCEEDED)
+    ended = _ended(_claimed(history, endpoint), now, OutcomeCode.SUCCEEDED)
     with transaction(history.url) as connection:
         settled = _end_in(connection, [ended], now)
     assert settled.health == {endpoint: HEALTHY}

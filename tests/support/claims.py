@@ -1,8 +1,19 @@
-"""A delivery as an attempt is made of it."""
+"""A claimed delivery for tests."""
 
 from loyalpro.delivery.breaker import HEALTHY
-from loyalpro.delivery.ports import Claimed, Target
+from loyalpro.delivery.claims import Claimed, Target
 
+TARGET = Target(
+    endpoint_id="we_1",
+    account_id="acct_1",
+    url="https://shop.example/",
+    headers=(),
+    secrets=("whsec_c2VjcmV0",),
+    primary=0,
+    rate_limit=None,
+    ordered=False,
+    health=HEALTHY,
+)
 CLAIMED = Claimed(
     delivery_id="dlv_1",
     event_id="evt_1",
@@ -14,15 +25,5 @@ CLAIMED = Claimed(
     customer_id=None,
     fallback=None,
     probe=False,
-    target=Target(
-        endpoint_id="we_1",
-        account_id="acct_1",
-        url="https://shop.example/",
-        headers=(),
-        secrets=("whsec_c2VjcmV0",),
-        primary=0,
-        rate_limit=None,
-        ordered=False,
-        health=HEALTHY,
-    ),
+    target=TARGET,
 )

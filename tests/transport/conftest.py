@@ -1,4 +1,4 @@
-"""Receivers that tests of the sender start."""
+"""The fixture that starts receivers for tests of the sender."""
 
 from collections.abc import Callable, Iterator
 from ssl import SSLContext

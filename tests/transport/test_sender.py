@@ -1,4 +1,4 @@
-"""libcurl against receivers of every kind: the right code, in bounded time, with bounded memory, and never a stall."""
+"""CurlSender against receivers of every kind: the right outcome code, in bounded time and with bounded memory."""
 
 import asyncio
 import datetime as dt
@@ -28,7 +28,7 @@ TIMEOUT_S = 0.6
 
 
 def open_descriptors() -> int:
-    """How many this process holds, and those that it started."""
+    """Return how many file descriptors this process and its children hold."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in ["self", *children])
 
@@ -64,7 +64,7 @@ def reset(connection: socket.socket, *, after: bytes = b"") -> None:
 
 
 def forever(first: bytes, more: bytes, pause_s: float = 0.0) -> Script:
-    """Start well, then never come to an end."""
+    """Send `first`, and then `more` again and again."""
 
     def script(connection: socket.socket, _: Hit | None) -> None:
         connection.sendall(first)
@@ -81,7 +81,7 @@ def forever(first: bytes, more: bytes, pause_s: float = 0.0) -> Script:
     return script
 
 
-def saying(data: bytes) -> Script:
+def sending(data: bytes) -> Script:
     """Send these bytes and close."""
 
     def script(connection: socket.socket, _: Hit | None) -> None:
@@ -91,7 +91,7 @@ def saying(data: bytes) -> Script:
     return script
 
 
-def test_a_request_goes_out_byte_for_byte(authority: Authority, serve: Callable[..., RawServer]) -> None:
+def test_a_request_is_sent_byte_for_byte(authority: Authority, serve: Callable[..., RawServer]) -> None:
     server = serve(good)
     result = sent(authority, server.url)
     assert classify(result) is OutcomeCode.SUCCEEDED
@@ -105,16 +105,16 @@ def test_a_request_goes_out_byte_for_byte(authority: Authority, serve: Callable[
 
 
 @pytest.mark.parametrize("accept", [(), (("Accept", "application/json"),)])
-def test_libcurl_adds_no_headers_that_nobody_would_know_of(
+def test_libcurl_adds_no_headers_of_its_own(
     authority: Authority, serve: Callable[..., RawServer], accept: tuple[tuple[str, str], ...]
 ) -> None:
     heads: list[bytes] = []
 
-    def keeping(connection: socket.socket, _: Hit | None) -> None:
+    def record_head(connection: socket.socket, _: Hit | None) -> None:
         heads.append(connection.recv(65_536))
         connection.sendall(answer(200))
 
-    url = serve(keeping, reads=False).url
+    url = serve(record_head, reads=False).url
     headers = (("Content-Type", "application/json"), ("User-Agent", "Us"), *accept)
     run(authority, lambda sender: sender.send(OutgoingRequest(url, headers, b"{}", 10)))
     _, *lines = heads[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
@@ -140,7 +140,7 @@ def test_every_status_has_its_code(
 
 
 BAD: dict[str, tuple[Script, set[OutcomeCode]]] = {
-    "hangs before the answer": (hold, {OutcomeCode.TIMEOUT}),
+    "hangs before the response": (hold, {OutcomeCode.TIMEOUT}),
     "hangs inside the headers": (forever(b"HTTP/1.1 200 OK\r\n", b"", 5), {OutcomeCode.TIMEOUT}),
     "drips headers": (forever(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.05), {OutcomeCode.TIMEOUT}),
     "drips the body": (forever(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x", 0.05), {OutcomeCode.TIMEOUT}),
@@ -152,42 +152,42 @@ BAD: dict[str, tuple[Script, set[OutcomeCode]]] = {
         forever(b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * MAX_HEADER_LINES, b"", 5),
         {OutcomeCode.RESPONSE_HEADERS_TOO_LARGE},
     ),
-    "never ends its interim answers": (
+    "never ends its interim responses": (
         forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
         {OutcomeCode.RESPONSE_HEADERS_TOO_LARGE},
     ),
-    "closes without an answer": (saying(b""), {OutcomeCode.CONNECTION_LOST}),
+    "closes without a response": (sending(b""), {OutcomeCode.CONNECTION_LOST}),
     "resets": (lambda connection, _: reset(connection), {OutcomeCode.CONNECTION_LOST}),
     "resets inside the body": (
         lambda connection, _: reset(connection, after=b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx"),
         {OutcomeCode.CONNECTION_LOST},
     ),
-    "ends its body early": (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx"), {OutcomeCode.CONNECTION_LOST}),
-    "talks another protocol": (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), {OutcomeCode.INVALID_RESPONSE}),
-    "talks HTTP/0.9": (saying(b"<html>hello</html>"), {OutcomeCode.INVALID_RESPONSE}),
-    "talks garbage": (saying(bytes(range(256)) * 4), {OutcomeCode.INVALID_RESPONSE}),
+    "ends its body early": (sending(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx"), {OutcomeCode.CONNECTION_LOST}),
+    "speaks another protocol": (sending(b"SSH-2.0-OpenSSH_9.2\r\n"), {OutcomeCode.INVALID_RESPONSE}),
+    "speaks HTTP/0.9": (sending(b"<html>hello</html>"), {OutcomeCode.INVALID_RESPONSE}),
+    "sends garbage": (sending(bytes(range(256)) * 4), {OutcomeCode.INVALID_RESPONSE}),
     "has a status of four digits": (
-        saying(b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
+        sending(b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
         {OutcomeCode.INVALID_RESPONSE},
     ),
-    "has no status after an interim answer": (
-        saying(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
+    "has no valid status after an interim response": (
+        sending(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
         {OutcomeCode.INVALID_RESPONSE},
     ),
-    "closes after an interim answer": (saying(b"HTTP/1.1 100 Continue\r\n\r\n"), {OutcomeCode.CONNECTION_LOST}),
+    "closes after an interim response": (sending(b"HTTP/1.1 100 Continue\r\n\r\n"), {OutcomeCode.CONNECTION_LOST}),
     "sends a bad chunk": (
-        saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n"),
+        sending(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n"),
         {OutcomeCode.INVALID_RESPONSE, OutcomeCode.CONNECTION_LOST},
     ),
     "switches protocols": (
-        saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        sending(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
         {OutcomeCode.HTTP_OTHER, OutcomeCode.INVALID_RESPONSE, OutcomeCode.CONNECTION_LOST},
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_receivers_end_in_time_with_their_code(
+def test_a_misbehaving_receiver_ends_in_time_with_its_code(
     authority: Authority, serve: Callable[..., RawServer], kind: str
 ) -> None:
     script, expected = BAD[kind]
@@ -198,7 +198,7 @@ def test_bad_receivers_end_in_time_with_their_code(
     assert time.monotonic() - began_s < TIMEOUT_S + 5
 
 
-def test_a_body_is_kept_as_an_excerpt_and_judged_by_its_status(
+def test_a_body_without_end_is_kept_as_an_excerpt_and_its_status_decides(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -211,7 +211,7 @@ def test_a_body_is_kept_as_an_excerpt_and_judged_by_its_status(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50 * 1_024
 
 
-def test_headers_are_kept_in_order_and_those_of_interim_answers_are_not(
+def test_headers_are_kept_in_order_without_those_of_interim_responses(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     lines = [f"X-{number}:  {number} : \xe4 " for number in range(MAX_HEADER_LINES - 10)]
@@ -236,7 +236,7 @@ def test_headers_are_kept_in_order_and_those_of_interim_answers_are_not(
     ],
     ids=["in trailers", "among headers"],
 )
-def test_what_only_looks_like_another_answer_is_none(
+def test_text_that_looks_like_a_status_line_starts_no_other_response(
     authority: Authority, serve: Callable[..., RawServer], rest: bytes, headers: tuple[tuple[str, str], ...]
 ) -> None:
     server = serve(lambda connection, _: connection.sendall(b"HTTP/1.1 200 OK\r\n" + rest))
@@ -260,7 +260,7 @@ server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 """
 
 
-def test_answers_over_http_2_are_read_in_the_same_way(tmp_path: Path) -> None:
+def test_http_2_responses_are_read_in_the_same_way(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.context()
     program = [str(executable()), "-e", HTTP_2, str(tmp_path / "receiver-1.pem")]
@@ -272,7 +272,7 @@ def test_answers_over_http_2_are_read_in_the_same_way(tmp_path: Path) -> None:
     assert classify(result) is OutcomeCode.SUCCEEDED
 
 
-def test_a_compressed_answer_is_not_unpacked(authority: Authority, serve: Callable[..., RawServer]) -> None:
+def test_a_compressed_response_is_not_decompressed(authority: Authority, serve: Callable[..., RawServer]) -> None:
     import gzip
 
     packed = gzip.compress(b"\0" * 10_000_000)
@@ -308,7 +308,7 @@ def test_redirects_are_not_followed_and_cookies_not_kept(authority: Authority, s
     ids=["expired", "not yet valid", "another name", "self-signed", "TLS 1.1 only"],
 )
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_bad_certificates_are_told_apart(
+def test_each_kind_of_bad_certificate_has_its_code(
     authority: Authority, serve: Callable[..., RawServer], certificate: dict[str, Any], expected: OutcomeCode
 ) -> None:
     names = certificate.pop("names", ())
@@ -317,7 +317,7 @@ def test_bad_certificates_are_told_apart(
     assert server.hits == []
 
 
-def test_an_authority_that_is_not_ours_is_not_trusted(tmp_path: Path, serve: Callable[..., RawServer]) -> None:
+def test_an_unknown_certificate_authority_is_not_trusted(tmp_path: Path, serve: Callable[..., RawServer]) -> None:
     server = serve(good)
     assert classify(sent(Authority(tmp_path), server.url)) is OutcomeCode.TLS_UNTRUSTED
 
@@ -325,7 +325,7 @@ def test_an_authority_that_is_not_ours_is_not_trusted(tmp_path: Path, serve: Cal
 def test_a_plain_http_server_behind_https_fails_the_handshake(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
-    server = serve(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), plain=True, reads=False)
+    server = serve(sending(b"HTTP/1.1 400 Bad Request\r\n\r\n"), plain=True, reads=False)
     assert classify(sent(authority, server.url, TIMEOUT_S)) is OutcomeCode.TLS_FAILED
 
 
@@ -334,7 +334,7 @@ def test_a_handshake_that_hangs_times_out(authority: Authority, serve: Callable[
     assert classify(sent(authority, server.url, TIMEOUT_S)) is OutcomeCode.TIMEOUT
 
 
-def test_nobody_listens_and_no_such_name(authority: Authority) -> None:
+def test_a_closed_port_and_an_unknown_name_have_their_codes(authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert classify(sent(authority, f"https://127.0.0.1:{port}/")) is OutcomeCode.CONNECT_FAILED
@@ -358,17 +358,17 @@ def test_no_packet_goes_to_an_address_that_is_not_public(
     ("allowed", "outcome", "connections"),
     [("127.0.0.0/8", OutcomeCode.SUCCEEDED, 1), ("::1/128", OutcomeCode.CONNECT_FAILED, 0)],
 )
-def test_of_a_names_addresses_only_those_that_are_allowed_are_dialled(
+def test_only_the_allowed_addresses_of_a_name_are_connected_to(
     authority: Authority, serve: Callable[..., RawServer], allowed: str, outcome: OutcomeCode, connections: int
 ) -> None:
-    """libcurl itself knows localhost by both of its addresses; the receiver listens at one of them."""
+    """libcurl resolves localhost to 127.0.0.1 and ::1; the receiver listens at the first of them."""
     server = serve(good)
     result = sent(authority, server.url, policy=AddressPolicy([ip_network(allowed)]))
     assert classify(result) is outcome
     assert server.connections == connections
 
 
-def test_an_address_that_is_not_allowed_is_no_reason_against_one_that_hangs(
+def test_a_refused_address_does_not_hide_the_timeout_of_an_allowed_one(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     server = serve(hold, plain=True, reads=False)
@@ -406,19 +406,19 @@ def test_connections_are_kept_and_descriptors_do_not_leak(
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Type: applicati"])
-def test_a_success_whose_head_is_cut_off_is_none(
+def test_a_response_whose_headers_are_cut_off_is_no_success(
     authority: Authority, serve: Callable[..., RawServer], head: bytes
 ) -> None:
     def cut(connection: socket.socket, _: Hit | None) -> None:
         assert isinstance(connection, ssl.SSLSocket)
         connection.sendall(head)
-        connection.unwrap()  # TLS is ended as it should be: only HTTP is not
+        connection.unwrap()  # TLS ends correctly, HTTP does not
 
     assert classify(sent(authority, serve(cut).url)) is OutcomeCode.CONNECTION_LOST
 
 
-def test_a_request_is_never_sent_twice_by_itself(authority: Authority, serve: Callable[..., RawServer]) -> None:
-    """A kept connection breaks after the receiver has read the request: whether to try again is not libcurl's to say."""
+def test_libcurl_never_sends_a_request_twice(authority: Authority, serve: Callable[..., RawServer]) -> None:
+    """A kept connection breaks after the receiver has read the request: only the engine may decide to send it again."""
     answered: list[Hit] = []
 
     def once_then_reset(connection: socket.socket, hit: Hit | None) -> None:
@@ -439,7 +439,7 @@ def test_a_request_is_never_sent_twice_by_itself(authority: Authority, serve: Ca
     assert len(server.hits) == 2
 
 
-def test_hundreds_that_hang_do_not_delay_one_that_answers(
+def test_hundreds_of_hanging_endpoints_do_not_delay_one_that_answers(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     dead, healthy = serve(hold, plain=True, reads=False), serve(good)
@@ -459,16 +459,16 @@ def test_hundreds_that_hang_do_not_delay_one_that_answers(
 
     elapsed_s, done = run(authority, beside)
     assert done == 0
-    assert elapsed_s < 15  # half of what one that waits for the hanging ones would take
+    assert elapsed_s < 15  # half of what a sender would take that waits for the hanging endpoints
 
 
-def test_those_that_hang_do_not_cost_others_their_connections(
+def test_hanging_endpoints_do_not_evict_the_idle_connections_of_others(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     dead, healthy = serve(hold, plain=True, reads=False), serve(good)
 
     async def beside() -> None:
-        sender = CurlSender(LOCAL, authority.ca_file, most_idle_connections=4)
+        sender = CurlSender(LOCAL, authority.ca_file, max_idle_connections=4)
         await sender.start()
         hanging = [asyncio.create_task(sender.send(request(dead.url, 30))) for _ in range(8)]
         await asyncio.to_thread(dead.wait_for_connections, 8)
@@ -483,7 +483,7 @@ def test_those_that_hang_do_not_cost_others_their_connections(
     assert healthy.connections == 1
 
 
-def test_a_canceled_send_breaks_the_transfer_off(authority: Authority, serve: Callable[..., RawServer]) -> None:
+def test_a_canceled_send_cancels_the_transfer(authority: Authority, serve: Callable[..., RawServer]) -> None:
     gone = asyncio.Event()
 
     async def cancel(sender: CurlSender) -> None:

@@ -1,4 +1,4 @@
-"""One handle of libcurl, without the process around it."""
+"""A single libcurl handle, without the sender process around it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -25,8 +25,10 @@ def driven(transfer: Transfer) -> Iterator[pycurl.CurlMulti]:
     multi.remove_handle(transfer.handle)
 
 
-def test_a_handshake_has_the_whole_time_of_the_attempt(authority: Authority, serve: Callable[..., RawServer]) -> None:
-    """While it hangs, libcurl has nothing else to wake up for than the end of the attempt."""
+def test_a_handshake_may_take_the_whole_time_of_the_attempt(
+    authority: Authority, serve: Callable[..., RawServer]
+) -> None:
+    """While the handshake hangs, the only timer of libcurl is the end of the attempt."""
     greeted = threading.Event()
 
     def silent(connection: socket, _: Hit | None) -> None:

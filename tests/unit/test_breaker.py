@@ -1,4 +1,4 @@
-"""The breaker as a function of what happens: simulated over days, with every pace and mixture of answers."""
+"""The circuit breaker over simulated days, with every mixture and pace of results."""
 
 import itertools
 
@@ -16,7 +16,7 @@ from loyalpro.delivery.breaker import (
     WARN_AFTER_DAYS,
     Health,
     HealthState,
-    Verdict,
+    HealthUpdate,
     after_failures,
     after_success,
 )
@@ -34,7 +34,7 @@ def fail(
     probed: bool = False,
     hold_ms: int | None = None,
     longest_probe_s: float = LONGEST_PROBE_S,
-) -> Verdict:
+) -> HealthUpdate:
     return after_failures(health, now, count=count, probed=probed, hold_ms=hold_ms, longest_probe_s=longest_probe_s)
 
 
@@ -45,7 +45,7 @@ def opened(now: int = NOW) -> Health:
 
 
 def probes_until(end: int, longest_probe_s: float) -> list[int]:
-    """When an endpoint that never answers is probed, each probe at the first moment that it may be."""
+    """Return the times at which an endpoint that never answers is probed, each probe as early as allowed."""
     health, times = opened(), list[int]()
     while health.probe_at is not None and health.probe_at <= end:
         times.append(health.probe_at)
@@ -53,7 +53,7 @@ def probes_until(end: int, longest_probe_s: float) -> list[int]:
     return times
 
 
-def test_it_opens_at_the_fifth_failure_in_a_row_and_not_before() -> None:
+def test_the_breaker_opens_at_the_fifth_failure_in_a_row() -> None:
     health = HEALTHY
     for number in range(1, OPEN_AFTER + 1):
         health = fail(health, NOW + number).health
@@ -63,7 +63,7 @@ def test_it_opens_at_the_fifth_failure_in_a_row_and_not_before() -> None:
 
 
 @given(st.integers(0, 6 * MS_PER_DAY // MS_PER_S), st.floats(0, 20_000))
-def test_an_endpoint_that_only_fails_gets_few_attempts_however_much_it_is_owed(for_s: int, longest_s: float) -> None:
+def test_an_endpoint_that_only_fails_gets_few_attempts(for_s: int, longest_s: float) -> None:
     times = probes_until(NOW + min(for_s, 4 * 24 * 3600) * MS_PER_S, max(longest_s, 1.0))
     longest_ms = min(max(longest_s, 1.0), LONGEST_PROBE_S) * MS_PER_S
     doublings = 13
@@ -71,7 +71,7 @@ def test_an_endpoint_that_only_fails_gets_few_attempts_however_much_it_is_owed(f
 
 
 @given(st.floats(0.05, 20_000))
-def test_probes_come_later_and_later_but_never_further_apart_than_the_longest_wait(longest_s: float) -> None:
+def test_the_gaps_between_probes_grow_up_to_the_longest_wait(longest_s: float) -> None:
     times = probes_until(NOW + HOUR_MS, longest_s)
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(gap <= min(longest_s, LONGEST_PROBE_S) * MS_PER_S + 1 for gap in gaps)
@@ -79,17 +79,15 @@ def test_probes_come_later_and_later_but_never_further_apart_than_the_longest_wa
     assert times
 
 
-def test_what_fails_while_it_is_open_without_being_the_probe_does_not_put_the_probe_off() -> None:
+def test_a_failure_of_another_attempt_does_not_delay_the_next_probe() -> None:
     health = opened()
-    straggler = fail(health, NOW + 50, count=3).health
-    assert (straggler.probe_at, straggler.probes) == (health.probe_at, health.probes)
-    assert straggler.failures == OPEN_AFTER + 3
+    failed = fail(health, NOW + 50, count=3).health
+    assert (failed.probe_at, failed.probes) == (health.probe_at, health.probes)
+    assert failed.failures == OPEN_AFTER + 3
 
 
 @given(hold_ms=st.integers(0, 10**10), probed=st.booleans(), count=st.integers(1, 50))
-def test_an_endpoint_that_asks_to_be_left_alone_is_for_an_hour_at_most(
-    *, hold_ms: int, probed: bool, count: int
-) -> None:
+def test_a_retry_after_pauses_an_endpoint_for_an_hour_at_most(*, hold_ms: int, probed: bool, count: int) -> None:
     for before in (HEALTHY, opened()):
         health = fail(before, count=count, probed=probed, hold_ms=hold_ms).health
         assert health.probe_at is not None
@@ -98,40 +96,42 @@ def test_an_endpoint_that_asks_to_be_left_alone_is_for_an_hour_at_most(
 
 
 @given(st.lists(st.integers(1, 12 * HOUR_MS), min_size=60, max_size=200))
-def test_its_owner_is_warned_after_one_and_three_days_once_each_and_it_is_disabled_after_five(gaps: list[int]) -> None:
+def test_the_owner_is_warned_once_after_one_and_three_days_and_the_endpoint_is_disabled_after_five(
+    gaps: list[int],
+) -> None:
     health, now, warned = HEALTHY, NOW, list[int]()
     for gap in gaps:
-        verdict = fail(health, now, probed=health.is_open)
+        update = fail(health, now, probed=health.is_open)
         days = (now - NOW) / MS_PER_DAY
-        if verdict.warn_days is not None:
-            warned.append(verdict.warn_days)
-            assert days >= verdict.warn_days
+        if update.warn_days is not None:
+            warned.append(update.warn_days)
+            assert days >= update.warn_days
         assert warned == [each for each in WARN_AFTER_DAYS if each <= days]
-        assert verdict.disable == (days >= DISABLE_AFTER_DAYS)
-        if verdict.disable:
-            assert verdict.health == HEALTHY
+        assert update.disable == (days >= DISABLE_AFTER_DAYS)
+        if update.disable:
+            assert update.health == HEALTHY
             return
-        health, now = verdict.health, now + gap
+        health, now = update.health, now + gap
 
 
 def test_two_failures_five_days_apart_disable_nothing() -> None:
     first = fail(HEALTHY).health
-    verdict = fail(first, NOW + 6 * MS_PER_DAY)
-    assert not verdict.disable
+    update = fail(first, NOW + 6 * MS_PER_DAY)
+    assert not update.disable
 
 
 @given(failures=st.integers(0, 100), later=st.integers(0, 5 * MS_PER_DAY), held=st.booleans())
-def test_a_success_forgets_every_failure(*, failures: int, later: int, held: bool) -> None:
+def test_a_success_resets_all_failures(*, failures: int, later: int, held: bool) -> None:
     health = HEALTHY
     for number in range(failures):
         health = fail(health, NOW + number, hold_ms=5 if held else None).health
-    well = after_success(health, NOW + later)
-    assert well == Health(recovered_at=NOW + later if health.is_open else None)
-    again = fail(well, NOW + later + 1).health
+    recovered = after_success(health, NOW + later)
+    assert recovered == Health(recovered_at=NOW + later if health.is_open else None)
+    again = fail(recovered, NOW + later + 1).health
     assert (again.failures, again.failing_since, again.warned_days) == (1, NOW + later + 1, 0)
 
 
-def test_a_recovery_is_over_after_its_ramp_and_a_success_in_it_does_not_begin_it_anew() -> None:
+def test_a_recovery_ends_after_its_ramp_and_a_success_does_not_restart_it() -> None:
     back = after_success(opened(), NOW)
     assert after_success(back, NOW + 5_000) == back
     rates = [back.allowed_per_s(NOW + second * MS_PER_S) for second in range(round(RAMP_S))]
@@ -142,7 +142,7 @@ def test_a_recovery_is_over_after_its_ramp_and_a_success_in_it_does_not_begin_it
     assert back.allowed_per_s(NOW - HOUR_MS) == rates[0], "a clock that is set back does not stop the recovery"
 
 
-def test_its_state_in_one_word() -> None:
+def test_the_state_follows_from_the_health() -> None:
     back = after_success(opened(), NOW)
     assert HEALTHY.state(NOW) is HealthState.HEALTHY
     assert fail(HEALTHY).health.state(NOW) is HealthState.FAILING

@@ -5,10 +5,11 @@ import pytest
 
 from loyalpro.delivery.attempt import OutcomeCode, Response
 from loyalpro.delivery.breaker import HEALTHY
+from loyalpro.delivery.claims import Claimed, Fallback, Target
 from loyalpro.delivery.decide import decide, refuses_signature, retry_after_ms
-from loyalpro.delivery.ports import Attempt, Claimed, Fallback, Settlement, Target
-from loyalpro.delivery.rotation import others
+from loyalpro.delivery.rotation import others, primary_secret
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 
 NOW = 1_763_980_200_000
@@ -37,40 +38,42 @@ def decided(
 ) -> Settlement:
     attempt = Attempt(number, NOW, outcome, "", (), answer, None, None)
     chosen = schedule or RetrySchedule()
-    return decide(claimed(number, fallback), attempt, now=NOW, schedule=chosen, chance=random.Random(1))
+    return decide(claimed(number, fallback), attempt, now=NOW, schedule=chosen, rng=random.Random(1))
 
 
-def test_only_success_ends_it_well() -> None:
+def test_only_a_success_ends_a_delivery_as_succeeded() -> None:
     ends = {outcome: decided(outcome).status for outcome in OutcomeCode}
     assert ends.pop(OutcomeCode.SUCCEEDED) is DeliveryStatus.SUCCEEDED
     assert set(ends.values()) == {DeliveryStatus.PENDING}
 
 
-def test_it_is_exhausted_when_the_schedule_is() -> None:
+def test_a_delivery_is_exhausted_when_its_schedule_has_ended() -> None:
     ended = decided(OutcomeCode.HTTP_5XX, number=3, schedule=RetrySchedule((1.0, 1.0)))
     assert ended.status is DeliveryStatus.EXHAUSTED
 
 
-def test_only_gone_says_that_the_endpoint_is_gone() -> None:
+def test_only_the_outcome_gone_marks_the_endpoint_as_gone() -> None:
     assert {outcome for outcome in OutcomeCode if decided(outcome).gone} == {OutcomeCode.GONE}
 
 
-@pytest.mark.parametrize("back", [Fallback(DeliveryStatus.PENDING, NOW + 77), Fallback(DeliveryStatus.EXHAUSTED, None)])
-def test_a_failure_by_hand_leaves_everything_as_it_was_and_a_success_ends_it(back: Fallback) -> None:
-    failed = decided(OutcomeCode.HTTP_5XX, fallback=back)
-    assert (failed.status, failed.scheduled) == (back.status, False)
-    assert failed.due_at == back.due_at or back.due_at is None
-    assert decided(OutcomeCode.SUCCEEDED, fallback=back).status is DeliveryStatus.SUCCEEDED
+@pytest.mark.parametrize(
+    "before", [Fallback(DeliveryStatus.PENDING, NOW + 77), Fallback(DeliveryStatus.EXHAUSTED, None)]
+)
+def test_a_manual_attempt_restores_the_state_on_failure_and_ends_the_delivery_on_success(before: Fallback) -> None:
+    failed = decided(OutcomeCode.HTTP_5XX, fallback=before)
+    assert (failed.status, failed.scheduled) == (before.status, False)
+    assert failed.due_at == before.due_at or before.due_at is None
+    assert decided(OutcomeCode.SUCCEEDED, fallback=before).status is DeliveryStatus.SUCCEEDED
 
 
-def test_an_endpoint_that_asks_to_be_left_alone_holds_its_lane() -> None:
+def test_a_retry_after_pauses_the_endpoint_and_delays_the_delivery() -> None:
     asked = decided(OutcomeCode.HTTP_4XX, answer=response(429, ("Retry-After", "7")))
     assert asked.hold_ms == 7_000
     assert asked.due_at is not None
     assert asked.due_at >= NOW + 7_000
 
 
-def test_a_refused_signature_may_mean_that_the_receiver_holds_another_secret() -> None:
+def test_three_statuses_may_mean_that_the_receiver_knows_another_secret() -> None:
     attempts = {
         status: Attempt(1, NOW, OutcomeCode.HTTP_4XX, "", (), response(status), None, None)
         for status in range(200, 600)
@@ -86,12 +89,22 @@ def test_a_newer_secret_that_was_accepted_is_promoted_and_an_older_one_is_not(
     rotating = replace(TARGET, secrets=("whsec_x",) * 4, versions=(9, 7, 4, 3), primary=2)
     attempt = Attempt(1, NOW, OutcomeCode.SUCCEEDED, "", (), response(200), None, None)
     settlement = decide(
-        claimed(target=rotating), attempt, now=NOW, schedule=RetrySchedule(), chance=random.Random(1), secret=secret
+        claimed(target=rotating), attempt, now=NOW, schedule=RetrySchedule(), rng=random.Random(1), secret=secret
     )
     assert settlement.promoted == promoted
 
 
-def test_every_other_secret_is_shown_newest_first_and_each_attempt_begins_with_another() -> None:
+@pytest.mark.parametrize(
+    ("promoted_at", "index"),
+    [((5,), 0), ((None,), 0), ((None, 5), 1), ((None, 7, 5), 1), ((None, None), 1), ((9, None, 5), 0)],
+)
+def test_the_primary_secret_is_the_newest_promoted_one_or_else_the_oldest(
+    promoted_at: tuple[int | None, ...], index: int
+) -> None:
+    assert primary_secret(promoted_at) == index
+
+
+def test_every_other_secret_is_tried_newest_first_and_each_attempt_begins_with_another() -> None:
     assert others(1, 0, 1) == ()
     assert others(4, 2, 1) == (0, 1, 3)
     for count in range(2, 6):
@@ -117,7 +130,7 @@ def test_every_other_secret_is_shown_newest_first_and_each_attempt_begins_with_a
         (None, None),
     ],
 )
-def test_retry_after_is_read_from_seconds_and_dates_and_survives_nonsense(
+def test_retry_after_is_read_from_seconds_and_dates_and_other_text_is_ignored(
     given: Response | None, expected: int | None
 ) -> None:
     assert retry_after_ms(given, NOW) == expected

@@ -10,8 +10,8 @@ DEADLINE = FIRST + WINDOW_S * 1_000
 
 
 def attempts_of(seed: int, lateness_ms: list[int]) -> list[int]:
-    """When each attempt starts, on a clock that only this loop moves; the engine may be late every time."""
-    chance, schedule, started = random.Random(seed), RetrySchedule(), [FIRST]
+    """Return the start of each attempt of a delivery that always fails; each attempt ends late by the next of `lateness_ms`."""
+    rng, schedule, started = random.Random(seed), RetrySchedule(), [FIRST]
     while True:
         now = started[-1] + lateness_ms[len(started) % len(lateness_ms)]
         due = schedule.next_attempt_at(
@@ -20,7 +20,7 @@ def attempts_of(seed: int, lateness_ms: list[int]) -> list[int]:
             started_at=started[-1],
             now=now,
             retry_after_ms=None,
-            chance=chance,
+            rng=rng,
         )
         if due is None:
             return started
@@ -28,7 +28,7 @@ def attempts_of(seed: int, lateness_ms: list[int]) -> list[int]:
 
 
 @given(st.integers())
-def test_a_whole_chain_spans_72_hours_and_never_more(seed: int) -> None:
+def test_the_attempts_of_a_delivery_span_72_hours_and_never_more(seed: int) -> None:
     started = attempts_of(seed, [0])
     assert 15 <= len(started) <= 40
     assert abs(started[1] - FIRST - FIRST_DELAY_S * 1_000) <= FIRST_DELAY_S * 1_000 * JITTER
@@ -36,14 +36,14 @@ def test_a_whole_chain_spans_72_hours_and_never_more(seed: int) -> None:
 
 
 @given(st.integers(), st.lists(st.integers(0, 30_000), min_size=1, max_size=8))
-def test_slow_attempts_still_end_inside_the_window(seed: int, lateness_ms: list[int]) -> None:
+def test_slow_attempts_do_not_start_after_the_window(seed: int, lateness_ms: list[int]) -> None:
     started = attempts_of(seed, lateness_ms)
     assert started == sorted(started)
     assert started[-1] <= DEADLINE
 
 
 @given(st.integers(0, 30_000), st.integers(0, 10**12), st.integers(0, WINDOW_S * 1_000))
-def test_retry_after_only_lengthens_the_wait_and_never_past_the_window(
+def test_retry_after_lengthens_the_wait_up_to_the_end_of_the_window(
     took_ms: int, retry_after_ms: int, elapsed_ms: int
 ) -> None:
     now = FIRST + elapsed_ms
@@ -54,7 +54,7 @@ def test_retry_after_only_lengthens_the_wait_and_never_past_the_window(
             started_at=max(FIRST, now - took_ms),
             now=now,
             retry_after_ms=wait,
-            chance=random.Random(7),
+            rng=random.Random(7),
         )
         for wait in (None, retry_after_ms)
     )
@@ -66,7 +66,7 @@ def test_retry_after_only_lengthens_the_wait_and_never_past_the_window(
     assert asked >= min(now + retry_after_ms, DEADLINE - LAST_MARGIN_S * 1_000)
 
 
-def test_a_fixed_schedule_is_followed_exactly_and_then_ends() -> None:
+def test_a_fixed_schedule_has_exactly_its_waits() -> None:
     schedule = RetrySchedule(fixed_s=(1.0, 2.5))
     due = [
         schedule.next_attempt_at(
@@ -75,13 +75,13 @@ def test_a_fixed_schedule_is_followed_exactly_and_then_ends() -> None:
             started_at=FIRST,
             now=FIRST,
             retry_after_ms=None,
-            chance=random.Random(0),
+            rng=random.Random(0),
         )
         for n in (1, 2, 3)
     ]
     assert due == [FIRST + 1_000, FIRST + 2_500, None]
 
 
-def test_the_window_is_over_only_after_its_end() -> None:
+def test_the_window_is_open_up_to_its_end() -> None:
     assert not RetrySchedule().is_over(FIRST, DEADLINE)
     assert RetrySchedule().is_over(FIRST, DEADLINE + 1)

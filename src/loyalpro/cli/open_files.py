@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from loyalpro.delivery.lanes import Bounds
+from loyalpro.delivery.endpoint_queues import Bounds
 
 _OTHER_FILES: Final = 2_500
 """Open files that do not belong to an attempt: idle connections to receivers, API clients, and the database."""

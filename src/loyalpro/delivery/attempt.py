@@ -1,4 +1,4 @@
-"""One request and what came of it: pure values, and the code that each end of it gets."""
+"""One HTTP request and its result: values, and the outcome code of each result."""
 
 from dataclasses import field
 from enum import StrEnum
@@ -34,7 +34,7 @@ class OutcomeCode(StrEnum):
 
 @record
 class OutgoingRequest:
-    """A `POST` to send, byte for byte."""
+    """A `POST` request, to be sent byte for byte."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
@@ -44,7 +44,10 @@ class OutgoingRequest:
 
 @record
 class Timings:
-    """Where the time went, in milliseconds; None for a phase that was not reached, or not needed on a kept connection."""
+    """The durations of the phases of a request, in milliseconds.
+
+    None for a phase that was not reached, or that a kept connection did not need.
+    """
 
     dns_ms: float | None
     connect_ms: float | None
@@ -55,7 +58,7 @@ class Timings:
 
 @record
 class Response:
-    """What came back, as far as it was read."""
+    """The response, as far as it was read."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -65,7 +68,10 @@ class Response:
 
 @record
 class SendResult:
-    """How the transport saw it. `failure` is set when no whole response came in time; `detail` is a sentence for people."""
+    """The result of one request.
+
+    `failure` is set when no complete response arrived in time. `detail`: a sentence about the result.
+    """
 
     response: Response | None
     failure: OutcomeCode | None
@@ -74,22 +80,22 @@ class SendResult:
     timings: Timings
 
     @classmethod
-    def broken(cls) -> "SendResult":
-        """A mistake of our own kept the request from being sent."""
-        detail = "The request could not be made; this is our mistake, and it will be tried again."
+    def internal_error(cls) -> "SendResult":
+        """Return the result of a request that was not sent because of an error in LoyalPro."""
+        detail = "The request could not be made because of an error in LoyalPro; it is retried."
         return cls(None, OutcomeCode.INTERNAL_ERROR, detail, None, Timings(None, None, None, None, 0.0))
 
 
 class Sender(Protocol):
-    """Sends one request. It never raises for what the other side does: that is a result."""
+    """Sends requests. Whatever the endpoint does is a result and not an exception."""
 
     async def send(self, request: OutgoingRequest) -> SendResult:
-        """At most `request.timeout_s` seconds, everything included."""
+        """Send a request and return its result, after at most `request.timeout_s` seconds in all."""
         ...
 
 
 def classify(result: SendResult) -> OutcomeCode:
-    """2xx is success; everything else has its code."""
+    """Return the outcome code of a result: `succeeded` for 2xx only."""
     if result.failure is not None:
         return result.failure
     if result.response is None:

@@ -1,12 +1,12 @@
-"""An endpoint's health, and the breaker that it drives: a failing endpoint is probed, not hammered.
+"""The health of an endpoint, and its circuit breaker: an endpoint that fails gets single probes and no bursts.
 
     closed ── OPEN_AFTER failures in a row, or a Retry-After ──► open ── a success ──► recovering ── RAMP_S ──► closed
                                                                  │  ▲
                                                                  └──┘ a probe failed: the next one comes later
 
-While it is open one delivery at a time is sent, the others wait without an attempt of theirs being spent; only what is
-sent by hand, or would otherwise run out of its 72 hours, passes. After a recovery the backlog goes out at a rising rate.
-Everything here is a value and a function of values; the store keeps the value, and the workers share it.
+While the breaker is open, one delivery at a time is sent as a probe, and the others wait without using up attempts. Only
+manual attempts and last attempts before the end of the retry window pass an open breaker. After a recovery the backlog is
+sent at a rising rate. This module has values and pure functions; the database keeps the values for all workers.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ OPEN_AFTER: Final = 5
 FIRST_PROBE_S: Final = 0.1
 LONGEST_PROBE_S: Final = 300.0
 LONGEST_HOLD_S: Final = 3_600.0
-"""A `Retry-After` holds the whole lane for at most so long; the delivery that was told waits as long as it was told."""
+"""A `Retry-After` pauses all deliveries to the endpoint for at most so long; the delivery itself waits as long as asked."""
 RAMP_FROM_PER_S: Final = 20.0
 RAMP_DOUBLES_S: Final = 2.0
 RAMP_S: Final = 30.0
@@ -28,7 +28,7 @@ DISABLE_AFTER_DAYS: Final = 5
 
 
 class HealthState(StrEnum):
-    """What the owner of an endpoint sees of its health."""
+    """The health of an endpoint as the API shows it."""
 
     HEALTHY = "healthy"
     FAILING = "failing"
@@ -38,7 +38,11 @@ class HealthState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known of an endpoint's recent answers. `failures` are in a row; `probe_at` is set while the breaker is open."""
+    """The recent results of an endpoint.
+
+    `failures`: in a row. `failing_since`: the first of them. `probes`: since the breaker opened. `probe_at`: when the next
+    probe may start; set while the breaker is open. `warned_days`: the days of the last warning to the owner.
+    """
 
     failures: int = 0
     failing_since: UnixMs | None = None
@@ -53,7 +57,7 @@ class Health:
         return self.probe_at is not None
 
     def state(self, now: UnixMs) -> HealthState:
-        """In one word."""
+        """Return the state that the API shows."""
         if self.is_open:
             return HealthState.OPEN
         if self.failures:
@@ -61,7 +65,7 @@ class Health:
         return HealthState.HEALTHY if self.allowed_per_s(now) is None else HealthState.RECOVERING
 
     def allowed_per_s(self, now: UnixMs) -> float | None:
-        """How many deliveries a second the endpoint may get while it recovers; None: as many as it takes."""
+        """Return how many deliveries may start each second while the endpoint recovers; None without such a limit."""
         if self.recovered_at is None:
             return None
         since_s = max(0.0, (now - self.recovered_at) / MS_PER_S)
@@ -72,8 +76,11 @@ HEALTHY: Final = Health()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A health after what has just been seen, and what its owner has to be told: a number of days, or that it is disabled."""
+class HealthUpdate:
+    """The health after new failures, and what follows for the owner.
+
+    `warn_days`: send a warning after so many days of failures. `disable`: disable the endpoint.
+    """
 
     health: Health
     warn_days: int | None = None
@@ -81,20 +88,24 @@ class Verdict:
 
 
 def after_success(health: Health, now: UnixMs) -> Health:
-    """It answers. If it was held back before, what waits is let out at a rising rate, until it takes all there is."""
+    """Return the health after a success. If the breaker was open, the recovery begins now."""
     recovering = Health(recovered_at=now if health.is_open else health.recovered_at)
     return HEALTHY if recovering.allowed_per_s(now) is None else recovering
 
 
 def after_failures(
     health: Health, now: UnixMs, *, count: int, probed: bool, hold_ms: int | None, longest_probe_s: float
-) -> Verdict:
-    """It failed `count` more times. `hold_ms`: it asked to be left alone for so long."""
+) -> HealthUpdate:
+    """Return the health after `count` more failures.
+
+    `probed`: one of them was a probe. `hold_ms`: the pause that the endpoint asked for. `longest_probe_s`: the longest wait
+    between two probes.
+    """
     failing_since = now if health.failing_since is None else health.failing_since
     failed = replace(health, failures=health.failures + count, failing_since=failing_since)
     if hold_ms is not None or (not failed.is_open and failed.failures >= OPEN_AFTER) or (failed.is_open and probed):
         failed = _opened(failed, now, hold_ms, longest_probe_s)
-    return _told(failed, now)
+    return _with_consequences(failed, now)
 
 
 def _opened(health: Health, now: UnixMs, hold_ms: int | None, longest_probe_s: float) -> Health:
@@ -104,12 +115,12 @@ def _opened(health: Health, now: UnixMs, hold_ms: int | None, longest_probe_s: f
     return replace(health, probes=probes, probe_at=now + wait_ms, recovered_at=None)
 
 
-def _told(health: Health, now: UnixMs) -> Verdict:
-    """Warnings after one and three days of nothing but failures; disabled after five."""
+def _with_consequences(health: Health, now: UnixMs) -> HealthUpdate:
+    """Warn the owner after one and after three days of failures only; disable the endpoint after five."""
     days = (now - (health.failing_since or now)) // MS_PER_DAY
     if days >= DISABLE_AFTER_DAYS and health.failures >= OPEN_AFTER:
-        return Verdict(HEALTHY, disable=True)
+        return HealthUpdate(HEALTHY, disable=True)
     reached = max((each for each in WARN_AFTER_DAYS if each <= days), default=0)
     if reached > health.warned_days:
-        return Verdict(replace(health, warned_days=reached), warn_days=reached)
-    return Verdict(health)
+        return HealthUpdate(replace(health, warned_days=reached), warn_days=reached)
+    return HealthUpdate(health)

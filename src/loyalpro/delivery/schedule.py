@@ -1,8 +1,7 @@
-"""When to try again: exponential backoff with jitter, 72 hours from the first attempt to the last.
+"""The retry schedule: exponential backoff with jitter, 72 hours from the first attempt to the last.
 
-A delivery's wait grows with the time between its first attempt and its last, not with a count: 5 s, then 15, 45, 135 ...
-up to 4 hours.
-So attempts that were made by hand, or cut short by a crash, change nothing about the ones that follow.
+The wait grows with the time since the first attempt and not with the number of attempts: 5 s, then 15, 45, 135 ... up to
+4 hours. So attempts that were manual, or interrupted by a crash, do not change the times of those that follow.
 """
 
 import random
@@ -17,31 +16,29 @@ GROWTH: Final = 3.0
 LONGEST_DELAY_S: Final = 4 * 3600.0
 JITTER: Final = 0.15
 LAST_MARGIN_S: Final = 15.0
-"""The last attempt is due this long before the window closes, so that a busy engine still makes it in time."""
-MOMENT_MS: Final = 20
-"""What nobody waits for (a retry that is due, the outcome of one) waits at most so long for others like it."""
+"""The last attempt is due this long before the window closes, so that a busy engine still starts it in time."""
 _SHORTEST_GAP_S: Final = 60.0
-"""A retry that would leave less than this before the last one is moved to it: two tries at once help nobody."""
+"""A retry that would be due less than this before the last attempt is moved to it: two attempts so close are useless."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """The waits between attempts. With `fixed_s`, exactly those and no jitter; otherwise backoff over the whole window."""
+    """The waits between attempts: backoff over the window of `window_s`, or exactly the waits of `fixed_s` without jitter."""
 
     fixed_s: tuple[float, ...] | None = None
     window_s: float = WINDOW_S
 
     @property
     def longest_wait_s(self) -> float:
-        """The longest wait between two attempts: an endpoint is probed at least as often."""
+        """The longest wait between two attempts; an open breaker probes at least as often."""
         return LONGEST_DELAY_S if self.fixed_s is None else max(self.fixed_s, default=0.0)
 
     def closing_since(self, now: UnixMs) -> UnixMs:
-        """What had its first attempt by then is due its last one at `now`, whatever else holds it back."""
+        """A delivery whose first attempt was at or before the returned time makes its last attempt now, even past a breaker."""
         return now - round((self.window_s - LAST_MARGIN_S) * MS_PER_S)
 
     def closed_since(self, now: UnixMs) -> UnixMs:
-        """What had its first attempt before then may not be sent any more."""
+        """A delivery whose first attempt was before the returned time may not be sent any more."""
         return now - round(self.window_s * MS_PER_S)
 
     def next_attempt_at(
@@ -52,15 +49,15 @@ class RetrySchedule:
         started_at: UnixMs,
         now: UnixMs,
         retry_after_ms: int | None,
-        chance: random.Random,
+        rng: random.Random,
     ) -> UnixMs | None:
-        """When the attempt after `attempts` scheduled ones, the last of them at `started_at`, is due; None: there is none.
+        """Return when the attempt after `attempts` scheduled ones is due; None when there is none.
 
-        A `Retry-After` can only make the wait longer, and never past the window: the last attempt is due at or just
-        before `window_s` after the first. A wait that would cross that line is cut back to it, once.
+        `started_at`: when the last attempt started. A `Retry-After` can only make the wait longer. The last attempt is due
+        `LAST_MARGIN_S` before the window closes; a wait that would end later is shortened to that time, once.
         """
         last = first_attempt_at + round((self.window_s - LAST_MARGIN_S) * MS_PER_S)
-        delay_s = self._delay_s(attempts, (started_at - first_attempt_at) / MS_PER_S, chance)
+        delay_s = self._delay_s(attempts, (started_at - first_attempt_at) / MS_PER_S, rng)
         if delay_s is None or now >= last:
             return None
         due = now + max(round(delay_s * MS_PER_S), retry_after_ms or 0)
@@ -69,11 +66,11 @@ class RetrySchedule:
         return due if due + _SHORTEST_GAP_S * MS_PER_S <= last else last
 
     def is_over(self, first_attempt_at: UnixMs, now: UnixMs) -> bool:
-        """Whether the window has closed: nothing is sent after it."""
+        """Return whether the window has closed: nothing may be sent after that."""
         return now > first_attempt_at + round(self.window_s * MS_PER_S)
 
-    def _delay_s(self, attempts: int, elapsed_s: float, chance: random.Random) -> float | None:
+    def _delay_s(self, attempts: int, elapsed_s: float, rng: random.Random) -> float | None:
         if self.fixed_s is not None:
             return self.fixed_s[attempts - 1] if attempts <= len(self.fixed_s) else None
-        plain_s = min(FIRST_DELAY_S + (GROWTH - 1) * max(0.0, elapsed_s), LONGEST_DELAY_S)
-        return plain_s * chance.uniform(1 - JITTER, 1 + JITTER)
+        backoff_s = min(FIRST_DELAY_S + (GROWTH - 1) * max(0.0, elapsed_s), LONGEST_DELAY_S)
+        return backoff_s * rng.uniform(1 - JITTER, 1 + JITTER)

@@ -1,34 +1,33 @@
-"""The states of a delivery and of an endpoint, and the moves between them. The database refuses every other move.
+"""The states of a delivery and of an endpoint, and the moves between them. Triggers in the database refuse all others.
 
-                                 ┌── failed, the schedule goes on ──┐
+                                 ┌── failed, to be retried later ───┐
                                  ▼                                  │
     event committed ──────► pending ──► (leased: being sent) ───────┤
-    replayed: had none ─────►  ▲ ▲ ▲                                ├──► succeeded   a 2xx in time
+    replayed without one ───►  ▲ ▲ ▲                                ├──► succeeded   a 2xx in time
                                │ │ └── its worker died: interrupted │
-                               │ │                                  └──► exhausted   the 72 hours are over
+                               │ │                                  └──► exhausted   the retry window is over
                                │ └── shown as `parked` while its
-                               │     endpoint is not enabled ───────────► exhausted   they ran out while it waited
+                               │     endpoint is not enabled ───────────► exhausted   the window closed meanwhile
                                │                                    ┌──► canceled    by its owner, its endpoint was
                                │                                    │                 deleted, or its event erased
                                └── retried or replayed by its owner ┴─── succeeded, exhausted, canceled
 
-An attempt by hand that fails puts a delivery back where it was: pending with its old time, or finished as before. One that
-is canceled does the same with what had finished; what was still owed is canceled.
+A manual attempt that fails restores the state of the delivery: pending with its earlier due time, or finished as before. A
+manual attempt that is canceled restores a finished state; a delivery that was still pending is canceled.
 
     endpoint:   enabled ⇄ paused, enabled ⇄ disabled, paused ⇄ disabled   by its owner
                 enabled ──► disabled                                      410 Gone, or 5 days of nothing but failures
 
-`parked` is not stored: it is what a pending delivery is while its endpoint is paused or disabled. So a pause needs no
+`parked` is not stored: it is the status of a pending delivery while its endpoint is paused or disabled. So a pause needs no
 mass update, and cannot race with an event that is being committed. In the same way a pending delivery of a deleted
-endpoint is `canceled`, until a sweep writes that down. The one truth is the endpoint's row, and `visible_status` is the
-one place that reads it so.
+endpoint is `canceled`, before a periodic job stores that. Only `visible_status` derives the status from the endpoint's row.
 """
 
 from enum import StrEnum
 
 
 class DeliveryStatus(StrEnum):
-    """What the owner of an endpoint sees."""
+    """The status of a delivery as the API shows it."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -38,7 +37,7 @@ class DeliveryStatus(StrEnum):
 
 
 class EndpointStatus(StrEnum):
-    """Only an enabled endpoint is sent to; the others' deliveries wait."""
+    """Deliveries are sent to an enabled endpoint only; those of the others wait."""
 
     ENABLED = "enabled"
     PAUSED = "paused"
@@ -49,7 +48,7 @@ FINISHED = frozenset({DeliveryStatus.SUCCEEDED, DeliveryStatus.EXHAUSTED, Delive
 
 
 def visible_status(stored: DeliveryStatus, endpoint: EndpointStatus, *, endpoint_deleted: bool) -> DeliveryStatus:
-    """The status of a delivery, given its endpoint's."""
+    """Return the status of a delivery, from what is stored of it and of its endpoint."""
     if stored is not DeliveryStatus.PENDING:
         return stored
     if endpoint_deleted:

@@ -76,7 +76,7 @@ class JobScheduler:
             self._log.warning("job_failed", job=job.kind.name, code=error)
         except Exception:  # noqa: BLE001 - logged and recorded; the next run tries again, and the other jobs go on
             error = _FAILED
-            self._log.exception("job_broke", job=job.kind.name)
+            self._log.exception("job_crashed", job=job.kind.name)
         return JobRun(job.kind.name, self._process, started_at, self._clock.now_ms(), pieces, items, error)
 
     def _finished(self, run: JobRun) -> None:
@@ -96,7 +96,7 @@ class JobScheduler:
             except StoreError as failure:
                 self._log.warning("job_runs_not_recorded", code=failure.code)
             except Exception:  # noqa: BLE001 - logged; the jobs themselves go on
-                self._log.exception("job_recorder_broke")
+                self._log.exception("job_recorder_crashed")
 
 
 def _joined(earlier: JobRun | None, run: JobRun) -> JobRun:

@@ -1,17 +1,19 @@
-"""The engine's view of the database: each method one short transaction, none of them open while a request is."""
+"""The database as the delivery engine uses it: each method is one short transaction, and none is open during a request."""
 
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
-from loyalpro.delivery.ports import Claims, LaneRequest, Settled, Settlement, Survey, Target, WorkerId
+from loyalpro.delivery.claims import BacklogPage, ClaimRequest, ClaimResult, Target
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.settlement import Settled, Settlement
 from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
-from loyalpro.storage.tables.lanes import LaneTables, Unreadable
+from loyalpro.storage.tables.claims import ClaimTables, UnreadableSecrets
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.vault import Vault
@@ -20,66 +22,80 @@ T = TypeVar("T")
 
 
 class DatabaseDeliveryStore:
-    """Satisfies `delivery.ports.DeliveryStore` on either database."""
+    """Satisfies `delivery.ports.DeliveryStore` on SQLite and on PostgreSQL."""
 
     def __init__(self, database: Database, vault: Vault, clock: Clock, ids: IdFactory) -> None:
         self._database = database
         self._vault = vault
-        self._unreadable = Unreadable()
+        self._unreadable = UnreadableSecrets()
         self._clock = clock
         self._ids = ids
 
+    # -- workers and their leases ------------------------------------------------------------------------------------
+
     async def register(self, worker: WorkerId, *, ttl_ms: int) -> None:
-        """Make the worker known."""
+        """Register the worker."""
         host, pid, now = socket.gethostname(), os.getpid(), self._clock.now_ms()
-        await self._lease(lambda tables: tables.register(worker, host=host, pid=pid, now=now, ttl_ms=ttl_ms))
+        await self._change_leases(lambda tables: tables.register(worker, host=host, pid=pid, now=now, ttl_ms=ttl_ms))
 
     async def renew(self, worker: WorkerId, *, ttl_ms: int) -> bool:
-        """Push the end of the worker's leases out."""
+        """Extend the leases of the worker; False when they have been taken from it."""
         now = self._clock.now_ms()
-        return await self._lease(lambda tables: tables.renew(worker, now=now, ttl_ms=ttl_ms))
+        return await self._change_leases(lambda tables: tables.renew(worker, now=now, ttl_ms=ttl_ms))
 
     async def release(self, worker: WorkerId) -> None:
-        """Free what the worker holds and forget it."""
+        """Release all leases of the worker, and remove it."""
         now = self._clock.now_ms()
-        await self._lease(lambda tables: tables.release(worker, now))
+        await self._change_leases(lambda tables: tables.release(worker, now))
 
     async def rescue(self, worker: WorkerId) -> frozenset[str]:
-        """Free what the dead held. Where one process has the database to itself, every other worker is dead."""
+        """Release the leases of dead workers. On a database that one process has to itself, all other workers are dead."""
         now = self._clock.now_ms()
         if self._database.exclusive:
-            return await self._lease(lambda tables: tables.rescue_all_but(worker, now))
-        silent = await self._lease(lambda tables: tables.silent(now))
-        return frozenset().union(*[await self._rescue(each, now) for each in silent])
+            return await self._change_leases(lambda tables: tables.rescue_all_but(worker, now))
+        expired = await self._change_leases(lambda tables: tables.expired(now))
+        return frozenset().union(*[await self._rescue_one(each, now) for each in expired])
 
-    async def disown(self, worker: WorkerId, *, keep: Collection[str]) -> None:
-        """Free what the worker holds without knowing."""
-        await self._lease(lambda tables: tables.disown(worker, keep))
+    async def _rescue_one(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
+        """Rescue in a transaction of its own. A row that another transaction has locked is left to the next rescue."""
+        try:
+            return await self._change_leases(lambda tables: tables.rescue(worker, now))
+        except LockTaken:
+            return frozenset()
 
-    async def survey(self, now: UnixMs, *, after: str, closing_since: UnixMs) -> Survey:
-        """Look over a page of the lanes of enabled endpoints that are owed something."""
+    async def release_unknown(self, worker: WorkerId, *, keep: Collection[str]) -> None:
+        """Release the leases that the worker does not know of: all but those for the deliveries in `keep`."""
+        await self._change_leases(lambda tables: tables.release_unknown(worker, keep))
+
+    async def _change_leases(self, work: Callable[[LeaseTables], T]) -> T:
+        return await self._database.write(lambda connection: work(LeaseTables(connection)), writer="delivery")
+
+    # -- deliveries --------------------------------------------------------------------------------------------------
+
+    async def scan_backlog(self, now: UnixMs, *, after: str, closing_since: UnixMs) -> BacklogPage:
+        """Read one page of the enabled endpoints with pending deliveries."""
         return await self._database.read(
-            lambda connection: self._lanes(connection).survey(now, after, closing_since), writer="delivery"
+            lambda connection: self._claims(connection).scan_backlog(now, after, closing_since), writer="delivery"
         )
 
     async def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, Target]:
-        """Where these endpoints are."""
-        return await self._database.lookup(lambda connection: self._lanes(connection).targets(endpoint_ids, now))
+        """Read the targets of those of these endpoints that are enabled."""
+        return await self._database.lookup(lambda connection: self._claims(connection).targets(endpoint_ids, now))
 
     async def claim(
-        self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, *, closing_since: UnixMs
-    ) -> Claims:
+        self, worker: WorkerId, requests: Sequence[ClaimRequest], now: UnixMs, *, closing_since: UnixMs
+    ) -> ClaimResult:
         """Lease due deliveries."""
 
-        def work(connection: Connection) -> Claims:
-            return self._lanes(connection).claim(worker, lanes, now, closing_since)
+        def work(connection: Connection) -> ClaimResult:
+            return self._claims(connection).claim(worker, requests, now, closing_since)
 
         return await self._database.write(work, writer="delivery")
 
     async def settle(
         self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
     ) -> Settled:
-        """Write what became of deliveries that are still the worker's."""
+        """Write the settlements whose lease still holds."""
 
         def work(connection: Connection) -> Settled:
             tables = SettlementTables(connection, self._ids)
@@ -87,15 +103,5 @@ class DatabaseDeliveryStore:
 
         return await self._database.write(work, writer="delivery")
 
-    async def _rescue(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
-        """In a transaction of its own. What somebody holds is left to the next rescue."""
-        try:
-            return await self._lease(lambda tables: tables.rescue(worker, now))
-        except LockTaken:
-            return frozenset()
-
-    def _lanes(self, connection: Connection) -> LaneTables:
-        return LaneTables(connection, self._vault, self._unreadable)
-
-    async def _lease(self, work: Callable[[LeaseTables], T]) -> T:
-        return await self._database.write(lambda connection: work(LeaseTables(connection)), writer="delivery")
+    def _claims(self, connection: Connection) -> ClaimTables:
+        return ClaimTables(connection, self._vault, self._unreadable)

@@ -56,7 +56,9 @@ class MaintenanceJobs:
     async def expire_unsent(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
         """Exhaust deliveries that were never sent and whose event is about to be removed. Their owners get a notice."""
         count = await self._runner.change(
-            lambda unit: unit.retention.give_up(unit.retention.kept_since(unit.now, self._kept_ms), unit.now, unit.ids),
+            lambda unit: unit.retention.expire_unsent(
+                unit.retention.kept_since(unit.now, self._kept_ms), unit.now, unit.ids
+            ),
             "delivery",
         )
         if count:

@@ -113,7 +113,7 @@ class GroupWriter:
         except StoreError as error:
             self._fail_group(error, group)
         except Exception as error:  # noqa: BLE001 - the thread continues; the callers get the error
-            structlog.get_logger("storage").exception("writer_failed", writer=self._name)
+            structlog.get_logger("storage").exception("writer_crashed", writer=self._name)
             reason = f"The database failed ({type(error).__name__}); nothing was written."
             self._fail_group(StoreUnavailable(reason), group)
         _return_outcomes(group)

@@ -1,1 +1,1 @@
-"""From a claimed delivery to bytes on the wire: signatures, the address policy, libcurl."""
+"""From a claimed delivery to bytes on the wire: headers, signatures, the address policy and the sender process."""

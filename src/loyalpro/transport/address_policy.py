@@ -1,7 +1,7 @@
-"""Which addresses deliveries may reach: the public internet, and nothing else unless the operator says so.
+"""Which addresses deliveries may reach: the public internet, and the networks that the operator allows.
 
-An explicit table, because `ipaddress.is_global` calls cloud metadata services, translated and embedded private addresses
-and multicast global. Every IPv6 form that embeds an IPv4 address is outside what is allowed.
+The table is explicit, because `ipaddress.is_global` is true for cloud metadata services, for translated and embedded private
+addresses and for multicast. Every form of IPv6 address that embeds an IPv4 address is refused.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ _BLOCKED_V6: Final = tuple(
 
 
 class AddressPolicy:
-    """Public addresses, and the networks that the operator allows besides."""
+    """Allows public addresses, and the networks in `allow`, which the operator has configured."""
 
     def __init__(self, allow: Sequence[Network] = ()) -> None:
         self.allow = tuple(allow)
 
     def allows(self, address: str | Address) -> bool:
-        """Whether a packet may go there. What is not an address may not."""
+        """Return whether deliveries may connect to the address; False for text that is not an address."""
         try:
             found = ip_address(address.partition("%")[0]) if isinstance(address, str) else address
         except ValueError:
@@ -40,13 +40,13 @@ class AddressPolicy:
         return self.allows_specially(found) or _is_public(found)
 
     def allows_specially(self, address: str | Address) -> bool:
-        """Whether the operator named it: then any port and any name for it will do."""
+        """Return whether the address is in a network of the operator: then any port and any host name are allowed."""
         try:
             found = ip_address(address.partition("%")[0]) if isinstance(address, str) else address
         except ValueError:
             return False
         if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-            return False  # an IPv4 address in disguise is nobody's honest target
+            return False  # no legitimate endpoint has an IPv4-mapped address
         return any(found in network for network in self.allow if network.version == found.version)
 
 
@@ -57,5 +57,5 @@ def _is_public(address: Address) -> bool:
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """CIDRs as networks."""
+    """Parse networks in CIDR notation. Raises ValueError."""
     return tuple(ip_network(text) for text in texts)

@@ -1,4 +1,4 @@
-"""Both signatures of a delivery: the plain HMAC of the body, and Standard Webhooks 1.0."""
+"""The two signatures of a delivery: the plain HMAC of the body, and the signature of Standard Webhooks 1.0."""
 
 import base64
 import binascii
@@ -12,14 +12,14 @@ PREFIX: Final = "whsec_"
 
 
 def new_secret(random_bytes: bytes) -> str:
-    """A signing secret, as its owner copies it: `whsec_` and 32 random bytes in base64."""
+    """Return a signing secret in the form that the API shows: `whsec_` and the random bytes in base64."""
     return PREFIX + base64.b64encode(random_bytes).decode()
 
 
 def sign(
     secrets: Sequence[str], primary: str, event_id: str, timestamp_s: int, body: bytes
 ) -> tuple[tuple[str, str], ...]:
-    """The signature headers. `secrets` are all that are valid now; the plain header can carry one, `primary`."""
+    """Return the signature headers. `secrets`: all that are valid now. `primary`: the one that signs the plain header."""
     return (
         ("X-LoyalPro-Signature", plain(primary, body)),
         ("webhook-id", event_id),
@@ -29,12 +29,15 @@ def sign(
 
 
 def plain(secret: str, body: bytes) -> str:
-    """Hex HMAC-SHA256 of the exact body; the key is the whole secret as text, prefix included."""
+    """Return the hex HMAC-SHA256 of the exact body; the key is the text of the whole secret, with its prefix."""
     return _hmac(secret.encode(), body).hexdigest()
 
 
 def standard(secret: str, event_id: str, timestamp_s: int, body: bytes) -> str:
-    """`v1,<base64>` of `id.timestamp.body`; the key is what the base64 behind the prefix says."""
+    """Return `v1,<base64>`, the HMAC-SHA256 of `id.timestamp.body`; the key is the decoded base64 after the prefix.
+
+    Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    """
     content = b"%b.%d.%b" % (event_id.encode(), timestamp_s, body)
     return "v1," + base64.b64encode(_hmac(_key(secret), content).digest()).decode()
 
@@ -47,7 +50,7 @@ def _hmac(key: bytes, message: bytes) -> hmac.HMAC:
 
 @lru_cache(maxsize=1_024)
 def _keyed(key: bytes) -> hmac.HMAC:
-    """Keyed once and copied: `hmac.digest` would let other threads run for each signature, and wait for them."""
+    """Keep a keyed HMAC to copy: `hmac.digest` releases the GIL for each signature, and then waits to get it back."""
     return hmac.new(key, digestmod=hashlib.sha256)
 
 
@@ -56,4 +59,4 @@ def _key(secret: str) -> bytes:
     try:
         return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except binascii.Error:
-        return secret.encode()  # a secret of another make: Standard Webhooks does not define it, the text serves
+        return secret.encode()  # not a Standard Webhooks secret: the spec defines no key for it, so its text is the key

@@ -1,4 +1,4 @@
-"""One libcurl handle, reused from request to request: what it is told, what it read, and what its end means."""
+"""One libcurl handle, reused from request to request: its options, the response that it reads, and the result."""
 
 import os
 import re
@@ -20,33 +20,33 @@ MAX_HEADER_LINES: Final = 200
 _STATUS_LINE: Final = re.compile(rb"HTTP/(?:1\.[01]|2) ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _BLANK: Final = (b"\r\n", b"\n")
 _SWITCHING_PROTOCOLS: Final = 101
-_QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, which the binding has no name for: never wait for a resolver thread
+_QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, for which pycurl has no name: never wait for a resolver thread
 _US_PER_MS: Final = 1_000
 
 _FAILURES: Final = {
     pycurl.E_COULDNT_RESOLVE_HOST: (OutcomeCode.DNS_FAILED, "The host name could not be resolved."),
     pycurl.E_COULDNT_CONNECT: (OutcomeCode.CONNECT_FAILED, "No connection could be made."),
-    pycurl.E_OPERATION_TIMEDOUT: (OutcomeCode.TIMEOUT, "No complete answer came in time."),
+    pycurl.E_OPERATION_TIMEDOUT: (OutcomeCode.TIMEOUT, "No complete response arrived in time."),
     pycurl.E_SSL_CONNECT_ERROR: (OutcomeCode.TLS_FAILED, "The TLS handshake failed."),
-    pycurl.E_SSL_CIPHER: (OutcomeCode.TLS_FAILED, "There is no TLS cipher that both sides know."),
-    pycurl.E_SSL_CERTPROBLEM: (OutcomeCode.TLS_FAILED, "The server asks for a client certificate."),
+    pycurl.E_SSL_CIPHER: (OutcomeCode.TLS_FAILED, "The two sides have no TLS cipher in common."),
+    pycurl.E_SSL_CERTPROBLEM: (OutcomeCode.TLS_FAILED, "The server requires a client certificate."),
     pycurl.E_PEER_FAILED_VERIFICATION: (OutcomeCode.TLS_UNTRUSTED, "The certificate is not trusted."),
-    pycurl.E_GOT_NOTHING: (OutcomeCode.CONNECTION_LOST, "The connection was closed without an answer."),
+    pycurl.E_GOT_NOTHING: (OutcomeCode.CONNECTION_LOST, "The connection was closed without a response."),
     pycurl.E_SEND_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the request was sent."),
-    pycurl.E_SEND_FAIL_REWIND: (OutcomeCode.CONNECTION_LOST, "The connection broke before an answer came."),
-    pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the answer was read."),
-    pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the answer was complete."),
+    pycurl.E_SEND_FAIL_REWIND: (OutcomeCode.CONNECTION_LOST, "The connection broke before a response arrived."),
+    pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the response was read."),
+    pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the response was complete."),
 }
 _VERIFY_FAILURES: Final = {
     9: (OutcomeCode.TLS_CERTIFICATE_NOT_YET_VALID, "The certificate is not valid yet."),
     10: (OutcomeCode.TLS_CERTIFICATE_EXPIRED, "The certificate has expired."),
 }
 """OpenSSL's X509_V_ERR_*: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/"""
-_INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The answer is not valid HTTP.")
+_INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The response is not valid HTTP.")
 
 
 class Transfer:
-    """A handle with the options that never change, and what the request under way has read so far."""
+    """A handle with the options that never change, and the response to its current request as far as it has arrived."""
 
     def __init__(self, policy: AddressPolicy, certificates: str) -> None:
         self._policy = policy
@@ -59,7 +59,7 @@ class Transfer:
         return {
             pycurl.PROTOCOLS: pycurl.PROTO_HTTPS,
             pycurl.FOLLOWLOCATION: 0,
-            pycurl.PROXY: "",  # not even from the environment
+            pycurl.PROXY: "",  # overrides the environment variables
             pycurl.NOPROXY: "*",
             pycurl.NETRC: pycurl.NETRC_IGNORED,
             pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
@@ -80,8 +80,8 @@ class Transfer:
         }
 
     def clear(self) -> None:
-        """Let go of the last request and of what it read, before the next one is prepared."""
-        self._passed_over = self._dialled = False
+        """Drop the last request and its response, so that an idle handle holds no memory of them."""
+        self._address_refused = self._socket_opened = False
         self._unsent = memoryview(b"")
         self._status = self._header_bytes = self._header_lines = 0
         self._headers_cut = self._head_ended = self._truncated = False
@@ -89,26 +89,28 @@ class Transfer:
         self._excerpt = bytearray()
 
     def prepare(self, request: OutgoingRequest) -> None:
-        """Set what differs from request to request."""
+        """Set the options that differ from request to request."""
         timeout_ms = max(1, round(request.timeout_s * 1_000))
         handle = self.handle
         handle.setopt(pycurl.URL, request.url)
         handle.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
         self._unsent = memoryview(request.body)
         headers = [f"{name}: {value}" for name, value in request.headers]
-        handle.setopt(pycurl.HTTPHEADER, [*headers, "Accept:", "Expect:"])  # nothing of libcurl's own
+        handle.setopt(
+            pycurl.HTTPHEADER, [*headers, "Accept:", "Expect:"]
+        )  # without the headers that libcurl adds by itself
         handle.setopt(pycurl.TIMEOUT_MS, timeout_ms)
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
 
     def result(self, code: int) -> SendResult:
-        """What the end of the transfer means; `code` is libcurl's, 0 when it is content."""
+        """Return the result of the finished transfer. `code`: a CURLcode, 0 for success."""
         response = self._response()
         failure: tuple[OutcomeCode, str] | None = None
         if code and not (code == pycurl.E_WRITE_ERROR and self._truncated):
             failure = self._failure(code)
         elif response is None:
             failure = _INVALID
-        elif not self._head_ended:  # libcurl is content when a connection ends in the middle of the headers
+        elif not self._head_ended:  # libcurl reports success when a connection ends in the middle of the headers
             failure = _FAILURES[pycurl.E_PARTIAL_FILE]
         return SendResult(
             response=response,
@@ -119,17 +121,15 @@ class Transfer:
         )
 
     def _failure(self, code: int) -> tuple[OutcomeCode, str]:
-        if self._passed_over and not self._dialled:
-            return OutcomeCode.TARGET_NOT_ALLOWED, "The host name leads to no address that deliveries may reach."
+        if self._address_refused and not self._socket_opened:
+            return OutcomeCode.TARGET_NOT_ALLOWED, "The host name resolves to no address that deliveries may reach."
         if self._headers_cut:
             return (
                 OutcomeCode.RESPONSE_HEADERS_TOO_LARGE,
-                f"The answer has more than {MAX_HEADER_BYTES} bytes or {MAX_HEADER_LINES} lines of headers.",
+                f"The response has more than {MAX_HEADER_BYTES} bytes or {MAX_HEADER_LINES} lines of headers.",
             )
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            if (
-                "subject name" in self.handle.errstr()
-            ):  # libcurl compares names itself, so OpenSSL has no verdict on them
+            if "subject name" in self.handle.errstr():  # libcurl compares names itself: OpenSSL has no code for it
                 return OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another host name."
             return _VERIFY_FAILURES.get(self.handle.getinfo(pycurl.SSL_VERIFYRESULT), _FAILURES[code])
         return _FAILURES.get(code, _INVALID)
@@ -140,7 +140,7 @@ class Transfer:
         return Response(self._status, _headers(self._head), bytes(self._excerpt), self._truncated)
 
     def _timings(self) -> Timings:
-        """libcurl counts every phase from the start; a phase that a kept connection had no need of is 0."""
+        """libcurl counts every phase from the start; a phase that a kept connection did not need is 0."""
         dns, connect, tls, first, total = (
             self.handle.getinfo(info) / _US_PER_MS
             for info in (
@@ -163,27 +163,27 @@ class Transfer:
     # -- callbacks: they run inside libcurl, on its thread, and must not raise -------------------------------------------
 
     def _open_socket(self, _purpose: int, address: Any) -> socket.socket | int:
-        """Every address that is to be dialled comes by here, whatever name led to it. One that is refused is passed over."""
+        """libcurl calls this for every address before it connects, whatever name led to it; it skips a refused address."""
         if not self._policy.allows(str(address.addr[0])):
-            self._passed_over = True
+            self._address_refused = True
             return int(pycurl.SOCKET_BAD)
-        self._dialled = True
+        self._socket_opened = True
         try:
-            return _LentSocket(address.family, address.socktype, address.protocol)
+            return _DuplicatedSocket(address.family, address.socktype, address.protocol)
         except OSError:
             return int(pycurl.SOCKET_BAD)
 
     def _send_body(self, size: int) -> bytes:
-        """The body goes out once: libcurl cannot rewind it.
+        """Give libcurl the body once, with no way to rewind it.
 
-        When a kept connection breaks, libcurl would by itself send the request again, up to five times, although the
-        receiver may have had it. Whether to try again is for the engine to decide, with an attempt of its own.
+        When a kept connection breaks, libcurl would send the request again by itself, up to five times, although the
+        receiver may have processed it. Only the engine decides whether to retry, and records the retry as an attempt.
         """
         piece, self._unsent = self._unsent[:size], self._unsent[size:]
         return bytes(piece)
 
     def _read_header(self, line: bytes) -> int:
-        """Keep the bytes of the last head as they are: taken apart, short lines would need fifty times as much."""
+        """Keep the last head as raw bytes: parsed into strings, short lines would take fifty times as much memory."""
         self._header_bytes += len(line)
         self._header_lines += 1
         if self._header_bytes > MAX_HEADER_BYTES or self._header_lines > MAX_HEADER_LINES:
@@ -205,13 +205,13 @@ class Transfer:
         if self._status >= 200 or self._status == _SWITCHING_PROTOCOLS:
             self._head_ended = True
         else:
-            self._head.clear()  # an interim answer's headers are not the answer's
+            self._head.clear()  # the headers of an interim response do not belong to the final one
 
     def _read_body(self, data: bytes) -> int:
-        """Enough of the body to look at; the rest is not waited for, the status has said it all."""
-        room = MAX_EXCERPT_BYTES - len(self._excerpt)
-        self._excerpt += data[:room]
-        if len(data) > room:
+        """Keep an excerpt of the body, and end the transfer there: the outcome depends on the status alone."""
+        left = MAX_EXCERPT_BYTES - len(self._excerpt)
+        self._excerpt += data[:left]
+        if len(data) > left:
             self._truncated = True
             return -1
         return len(data)
@@ -223,8 +223,8 @@ def _headers(head: bytearray) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), value.strip()) for name, colon, value in parts if colon)
 
 
-class _LentSocket(socket.socket):
-    """libcurl duplicates the descriptor that it is given; ours has done its work when nobody holds it any more."""
+class _DuplicatedSocket(socket.socket):
+    """libcurl duplicates the descriptor of the socket that it is given, so the original is closed with its last reference."""
 
     def __del__(self) -> None:
         self.close()
@@ -233,8 +233,8 @@ class _LentSocket(socket.socket):
 class CertificateBundle:
     """The certificate authorities that deliveries trust, Mozilla's and the operator's own, as a file in memory.
 
-    libcurl parses a file once and keeps it for every connection; the same bytes handed over by value it would parse, and
-    copy, for each. A file in memory cannot be cleaned away while we run.
+    libcurl parses a file once and caches it for all connections, but it parses and copies certificates that are passed by
+    value for each connection. A file in memory cannot be deleted by others while the server runs.
     """
 
     def __init__(self, extra: Path | None) -> None:

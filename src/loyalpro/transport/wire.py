@@ -1,4 +1,4 @@
-"""What a server and its sending process tell each other over a socket pair: frames of MessagePack."""
+"""The messages between the server and its sender process, over a socket pair: frames of MessagePack."""
 
 from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
@@ -13,38 +13,38 @@ _LENGTH_BYTES: Final = 4
 
 
 @record
-class Orders:
-    """Requests to send, each with a number of its own, and the numbers of those to break off."""
+class SendBatch:
+    """From the server: requests to send, each with a number of its own, and the numbers of requests to cancel."""
 
     start: list[tuple[int, OutgoingRequest]]
     cancel: list[int]
 
 
 @record
-class Reports:
-    """What became of requests, by their numbers."""
+class ResultBatch:
+    """From the sender process: the results of requests, each with the number of its request."""
 
-    ended: list[tuple[int, SendResult]]
+    results: list[tuple[int, SendResult]]
 
 
 _encoder = msgspec.msgpack.Encoder()
 
 
-def frame(message: Orders | Reports) -> bytes:
-    """The message and, before it, its length in bytes: four of them, big-endian."""
+def frame(message: SendBatch | ResultBatch) -> bytes:
+    """Encode a message and put its length before it: four bytes, big-endian."""
     content = _encoder.encode(message)
     return len(content).to_bytes(_LENGTH_BYTES, "big") + content
 
 
 class Frames(Generic[M]):
-    """Cuts what is read into messages."""
+    """Splits a stream of bytes into messages of one kind."""
 
     def __init__(self, kind: type[M]) -> None:
         self._decoder = msgspec.msgpack.Decoder(kind)
         self._unread = bytearray()
 
     def read(self, data: bytes) -> Iterator[M]:
-        """The messages that are complete now."""
+        """Add `data` to the stream, and yield the messages that are complete now."""
         self._unread += data
         while len(self._unread) >= _LENGTH_BYTES:
             end = _LENGTH_BYTES + int.from_bytes(self._unread[:_LENGTH_BYTES], "big")

@@ -144,7 +144,7 @@ async def unexpected(request: Request, error: Exception) -> Response:
     request_id = getattr(request.state, "request_id", None)
     name = type(error).__name__
     structlog.get_logger("web").error(
-        "request_broke", request_id=request_id, path=request.scope["path"], error=name, exc_info=error
+        "request_crashed", request_id=request_id, path=request.scope["path"], error=name, exc_info=error
     )
     detail = "This is our mistake. Repeat the request with the same Idempotency-Key; if it goes on, report request_id."
     return problem(500, "internal_error", detail, request=request)

@@ -165,7 +165,7 @@ class ReplayPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class PastNotice:
     """What the owner of an endpoint is told: `kind` is stable, `detail` is a sentence."""
 
     id: str

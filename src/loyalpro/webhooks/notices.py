@@ -1,7 +1,7 @@
 """Notices: what the owner of an endpoint is told without a request, such as that the endpoint was disabled."""
 
 from loyalpro.kernel.record import record
-from loyalpro.webhooks.entities import Notice
+from loyalpro.webhooks.entities import PastNotice
 from loyalpro.webhooks.ports import WebhooksUnit
 
 
@@ -15,6 +15,6 @@ class ListNotices:
     endpoint_id: str | None = None
 
 
-def list_notices(unit: WebhooksUnit, query: ListNotices) -> list[Notice]:
+def list_notices(unit: WebhooksUnit, query: ListNotices) -> list[PastNotice]:
     """Notices, newest first."""
     return unit.notices.list_before(query.account_id, query.before_id, query.endpoint_id, query.limit)

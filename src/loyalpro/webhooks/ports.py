@@ -14,9 +14,9 @@ from loyalpro.webhooks.entities import (
     Delivery,
     DeliverySnapshot,
     Endpoint,
-    Notice,
     PastAttempt,
     PastEvent,
+    PastNotice,
     Replay,
     ReplayPage,
     Secret,
@@ -216,7 +216,9 @@ class ReplayStore(Protocol):
 class NoticeStore(Protocol):
     """Notices to the owners of endpoints."""
 
-    def list_before(self, account_id: str, before_id: str | None, endpoint_id: str | None, limit: int) -> list[Notice]:
+    def list_before(
+        self, account_id: str, before_id: str | None, endpoint_id: str | None, limit: int
+    ) -> list[PastNotice]:
         """Notices, newest first."""
         ...
 

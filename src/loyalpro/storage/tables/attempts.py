@@ -1,10 +1,10 @@
-"""The attempts table: what was sent and what came back, appended and never changed."""
+"""The attempts table: what each attempt sent and received. Rows are appended and never changed."""
 
 from collections.abc import Sequence
 
 import msgspec
 
-from loyalpro.delivery.ports import Attempt
+from loyalpro.delivery.settlement import Attempt
 from loyalpro.storage.connection import Connection
 
 _INSERT = (
@@ -15,7 +15,7 @@ _INSERT = (
 
 
 def insert_attempts(connection: Connection, attempts: Sequence[tuple[str, Attempt]]) -> None:
-    """Append attempts, each with the id of its delivery."""
+    """Append attempts; each comes with the id of its delivery."""
     if attempts:
         connection.execute_many(_INSERT, [_values(delivery_id, each) for delivery_id, each in attempts])
 

@@ -1,40 +1,42 @@
-"""The endpoint_health table: the breakers' state, shared by all workers, and what owners are told about it."""
+"""The endpoint_health table: the state of the breakers, shared by all workers, and the notices that follow from it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loyalpro.delivery.breaker import HEALTHY, Health, after_failures, after_success
-from loyalpro.delivery.ports import Notice, Settlement
+from loyalpro.delivery.settlement import Notice, Settlement
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
+from loyalpro.storage.tables.notices import NoticeTables
 
 _COLUMNS = ("failures", "failing_since", "probes", "probe_at", "recovered_at", "warned_days")
 HEALTH_COLUMNS = ", ".join(f"h.{column}" for column in _COLUMNS)
 _PROBE_GUARD_MS = 35_000
-"""A probe has this long to end before another one may start: longer than an attempt can take."""
+"""No other probe starts for this long after one: longer than an attempt can take."""
 
-_HOLD = f"""
+# The row is created if there is none, because a row that does not exist cannot be locked.
+_LOCK = f"""
 INSERT INTO endpoint_health (endpoint_id, failures, probes, warned_days) VALUES (?, 0, 0, 0)
 ON CONFLICT (endpoint_id) DO UPDATE SET endpoint_id = excluded.endpoint_id
 RETURNING {", ".join(_COLUMNS)}
 """
 
 _DISABLED = {
-    "gone": "The endpoint answered 410 Gone, so it was disabled. What it is owed waits until it is enabled again.",
-    "failing": "Nothing but failures for 5 days, so the endpoint was disabled. What it is owed waits until it is enabled.",
+    "gone": "The endpoint answered 410 Gone, so it was disabled. Its deliveries wait until it is enabled again.",
+    "failing": "All attempts failed for 5 days, so the endpoint was disabled. Its deliveries wait until it is enabled again.",
 }
 
 
 def health_from(row: Sequence[Any]) -> Health | None:
-    """The value of `HEALTH_COLUMNS`; None where there is no row."""
+    """Return the health from the values of `HEALTH_COLUMNS`; None when the endpoint has no row."""
     if row[0] is None:
         return None
     return Health(*row)
 
 
 def begin_probe(connection: Connection, endpoint_id: str, now: UnixMs) -> bool:
-    """Take the probe that is due, so that no other worker does; False when somebody has."""
+    """Take the probe that is due, so that no other worker takes it; False when another worker has taken it."""
     return (
         connection.change(
             "UPDATE endpoint_health SET probe_at = ? WHERE endpoint_id = ? AND probe_at <= ?",
@@ -45,31 +47,34 @@ def begin_probe(connection: Connection, endpoint_id: str, now: UnixMs) -> bool:
 
 
 class HealthTables:
-    """Health and notices, inside one transaction."""
+    """The health of endpoints, inside one transaction."""
 
     def __init__(self, connection: Connection, ids: IdFactory) -> None:
         self._connection = connection
         self._ids = ids
+        self._notices = NoticeTables(connection)
 
     def observe(
         self, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
     ) -> tuple[Mapping[str, Health], list[Notice]]:
-        """Draw the conclusions from settled attempts; the endpoints whose health is new, and what their owners are told.
+        """Update the health of endpoints from settled attempts; return the health that was written, and the notices.
 
-        In the order of their ids, as claims do: workers that see the same endpoints must not wait for each other in a ring.
+        Endpoints are handled in the order of their ids, as in claims: two workers must not wait for each other in a cycle.
         """
         health: dict[str, Health] = {}
         notices: list[Notice] = []
         for endpoint_id, mine in sorted(_by_endpoint(settlements).items()):
-            if any(_says_something(each, now) for each in mine):
-                verdict, told = self._judge(mine, now, longest_probe_s)
-                health[endpoint_id] = verdict
-                notices += told
+            if any(_may_change_health(each, now) for each in mine):
+                health[endpoint_id], written = self._update(mine, now, longest_probe_s)
+                notices += written
         return health, notices
 
     def forget(self, endpoint_id: str, now: UnixMs, *, recovering: bool) -> None:
-        """Start afresh: a new address, or an endpoint that its owner has enabled, whose backlog then goes out in time."""
-        self._held(endpoint_id)
+        """Reset the health of an endpoint that its owner has given another URL or enabled.
+
+        `recovering`: its backlog is sent at a rising rate.
+        """
+        self._lock(endpoint_id)
         self._store(endpoint_id, Health(recovered_at=now if recovering else None))
 
     def of(self, endpoint_ids: Sequence[str]) -> dict[str, Health]:
@@ -84,10 +89,14 @@ class HealthTables:
             found.update({row[0]: Health(*row[1:]) for row in rows})
         return found
 
-    def _judge(self, mine: Sequence[Settlement], now: UnixMs, longest_probe_s: float) -> tuple[Health, list[Notice]]:
-        """Successes end a row of failures; what failed beside one begins a new row. An old address counts for nothing."""
+    def _update(self, mine: Sequence[Settlement], now: UnixMs, longest_probe_s: float) -> tuple[Health, list[Notice]]:
+        """Update the health of one endpoint from its settlements.
+
+        A success ends the series of failures, and failures beside it in the same batch begin a new one. Attempts that were
+        sent to an earlier URL do not count.
+        """
         endpoint_id = mine[0].claimed.target.endpoint_id
-        health, url = self._held(endpoint_id)
+        health, url = self._lock(endpoint_id)
         mine = [each for each in mine if each.claimed.target.url == url]
         gone = [each for each in mine if each.gone]
         if gone:
@@ -95,9 +104,9 @@ class HealthTables:
         if any(each.succeeded for each in mine):
             health = after_success(health, now)
         failed = [each for each in mine if not each.succeeded]
-        told: list[Notice] = []
+        notices: list[Notice] = []
         if failed:
-            verdict = after_failures(
+            update = after_failures(
                 health,
                 now,
                 count=len(failed),
@@ -105,21 +114,21 @@ class HealthTables:
                 hold_ms=max((each.hold_ms for each in failed if each.hold_ms is not None), default=None),
                 longest_probe_s=longest_probe_s,
             )
-            health = verdict.health
-            if verdict.disable:
-                told = self._disable(failed[0], "failing", now)
-            elif verdict.warn_days is not None:
-                told = [self._notify(failed[0], "endpoint_failing", _warning(verdict.warn_days), now)]
+            health = update.health
+            if update.disable:
+                notices = self._disable(failed[0], "failing", now)
+            elif update.warn_days is not None:
+                notices = [self._notify(failed[0], "endpoint_failing", _warning(update.warn_days), now)]
         self._store(endpoint_id, health)
-        return health, told
+        return health, notices
 
-    def _held(self, endpoint_id: str) -> tuple[Health, str]:
-        """How the endpoint is doing, and where it is now; nobody else judges it or gives it another address meanwhile.
+    def _lock(self, endpoint_id: str) -> tuple[Health, str]:
+        """Lock the health of the endpoint until the transaction ends; return it, and the URL of the endpoint.
 
-        Where there is no row yet one is made: what is not there cannot be held. The address is read when it is ours.
+        The URL is read after the lock is taken: a transaction that changes the URL takes the same lock.
         """
         [row], [(url,)] = self._connection.execute_all(
-            [(_HOLD, (endpoint_id,)), ("SELECT url FROM endpoints WHERE id = ?", (endpoint_id,))]
+            [(_LOCK, (endpoint_id,)), ("SELECT url FROM endpoints WHERE id = ?", (endpoint_id,))]
         )
         return Health(*row), url
 
@@ -144,7 +153,7 @@ class HealthTables:
         )
 
     def _disable(self, settlement: Settlement, reason: str, now: UnixMs) -> list[Notice]:
-        """Disable the endpoint if it is still enabled; its owner is told once."""
+        """Disable the endpoint if it is still enabled; return the notice, unless another transaction has disabled it."""
         endpoint_id = settlement.claimed.target.endpoint_id
         changed = self._connection.change(
             "UPDATE endpoints SET status = 'disabled', status_reason = ?, updated_at = ?"
@@ -156,11 +165,9 @@ class HealthTables:
 
     def _notify(self, settlement: Settlement, kind: str, detail: str, now: UnixMs) -> Notice:
         target = settlement.claimed.target
-        self._connection.execute(
-            "INSERT INTO notices (id, account_id, endpoint_id, kind, detail, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (self._ids.new("ntc"), target.account_id, target.endpoint_id, kind, detail, now),
-        )
-        return Notice(target.account_id, target.endpoint_id, kind, detail)
+        notice = Notice(target.account_id, target.endpoint_id, kind, detail)
+        self._notices.insert(notice, now, self._ids)
+        return notice
 
 
 def _by_endpoint(settlements: Sequence[Settlement]) -> dict[str, list[Settlement]]:
@@ -171,12 +178,12 @@ def _by_endpoint(settlements: Sequence[Settlement]) -> dict[str, list[Settlement
     return found
 
 
-def _says_something(settlement: Settlement, now: UnixMs) -> bool:
-    """Whether the endpoint may be doing otherwise than when this was claimed."""
+def _may_change_health(settlement: Settlement, now: UnixMs) -> bool:
+    """Return whether the health of the endpoint may differ from what it was when the delivery was claimed."""
     health = settlement.claimed.target.health
     return not settlement.succeeded or after_success(health, now) != health
 
 
 def _warning(days: int) -> str:
-    ago = "a day" if days == 1 else f"{days} days"
-    return f"Every attempt has failed for {ago}. After 5 days of nothing but failures the endpoint is disabled."
+    period = "a day" if days == 1 else f"{days} days"
+    return f"Every attempt has failed for {period}. After 5 days of failures only, the endpoint is disabled."

@@ -1,19 +1,20 @@
-"""Workers and their leases: who is alive, and what happens to what the dead were sending."""
+"""Workers and their leases: which workers are alive, and what happens to the deliveries that a dead one had leased."""
 
 from collections.abc import Collection
 from typing import Final
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.delivery.ports import Attempt, WorkerId
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.settlement import Attempt
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.attempts import insert_attempts
 
-_INTERRUPTED = "The process that was sending this stopped before the outcome was written down."
+_INTERRUPTED = "The process that was sending this delivery stopped before the outcome was recorded."
 
-# It keeps its place before what became due while its worker was dead. One that has been cut short before goes to the end:
-# it may be what kills us, and must not be in the way of others.
-_FREE = """
+# The delivery keeps its due time, and so its place before deliveries that became due while its worker was dead. A delivery
+# that was interrupted before goes to the end of the queue: it may be the cause of the crashes, and must not block others.
+_INTERRUPT = """
 UPDATE deliveries SET attempts = leases.attempt, first_attempt_at = COALESCE(first_attempt_at, leases.started_at),
     due_at = CASE WHEN outcome = 'interrupted' THEN ? ELSE due_at END, outcome = 'interrupted',
     uncounted_attempts = uncounted_attempts + CASE WHEN fallback_status IS NULL THEN 0 ELSE 1 END
@@ -21,8 +22,9 @@ FROM leases
 WHERE deliveries.id = leases.delivery_id AND leases.worker = ? AND deliveries.status = 'pending'
 """
 
-# What its owner has canceled meanwhile stays so; the number of its next attempt, by hand perhaps, must be a new one.
-_COUNT = """
+# A delivery that its owner has canceled meanwhile keeps its state. The attempt counts: the next one, which may be manual,
+# needs a new number.
+_COUNT_FINISHED = """
 UPDATE deliveries SET attempts = leases.attempt, first_attempt_at = COALESCE(first_attempt_at, leases.started_at)
 FROM leases
 WHERE deliveries.id = leases.delivery_id AND leases.worker = ?
@@ -30,7 +32,7 @@ WHERE deliveries.id = leases.delivery_id AND leases.worker = ?
 """
 
 
-# Rows that somebody holds are not waited for: whoever rescues has deliveries of its own, and has to renew.
+# A rescue does not wait longer for locked rows: its worker has deliveries of its own, and has to renew its leases.
 _LOCK_MS: Final = 100
 
 
@@ -41,8 +43,10 @@ class LeaseTables:
         self._connection = connection
         self._lock = " FOR UPDATE" if connection.dialect.is_postgres else ""
 
+    # -- a worker and its own leases ---------------------------------------------------------------------------------
+
     def register(self, worker: WorkerId, *, host: str, pid: int, now: UnixMs, ttl_ms: int) -> None:
-        """Make a worker known."""
+        """Register a worker whose leases hold for `ttl_ms`."""
         now = self._shared_now(now)
         self._connection.execute(
             "INSERT INTO workers (id, host, pid, started_at, expires_at) VALUES (?, ?, ?, ?, ?)",
@@ -50,18 +54,20 @@ class LeaseTables:
         )
 
     def renew(self, worker: WorkerId, *, now: UnixMs, ttl_ms: int) -> bool:
-        """Push the end of the worker's leases out; False when they have been taken from it."""
+        """Extend the leases of the worker to `ttl_ms` from now; False when they have been taken from it."""
         expires_at = self._shared_now(now) + ttl_ms
         return self._connection.change("UPDATE workers SET expires_at = ? WHERE id = ?", (expires_at, worker)) == 1
 
     def release(self, worker: WorkerId, now: UnixMs) -> None:
-        """Free what the worker holds and forget it."""
-        self._free(worker, now)
+        """Release all leases of the worker, and remove it."""
+        self._remove(worker, now)
 
-    def disown(self, worker: WorkerId, keep: Collection[str]) -> None:
-        """Free leases that the worker does not know it has: nothing was sent for them, so nothing is counted.
+    def release_unknown(self, worker: WorkerId, keep: Collection[str]) -> None:
+        """Release the leases of the worker for other deliveries than those in `keep`.
 
-        On PostgreSQL the commit that nobody heard of may still be to come. It holds the worker's row: wait for its end.
+        The worker does not know of these leases, so it has sent nothing for them, and no attempt counts. On PostgreSQL the
+        transaction of a claim whose result was lost may still commit. It holds the shared lock on the row of the worker, so
+        the lock taken here waits until it has ended.
         """
         self._connection.execute(f"SELECT 1 FROM workers WHERE id = ?{self._lock}", (worker,))
         held = self._connection.execute("SELECT delivery_id FROM leases WHERE worker = ?", (worker,))
@@ -70,62 +76,68 @@ class LeaseTables:
             "DELETE FROM leases WHERE delivery_id = ? AND worker = ?", [(id_, worker) for id_ in unknown]
         )
 
-    def silent(self, now: UnixMs) -> list[WorkerId]:
-        """The workers that have been silent for too long."""
+    # -- dead workers ------------------------------------------------------------------------------------------------
+
+    def expired(self, now: UnixMs) -> list[WorkerId]:
+        """Return the workers that have not renewed their leases in time."""
         rows = self._connection.execute("SELECT id FROM workers WHERE expires_at < ?", (self._shared_now(now),))
         return [id_ for (id_,) in rows]
 
     def rescue(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
-        """Free what a worker holds, if it is still silent; the endpoints it is for.
+        """Release the leases of a worker if they have still not been renewed; return their endpoints.
 
-        `LockTaken` when somebody holds a row of it: a process that was stopped within a transaction, say.
+        Raises LockTaken when another transaction holds one of the rows, such as that of a process which was stopped
+        inside a transaction.
         """
-        silent_at = self._shared_now(now)
-        self._limit_waits(str(_LOCK_MS))
-        freed = self._free(worker, now, " AND expires_at < ?", silent_at)
-        self._limit_waits("DEFAULT")
-        return freed
+        expired_at = self._shared_now(now)
+        self._limit_lock_waits(str(_LOCK_MS))
+        rescued = self._remove(worker, now, " AND expires_at < ?", expired_at)
+        self._limit_lock_waits("DEFAULT")
+        return rescued
 
     def rescue_all_but(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
-        """The same for every other worker: only for a database that one process at a time can open."""
+        """Release the leases of all other workers: only for a database that one process at a time can open."""
         rows = self._connection.execute("SELECT id FROM workers WHERE id <> ?", (worker,))
-        return frozenset().union(*(self._free(id_, now) for (id_,) in rows))
+        return frozenset().union(*(self._remove(id_, now) for (id_,) in rows))
 
-    def rescue_strays(self, now: UnixMs) -> bool:
-        """Free the leases of a worker that is not known; whether there was one.
+    def rescue_orphaned_leases(self, now: UnixMs) -> bool:
+        """Release the leases of one worker that is not registered; return whether there was one.
 
-        There should be none: a worker is made known before it leases anything, and forgotten with what it holds.
+        There should be none: a worker registers before it leases anything, and is removed together with its leases.
         """
         rows = self._connection.execute(
             "SELECT worker FROM leases l WHERE NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = l.worker) LIMIT 1"
         )
         for (worker,) in rows:
-            self._free_leases(worker, now)
+            self._interrupt(worker, now)
         return bool(rows)
 
-    def _free(self, worker: WorkerId, now: UnixMs, condition: str = "", *params: object) -> frozenset[str]:
-        """Deleting the worker's row comes first: of two rescuers only one gets it, and a late `renew` finds nothing."""
+    def _remove(self, worker: WorkerId, now: UnixMs, condition: str = "", *params: object) -> frozenset[str]:
+        """Remove a worker and its leases, if the condition holds; return the endpoints of the leases.
+
+        The row of the worker is deleted first: of two rescues only one deletes it, and a late `renew` finds no row.
+        """
         if self._connection.change(f"DELETE FROM workers WHERE id = ?{condition}", (worker, *params)) == 0:
             return frozenset()
-        return frozenset(self._free_leases(worker, now))
+        return frozenset(self._interrupt(worker, now))
 
-    def _limit_waits(self, limit: str) -> None:
-        """Until this is called again: other work of the same transaction may wait as it likes."""
+    def _interrupt(self, worker: WorkerId, now: UnixMs) -> set[str]:
+        """End all attempts of the worker as interrupted. They count, because the receivers may have got the requests."""
+        self._connection.execute(_INTERRUPT, (now, worker))
+        self._connection.execute(_COUNT_FINISHED, (worker,))
+        released = self._connection.execute(
+            "DELETE FROM leases WHERE worker = ? RETURNING delivery_id, endpoint_id, attempt, started_at", (worker,)
+        )
+        insert_attempts(self._connection, [(id_, _interrupted(number, at)) for id_, _, number, at in released])
+        return {endpoint_id for _, endpoint_id, _, _ in released}
+
+    def _limit_lock_waits(self, limit: str) -> None:
+        """Set the limit until the next call: other statements of the same transaction may wait as long as usual."""
         if self._connection.dialect.is_postgres:
             self._connection.execute(f"SET LOCAL lock_timeout = {limit}")
 
-    def _free_leases(self, worker: WorkerId, now: UnixMs) -> set[str]:
-        """An attempt that was cut short counts: the receiver may have had it."""
-        self._connection.execute(_FREE, (now, worker))
-        self._connection.execute(_COUNT, (worker,))
-        freed = self._connection.execute(
-            "DELETE FROM leases WHERE worker = ? RETURNING delivery_id, endpoint_id, attempt, started_at", (worker,)
-        )
-        insert_attempts(self._connection, [(id_, _interrupted(number, at)) for id_, _, number, at in freed])
-        return {endpoint_id for _, endpoint_id, _, _ in freed}
-
     def _shared_now(self, now: UnixMs) -> UnixMs:
-        """Leases are judged by one clock: on PostgreSQL the database's, because hosts disagree about the time."""
+        """Return the time by which leases expire: on PostgreSQL that of the server, because the clocks of hosts differ."""
         if not self._connection.dialect.is_postgres:
             return now
         [(shared,)] = self._connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")

@@ -62,4 +62,4 @@ class MaintenanceTables:
 
     def free_orphaned_leases(self, now: UnixMs) -> int:
         """Free the leases of one worker that is not registered; how many workers that were."""
-        return int(LeaseTables(self._connection).rescue_strays(now))
+        return int(LeaseTables(self._connection).rescue_orphaned_leases(now))

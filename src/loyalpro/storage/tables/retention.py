@@ -7,13 +7,14 @@ The order is attempts, finished deliveries, events: an event stays until the las
 still owed, or may be sent again by hand, finds its bytes.
 """
 
-from collections.abc import Iterable
 from typing import Final, Literal
 
+from loyalpro.delivery.settlement import Notice
 from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
 from loyalpro.kernel.ids import IdFactory, floor
 from loyalpro.storage.connection import Connection
+from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.settlements import advance
 
 Aging = Literal["attempts", "deliveries", "events"]
@@ -44,7 +45,7 @@ what waits behind a rate limit that is too low does not grow for ever.
 """
 
 # What was canceled or had succeeded before its owner wanted it sent once more is that again.
-_GIVE_UP = """
+_EXPIRE_UNSENT = """
 UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'canceled') THEN fallback_status ELSE 'exhausted' END,
     finished_at = ?, fallback_status = NULL, fallback_due_at = NULL
 WHERE status = 'pending' AND id IN (
@@ -55,7 +56,7 @@ WHERE status = 'pending' AND id IN (
     ORDER BY d.id LIMIT ? {lock})
 RETURNING account_id, endpoint_id, customer_id, sequence
 """
-_GIVEN_UP = (
+_EXPIRED_UNSENT = (
     "Deliveries that could not be sent for so long that their events are about to be removed are given up; they are"
     " shown as exhausted until then. To have what is newer, enable the endpoint; if it is enabled, raise its rate limit."
 )
@@ -110,26 +111,19 @@ class RetentionTables:
         self._connection.execute("LOCK TABLE ONLY events_default IN ACCESS EXCLUSIVE MODE")
         return True
 
-    def give_up(self, before: UnixMs, now: UnixMs, ids: IdFactory) -> int:
-        """Exhaust what was never sent, and whose event goes when it is older than `before`; its owner is told once a day."""
+    def expire_unsent(self, before: UnixMs, now: UnixMs, ids: IdFactory) -> int:
+        """Exhaust deliveries that were never sent and whose events are removed when they are older than `before`.
+
+        Each endpoint gets at most one notice about it a day.
+        """
         grace_ms = _GRACE_DAYS * MS_PER_DAY
         limits = (floor("dlv", before + grace_ms), floor("dlv", before - grace_ms))
-        rows = self._connection.execute(_GIVE_UP.format(lock=self._lock), (now, *limits, BATCH_SIZE))
-        advance(self._connection, [place for _, *place in rows], now)
-        self._tell({(account, endpoint) for account, endpoint, *_ in rows}, now, ids)
+        rows = self._connection.execute(_EXPIRE_UNSENT.format(lock=self._lock), (now, *limits, BATCH_SIZE))
+        advance(self._connection, [ordering for _, *ordering in rows], now)
+        for account_id, endpoint_id in sorted({(account, endpoint) for account, endpoint, *_ in rows}):
+            notice = Notice(account_id, endpoint_id, "deliveries_given_up", _EXPIRED_UNSENT)
+            NoticeTables(self._connection).insert(notice, now, ids, unless_since=now - MS_PER_DAY)
         return len(rows)
-
-    def _tell(self, endpoints: Iterable[tuple[str, str]], now: UnixMs, ids: IdFactory) -> None:
-        for account_id, endpoint_id in sorted(endpoints):
-            self._connection.execute(
-                "INSERT INTO notices (id, account_id, endpoint_id, kind, detail, created_at)"
-                " SELECT ?, ?, ?, 'deliveries_given_up', ?, CAST(? AS BIGINT) WHERE NOT EXISTS (SELECT 1 FROM notices"
-                " WHERE account_id = ? AND id >= ? AND endpoint_id = ? AND kind = 'deliveries_given_up')",
-                (
-                    *(ids.new("ntc"), account_id, endpoint_id, _GIVEN_UP, now),
-                    *(account_id, floor("ntc", now - MS_PER_DAY), endpoint_id),
-                ),
-            )
 
     def remove_notices(self, before: UnixMs) -> int:
         """Remove a piece of the notices that are older than `before`."""

@@ -1,10 +1,11 @@
-"""What became of deliveries: every write names the state and the lease that it leaves."""
+"""Writes the outcomes of attempts. Every write names the state and the lease that it expects, and else changes nothing."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from loyalpro.delivery.ports import Settled, Settlement, WorkerId
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.settlement import Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
@@ -13,15 +14,15 @@ from loyalpro.storage.sql import marks, padded_chunks
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
 
-# The ids are named once more, by themselves: so there is but one way for the planners to find the rows, by their keys.
-# And what is looked through for each of them is materialized: PostgreSQL reads bare VALUES at many times the price.
-_GIVE_UP = """
+# The list of ids repeats the first column of `v`, so that the planners find the rows by their keys and in no other way.
+# `v` is materialized, because PostgreSQL searches it for each row, and takes many times as long to search bare VALUES.
+_RELEASE_LEASES = """
 WITH v AS MATERIALIZED (VALUES {rows})
 DELETE FROM leases WHERE worker = ? AND delivery_id IN ({ids}) AND (delivery_id, attempt) IN (SELECT * FROM v)
 RETURNING delivery_id, attempt
 """
 
-# The cast keeps SQLite from the idea to look through all deliveries, with an index over these values.
+# Without the cast, SQLite would scan all deliveries and search an index that it builds over these values.
 _SETTLE = """
 WITH v (column1, column2, column3, column4, column5, column6, column7, column8) AS MATERIALIZED (VALUES {rows})
 UPDATE deliveries SET status = v.column2, due_at = COALESCE(v.column3, due_at), finished_at = v.column4,
@@ -35,13 +36,14 @@ _ROW = (
     " CAST(? AS BIGINT), CAST(? AS BIGINT))"
 )
 
-# The head of a customer's queue is due: nothing else of the customer's is before it.
+# The first pending delivery of a customer is due: no earlier delivery of the customer has to be sent before it.
 #
-# On PostgreSQL two transactions may finish deliveries of one queue at once, and neither sees that the other's has finished.
-# So a head that comes after what we finished is written even if it is due already: this waits for whoever is finishing it,
-# and runs our transaction again; who wants to finish it later waits for us, and then sees what we did. A head that comes
-# before is left alone: who finishes that one does the same with ours. Within a queue everybody waits for later ones only,
-# so nobody waits in a circle.
+# On PostgreSQL two transactions may finish deliveries of one customer at once, and neither sees the change of the other. So
+# the first pending delivery is written even if it is due already, when it comes after the one that this transaction
+# finished. If another transaction is finishing it, this one waits for its row lock and is run again. A transaction that
+# finishes it later waits for this one, and then sees its change. A first delivery that comes before the finished one is not
+# written: the transaction that finishes it will do the same with the later one. Transactions wait for later deliveries of a
+# customer only, so there is no cycle of waits.
 _ADVANCE = """
 UPDATE deliveries SET due_at = COALESCE(due_at, ?)
 WHERE status = 'pending' AND id = (
@@ -51,9 +53,10 @@ AND (due_at IS NULL OR sequence > ?)
 
 
 def advance(connection: Connection, finished: Iterable[Sequence[Any]], now: UnixMs) -> None:
-    """Let the next one go in each queue of which one has finished: endpoint, customer if in order, and sequence.
+    """Make the next delivery of each customer due after one has finished. Idempotent.
 
-    Harmless to repeat.
+    `finished`: of each finished delivery its endpoint id, its customer id (None if the endpoint is not ordered) and its
+    sequence.
     """
     first: dict[tuple[str, str], int] = {}
     for endpoint_id, customer_id, sequence in finished:
@@ -64,7 +67,7 @@ def advance(connection: Connection, finished: Iterable[Sequence[Any]], now: Unix
 
 
 class SettlementTables:
-    """The writes of the settler, inside one transaction."""
+    """The writes of settlements, inside one transaction."""
 
     def __init__(self, connection: Connection, ids: IdFactory) -> None:
         self._connection = connection
@@ -73,14 +76,17 @@ class SettlementTables:
     def settle(
         self, worker: WorkerId, settlements: Sequence[Settlement], now: UnixMs, *, longest_probe_s: float
     ) -> Settled:
-        """Give up the leases that are still the worker's, and write what became of their deliveries."""
-        given_up = self._give_up(worker, settlements)
-        kept = sorted((each for each in settlements if _lease_of(each) in given_up), key=_lease_of)
+        """Release the leases that the worker still holds, and write the outcomes of their deliveries.
+
+        `longest_probe_s`: the longest wait between two probes of an endpoint.
+        """
+        released = self._release_leases(worker, settlements)
+        kept = sorted((each for each in settlements if _lease_of(each) in released), key=_lease_of)
         if not kept:
             return Settled(frozenset(), {}, ())
         moved = self._move(kept, now)
         ids = {id_ for id_, *_ in moved}
-        self._count([each for each in kept if each.claimed.delivery_id not in ids])
+        self._count_attempts([each for each in kept if each.claimed.delivery_id not in ids])
         insert_attempts(self._connection, [(each.claimed.delivery_id, each.attempt) for each in kept if each.attempt])
         advance(self._connection, _finished(moved), now)
         self._promote(
@@ -89,16 +95,20 @@ class SettlementTables:
         health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
         return Settled(frozenset(each.claimed.delivery_id for each in kept), health, notices)
 
-    def _give_up(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[tuple[str, int]]:
-        """The attempt is part of the fence: a worker may have leased the same delivery again meanwhile."""
-        given_up: set[tuple[str, int]] = set()
+    def _release_leases(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[tuple[str, int]]:
+        """Release the leases; return the delivery and the attempt of those that the worker still held.
+
+        The attempt is part of the fence, because the worker may have leased the same delivery again meanwhile.
+        """
+        released: set[tuple[str, int]] = set()
         for leases in padded_chunks(sorted(_lease_of(each) for each in settlements)):
-            sql = _GIVE_UP.format(ids=marks(len(leases)), rows=marks(len(leases), "(?, ?)"))
+            sql = _RELEASE_LEASES.format(ids=marks(len(leases)), rows=marks(len(leases), "(?, ?)"))
             ids = [delivery_id for delivery_id, _ in leases]
-            given_up |= set(self._connection.execute(sql, (*itertools.chain.from_iterable(leases), worker, *ids)))
-        return given_up
+            released |= set(self._connection.execute(sql, (*itertools.chain.from_iterable(leases), worker, *ids)))
+        return released
 
     def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[Row]:
+        """Move the deliveries that are still pending to their next states; return their rows of `_SETTLE`."""
         moved: set[Row] = set()
         for piece in padded_chunks([_moved_values(each, now) for each in settlements]):
             params = list(itertools.chain.from_iterable(piece))
@@ -110,8 +120,8 @@ class SettlementTables:
             moved |= set(self._connection.execute(sql, params))
         return moved
 
-    def _count(self, settlements: Sequence[Settlement]) -> None:
-        """Its owner canceled it while it was under way: it stays what it is now, and its attempt is written down."""
+    def _count_attempts(self, settlements: Sequence[Settlement]) -> None:
+        """Count the attempts of deliveries that their owner canceled during the request; their states stay."""
         for each in settlements:
             if each.attempt is not None:
                 self._connection.execute(
@@ -121,7 +131,7 @@ class SettlementTables:
                 )
 
     def _promote(self, secrets: Iterable[tuple[str, int]], now: UnixMs) -> None:
-        """The receiver has shown that it knows this secret of the endpoint: from now on that one signs alone."""
+        """Promote secrets that their receivers have accepted. `secrets`: endpoint id and version."""
         for endpoint_id, version in sorted(secrets):
             self._connection.execute(
                 "UPDATE endpoint_secrets SET promoted_at = ?"
@@ -149,4 +159,4 @@ def _lease_of(settlement: Settlement) -> tuple[str, int]:
 
 
 def _finished(moved: Iterable[Row]) -> list[Sequence[Any]]:
-    return [place for _, status, *place in moved if status != DeliveryStatus.PENDING]
+    return [ordering for _, status, *ordering in moved if status != DeliveryStatus.PENDING]

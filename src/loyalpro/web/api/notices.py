@@ -10,7 +10,7 @@ from loyalpro.web.auth import AccountId
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import notices
-from loyalpro.webhooks.entities import Notice
+from loyalpro.webhooks.entities import PastNotice
 
 router = APIRouter(prefix="/v1/notices", tags=["notices"], route_class=StrictRoute)
 
@@ -30,7 +30,7 @@ async def list_notices(
     return page([_view(each) for each in found], limit)
 
 
-def _view(notice: Notice) -> dict[str, Any]:
+def _view(notice: PastNotice) -> dict[str, Any]:
     return {
         "id": notice.id,
         "endpoint_id": notice.endpoint_id,

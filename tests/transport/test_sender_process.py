@@ -1,4 +1,4 @@
-"""The process that sends: what its end, its standing still and the server's end come to."""
+"""The sender process: what follows when it dies, when it hangs, and when its server ends."""
 
 import asyncio
 import os
@@ -20,25 +20,25 @@ from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.transport import transfer, wire
 from loyalpro.transport.address_policy import AddressPolicy, networks
-from loyalpro.transport.courier import Courier
 from loyalpro.transport.sender import CurlSender, SenderStopped
-from loyalpro.transport.wire import Orders, frame
+from loyalpro.transport.sender_process import SenderProcess
+from loyalpro.transport.wire import SendBatch, frame
 from support.receivers import Authority, Moody, RawServer, answer, good, hold
 
 LOCAL = AddressPolicy(networks(["127.0.0.0/8", "::1/128"]))
 
-LOOK_S = 0.05
+CHECK_S = 0.05
 OVERDUE_S = 0.5
 HOUR_S = 3_600
 
 
-class Stoppable(asyncio.SelectorEventLoop):
-    """Its clock can be put forward: that is what time is like for a server that was stopped for a while."""
+class PausableLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock can be moved forward, as after a pause of the whole server."""
 
-    stopped_s = 0.0
+    paused_s = 0.0
 
     def time(self) -> float:
-        return super().time() + self.stopped_s
+        return super().time() + self.paused_s
 
 
 def request(url: str, timeout_s: float = 30) -> OutgoingRequest:
@@ -47,7 +47,7 @@ def request(url: str, timeout_s: float = 30) -> OutgoingRequest:
 
 def run(authority: Authority, use: Callable[[CurlSender], Awaitable[Any]]) -> Any:
     async def main() -> Any:
-        sender = CurlSender(LOCAL, authority.ca_file, look_s=LOOK_S, overdue_s=OVERDUE_S)
+        sender = CurlSender(LOCAL, authority.ca_file, check_s=CHECK_S, overdue_s=OVERDUE_S)
         await sender.start()
         try:
             return await use(sender)
@@ -58,16 +58,16 @@ def run(authority: Authority, use: Callable[[CurlSender], Awaitable[Any]]) -> An
 
 
 def children() -> list[int]:
-    """The processes that this one has started and that live."""
+    """The sender processes that this process has started and that are alive."""
     found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in found if "courier" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [int(pid) for pid in found if "sender_process" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
-def test_what_is_under_way_when_it_dies_is_interrupted_and_the_next_is_sent_by_another(
+def test_open_requests_of_a_killed_process_are_interrupted_and_the_next_request_starts_another(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     silent, healthy = serve(hold, plain=True, reads=False), serve(good)
@@ -87,7 +87,7 @@ def test_what_is_under_way_when_it_dies_is_interrupted_and_the_next_is_sent_by_a
     assert len(first) == len(set(second) - set(first)) == 1
 
 
-def test_one_that_stands_still_is_ended(authority: Authority, serve: Callable[..., RawServer]) -> None:
+def test_an_unresponsive_process_is_killed(authority: Authority, serve: Callable[..., RawServer]) -> None:
     server = serve(good)
 
     async def freeze(sender: CurlSender) -> tuple[SendResult, SendResult]:
@@ -100,57 +100,57 @@ def test_one_that_stands_still_is_ended(authority: Authority, serve: Callable[..
     assert classify(sent) is OutcomeCode.SUCCEEDED
 
 
-def test_one_that_reports_late_because_the_server_stood_still_is_left_alone(
+def test_a_process_whose_results_are_read_late_after_a_pause_of_the_server_is_not_killed(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
-    """The first look comes before its reports are read, and finds all of them overdue; a second one comes in an hour."""
+    """The first check runs before the results are read, and finds a request overdue; the second would be an hour later."""
     mood = Moody()
     server = serve(mood)
 
-    async def stand_still() -> SendResult:
+    async def pause() -> SendResult:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, Stoppable)
-        sender = CurlSender(LOCAL, authority.ca_file, look_s=HOUR_S)
+        assert isinstance(loop, PausableLoop)
+        sender = CurlSender(LOCAL, authority.ca_file, check_s=HOUR_S)
         await sender.start()
-        looked = asyncio.Event()
-        loop.call_later(HOUR_S + 1, looked.set)
+        checked = asyncio.Event()
+        loop.call_later(HOUR_S + 1, checked.set)
         mood.hold()
         task = asyncio.create_task(sender.send(request(server.url)))
         await asyncio.to_thread(server.wait_for, 1)
-        loop.stopped_s = HOUR_S + 2
-        await looked.wait()
+        loop.paused_s = HOUR_S + 2
+        await checked.wait()
         mood.let_go()
         try:
             return await task
         finally:
             await sender.stop()
 
-    with asyncio.Runner(loop_factory=Stoppable) as runner:
-        assert classify(runner.run(stand_still())) is OutcomeCode.SUCCEEDED
+    with asyncio.Runner(loop_factory=PausableLoop) as runner:
+        assert classify(runner.run(pause())) is OutcomeCode.SUCCEEDED
 
 
-def test_an_idle_handle_holds_nothing_of_its_last_request(
+def test_an_idle_handle_keeps_no_memory_of_its_last_request(
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     server = serve(lambda connection, _: connection.sendall(answer(200, b"x" * 16_000, X_Large="x" * 16_000)))
-    with courier_beside_us(authority) as connection, connection.makefile("rb") as reports:
+    with sender_process_in_a_thread(authority) as connection, connection.makefile("rb") as results:
         tracemalloc.start()
-        connection.sendall(frame(Orders([(1, OutgoingRequest(server.url, (), b"x" * 100_000, 30))], [])))
-        report = reports.read(int.from_bytes(reports.read(4), "big"))
+        connection.sendall(frame(SendBatch([(1, OutgoingRequest(server.url, (), b"x" * 100_000, 30))], [])))
+        result = results.read(int.from_bytes(results.read(4), "big"))
         held = tracemalloc.take_snapshot()
         tracemalloc.stop()
-    assert b"x" * 16_000 in report
-    theirs = [trace.size for trace in held.traces if trace.traceback[0].filename in (transfer.__file__, wire.__file__)]
-    assert sum(theirs) < 8_000
+    assert b"x" * 16_000 in result
+    kept = [trace.size for trace in held.traces if trace.traceback[0].filename in (transfer.__file__, wire.__file__)]
+    assert sum(kept) < 8_000
 
 
 @contextmanager
-def courier_beside_us(authority: Authority) -> Iterator[socket.socket]:
-    """A courier in a thread of this process, and the other end of its socket."""
+def sender_process_in_a_thread(authority: Authority) -> Iterator[socket.socket]:
+    """Run the loop of a sender process in a thread of this one, and yield the other end of its socket."""
     ours, theirs = socket.socketpair()
     certificates = transfer.CertificateBundle(authority.ca_file)
-    courier = Courier(theirs, LOCAL, certificates.path, SystemClock(), most_idle_connections=1)
-    thread = threading.Thread(target=courier.run)
+    process = SenderProcess(theirs, LOCAL, certificates.path, SystemClock(), max_idle_connections=1)
+    thread = threading.Thread(target=process.run)
     thread.start()
     with theirs, ours:
         yield ours
@@ -159,42 +159,42 @@ def courier_beside_us(authority: Authority) -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_for_the_server_leave_it_alone(
+def test_signals_for_the_server_do_not_end_the_process(
     authority: Authority, serve: Callable[..., RawServer], number: signal.Signals
 ) -> None:
-    """A terminal and a supervisor send them to every process there is; what is under way is to finish first."""
+    """A terminal or a supervisor signals all processes of the group; open requests must finish first."""
     server = serve(good)
 
-    async def tell(sender: CurlSender) -> SendResult:
+    async def signal_it(sender: CurlSender) -> SendResult:
         await sender.send(request(server.url))
         os.kill(children()[0], number)
         return await sender.send(request(server.url))
 
-    assert classify(run(authority, tell)) is OutcomeCode.SUCCEEDED
+    assert classify(run(authority, signal_it)) is OutcomeCode.SUCCEEDED
     assert server.connections == 1
 
 
-def test_it_knows_nothing_of_the_keys(
+def test_the_process_gets_no_secret_of_the_environment(
     authority: Authority, serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor of the database, however the server was told of it, nor of anything else that a process can do without."""
+    """Nor any other variable that it can do without, such as those of the database."""
     for name in ("LOYALPRO_SECRET_KEY", "PGPASSWORD", "PGSERVICEFILE", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "a secret that endpoints must never get near")
+        monkeypatch.setenv(name, "a secret that must stay in the server")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     server = serve(good)
 
-    async def look(sender: CurlSender) -> bytes:
+    async def read_environment(sender: CurlSender) -> bytes:
         await sender.send(request(server.url))
         return environment_of(children()[0])
 
-    environment = run(authority, look).split(b"\0")
+    environment = run(authority, read_environment).split(b"\0")
     assert {f"PATH={os.environ['PATH']}".encode(), b"LC_ALL=C.UTF-8"} <= set(environment)
     assert not [each for each in environment if b"a secret" in each]
 
 
-@pytest.mark.parametrize("stands_still", [False, True])
-def test_it_ends_with_its_server(serve: Callable[..., RawServer], *, stands_still: bool) -> None:
-    """However the server ends: here it is killed while a request hangs, and even while nothing else moves any more."""
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_the_process_ends_with_its_server(serve: Callable[..., RawServer], *, is_stopped: bool) -> None:
+    """The server is killed during a request that hangs; the process ends even while it is stopped itself."""
     silent = serve(hold, plain=True, reads=False)
     program = f"""
 import asyncio, pathlib
@@ -209,16 +209,16 @@ asyncio.run(main())
 """
     with subprocess.Popen([sys.executable, "-c", program]) as server:
         silent.wait_for_connections(1)
-        [courier] = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        watch = os.pidfd_open(int(courier))
-        if stands_still:
-            os.kill(int(courier), signal.SIGSTOP)
+        [process] = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        watch = os.pidfd_open(int(process))
+        if is_stopped:
+            os.kill(int(process), signal.SIGSTOP)
         server.kill()
-    assert select.select([watch], [], [], 30)[0], "the courier lives on"
+    assert select.select([watch], [], [], 30)[0], "the sender process outlives its server"
     os.close(watch)
 
 
-def test_one_that_cannot_be_started_is_seen(
+def test_a_sender_whose_process_cannot_be_started_is_not_alive(
     authority: Authority, serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = serve(hold, plain=True, reads=False)
@@ -236,7 +236,7 @@ def test_one_that_cannot_be_started_is_seen(
     assert not run(authority, remove)
 
 
-def test_nothing_is_sent_after_the_end(authority: Authority) -> None:
+def test_a_stopped_sender_sends_nothing(authority: Authority) -> None:
     async def late() -> None:
         sender = CurlSender(LOCAL, authority.ca_file)
         await sender.start()

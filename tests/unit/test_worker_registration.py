@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from loyalpro.delivery.membership import LeaseTimes, Membership
 from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.worker_registration import LeaseTimes, WorkerRegistration
 from loyalpro.kernel.errors import StoreUnavailable
 from simulation.loop import LoopClock, VirtualLoop, pass_time
 
 
 class FaultyStore:
-    """Fails at the calls that are named, as often as that, and works from then on."""
+    """Fails at the named calls, as many times as given, and then works."""
 
     def __init__(self, error: Exception, **faults: int) -> None:
         self._error = error
@@ -43,32 +43,36 @@ class FaultyStore:
             raise self._error
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("It is away."), RuntimeError("a mistake")], ids=["away", "mistake"])
-def test_nothing_that_goes_wrong_ends_it(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("The database is down."), RuntimeError("a bug")], ids=["down", "bug"]
+)
+def test_no_error_ends_the_registration(error: Exception) -> None:
     store: Any = FaultyStore(error, register=2, rescue=2, renew=3, release=1)
-    freed: list[str] = []
+    rescued: list[str] = []
 
     async def main(loop: VirtualLoop) -> None:
         numbers = itertools.count(1)
-        membership = Membership(store, LoopClock(loop), lambda: f"wrk_{next(numbers)}", freed.extend, LeaseTimes())
-        await membership.enlist()
-        running = asyncio.create_task(membership.run())
+        registration = WorkerRegistration(
+            store, LoopClock(loop), lambda: f"wrk_{next(numbers)}", rescued.extend, LeaseTimes()
+        )
+        await registration.register()
+        running = asyncio.create_task(registration.run())
         await pass_time(20)
         assert not running.done()
-        assert await membership.holds(membership.worker)
+        assert await registration.holds(registration.worker)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await membership.leave()
+        await registration.leave()
         store._faults["renew"] = 2
-        assert await membership.holds(membership.worker)
+        assert await registration.holds(registration.worker)
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner, capture_logs() as logs:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)
         runner.run(main(loop))
     assert store.renewed >= 2
-    assert freed
-    ending = "failed" if isinstance(error, StoreUnavailable) else "broke"
+    assert rescued
+    ending = "failed" if isinstance(error, StoreUnavailable) else "crashed"
     assert {each["event"].rpartition("_")[2] for each in logs} == {ending}
     assert {each["event"].partition("_")[0] for each in logs} == {
         "registration",
@@ -79,14 +83,16 @@ def test_nothing_that_goes_wrong_ends_it(error: Exception) -> None:
     }
 
 
-def test_a_rescue_that_goes_wrong_keeps_nobody_from_work_of_its_own() -> None:
-    store: Any = FaultyStore(RuntimeError("a mistake"), rescue=10**6)
+def test_an_error_of_the_rescue_does_not_keep_a_worker_from_its_own_deliveries() -> None:
+    store: Any = FaultyStore(RuntimeError("a bug"), rescue=10**6)
 
     async def main(loop: VirtualLoop) -> None:
         numbers = itertools.count(1)
-        membership = Membership(store, LoopClock(loop), lambda: f"wrk_{next(numbers)}", lambda _: None, LeaseTimes())
-        await membership.enlist()
-        running = asyncio.create_task(membership.run())
+        registration = WorkerRegistration(
+            store, LoopClock(loop), lambda: f"wrk_{next(numbers)}", lambda _: None, LeaseTimes()
+        )
+        await registration.register()
+        running = asyncio.create_task(registration.run())
         await pass_time(60)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -97,4 +103,4 @@ def test_a_rescue_that_goes_wrong_keeps_nobody_from_work_of_its_own() -> None:
         runner.run(asyncio.wait_for(main(loop), 120))
     assert store.registered == ["wrk_1"]
     assert store.renewed > 20
-    assert {each["event"] for each in logs} == {"rescue_broke"}
+    assert {each["event"] for each in logs} == {"rescue_crashed"}

@@ -1,6 +1,7 @@
-"""The process that sends: libcurl's transfers in one loop, orders in and reports out over the socket it was born with.
+"""The sender process: one loop that drives all libcurl transfers of a server.
 
-It lives next to the server, and dies with it. It alone talks to endpoints, and holds neither the database nor the key.
+Requests come in and results go out over a socket that the process inherits. The process lives beside the server and ends
+with it. It alone connects to endpoints, and it holds neither a database connection nor a secret key.
 """
 
 import contextlib
@@ -17,12 +18,12 @@ import pycurl
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.transport.address_policy import AddressPolicy, networks
 from loyalpro.transport.transfer import Transfer
-from loyalpro.transport.wire import Frames, Orders, Reports, frame
+from loyalpro.transport.wire import Frames, ResultBatch, SendBatch, frame
 
-_MOST_IDLE_HANDLES: Final = 256
-_MOST_READ: Final = 256 * 1024
+_MAX_IDLE_HANDLES: Final = 256
+_READ_BYTES: Final = 256 * 1024
 _PR_SET_PDEATHSIG: Final = 1
-_NEW_OBJECTS: Final = 20_000
+_GC_THRESHOLD: Final = 20_000
 _TURN_S: Final = 0.001
 _POLLS: Final = {
     pycurl.POLL_IN: select.EPOLLIN,
@@ -32,20 +33,20 @@ _POLLS: Final = {
 
 
 def main() -> None:
-    """Send until the server hangs up, which is also what its death looks like; if we stand still then, the system ends us."""
+    """Send until the server closes the socket, or dies: the kernel then kills this process even while it is stopped."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the server, which lets us finish what is under way
-    descriptor, certificates, most_idle_connections, *allowed = sys.argv[1:]
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the server, which lets open requests finish
+    descriptor, certificates, max_idle_connections, *allowed = sys.argv[1:]
     gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, 10, 10)
+    gc.set_threshold(_GC_THRESHOLD, 10, 10)
     with socket.socket(fileno=int(descriptor)) as server:
         policy = AddressPolicy(networks(allowed))
-        Courier(server, policy, certificates, SystemClock(), most_idle_connections=int(most_idle_connections)).run()
+        SenderProcess(server, policy, certificates, SystemClock(), max_idle_connections=int(max_idle_connections)).run()
 
 
-class Courier:
-    """An epoll loop over the server's socket and those that libcurl says it waits for."""
+class SenderProcess:
+    """An epoll loop over the socket of the server and the sockets that libcurl waits for."""
 
     def __init__(
         self,
@@ -54,21 +55,21 @@ class Courier:
         certificates: str,
         clock: Clock,
         *,
-        most_idle_connections: int,
+        max_idle_connections: int,
     ) -> None:
         self._policy = policy
         self._clock = clock
         self._certificates = certificates
-        self._most_idle_connections = most_idle_connections
+        self._max_idle_connections = max_idle_connections
         self._server = server
         self._server.setblocking(False)
-        self._orders = Frames(Orders)
+        self._batches = Frames(SendBatch)
         self._unsent = bytearray()
-        self._ended: Reports = Reports([])
+        self._finished = ResultBatch([])
         self._epoll = select.epoll()
         self._watched: set[int] = set()
         self._timeout_s: float = -1
-        self._under_way: dict[int, Transfer] = {}
+        self._transfers: dict[int, Transfer] = {}
         self._numbers: dict[pycurl.Curl, int] = {}
         self._idle: list[Transfer] = []
         self._multi = pycurl.CurlMulti()
@@ -77,23 +78,23 @@ class Courier:
         self._open = True
 
     def run(self) -> None:
-        """Until the server hangs up."""
+        """Run until the server closes its end of the socket."""
         self._epoll.register(self._server, select.EPOLLIN)
         while self._open:
             self._turn()
 
     def _turn(self) -> None:
-        """Wait for the network, a timer or an order; let libcurl act; report what has ended.
+        """Wait for the network, a timer or a batch of requests; let libcurl act; send the results.
 
-        Orders go first, and a turn is short: a handshake takes a millisecond, and what is sent over a connection that is
-        open does not wait for many of them. What is left is still ready in the next turn.
+        Requests of the server go first, and a turn is short: a TLS handshake takes a millisecond, and a request over an
+        open connection must not wait for many of them. A socket that this turn leaves out is still ready in the next one.
         """
         ready = dict(self._epoll.poll(self._timeout_s))
         ends_s = self._clock.monotonic_s() + _TURN_S
-        ordered = ready.pop(self._server.fileno(), 0)
-        if ordered:
-            self._listen(ordered)
-        if ordered or not ready:
+        server_events = ready.pop(self._server.fileno(), 0)
+        if server_events:
+            self._receive(server_events)
+        if server_events or not ready:
             self._timeout_s = -1
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         for fd, events in ready.items():
@@ -102,15 +103,15 @@ class Courier:
             if self._clock.monotonic_s() > ends_s:
                 break
         self._collect()
-        self._report()
+        self._send_results()
 
-    # -- orders ------------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------------------------
 
-    def _listen(self, events: int) -> None:
+    def _receive(self, events: int) -> None:
         if not events & ~select.EPOLLOUT:
             return
         try:
-            data = self._server.recv(_MOST_READ)
+            data = self._server.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -118,25 +119,25 @@ class Courier:
         if not data:
             self._open = False
             return
-        for orders in self._orders.read(data):
-            self._follow(orders)
+        for batch in self._batches.read(data):
+            self._apply(batch)
 
-    def _follow(self, orders: Orders) -> None:
-        """Start and break off what was ordered.
+    def _apply(self, batch: SendBatch) -> None:
+        """Start and cancel transfers.
 
-        libcurl's limit counts the connections in use as well. Were it fixed, the idle ones of those that answer would be
-        closed for the sake of those that hang, and every delivery would begin with a handshake.
+        The limit of libcurl's connection cache counts the connections in use as well. With a fixed limit, endpoints that
+        hang would evict the idle connections of endpoints that answer, and every delivery would begin with a handshake.
         """
-        in_use = len(self._under_way) + len(orders.start)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, in_use + self._most_idle_connections)
-        for number, request in orders.start:
+        in_use = len(self._transfers) + len(batch.start)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, in_use + self._max_idle_connections)
+        for number, request in batch.start:
             transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._certificates)
             transfer.prepare(request)
-            self._under_way[number] = transfer
+            self._transfers[number] = transfer
             self._numbers[transfer.handle] = number
             self._multi.add_handle(transfer.handle)
-        for number in orders.cancel:
-            if number in self._under_way:  # it may have ended meanwhile
+        for number in batch.cancel:
+            if number in self._transfers:  # it may have ended meanwhile
                 self._release(number)
 
     # -- libcurl -----------------------------------------------------------------------------------------------------
@@ -153,21 +154,21 @@ class Courier:
 
     def _finish(self, handle: pycurl.Curl, code: int) -> None:
         number = self._numbers[handle]
-        self._ended.ended.append((number, self._under_way[number].result(code)))
+        self._finished.results.append((number, self._transfers[number].result(code)))
         self._release(number)
 
     def _release(self, number: int) -> None:
-        transfer = self._under_way.pop(number)
+        transfer = self._transfers.pop(number)
         del self._numbers[transfer.handle]
         self._multi.remove_handle(transfer.handle)
-        if len(self._idle) < _MOST_IDLE_HANDLES:
+        if len(self._idle) < _MAX_IDLE_HANDLES:
             transfer.clear()
             self._idle.append(transfer)
         else:
             transfer.handle.close()
 
     def _watch(self, event: int, fd: int, _multi: object, _data: object) -> None:
-        """libcurl says which sockets it waits for."""
+        """Callback of libcurl: the events that it waits for on a socket have changed."""
         if event == pycurl.POLL_REMOVE:
             if fd in self._watched:
                 self._watched.discard(fd)
@@ -180,17 +181,17 @@ class Courier:
             self._epoll.register(fd, _POLLS[event])
 
     def _set_timer(self, timeout_ms: int) -> None:
-        """libcurl says when it wants to be called although nothing happened; -1 is never."""
+        """Callback of libcurl: it wants to be called after so many milliseconds without an event; -1 means never."""
         self._timeout_s = timeout_ms / 1_000 if timeout_ms >= 0 else -1
 
-    # -- reports -----------------------------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------------------------
 
-    def _report(self) -> None:
-        """One frame for everything that ended in this turn; what the server has no room for waits."""
+    def _send_results(self) -> None:
+        """Send one frame with all results of this turn; bytes that do not fit into the socket wait for the next turn."""
         waited = bool(self._unsent)
-        if self._ended.ended:
-            self._unsent += frame(self._ended)
-            self._ended = Reports([])
+        if self._finished.results:
+            self._unsent += frame(self._finished)
+            self._finished = ResultBatch([])
         if not self._unsent:
             return
         try:

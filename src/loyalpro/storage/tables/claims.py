@@ -1,4 +1,4 @@
-"""What is owed to whom: the survey of all lanes, and the claim that leases due deliveries."""
+"""Pending deliveries by endpoint: the backlog scan, and the claim that leases deliveries which are due."""
 
 import itertools
 import json
@@ -7,7 +7,18 @@ from collections.abc import Sequence
 import structlog
 
 from loyalpro.delivery.breaker import HEALTHY, Health
-from loyalpro.delivery.ports import Claim, Claimed, Claims, Fallback, LaneRequest, LaneState, Survey, Target, WorkerId
+from loyalpro.delivery.claims import (
+    BacklogPage,
+    Claimed,
+    ClaimKind,
+    ClaimRequest,
+    ClaimResult,
+    EndpointBacklog,
+    Fallback,
+    Target,
+)
+from loyalpro.delivery.ports import WorkerId
+from loyalpro.delivery.rotation import primary_secret
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import ConfigurationError
@@ -20,20 +31,20 @@ from loyalpro.storage.vault import Vault
 
 _UNLEASED = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"
 
-# From one endpoint that is owed something to the next, a probe of the index each: those that are owed nothing cost nothing.
-_LANES_A_PAGE = 64
-_LANES = f"""
-WITH RECURSIVE lanes (endpoint_id) AS (
+# One probe of the index leads from an endpoint with pending deliveries to the next: endpoints without any cost nothing.
+_ENDPOINTS_PER_PAGE = 64
+_BACKLOG = f"""
+WITH RECURSIVE backlog (endpoint_id) AS (
     SELECT MIN(endpoint_id) FROM deliveries WHERE status = 'pending' AND due_at IS NOT NULL AND endpoint_id > ?
     UNION ALL
     SELECT (SELECT MIN(d.endpoint_id) FROM deliveries d
-            WHERE d.status = 'pending' AND d.due_at IS NOT NULL AND d.endpoint_id > lanes.endpoint_id)
-    FROM lanes WHERE lanes.endpoint_id IS NOT NULL
+            WHERE d.status = 'pending' AND d.due_at IS NOT NULL AND d.endpoint_id > backlog.endpoint_id)
+    FROM backlog WHERE backlog.endpoint_id IS NOT NULL
 )
 SELECT endpoint_id, (
-    SELECT d.due_at FROM deliveries d WHERE d.endpoint_id = lanes.endpoint_id AND d.status = 'pending'
+    SELECT d.due_at FROM deliveries d WHERE d.endpoint_id = backlog.endpoint_id AND d.status = 'pending'
     AND d.due_at IS NOT NULL AND {_UNLEASED} ORDER BY d.due_at LIMIT 1)
-FROM lanes WHERE endpoint_id IS NOT NULL LIMIT {_LANES_A_PAGE}
+FROM backlog WHERE endpoint_id IS NOT NULL LIMIT {_ENDPOINTS_PER_PAGE}
 """
 
 _URGENT = f"""
@@ -55,7 +66,7 @@ WHERE e.status = 'enabled' AND e.deleted_at IS NULL AND e.id IN ({{marks}})
 ORDER BY e.id, s.version DESC
 """
 
-# The last condition keeps a customer's events in order whatever their due times say.
+# The last condition keeps the events of a customer in order, whatever their due times are.
 _DUE = f"""
 SELECT d.id, d.event_id, d.event_type, d.attempts, d.uncounted_attempts, d.first_attempt_at, d.customer_id,
     d.fallback_status, d.fallback_due_at
@@ -68,7 +79,8 @@ WHERE {{endpoint}} = ? AND d.status = 'pending' AND d.due_at IS NOT NULL AND {{d
   {{urgent}}
 ORDER BY {{due}}, d.id LIMIT ? {{lock}}
 """
-# Found by their own small indexes. The lane's is kept out of it: all of the lane would be read to find the few.
+# Small indexes of their own find the urgent deliveries. The expressions `|| ''` and `+ 0` of `_select_due` keep the planner
+# from the index of the endpoint, with which it would read the whole queue to find a few rows.
 _ONLY_URGENT = """
   AND d.id IN (
     SELECT id FROM deliveries WHERE endpoint_id = ? AND fallback_status IS NOT NULL AND status = 'pending'
@@ -84,69 +96,64 @@ _LEASE = (
 
 @record
 class _Due:
-    """A row of `_DUE` and what it was asked for as."""
+    """A row of `_DUE`, the target of its endpoint, and whether its attempt is a probe."""
 
     target: Target
     probe: bool
     row: Row
 
 
-class Unreadable:
-    """Tells the log of endpoints whose secrets do not open: once of each, because each is looked at again and again."""
+class UnreadableSecrets:
+    """Logs endpoints whose secrets cannot be decrypted: each endpoint once, because every scan finds it again."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._log = structlog.get_logger("storage")
 
-    def tell(self, endpoint_id: str, why: ConfigurationError) -> None:
-        """Nothing is sent to the endpoint, and this is why."""
-        if endpoint_id not in self._told:
-            self._told.add(endpoint_id)
-            self._log.error("secret_unreadable", endpoint_id=endpoint_id, reason=why.detail)
+    def log(self, endpoint_id: str, error: ConfigurationError) -> None:
+        """Log that nothing is sent to the endpoint, and why, unless that has been logged before."""
+        if endpoint_id not in self._logged:
+            self._logged.add(endpoint_id)
+            self._log.error("secret_unreadable", endpoint_id=endpoint_id, reason=error.detail)
 
 
-class LaneTables:
-    """What the dispatcher reads and leases, inside one transaction."""
+class ClaimTables:
+    """The reads and the leases of a dispatcher, inside one transaction."""
 
-    def __init__(self, connection: Connection, vault: Vault, unreadable: Unreadable | None = None) -> None:
+    def __init__(self, connection: Connection, vault: Vault, unreadable: UnreadableSecrets | None = None) -> None:
         self._connection = connection
         self._vault = vault
-        self._unreadable = unreadable or Unreadable()
+        self._unreadable = unreadable or UnreadableSecrets()
         self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
         self._share = "FOR SHARE" if connection.dialect.is_postgres else ""
 
-    def survey(self, now: UnixMs, after: str, closing_since: UnixMs) -> Survey:
-        """Enabled endpoints that are owed something that nobody is sending, of those that come `after` one."""
-        statements: list[Statement] = [(_LANES, (after,)), ("SELECT COUNT(*) FROM workers", ())]
+    # -- the backlog scan --------------------------------------------------------------------------------------------
+
+    def scan_backlog(self, now: UnixMs, after: str, closing_since: UnixMs) -> BacklogPage:
+        """Return the next page of enabled endpoints that have pending deliveries without a lease, by id from `after`.
+
+        The first page (`after` is empty) also has the endpoints with urgent deliveries: manual attempts, and deliveries
+        whose first attempt was at or before `closing_since`.
+        """
+        statements: list[Statement] = [(_BACKLOG, (after,)), ("SELECT COUNT(*) FROM workers", ())]
         if not after:
             statements.append((_URGENT, (now, closing_since, now)))
         rows, [(workers,)], *urgent = self._connection.execute_all(statements)
-        owing = {id_: due_at for id_, due_at in rows if due_at is not None}
-        targets = self.targets(list(owing), now)
-        return Survey(
-            lanes=[LaneState(targets[id_], owing[id_]) for id_ in owing if id_ in targets],
+        pending = {id_: due_at for id_, due_at in rows if due_at is not None}
+        targets = self.targets(list(pending), now)
+        return BacklogPage(
+            endpoints=[EndpointBacklog(targets[id_], pending[id_]) for id_ in pending if id_ in targets],
             workers=workers,
-            until=rows[-1][0] if len(rows) == _LANES_A_PAGE else None,
+            until=rows[-1][0] if len(rows) == _ENDPOINTS_PER_PAGE else None,
             urgent=[id_ for found in urgent for (id_,) in found],
         )
 
-    def claim(self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, closing_since: UnixMs) -> Claims:
-        """Lease due deliveries of enabled endpoints, oldest first within a lane."""
-        known, targets, found = self._look(worker, lanes, now, closing_since)
-        if not known:
-            return Claims((), targets)
-        let_through: dict[str, list[_Due]] = {}
-        for lane, rows in sorted(zip(lanes, found, strict=True), key=lambda each: each[0].endpoint_id):
-            if lane.endpoint_id in targets:  # in one order for all workers: a probe holds its endpoint's row
-                let_through[lane.endpoint_id] = self._let_through(lane, targets[lane.endpoint_id], rows, now)
-        due = [each for lane in lanes for each in let_through.get(lane.endpoint_id, ())]
-        leased, bodies = self._lease(worker, due, now)
-        return Claims([_claimed(each, bodies[each.row[1]], now) for each in due if each.row[0] in leased], targets)
+    # -- targets -----------------------------------------------------------------------------------------------------
 
     def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> dict[str, Target]:
-        """The enabled ones among these endpoints, with every secret that is valid now and how they are doing.
+        """Return the targets of those of these endpoints that are enabled, with their health and all valid secrets.
 
-        One that has a secret which does not open is left out: the others have to go on.
+        An endpoint with a secret that cannot be decrypted is left out and logged: the others must not wait for it.
         """
         return self._targets(self._connection.execute_all(_select_targets(endpoint_ids, now)))
 
@@ -157,11 +164,11 @@ class LaneTables:
                 try:
                     targets[id_] = self._target(list(secrets))
                 except ConfigurationError as error:
-                    self._unreadable.tell(id_, error)
+                    self._unreadable.log(id_, error)
         return targets
 
     def _target(self, rows: Sequence[Row]) -> Target:
-        """One endpoint; a row for each of its secrets, newest first. The newest promoted one signs alone."""
+        """Return the target of one endpoint from its rows of `_TARGETS`: one row for each secret, newest first."""
         id_, account_id, url, headers, rate_limit, ordering, _, _, _, *health = rows[0]
         owner = sealed_owner(account_id, id_)
         return Target(
@@ -170,49 +177,69 @@ class LaneTables:
             url=url,
             headers=() if headers == "{}" else tuple(json.loads(headers).items()),
             secrets=tuple(self._vault.open(row[6], owner=owner) for row in rows),
-            primary=next((index for index, row in enumerate(rows) if row[7] is not None), len(rows) - 1),
+            primary=primary_secret([row[7] for row in rows]),
             rate_limit=rate_limit,
             ordered=ordering == "customer",
             health=health_from(health) or HEALTHY,
             versions=tuple(row[8] for row in rows),
         )
 
-    def _look(
-        self, worker: WorkerId, lanes: Sequence[LaneRequest], now: UnixMs, closing_since: UnixMs
-    ) -> tuple[bool, dict[str, Target], list[list[Row]]]:
-        """Whether the worker is known, the targets of the lanes, and what is due in each.
+    # -- claims ------------------------------------------------------------------------------------------------------
 
-        One that has been given up may lease nothing: nobody would free it. It cannot be given up before we commit.
+    def claim(
+        self, worker: WorkerId, requests: Sequence[ClaimRequest], now: UnixMs, closing_since: UnixMs
+    ) -> ClaimResult:
+        """Lease due deliveries of enabled endpoints, for each endpoint the oldest first.
+
+        Endpoints are handled in the order of their ids, the same in all workers: a probe locks the health row of its
+        endpoint until the transaction ends, and two workers must not wait for each other in a cycle.
+        """
+        known, targets, found = self._find_due(worker, requests, now, closing_since)
+        if not known:
+            return ClaimResult((), targets)
+        allowed: dict[str, list[_Due]] = {}
+        for request, rows in sorted(zip(requests, found, strict=True), key=lambda each: each[0].endpoint_id):
+            if request.endpoint_id in targets:
+                allowed[request.endpoint_id] = self._allow(request, targets[request.endpoint_id], rows, now)
+        due = [each for request in requests for each in allowed.get(request.endpoint_id, ())]
+        leased, bodies = self._lease(worker, due, now)
+        claimed = [_claimed(each, bodies[each.row[1]], now) for each in due if each.row[0] in leased]
+        return ClaimResult(claimed, targets)
+
+    def _find_due(
+        self, worker: WorkerId, requests: Sequence[ClaimRequest], now: UnixMs, closing_since: UnixMs
+    ) -> tuple[bool, dict[str, Target], list[list[Row]]]:
+        """Return whether the worker is registered, the targets of the endpoints, and the due rows of each request.
+
+        A worker whose leases have been taken may not lease anything: no rescue would release it. The shared lock on the
+        row of the worker keeps a rescue from taking its leases before this transaction commits.
         """
         known = (f"SELECT 1 FROM workers WHERE id = ? {self._share}", (worker,))
-        targets = _select_targets([lane.endpoint_id for lane in lanes], now)
-        due = [self._select_due(lane, now, closing_since) for lane in lanes]
+        targets = _select_targets([request.endpoint_id for request in requests], now)
+        due = [self._select_due(request, now, closing_since) for request in requests]
         worker_rows, *rows = self._connection.execute_all([known, *targets, *due])
         return bool(worker_rows), self._targets(rows[: len(targets)]), rows[len(targets) :]
 
-    def _select_due(self, lane: LaneRequest, now: UnixMs, closing_since: UnixMs) -> Statement:
-        if lane.claim is not Claim.URGENT:
+    def _select_due(self, request: ClaimRequest, now: UnixMs, closing_since: UnixMs) -> Statement:
+        if request.kind is not ClaimKind.URGENT:
             sql = _DUE.format(urgent="", endpoint="d.endpoint_id", due="d.due_at", lock=self._lock)
-            return sql, (lane.endpoint_id, now, lane.room)
+            return sql, (request.endpoint_id, now, request.limit)
         sql = _DUE.format(urgent=_ONLY_URGENT, endpoint="d.endpoint_id || ''", due="d.due_at + 0", lock=self._lock)
-        return sql, (lane.endpoint_id, now, lane.endpoint_id, closing_since, lane.room)
+        return sql, (request.endpoint_id, now, request.endpoint_id, closing_since, request.limit)
 
-    def _let_through(self, lane: LaneRequest, target: Target, rows: Sequence[Row], now: UnixMs) -> list[_Due]:
-        """Of what is due in a lane, what its breaker lets through."""
-        claim = _allowed(lane.claim, target.health, now)
-        if claim is None:
+    def _allow(self, request: ClaimRequest, target: Target, rows: Sequence[Row], now: UnixMs) -> list[_Due]:
+        """Return those of the due rows of an endpoint that its breaker allows to be sent now."""
+        kind = _allowed_kind(request.kind, target.health, now)
+        if kind is None:
             return []
-        if claim is not Claim.PROBE:
+        if kind is not ClaimKind.PROBE:
             return [_Due(target, False, row) for row in rows]
-        if not rows or not begin_probe(self._connection, lane.endpoint_id, now):
+        if not rows or not begin_probe(self._connection, request.endpoint_id, now):
             return []
         return [_Due(target, True, rows[0])]
 
     def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> tuple[set[str], dict[str, bytes]]:
-        """The deliveries that are ours now, and the bodies of their events.
-
-        Another worker may have leased one since we looked: the lease's key lets only one of us have it.
-        """
+        """Insert the leases; return the ids of the deliveries that were leased, and the bodies of all events by id."""
         leases = [_insert_leases(worker, piece, now) for piece in padded_chunks(due)]
         bodies = [_select_bodies(ids) for ids in padded_chunks(list({each.row[1] for each in due}))]
         rows = self._connection.execute_all([*leases, *bodies])
@@ -235,11 +262,11 @@ def _insert_leases(worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> Statem
     return _LEASE.format(rows=marks(len(due), "(?, ?, ?, ?, ?)")), params
 
 
-def _allowed(asked: Claim, health: Health, now: UnixMs) -> Claim | None:
-    """What the breaker lets through, which may have opened since the lane last heard of it."""
-    if asked is Claim.URGENT or not health.is_open:
-        return Claim.DUE if asked is Claim.PROBE else asked
-    return Claim.PROBE if health.probe_at is not None and health.probe_at <= now else None
+def _allowed_kind(requested: ClaimKind, health: Health, now: UnixMs) -> ClaimKind | None:
+    """Return the kind of claim that the breaker allows; it may have opened or closed since the request was made."""
+    if requested is ClaimKind.URGENT or not health.is_open:
+        return ClaimKind.DUE if requested is ClaimKind.PROBE else requested
+    return ClaimKind.PROBE if health.probe_at is not None and health.probe_at <= now else None
 
 
 def _claimed(due: _Due, body: bytes, now: UnixMs) -> Claimed:
