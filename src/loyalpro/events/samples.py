@@ -33,7 +33,13 @@ from loyalpro.kernel.clock import MS_PER_DAY, UnixMs, rfc3339
 def sample(event_type: str, now: UnixMs) -> dict[str, Any]:
     """`data` of a sample event of this type, as if it had happened at `now`."""
     start, end = rfc3339(now), rfc3339(now + 365 * MS_PER_DAY)
-    payloads = [*_of_customers(start, end), *_of_points(start, end), *_of_transactions(start), _fraud(start), _churn(start)]
+    payloads = [
+        *_of_customers(start, end),
+        *_of_points(start, end),
+        *_of_transactions(start),
+        _fraud(start),
+        _churn(start),
+    ]
     return {each.type: each for each in payloads}[event_type].data()
 
 
