@@ -14,6 +14,7 @@ from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.clock import Clock
+from loyalpro.loyalty.program import default_program
 from loyalpro.settings import Settings
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.storage.vault import Vault
@@ -55,7 +56,7 @@ class Past:
         def work(unit: UnitOfWork) -> str:
             account_id = unit.ids.new("acct")
             unit.accounts.insert(account_id, "Another", unit.now)
-            unit.loyalty.insert_program(account_id, unit.ids)
+            unit.programs.insert(account_id, default_program(unit.ids))
             unit.api_keys.insert(unit.ids.new("key"), account_id, "bench", api_key, unit.now)
             return account_id
 

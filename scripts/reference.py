@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from loyalpro.cli.main import app
-from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES, EventType
+from loyalpro.events.catalog import API_VERSION, EVENT_TYPES, EventType
 from loyalpro.events.samples import sample
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.settings import Settings

@@ -276,7 +276,7 @@ MUTANTS = (
         3,
         (
             wrong_sql(ClaimTables.claim, ("AND earlier.sequence < d.sequence", "AND earlier.sequence < 0")),
-            wrong_sql(EventTables.owe, ("'pending', ?", "'pending', COALESCE(?, 0)")),
+            wrong_sql(EventTables.enqueue, ("'pending', ?", "'pending', COALESCE(?, 0)")),
         ),
     ),
     Mutant(

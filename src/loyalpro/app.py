@@ -23,6 +23,8 @@ from loyalpro.jobs.ports import record_job_runs
 from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.erasure import erasure_job
+from loyalpro.loyalty.records import Erasure
 from loyalpro.settings import Settings
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
@@ -98,6 +100,7 @@ class Application:
             *delivery_jobs(self.runner, self.schedule, interval_s=interval_s),
             ReplayJob(self.runner).periodic(),
             *maintenance.periodic(interval_s),
+            erasure_job(self.runner, interval_s, on_finished=_log_erasure),
             disk_space_job(self.disk_space, interval_s),
         ]
 
@@ -168,6 +171,12 @@ class Application:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.sender.stop()
+
+
+def _log_erasure(erasure: Erasure) -> None:
+    """Log that nothing of a deleted customer's past remains to be erased."""
+    counts = {"events": erasure.events, "deliveries_canceled": erasure.canceled}
+    structlog.get_logger("loyalty").info("customer_erased", customer_id=erasure.customer_id, **counts)
 
 
 def _log_if_failed(task: asyncio.Task[None]) -> None:

@@ -5,6 +5,7 @@ from argon2 import PasswordHasher
 
 from loyalpro.accounts.accounts import CompleteFirstAccount, complete_first_account, first_account
 from loyalpro.accounts.entities import FirstAccount
+from loyalpro.loyalty.program import default_program
 from loyalpro.settings import Settings
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
@@ -40,5 +41,5 @@ def _complete(unit: UnitOfWork, command: CompleteFirstAccount) -> FirstAccount:
     """The account and its program are opened in one transaction."""
     completed = complete_first_account(unit, command)
     if completed.opened:
-        unit.loyalty.insert_program(completed.account.id, unit.ids)
+        unit.programs.insert(completed.account.id, default_program(unit.ids))
     return completed.account

@@ -1,4 +1,4 @@
-"""A batch is what its purchases would have been alone, one after another."""
+"""A batch has the effect of its purchases recorded one by one, in their order."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ def customers(server: Server, name: str) -> dict[str, str]:
 
 
 def purchases(name: str, ids: dict[str, str]) -> list[Any]:
-    """Two customers by either of their ids, nothing earned, the same number twice, and several refusals between."""
+    """Two customers named by either id, a purchase that earns nothing, an external id twice, and several refused purchases."""
     good: dict[str, Any] = {"amount": 5_600, "currency": "EUR", "customer_id": ids["ann"]}
     by_name = {"amount": 199, "currency": "EUR", "customer_external_id": f"{name}-bob"}
     return [
@@ -49,7 +49,7 @@ def purchases(name: str, ids: dict[str, str]) -> list[Any]:
 
 
 def plain(value: Any, name: str) -> Any:
-    """Without what differs between any two runs: ids, instants of now, and the customers' own numbers."""
+    """`value` without what differs between two runs: ids, present instants, and external ids."""
     text = json.dumps(value).replace(name, "run")
     text = re.sub(r"([a-z]+)_[0-9a-z]{26}", r"\1", text)
     return json.loads(re.sub(r"20(2[6-9]|[3-9]\d)-\d\d-\d\dT[\d:.]+Z", "now", text))
@@ -62,7 +62,7 @@ def state(server: Server, ids: dict[str, str], name: str) -> Any:
     return plain(found, name)
 
 
-def test_a_batch_does_what_its_purchases_would_have_done_alone(server: Server) -> None:
+def test_a_batch_has_the_effect_of_its_purchases_recorded_one_by_one(server: Server) -> None:
     alone, together = customers(server, "alone"), customers(server, "together")
     answers = [server.call("POST", "/v1/transactions", each) for each in purchases("alone", alone)]
     results = server.post("/v1/transactions/batch", {"transactions": purchases("together", together)})["data"]
@@ -77,14 +77,14 @@ def test_a_batch_does_what_its_purchases_would_have_done_alone(server: Server) -
     assert state(server, together, "together") == state(server, alone, "alone")
 
 
-def test_a_purchase_with_more_mistakes_than_anybody_reads_is_refused_in_short(server: Server) -> None:
+def test_the_error_of_a_purchase_with_many_wrong_fields_is_short(server: Server) -> None:
     wild = {f"k{number}": 0 for number in range(300_000)}
     [result] = server.post("/v1/transactions/batch", {"transactions": [wild]})["data"]
     assert result["error"]["code"] == "invalid_field"
     assert "More than 100" in result["error"]["detail"]
 
 
-def test_one_event_stream_counts_on_through_a_batch(server: Server) -> None:
+def test_event_sequences_have_no_gap_after_a_batch(server: Server) -> None:
     ids = customers(server, "stream")
     server.post("/v1/transactions/batch", {"transactions": purchases("stream", ids)})
     for each in ids.values():

@@ -1,4 +1,4 @@
-"""What changes a customer, and what does not."""
+"""Which updates change a customer."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,9 +27,7 @@ def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Ser
         ({"a": [1, None]}, {"a": [1, None]}, False),
     ],
 )
-def test_metadata_changes_when_it_is_written_in_another_way(
-    server: Server, before: Any, after: Any, *, changed: bool
-) -> None:
+def test_metadata_is_changed_when_its_json_differs(server: Server, before: Any, after: Any, *, changed: bool) -> None:
     customer = server.post("/v1/customers", {"metadata": {"vip": before}})
     path = f"/v1/customers/{customer['id']}"
     answer = server.call("PATCH", path, {"metadata": {"vip": after}})

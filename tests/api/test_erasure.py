@@ -1,4 +1,4 @@
-"""A deleted customer: what it causes, what is left, and that nothing of what it was can be found any more."""
+"""Deleting a customer: the events it causes, what remains, and that no personal data can be found afterwards."""
 
 import json
 import threading
@@ -11,9 +11,11 @@ import psycopg
 import pytest
 
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs
-from loyalpro.loyalty.ledger import Balance, discrepancies
-from loyalpro.storage.tables.erasures import ErasureTables
-from loyalpro.storage.tables.loyalty import LoyaltyTables
+from loyalpro.loyalty.ledger import Allocation, Balance, Entry, Lot, discrepancies
+from loyalpro.storage.tables.customers import CustomerTables
+from loyalpro.storage.tables.ledger import LedgerTables
+from loyalpro.storage.tables.programs import ProgramTables
+from support.erasing import begin_erasure, erase_piece
 from support.history import ACCOUNT, History, connect, count, query, transaction
 from support.jobs import run_jobs
 from support.receivers import Authority, Hit, RawServer, answer
@@ -30,8 +32,8 @@ CANARIES = (EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER)
 def receiver(authority: Authority) -> Iterator[RawServer]:
     def echo(connection: Any, hit: Hit | None) -> None:
         assert hit is not None
-        told = b"canary" in hit.body
-        connection.sendall(answer(200, EXCERPT.encode() if told else b"", X_Echo=HEADER if told else "-"))
+        has_data = b"canary" in hit.body
+        connection.sendall(answer(200, EXCERPT.encode() if has_data else b"", X_Echo=HEADER if has_data else "-"))
 
     with RawServer(echo, authority.context()) as listening:
         yield listening
@@ -44,14 +46,14 @@ def server(database_url: str, authority: Authority) -> Iterator[Server]:
 
 
 def until(condition: Callable[[], Any]) -> Any:
-    """Ask again and again: what the program does by itself it does soon, or the test times out."""
+    """Ask until the condition holds; the test times out if it never does."""
     pause = threading.Event()
     while not (found := condition()):
         pause.wait(0.02)
     return found
 
 
-def enrol(server: Server, *, metadata_bytes: int = 10, **more: object) -> str:
+def enroll(server: Server, *, metadata_bytes: int = 10, **more: object) -> str:
     details = {**DETAILS, "metadata": {"note": NOTE * (metadata_bytes // len(NOTE) + 1)}, **more}
     customer: dict[str, str] = server.post("/v1/customers", details)
     return customer["id"]
@@ -79,12 +81,12 @@ def events(server: Server, **wanted: str) -> list[dict[str, Any]]:
     return found
 
 
-# -- what it causes and what is left ---------------------------------------------------------------------------------
+# -- events, and what remains ----------------------------------------------------------------------------------------
 
 
-def test_deleting_forfeits_the_points_and_says_so(server: Server, receiver: RawServer) -> None:
+def test_a_deletion_forfeits_the_points_and_emits_events(server: Server, receiver: RawServer) -> None:
     server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["points.adjusted", "customer.deleted"]})
-    customer = enrol(server)
+    customer = enroll(server)
     buy(server, customer)
     delete(server, customer)
     bodies = sorted((json.loads(hit.body) for hit in receiver.wait_for(2)), key=lambda body: int(body["sequence"]))
@@ -107,16 +109,16 @@ def test_deleting_forfeits_the_points_and_says_so(server: Server, receiver: RawS
         jsonschema.Draft202012Validator(schemas[body["type"]]).validate(body)
 
 
-def test_a_customer_without_points_only_says_that_it_is_deleted(server: Server) -> None:
-    customer = enrol(server)
+def test_the_deletion_of_a_customer_without_points_emits_one_event(server: Server) -> None:
+    customer = enroll(server)
     delete(server, customer)
     assert [each["type"] for each in events(server)][-1] == "customer.deleted"
     assert "points.adjusted" not in [each["type"] for each in events(server)]
     assert server.get(f"/v1/customers/{customer}/ledger")["data"] == []
 
 
-def test_a_deleted_customer_is_shown_as_that_and_takes_part_in_nothing(server: Server) -> None:
-    customer = enrol(server)
+def test_a_deleted_customer_is_shown_as_deleted_and_refuses_commands(server: Server) -> None:
+    customer = enroll(server)
     buy(server, customer)
     delete(server, customer)
     purchase = {"amount": 100, "currency": "EUR"}
@@ -131,36 +133,40 @@ def test_a_deleted_customer_is_shown_as_that_and_takes_part_in_nothing(server: S
     ):
         refused = server.call(method, path, body)
         assert (refused.status, refused.json["code"]) == (404, "customer_not_found"), (method, path)
-    again = enrol(server)
+    again = enroll(server)
     assert again != customer
     assert server.get(f"/v1/customers/{again}")["external_id"] == "shop-77"
 
 
-def test_somebody_elses_customer_cannot_be_deleted(server: Server) -> None:
-    customer = enrol(server)
+def test_a_customer_of_another_account_cannot_be_deleted(server: Server) -> None:
+    customer = enroll(server)
     assert server.call("DELETE", f"/v1/customers/{customer}", key="lp_another_0123456789abcdef").status == 401
     assert server.call("DELETE", "/v1/customers/cus_00000000000000000000000000").status == 404
     assert server.call("DELETE", "/v1/customers/nonsense").status == 404
     assert server.get(f"/v1/customers/{customer}")["name"] == NAME
 
 
-def books(url: str, customer_id: str) -> tuple[Balance, list[Any], list[Any]]:
+Ledger = tuple[Balance, list[Entry], list[Lot], list[Allocation]]
+
+
+def ledger(url: str, customer_id: str) -> Ledger:
+    """Balance, entries in the order of their sequences, lots and allocations."""
     with transaction(url) as connection:
-        tables = LoyaltyTables(connection)
         [(account_id,)] = connection.execute("SELECT account_id FROM customers WHERE id = ?", (customer_id,))
-        customer = tables.get_customer(account_id, customer_id)
+        customer = CustomerTables(connection, ProgramTables(connection)).get(account_id, customer_id)
         assert customer is not None
-        entries = tables.list_entries(customer_id, None, 100)[::-1]
-        return customer.balance, entries, tables.list_lots(customer_id, None, 100)
+        tables = LedgerTables(connection)
+        entries = sorted(tables.list_entries(customer_id, None, 100), key=lambda entry: entry.sequence)
+        return customer.balance, entries, tables.list_lots(customer_id, None, 100), tables.list_allocations(customer_id)
 
 
-def test_the_books_still_add_up_after_points_were_forfeited(server: Server, database_url: str) -> None:
-    customer = enrol(server)
+def test_the_ledger_adds_up_after_points_were_forfeited(server: Server, database_url: str) -> None:
+    customer = enroll(server)
     for _ in range(3):
         buy(server, customer)
     delete(server, customer)
-    balance, entries, lots = books(database_url, customer)
-    assert discrepancies(balance, entries, lots) == []
+    balance, entries, lots, allocations = ledger(database_url, customer)
+    assert discrepancies(balance, entries, lots, allocations) == []
     assert (balance.available, balance.lifetime_earned) == (0, 168)
     assert [lot.remaining for lot in lots] == [0, 0, 0]
     last = entries[-1]
@@ -171,7 +177,7 @@ def test_the_books_still_add_up_after_points_were_forfeited(server: Server, data
 
 
 def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
-    customer = enrol(server)
+    customer = enroll(server)
     buy(server, customer)
     with transaction(database_url) as connection:
         connection.execute(
@@ -185,7 +191,7 @@ def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
             (customer,),
         )
     delete(server, customer)
-    balance, entries, lots = books(database_url, customer)
+    balance, entries, lots, _ = ledger(database_url, customer)
     written_off = next(entry for entry in entries if entry.reason_code == "customer_deleted")
     assert (written_off.points, written_off.balance_after) == (30, 0)
     assert (balance.available, balance.debt) == (0, 0)
@@ -204,8 +210,8 @@ def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
 def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
     server: Server, database_url: str, spent: int, debt: int, kinds: list[str]
 ) -> None:
-    """No call makes points pending yet: the books are written as if one had."""
-    customer = enrol(server)
+    """No request makes points pending yet, so the test writes such a ledger itself."""
+    customer = enroll(server)
     buy(server, customer)
     entries = [("2", "earn", 40, 56, 40), *([("3", "clawback", -spent, 56 - spent, 40)] if spent else [])]
     with transaction(database_url) as connection:
@@ -223,13 +229,18 @@ def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
             "UPDATE lots SET remaining = ? WHERE customer_id = ? AND status = 'active'", (max(0, 56 - spent), customer)
         )
         connection.execute(
+            "INSERT INTO allocations (entry_id, lot_id, points) SELECT 'led_3', id, original - remaining FROM lots"
+            " WHERE customer_id = ? AND remaining < original",
+            (customer,),
+        )
+        connection.execute(
             "UPDATE customers SET pending = 40, available = ?, debt = ?, ledger_sequence = ? WHERE id = ?",
             (max(0, 56 - spent), debt, 1 + len(entries), customer),
         )
-    assert books_add_up(database_url, customer)
+    assert discrepancies(*ledger(database_url, customer)) == []
     delete(server, customer)
-    assert books_add_up(database_url, customer)
-    balance, found, lots = books(database_url, customer)
+    assert discrepancies(*ledger(database_url, customer)) == []
+    balance, found, lots, _ = ledger(database_url, customer)
     assert (balance.available, balance.pending, balance.debt) == (0, 0, 0)
     assert sum(entry.points for entry in found) == 0
     canceled = max(found, key=lambda entry: int(entry.sequence))
@@ -250,19 +261,14 @@ def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
     assert deleted["data"]["points_forfeited"] == max(0, 56 - spent) + 40
 
 
-def books_add_up(url: str, customer: str) -> bool:
-    balance, entries, lots = books(url, customer)
-    return discrepancies(balance, sorted(entries, key=lambda entry: int(entry.sequence)), lots) == []
-
-
 # -- what is erased --------------------------------------------------------------------------------------------------
 
 
-def test_earlier_events_become_tombstones_and_pollers_do_not_meet_them(
+def test_earlier_events_become_tombstones_that_lists_leave_out(
     server: Server, receiver: RawServer, database_url: str
 ) -> None:
     server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"]})
-    customer = enrol(server)
+    customer = enroll(server)
     buy(server, customer)
     receiver.wait_for(3)
     until(lambda: server.get("/v1/deliveries?status=pending")["data"] == [])
@@ -284,13 +290,13 @@ def test_earlier_events_become_tombstones_and_pollers_do_not_meet_them(
         assert ["X-LoyalPro-Event-Id", event["id"]] in attempt["request"]["headers"]
 
 
-def test_what_is_still_owed_of_erased_events_is_canceled_and_says_why(
+def test_pending_deliveries_of_erased_events_are_canceled_with_a_reason(
     server: Server, receiver: RawServer, database_url: str
 ) -> None:
     endpoint = server.post(
         "/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"], "ordering": "customer", "status": "paused"}
     )
-    customer = enrol(server)
+    customer = enroll(server)
     buy(server, customer)
     delete(server, customer)
     wait_until_erased(server, database_url)
@@ -308,7 +314,7 @@ def test_what_is_still_owed_of_erased_events_is_canceled_and_says_why(
     assert [json.loads(hit.body)["type"] for hit in hits] == ["points.adjusted", "customer.deleted"]
 
 
-def test_what_is_being_sent_is_waited_for(database_url: str, authority: Authority) -> None:
+def test_an_event_that_is_being_sent_is_erased_after_its_attempt(database_url: str, authority: Authority) -> None:
     arrived, let_go = threading.Event(), threading.Event()
 
     def slow(connection: Any, hit: Any) -> None:
@@ -321,7 +327,7 @@ def test_what_is_being_sent_is_waited_for(database_url: str, authority: Authorit
         Server(database_url, authority.ca_file, sweep_interval=0.1) as server,
     ):
         server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["customer.created"]})
-        customer = enrol(server)
+        customer = enroll(server)
         assert arrived.wait(30)
         delete(server, customer)
         until(lambda: count(database_url, "erasures") == 1)
@@ -334,7 +340,7 @@ def test_what_is_being_sent_is_waited_for(database_url: str, authority: Authorit
 
 
 def everything(url: str) -> str:
-    """All that is in the database: every row of every table."""
+    """Every row of every table, as text."""
     if url.startswith("sqlite"):
         names = query(url, "SELECT name FROM sqlite_master WHERE type = 'table'")
         rows = [row for (name,) in names for row in query(url, f"SELECT * FROM {name}")]
@@ -359,10 +365,10 @@ def found(text: str | bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("metadata_bytes", [100, 15_000])
-def test_nothing_that_was_known_of_a_customer_can_be_found_any_more(
+def test_no_personal_data_of_a_deleted_customer_remains(
     database_url: str, authority: Authority, receiver: RawServer, metadata_bytes: int
 ) -> None:
-    """In a database of many customers. What idempotency keys were answered goes last: a day later."""
+    """In a database of many customers. Stored responses of idempotency keys are removed last: a day later."""
     with Server(database_url, authority.ca_file, sweep_interval=0.1) as server:
         server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["*"]})
         batch = [
@@ -394,13 +400,13 @@ def test_nothing_that_was_known_of_a_customer_can_be_found_any_more(
 
 
 def deleted_with_many_events(url: str, now: UnixMs, number: int) -> str:
-    """A customer with so many events, and what `DELETE` leaves to be done."""
+    """A customer with this number of events, and an erasure of them."""
     history = History(url, now)
     customer = history.ids.new("cus")
     body = f'{{"api_version":"2026-11-01","data":{{"email":"{EMAIL}"}}}}'.encode()
     history.events(history.endpoint(), number, at=now - MS_PER_DAY, customer_id=customer, body=lambda _: body)
     with transaction(url) as connection:
-        ErasureTables(connection).begin(ACCOUNT, customer, number, now)
+        begin_erasure(connection, ACCOUNT, customer, number, now)
     return customer
 
 
@@ -408,16 +414,16 @@ def erased(url: str) -> int:
     return count(url, "events", "erased_at IS NOT NULL")
 
 
-def test_many_events_are_erased_in_pieces_that_go_on_after_a_crash(database_url: str) -> None:
+def test_many_events_are_erased_in_pieces_that_continue_after_a_crash(database_url: str) -> None:
     now = SystemClock().now_ms()
     customer = deleted_with_many_events(database_url, now, 130)
     for expected in (50, 100):
         with transaction(database_url) as connection:  # each with a connection of its own, as after a restart
-            assert ErasureTables(connection).advance(customer, now).more
+            assert erase_piece(connection, customer, now).more
         assert erased(database_url) == expected
     lost = connect(database_url)
     lost.begin()
-    ErasureTables(lost).advance(customer, now)
+    erase_piece(lost, customer, now)
     lost.rollback()  # a crash before the commit
     lost.close()
     assert erased(database_url) == 100
@@ -427,18 +433,18 @@ def test_many_events_are_erased_in_pieces_that_go_on_after_a_crash(database_url:
     assert EMAIL not in everything(database_url)
 
 
-def test_erasing_goes_on_when_the_event_it_stood_at_has_become_too_old(database_url: str) -> None:
+def test_an_erasure_continues_when_the_event_of_its_cursor_was_removed(database_url: str) -> None:
     now = SystemClock().now_ms()
     customer = deleted_with_many_events(database_url, now, 120)
     with transaction(database_url) as connection:
-        ErasureTables(connection).advance(customer, now)
+        erase_piece(connection, customer, now)
         [(cursor,)] = connection.execute("SELECT event_cursor FROM erasures")
         connection.execute("DELETE FROM events WHERE id = ?", (cursor,))
     run_jobs(database_url, now, "erasures")
     assert erased(database_url) == count(database_url, "events") == 119
 
 
-def test_events_after_the_deletion_are_left_alone(database_url: str) -> None:
+def test_events_after_the_deletion_are_not_erased(database_url: str) -> None:
     now = SystemClock().now_ms()
     customer = deleted_with_many_events(database_url, now, 20)
     query(database_url, "UPDATE erasures SET through_sequence = 18")
@@ -447,7 +453,7 @@ def test_events_after_the_deletion_are_left_alone(database_url: str) -> None:
     assert sorted(rows) == [(19,), (20,)]
 
 
-def test_finished_erasures_are_forgotten_after_ninety_days(database_url: str) -> None:
+def test_finished_erasures_are_removed_after_ninety_days(database_url: str) -> None:
     now = SystemClock().now_ms()
     deleted_with_many_events(database_url, now - 100 * MS_PER_DAY, 1)
     run_jobs(database_url, now - 91 * MS_PER_DAY, "erasures", "leftovers")
@@ -456,10 +462,10 @@ def test_finished_erasures_are_forgotten_after_ninety_days(database_url: str) ->
     assert count(database_url, "erasures") == 0
 
 
-# -- what the database itself refuses --------------------------------------------------------------------------------
+# -- what the database refuses ---------------------------------------------------------------------------------------
 
 
-def test_an_event_can_be_erased_once_and_changed_never(database_url: str) -> None:
+def test_an_event_can_be_erased_once_and_is_otherwise_frozen(database_url: str) -> None:
     now = SystemClock().now_ms()
     history = History(database_url, now)
     history.events(history.endpoint(), 1, at=now)
@@ -474,8 +480,8 @@ def test_an_event_can_be_erased_once_and_changed_never(database_url: str) -> Non
     assert query(database_url, "SELECT body FROM events") == [(b"b",)]
 
 
-def test_of_a_ledger_entry_only_the_note_can_go(server: Server, database_url: str) -> None:
-    customer = enrol(server)
+def test_only_the_note_of_a_ledger_entry_can_be_removed(server: Server, database_url: str) -> None:
+    customer = enroll(server)
     with transaction(database_url) as connection:
         connection.execute(
             "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"

@@ -1,4 +1,4 @@
-"""From a purchase over HTTP to a webhook that receivers which nobody here wrote can verify."""
+"""From a purchase over HTTP to a webhook that independent libraries verify."""
 
 import base64
 import hashlib
@@ -135,7 +135,7 @@ def test_a_failed_attempt_is_repeated_with_the_same_bytes_and_both_are_shown(
 
 
 def wait_until_settled(server: Server, delivery_id: str) -> dict[str, Any]:
-    """Ask until the outcome is written down: it is, within the engine's own bounds, or the test times out."""
+    """Read the delivery until it is settled; the test times out if it never is."""
     while True:
         delivery: dict[str, Any] = server.get(f"/v1/deliveries/{delivery_id}")
         if delivery["status"] != "pending":
@@ -156,8 +156,8 @@ def test_when_every_attempt_failed_the_delivery_is_exhausted_and_kept(database_u
         assert server.get("/v1/deliveries?status=exhausted")["data"][0]["id"] == delivery["id"]
 
 
-def test_no_signing_secret_lies_open_in_the_database(database_url: str, authority: Authority) -> None:
-    """Not even in the answers that are kept for those who repeat themselves."""
+def test_no_signing_secret_is_stored_in_plain_text(database_url: str, authority: Authority) -> None:
+    """Stored responses of idempotency keys included."""
     address = {"url": "https://127.0.0.1:9/hook", "events": ["*"]}
     with Server(database_url, authority.ca_file) as server:
         made, again = (server.post("/v1/webhook_endpoints", address, Idempotency_Key="make") for _ in range(2))
@@ -173,7 +173,7 @@ def test_no_signing_secret_lies_open_in_the_database(database_url: str, authorit
         assert not any(each["secret"].encode() in bytes(stored) for each in (made, rotated))
 
 
-def test_the_plain_signature_gives_the_known_answer() -> None:
+def test_signatures_equal_published_examples() -> None:
     from loyalpro.transport.signing import plain, standard
 
     body = b'{"event":"charge.success","amount":1000,"currency":"NGN"}'

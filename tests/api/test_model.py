@@ -1,4 +1,4 @@
-"""Everything that owners and shops do, in any order, over the API: what is owed, delivered and counted stays right."""
+"""Requests of a merchant in any order, over the API: deliveries, points and sequences stay right."""
 
 import itertools
 import json
@@ -37,17 +37,17 @@ class Endpoint:
 
 @dataclass
 class Shop:
-    """What the model knows of the account: who is subscribed, what has happened, and what is owed to whom."""
+    """The model of the account: its endpoints, customers, events, and the deliveries that must exist."""
 
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     points: dict[str, int] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
-    owed: set[str] = field(default_factory=set)
+    expected: set[str] = field(default_factory=set)
 
 
 class Everything(RuleBasedStateMachine):
-    """One example. The server and its receivers outlive it; what it made is its own."""
+    """One example. The server and its receivers outlive it; its endpoints and customers are its own."""
 
     server: ClassVar[Server]
     receivers: ClassVar[list[RawServer]]
@@ -99,12 +99,12 @@ class Everything(RuleBasedStateMachine):
     @initialize(ordering=st.sampled_from(("none", "customer")))
     def open(self, ordering: str) -> None:
         self.add_endpoint(0, ["*"], ordering)
-        self.enrol()
+        self.enroll()
 
     # -- the shop ------------------------------------------------------------------------------------------------------
 
     @rule()
-    def enrol(self) -> None:
+    def enroll(self) -> None:
         self.shop.points[self.server.post("/v1/customers", {})["id"]] = 0
         self.note_events(1)
 
@@ -133,7 +133,7 @@ class Everything(RuleBasedStateMachine):
         assert "conflicting" in how or answer.json == before
         self.note_events(0)
 
-    # -- by hand -------------------------------------------------------------------------------------------------------
+    # -- manual --------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.shop.events)
     @rule(data=st.data(), alone=st.booleans())
@@ -151,12 +151,12 @@ class Everything(RuleBasedStateMachine):
         targets = [chosen] if chosen else [each for each in enabled if each.wants(event["type"])]
         sent = {each["id"] for each in answer.json["data"]}
         assert sent == {delivery_id(event["id"], each.id) for each in targets}
-        self.shop.owed |= sent
+        self.shop.expected |= sent
 
-    @precondition(lambda self: self.shop.owed)
+    @precondition(lambda self: self.shop.expected)
     @rule(data=st.data(), what=st.sampled_from(("retry", "cancel")))
     def move(self, data: st.DataObject, what: str) -> None:
-        chosen = data.draw(st.sampled_from(sorted(self.shop.owed)))
+        chosen = data.draw(st.sampled_from(sorted(self.shop.expected)))
         self.check_move(self.server.call("POST", f"/v1/deliveries/{chosen}/{what}"), what)
 
     def check_move(self, answer: Answer, what: str) -> None:
@@ -183,17 +183,17 @@ class Everything(RuleBasedStateMachine):
         if status in (None, "missing"):
             taken_in = [each for each in self.shop.events if each["created_at"] <= done["until"]]
             wanted = {delivery_id(each["id"], endpoint.id) for each in taken_in if endpoint.wants(each["type"])}
-            assert len(wanted - self.shop.owed) <= done["replayed"]
-            self.shop.owed |= wanted
+            assert len(wanted - self.shop.expected) <= done["replayed"]
+            self.shop.expected |= wanted
 
     @rule(receiver=st.sampled_from((0, 1)), status=st.sampled_from((200, 200, 500, 429, 302)))
     def change_mood(self, receiver: int, status: int) -> None:
         self.moods[receiver].status = status
 
-    # -- what must be true ---------------------------------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------------------------------------
 
     def note_events(self, count: int) -> None:
-        """The events that a change has caused are owed to whoever was subscribed when it was committed."""
+        """The events of a change have deliveries to each endpoint that was subscribed when it was committed."""
         after = f"&after={Everything.last_event}" if Everything.last_event else ""
         page = self.server.until(f"/v1/events?limit=100{after}", lambda page: len(page["data"]) >= count)
         new = page["data"]
@@ -201,7 +201,7 @@ class Everything(RuleBasedStateMachine):
         for event in new:
             Everything.last_event = event["id"]
             wanting = [each for each in self.shop.endpoints.values() if each.wants(event["type"])]
-            self.shop.owed |= {delivery_id(event["id"], each.id) for each in wanting}
+            self.shop.expected |= {delivery_id(event["id"], each.id) for each in wanting}
         self.shop.events += new
 
     def deliveries(self) -> dict[str, dict[str, Any]]:
@@ -234,9 +234,9 @@ class Everything(RuleBasedStateMachine):
             self.server.call("DELETE", f"/v1/webhook_endpoints/{endpoint_id}")
 
     def check_deliveries(self) -> None:
-        """One for each event and endpoint that is owed it; delivered with the frozen bytes, or visibly not."""
+        """There is one for each event and subscribed endpoint: delivered with the frozen bytes, or with a visible other status."""
         found = self.deliveries()
-        assert set(found) == self.shop.owed
+        assert set(found) == self.shop.expected
         arrived = {hit.headers["X-LoyalPro-Delivery-Id"]: hit for each in self.receivers for hit in list(each.hits)}
         events = {each["id"]: each for each in self.shop.events}
         for id_, delivery in found.items():
@@ -274,7 +274,7 @@ def receivers(authority: Authority) -> Iterator[list[RawServer]]:
         each.stop()
 
 
-def test_whatever_owners_and_shops_do(
+def test_requests_in_any_order_keep_deliveries_and_points_right(
     databases: Databases, store: str, authority: Authority, receivers: list[RawServer]
 ) -> None:
     schedule = ",".join(["0.1"] * 15)

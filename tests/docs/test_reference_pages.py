@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from loyalpro.events.catalogue import EVENT_TYPES
+from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,5 +29,5 @@ def test_every_event_type_has_a_section_with_every_field() -> None:
     sections = dict(part.split("`\n", 1) for part in page.split("\n## `")[1:])
     assert list(sections) == list(EVENT_TYPES)
     for name, event_type in EVENT_TYPES.items():
-        missing = [field for field in event_type.model.model_fields if f"| `{field}` |" not in sections[name]]
+        missing = [field for field in event_type.fields if f"| `{field}` |" not in sections[name]]
         assert missing == []

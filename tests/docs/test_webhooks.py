@@ -6,7 +6,7 @@ import re
 from docs.pages import REFERENCE
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.events.catalogue import EVENT_TYPES
+from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.transport.request import sign_attempt
 from support.claims import CLAIMED
 

@@ -1,4 +1,4 @@
-"""What is erased while its owner wants it sent once more: it is sent as it was, or not at all."""
+"""An erasure and a resend of the same event at the same time: the event is sent as it was, or not at all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import pytest
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.webhooks.entities import Replay
 from loyalpro.webhooks.replays import continue_replay
 from support.databases import Databases
+from support.erasing import begin_erasure, erase_piece
 from support.history import ACCOUNT, History, query, transaction
 from support.rivals import at_once
 from support.units import unit_on
@@ -30,7 +30,7 @@ class World:
     replay: str
 
     def erase(self, connection: Connection) -> None:
-        ErasureTables(connection).advance(self.customer, self.now)
+        erase_piece(connection, self.customer, self.now)
 
     def resend(self, connection: Connection) -> None:
         unit = unit_on(connection)
@@ -61,7 +61,7 @@ def world(databases: Databases) -> World:
     job = Replay(replay, ACCOUNT, endpoint, 0, now, None, ("succeeded",), "running", "", 0, 0, now, None)
     with transaction(history.url) as connection:
         ReplayTables(connection).insert(job)
-        ErasureTables(connection).begin(ACCOUNT, customer, 1, now)
+        begin_erasure(connection, ACCOUNT, customer, 1, now)
     return World(history.url, now, endpoint, customer, event, replay)
 
 

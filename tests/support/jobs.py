@@ -6,6 +6,7 @@ from typing import Any
 from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.kernel.clock import SystemClock, UnixMs, VirtualClock
+from loyalpro.loyalty.erasure import erasure_job
 from loyalpro.storage.database import Database
 from loyalpro.storage.maintenance_jobs import RETENTION_DAYS, MaintenanceJobs
 from loyalpro.storage.open import open_database
@@ -25,6 +26,7 @@ class Jobs:
         jobs = [
             *delivery_jobs(runner, RetrySchedule(), interval_s=60),
             *MaintenanceJobs(runner, database.dialect, retention_days=retention_days).periodic(60),
+            erasure_job(runner, 60, on_finished=lambda _: None),
         ]
         self._jobs = {job.kind.name: job for job in jobs}
 

@@ -87,3 +87,11 @@ def test_a_field_that_is_not_there_is_refused() -> None:
         RowMapper(Box, "boxes", codecs={"colour": FLAG})
     with pytest.raises(TypeError, match="siz"):
         BOXES.assignments("siz")
+
+
+def test_one_statement_updates_fields_of_many_rows() -> None:
+    assert BOXES.update_many("id", "inner", "open") == (
+        "UPDATE boxes SET inner_width = v.column2, inner_height = v.column3, is_open = v.column4"
+        " FROM (VALUES {rows}) AS v WHERE boxes.id = v.column1"
+    )
+    assert BOXES.values_of(BOX, "inner", "open") == (4, 5, 1)

@@ -2,7 +2,7 @@
 
 import random
 
-from loyalpro.events.catalogue import EVENT_TYPES
+from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.events.samples import sample
 from loyalpro.events.stable_json import encode
 from support.documents import awkward_doubles, document

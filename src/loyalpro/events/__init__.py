@@ -1,1 +1,1 @@
-"""The only thing both halves know: which events exist, how their bytes look, how they are written down."""
+"""Events, which `webhooks` and `loyalty` share: types, payloads, the envelope, JSON for JavaScript, and the outbox."""

@@ -1,7 +1,8 @@
-"""An event as the programme states it, before it has an id and bytes."""
+"""An event as the code that causes it states it, before it has an id and bytes."""
 
 from typing import Any
 
+from loyalpro.events.payload import Payload
 from loyalpro.kernel.record import record
 
 
@@ -14,3 +15,8 @@ class NewEvent:
     customer_id: str | None
     sequence: int | None
     data: dict[str, Any]
+
+
+def new_event(account_id: str, payload: Payload, *, customer_id: str | None, sequence: int | None) -> NewEvent:
+    """An event with a typed payload: its data satisfies the published schema of its type."""
+    return NewEvent(account_id, payload.type, customer_id, sequence, payload.data())

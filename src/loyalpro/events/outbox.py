@@ -1,4 +1,4 @@
-"""Writes a transaction's events, and what is owed to whom, inside that same transaction."""
+"""Writes the events of a database transaction and their pending deliveries inside that same transaction."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,20 +12,20 @@ from loyalpro.kernel.record import record
 
 @record
 class Subscription:
-    """One endpoint and the event types that it asked for; `*` is all of them."""
+    """One endpoint and the event types that it is subscribed to; `*` is all of them. `ordered`: per customer."""
 
     endpoint_id: str
     types: frozenset[str]
     ordered: bool
 
     def wants(self, event_type: str) -> bool:
-        """Whether an event of this type is owed to the endpoint."""
+        """Whether an event of this type is delivered to the endpoint."""
         return "*" in self.types or event_type in self.types
 
 
 @record
-class Owed:
-    """One delivery that an event causes: the row is written with the event."""
+class NewDelivery:
+    """A delivery that an event causes; its row is written with the event."""
 
     delivery_id: str
     endpoint_id: str
@@ -34,23 +34,23 @@ class Owed:
 
 
 class EventStore(Protocol):
-    """What the outbox writes and reads, in the transaction it is part of."""
+    """What the outbox reads and writes, inside the transaction of the events."""
 
     def subscriptions(self, account_id: str) -> Sequence[Subscription]:
         """Every endpoint of the account that is not deleted, whatever its status."""
         ...
 
     def append(self, events: Sequence[tuple[Event, int]]) -> None:
-        """Store events with the number of deliveries that each is owed."""
+        """Store events, each with the number of its deliveries."""
         ...
 
-    def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
-        """Store deliveries, due now, or in their turn where the endpoint wants a customer's events in order."""
+    def enqueue(self, deliveries: Sequence[NewDelivery], now: UnixMs) -> None:
+        """Store pending deliveries: due now, or after the earlier ones of the customer where the endpoint is ordered."""
         ...
 
 
 class Outbox:
-    """Collects the events of one transaction; `flush` is the last thing that transaction does."""
+    """Collects the events of one transaction; the transaction calls `flush` once, at its end."""
 
     def __init__(self, store: EventStore, clock: Clock, ids: IdFactory) -> None:
         self._store = store
@@ -59,33 +59,35 @@ class Outbox:
         self._new: list[NewEvent] = []
 
     def emit(self, event: NewEvent) -> None:
-        """Note an event; `flush` freezes and writes it."""
+        """Collect an event; `flush` freezes and writes it."""
         self._new.append(event)
 
     def flush(self) -> frozenset[str]:
-        """Write every event and its deliveries; the ids of the endpoints that are owed something."""
+        """Write every event and its deliveries; return the ids of the endpoints that have new deliveries."""
         if not self._new:
             return frozenset()
         now, new_id = self._clock.now_ms(), self._ids.new
-        wanting = self._wanting()
+        subscribed = self._subscribed()
         counted: list[tuple[Event, int]] = []
-        owed: list[Owed] = []
+        deliveries: list[NewDelivery] = []
         for new in self._new:
             event = seal(new, event_id=new_id("evt"), now=now)
-            due = wanting[new.account_id, new.type]
-            counted.append((event, len(due)))
-            owed += [_owed(event, each) for each in due]
+            targets = subscribed[new.account_id, new.type]
+            counted.append((event, len(targets)))
+            deliveries += [_delivery(event, each) for each in targets]
         self._store.append(counted)
-        self._store.owe(owed, now)
+        self._store.enqueue(deliveries, now)
         self._new.clear()
-        return frozenset(each.endpoint_id for each in owed)
+        return frozenset(each.endpoint_id for each in deliveries)
 
-    def _wanting(self) -> dict[tuple[str, str], list[Subscription]]:
-        """Who is owed the events of each account and type that were emitted."""
+    def _subscribed(self) -> dict[tuple[str, str], list[Subscription]]:
+        """The subscriptions of each account and event type that was emitted."""
         kinds = {(new.account_id, new.type) for new in self._new}
         all_of = {account_id: self._store.subscriptions(account_id) for account_id in {account for account, _ in kinds}}
         return {kind: [each for each in all_of[kind[0]] if each.wants(kind[1])] for kind in kinds}
 
 
-def _owed(event: Event, subscription: Subscription) -> Owed:
-    return Owed(delivery_id(event.id, subscription.endpoint_id), subscription.endpoint_id, event, subscription.ordered)
+def _delivery(event: Event, subscription: Subscription) -> NewDelivery:
+    return NewDelivery(
+        delivery_id(event.id, subscription.endpoint_id), subscription.endpoint_id, event, subscription.ordered
+    )

@@ -1,188 +1,218 @@
-"""A sample of each event type, for test deliveries and documentation. Its ids end in zeros: nothing real has one."""
+"""A sample of each event type, for test deliveries and documentation. Its ids end in zeros, which no real id does."""
 
 from typing import Any
 
+from loyalpro.events.churn import ChurnFeatures, ChurnModel, ChurnRisk, ChurnThreshold, ChurnValue
+from loyalpro.events.customer import (
+    Balance,
+    Customer,
+    CustomerCreated,
+    CustomerDeleted,
+    CustomerTierChanged,
+    CustomerUpdated,
+    NextTier,
+    Qualification,
+    RankedTier,
+    TierName,
+)
+from loyalpro.events.fraud import FraudDetected, FraudRule, FraudTrigger, Measurement
+from loyalpro.events.payload import Payload
+from loyalpro.events.points import (
+    BalanceChange,
+    ExpiredLot,
+    PointsAdjusted,
+    PointsEarned,
+    PointsExpired,
+    PointsRedeemed,
+    Reward,
+)
+from loyalpro.events.transaction import Transaction, TransactionCompleted, TransactionRefunded
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs, rfc3339
+
+
+def sample(event_type: str, now: UnixMs) -> dict[str, Any]:
+    """`data` of a sample event of this type, as if it had happened at `now`."""
+    start, end = rfc3339(now), rfc3339(now + 365 * MS_PER_DAY)
+    payloads = [
+        *_of_customers(start, end),
+        *_of_points(start, end),
+        *_of_transactions(start),
+        _fraud(start),
+        _churn(start),
+    ]
+    return {each.type: each for each in payloads}[event_type].data()
 
 
 def _id(prefix: str) -> str:
     return f"{prefix}_{'0' * 26}"
 
 
-def sample(event_type: str, now: UnixMs) -> dict[str, Any]:
-    """`data` of a sample event of this type, as if it had happened at `now`."""
-    return _SAMPLES(rfc3339(now), rfc3339(now + 365 * MS_PER_DAY))[event_type]
+def _of_customers(now: str, later: str) -> list[Payload]:
+    customer = Customer(
+        id=_id("cus"),
+        external_id="sample-customer",
+        email="ada@example.com",
+        phone=None,
+        name="Ada Sample",
+        status="active",
+        tier=TierName(id=_id("tier"), name="Bronze"),
+        balance=Balance(available=56, pending=0, debt=0),
+        metadata={},
+        enrolled_at=now,
+    )
+    return [
+        CustomerCreated(customer=customer, source="api"),
+        CustomerUpdated(customer=customer, previous_attributes={"email": "old@example.com"}, changed=["email"]),
+        CustomerDeleted(
+            customer_id=_id("cus"),
+            external_id="sample-customer",
+            deleted_at=now,
+            reason="merchant_request",
+            erased=True,
+            points_forfeited=56,
+            merged_into=None,
+        ),
+        CustomerTierChanged(
+            customer_id=_id("cus"),
+            direction="upgrade",
+            previous_tier=RankedTier(id=_id("tier"), name="Bronze", rank=1),
+            tier=RankedTier(id=_id("tier"), name="Silver", rank=2),
+            reason="qualified",
+            qualification=Qualification(
+                metric="points_earned", value=1040, threshold=1000, window_start=now, window_end=later
+            ),
+            effective_at=now,
+            tier_expires_at=later,
+            next_tier=NextTier(id=_id("tier"), remaining=3960),
+        ),
+    ]
 
 
-def _SAMPLES(now: str, later: str) -> dict[str, dict[str, Any]]:  # noqa: N802 - a table that needs the time
-    bronze, silver = {"id": _id("tier"), "name": "Bronze"}, {"id": _id("tier"), "name": "Silver"}
-    customer = {
-        "id": _id("cus"),
-        "external_id": "sample-customer",
-        "email": "ada@example.com",
-        "phone": None,
-        "name": "Ada Sample",
-        "status": "active",
-        "tier": bronze,
-        "balance": {"available": 56, "pending": 0, "debt": 0},
-        "metadata": {},
-        "enrolled_at": now,
-    }
-    balance = {"before": 0, "after": 56, "pending": 0, "debt": 0}
-    transaction = {
-        "id": _id("txn"),
-        "external_id": "sample-order",
-        "customer_id": _id("cus"),
-        "status": "completed",
-        "currency": "EUR",
-        "amount": 5600,
-        "eligible_amount": 5600,
-        "points_discount_amount": 0,
-        "items": [{"sku": "SAMPLE-1", "quantity": 1, "amount": 5600}],
-        "channel": "pos",
-        "location_id": None,
-        "employee_id": None,
-        "metadata": {},
-        "completed_at": now,
-    }
-    return {
-        "customer.created": {"customer": customer, "source": "api"},
-        "customer.updated": {
-            "customer": customer,
-            "previous_attributes": {"email": "old@example.com"},
-            "changed": ["email"],
-        },
-        "customer.deleted": {
-            "customer_id": _id("cus"),
-            "external_id": "sample-customer",
-            "deleted_at": now,
-            "reason": "merchant_request",
-            "erased": True,
-            "points_forfeited": 56,
-            "merged_into": None,
-        },
-        "customer.tier_changed": {
-            "customer_id": _id("cus"),
-            "direction": "upgrade",
-            "previous_tier": bronze | {"rank": 1},
-            "tier": silver | {"rank": 2},
-            "reason": "qualified",
-            "qualification": {
-                "metric": "points_earned",
-                "value": 1040,
-                "threshold": 1000,
-                "window_start": now,
-                "window_end": later,
-            },
-            "effective_at": now,
-            "tier_expires_at": later,
-            "next_tier": {"id": _id("tier"), "remaining": 3960},
-        },
-        "points.earned": {
-            "entry_id": _id("led"),
-            "customer_id": _id("cus"),
-            "points": 56,
-            "status": "available",
-            "activates_at": None,
-            "expires_at": later,
-            "lot_id": _id("lot"),
-            "transaction_id": _id("txn"),
-            "reason": "purchase",
-            "rules": [{"id": _id("rule"), "name": "1 point per 1.00 EUR", "points": 56}],
-            "balance": balance,
-            "occurred_at": now,
-        },
-        "points.redeemed": {
-            "entry_id": _id("led"),
-            "redemption_id": _id("red"),
-            "customer_id": _id("cus"),
-            "points": 50,
-            "reward": {"id": _id("rew"), "name": "5 EUR off", "type": "amount_off", "amount": 500, "currency": "EUR"},
-            "transaction_id": None,
-            "code": None,
-            "status": "redeemed",
-            "balance": {"before": 56, "after": 6, "pending": 0, "debt": 0},
-        },
-        "points.expired": {
-            "entry_id": _id("led"),
-            "customer_id": _id("cus"),
-            "points": 56,
-            "lots": [{"lot_id": _id("lot"), "points": 56, "earned_at": now, "expired_at": later}],
-            "policy": "rolling_P12M",
-            "balance": {"before": 56, "after": 0, "pending": 0, "debt": 0},
-        },
-        "points.adjusted": {
-            "entry_id": _id("led"),
-            "customer_id": _id("cus"),
-            "points": 20,
-            "kind": "manual",
-            "reason_code": "goodwill",
-            "note": "Sample",
-            "reverses_entry_id": None,
-            "transaction_id": None,
-            "shortfall": 0,
-            "counts_toward_tier": False,
-            "balance": {"before": 56, "after": 76, "pending": 0, "debt": 0},
-        },
-        "transaction.completed": {"transaction": transaction, "points_earned": 56},
-        "transaction.refunded": {
-            "refund_id": _id("ref"),
-            "external_id": None,
-            "transaction_id": _id("txn"),
-            "customer_id": _id("cus"),
-            "amount": 2800,
-            "currency": "EUR",
-            "total_refunded": 2800,
-            "remaining_amount": 2800,
-            "full": False,
-            "items": [],
-            "points_clawed_back": 28,
-            "points_restored": 0,
-            "points_shortfall": 0,
-            "reason": "return",
-            "refunded_at": now,
-        },
-        "fraud.detected": {
-            "case_id": _id("frd"),
-            "status": "open",
-            "customer_id": _id("cus"),
-            "related_customer_ids": [],
-            "rule": {"code": "velocity.earn", "id": _id("frule"), "version": 1},
-            "severity": "high",
-            "score": 80,
-            "trigger": {"event_id": None, "type": "points.earned", "object_id": _id("txn")},
-            "measurement": {
-                "aggregate": "count",
-                "value": 7,
-                "threshold": 5,
-                "severity_ratio": 1.4,
-                "window": "PT1H",
-                "key_type": "customer",
-            },
-            "evidence": [_id("txn")],
-            "action": "flag",
-            "points_held": 0,
-            "shadow": False,
-            "detected_at": now,
-        },
-        "churn.risk": {
-            "customer_id": _id("cus"),
-            "risk_level": "high",
-            "previous_level": "low",
-            "score": 0.71,
-            "threshold": {"enter": 0.6, "exit": 0.4},
-            "p_alive": 0.29,
-            "p_purchase_horizon": 0.06,
-            "horizon_days": 90,
-            "features": {
-                "repeat_purchases": 3,
-                "recency_days": 41,
-                "age_days": 310,
-                "days_since_last_purchase": 269,
-                "typical_gap_days": 34,
-            },
-            "value": {"lifetime_spend": 41_200, "currency": "EUR", "points_balance": 820},
-            "model": {"name": "mbg_nbd", "version": "2026-11-22", "fitted_customers": 2357, "fallback": False},
-            "scored_at": now,
-        },
-    }
+def _of_points(now: str, later: str) -> list[Payload]:
+    return [
+        PointsEarned(
+            entry_id=_id("led"),
+            customer_id=_id("cus"),
+            points=56,
+            status="available",
+            activates_at=None,
+            expires_at=later,
+            lot_id=_id("lot"),
+            transaction_id=_id("txn"),
+            reason="purchase",
+            rules=[{"id": _id("rule"), "name": "1 point per 1.00 EUR", "points": 56}],
+            balance=BalanceChange(before=0, after=56, pending=0, debt=0),
+            occurred_at=now,
+        ),
+        PointsRedeemed(
+            entry_id=_id("led"),
+            redemption_id=_id("red"),
+            customer_id=_id("cus"),
+            points=50,
+            reward=Reward(id=_id("rew"), name="5 EUR off", type="amount_off", amount=500, currency="EUR"),
+            transaction_id=None,
+            code=None,
+            status="redeemed",
+            balance=BalanceChange(before=56, after=6, pending=0, debt=0),
+        ),
+        PointsExpired(
+            entry_id=_id("led"),
+            customer_id=_id("cus"),
+            points=56,
+            lots=[ExpiredLot(lot_id=_id("lot"), points=56, earned_at=now, expired_at=later)],
+            policy="rolling_P12M",
+            balance=BalanceChange(before=56, after=0, pending=0, debt=0),
+        ),
+        PointsAdjusted(
+            entry_id=_id("led"),
+            customer_id=_id("cus"),
+            points=20,
+            kind="manual",
+            reason_code="goodwill",
+            note="Sample",
+            reverses_entry_id=None,
+            transaction_id=None,
+            shortfall=0,
+            counts_toward_tier=False,
+            balance=BalanceChange(before=56, after=76, pending=0, debt=0),
+        ),
+    ]
+
+
+def _of_transactions(now: str) -> list[Payload]:
+    transaction = Transaction(
+        id=_id("txn"),
+        external_id="sample-order",
+        customer_id=_id("cus"),
+        status="completed",
+        currency="EUR",
+        amount=5600,
+        eligible_amount=5600,
+        points_discount_amount=0,
+        items=[{"sku": "SAMPLE-1", "quantity": 1, "amount": 5600}],
+        channel="pos",
+        location_id=None,
+        employee_id=None,
+        metadata={},
+        completed_at=now,
+    )
+    return [
+        TransactionCompleted(transaction=transaction, points_earned=56),
+        TransactionRefunded(
+            refund_id=_id("ref"),
+            external_id=None,
+            transaction_id=_id("txn"),
+            customer_id=_id("cus"),
+            amount=2800,
+            currency="EUR",
+            total_refunded=2800,
+            remaining_amount=2800,
+            full=False,
+            items=[],
+            points_clawed_back=28,
+            points_restored=0,
+            points_shortfall=0,
+            reason="return",
+            refunded_at=now,
+        ),
+    ]
+
+
+def _fraud(now: str) -> Payload:
+    return FraudDetected(
+        case_id=_id("frd"),
+        status="open",
+        customer_id=_id("cus"),
+        related_customer_ids=[],
+        rule=FraudRule(code="velocity.earn", id=_id("frule"), version=1),
+        severity="high",
+        score=80,
+        trigger=FraudTrigger(event_id=None, type="points.earned", object_id=_id("txn")),
+        measurement=Measurement(
+            aggregate="count", value=7, threshold=5, severity_ratio=1.4, window="PT1H", key_type="customer"
+        ),
+        evidence=[_id("txn")],
+        action="flag",
+        points_held=0,
+        shadow=False,
+        detected_at=now,
+    )
+
+
+def _churn(now: str) -> Payload:
+    return ChurnRisk(
+        customer_id=_id("cus"),
+        risk_level="high",
+        previous_level="low",
+        score=0.71,
+        threshold=ChurnThreshold(enter=0.6, exit=0.4),
+        p_alive=0.29,
+        p_purchase_horizon=0.06,
+        horizon_days=90,
+        features=ChurnFeatures(
+            repeat_purchases=3, recency_days=41, age_days=310, days_since_last_purchase=269, typical_gap_days=34
+        ),
+        value=ChurnValue(lifetime_spend=41_200, currency="EUR", points_balance=820),
+        model=ChurnModel(name="mbg_nbd", version="2026-11-22", fitted_customers=2357, fallback=False),
+        scored_at=now,
+    )

@@ -1,8 +1,8 @@
-"""JSON that survives JavaScript: `JSON.stringify(JSON.parse(b)) === b`, for every `b` that leaves here.
+"""JSON that survives JavaScript: `JSON.stringify(JSON.parse(b)) === b`, for every body `b` that is sent.
 
-Many receivers sign the object they parsed, not the bytes they got. V8 changes a document in a few known ways: it moves
-integer-like keys to the front, respells numbers, misreads keys with escapes, and replaces what is not Unicode. What it
-would change is written the way it would write it, or refused.
+Many receivers compute the signature of the object that they parsed, not of the bytes that they received. V8 changes a document
+in a few known ways: it moves integer-like keys to the front, writes numbers differently, misreads keys with escapes, and
+replaces what is not Unicode. A value that V8 would change is written as V8 writes it, or refused.
 """
 
 import json.encoder
@@ -44,13 +44,13 @@ class Unstable(InvalidInput):
 
 
 def encode(value: object) -> bytes:
-    """The one spelling of `value`: compact, in insertion order, UTF-8, nothing escaped that need not be."""
+    """`value` as JSON: compact, in insertion order, UTF-8, with the fewest escapes. Raises `Unstable`."""
     quick = _encode_plain(value, MAX_DEPTH)
     return _encode(value, MAX_DEPTH, ()) if quick is None else quick
 
 
 def freeze(value: object) -> bytes:
-    """`encode`, for a body that goes out: at most 64 KiB."""
+    """`encode`, for the body of an event. Raises `InvalidInput` `event_too_large` beyond 64 KiB."""
     body = encode(value)
     if len(body) > MAX_BODY_BYTES:
         raise InvalidInput(
@@ -62,7 +62,7 @@ def freeze(value: object) -> bytes:
 
 
 def require_stable(value: object, *, param: str, max_depth: int, max_bytes: int) -> None:
-    """Refuse, naming the field, what could not be frozen later."""
+    """Raise `InvalidInput`, with the name of the field, for a value that `freeze` would refuse later."""
     quick = _encode_plain(value, max_depth)
     size = len(_encode(value, max_depth, (param,)) if quick is None else quick)
     if size > max_bytes:
@@ -101,7 +101,7 @@ def _place(digits: str, point: int) -> str:
 
 
 def _encode_plain(value: object, depth: int) -> bytes | None:
-    """What `_encode` gives, several times faster; None where something needs its care, or its refusal."""
+    """The result of `_encode`, several times faster; None for a value that only `_encode` writes right or refuses."""
     if not _is_plain(value, depth):
         return None
     try:
@@ -111,7 +111,7 @@ def _encode_plain(value: object, depth: int) -> bytes | None:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether there is nothing in `value` that a common JSON encoder spells in another way than JavaScript does."""
+    """Whether a common JSON encoder writes all of `value` as JavaScript does."""
     kind = type(value)
     if kind in _SCALARS:
         return True
@@ -135,12 +135,12 @@ def _are_plain(values: Iterable[Any], depth: int) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _is_stable_key(key: object) -> bool:
-    """The same few keys come again and again. A subclass of `str` is remembered apart from the `str` that it equals."""
+    """Cached, because few different keys occur. The cache keeps a subclass of `str` apart from the `str` that it equals."""
     return type(key) is str and _UNSTABLE_KEY.fullmatch(key) is None
 
 
 def _encode(value: object, depth: int, path: Path) -> bytes:
-    """Write each part with care; refuse, by its path, what cannot be carried."""
+    """Write each part as JavaScript does. Raises `Unstable` with the path of a value that JSON cannot carry."""
     parts: list[str] = []
     _write(value, parts, depth, path)
     try:
@@ -225,7 +225,7 @@ def _at(path: Path, reason: str) -> Unstable:
 
 
 def _path_of_surrogate(value: object, path: Path) -> Path:
-    """Where the half pair is, that made encoding fail; only walked when it did."""
+    """The path of the half surrogate pair that made encoding fail."""
     match value:
         case str():
             return path if _has_surrogate(value) else ()

@@ -1,4 +1,4 @@
-"""What is left of an event whose customer was erased: its place and its kind, and nothing of what it said."""
+"""What remains of an event whose customer was erased: its envelope, without data."""
 
 import json
 
@@ -7,5 +7,5 @@ from loyalpro.kernel.clock import UnixMs, rfc3339
 
 
 def tombstone(body: bytes, now: UnixMs) -> bytes:
-    """The body with `data` gone and the time of that added."""
+    """The body with `data` null and `erased_at` added."""
     return freeze({**json.loads(body), "data": None, "erased_at": rfc3339(now)})

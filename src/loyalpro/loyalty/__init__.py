@@ -1,1 +1,1 @@
-"""The programme: customers, purchases, and the ledger of their points. It knows nothing of webhooks."""
+"""The loyalty program: customers, purchases, and the ledger of their points. It does not import webhooks or storage."""

@@ -1,19 +1,25 @@
-"""Customers: who they are, what they have, and the events that their changes cause."""
+"""Commands about customers: enroll one, change its details, and read customers, entries and lots."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import Any
 
+from loyalpro.events.customer import Balance as BalanceShown
+from loyalpro.events.customer import Customer as CustomerShown
+from loyalpro.events.customer import CustomerCreated, CustomerSource, CustomerUpdated, TierName
 from loyalpro.events.stable_json import encode
-from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound
-from loyalpro.kernel.ids import IdFactory
-from loyalpro.loyalty.ledger import Balance
-from loyalpro.loyalty.ports import Customer, Emit, LoyaltyStore
+from loyalpro.kernel.record import record
+from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.ledger import Balance, Entry, Lot
+from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.records import Customer
+from loyalpro.loyalty.wallet import Wallet
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolCustomer:
-    """A customer to enrol. `source` is the path it came by: api, dashboard or import."""
+@record
+class EnrollCustomer:
+    """A customer to enroll."""
 
     account_id: str
     external_id: str | None
@@ -21,14 +27,116 @@ class EnrolCustomer:
     phone: str | None
     name: str | None
     metadata: dict[str, Any] = field(repr=False)
-    source: str
+    source: CustomerSource
 
 
-def enrol_customer(store: LoyaltyStore, emit: Emit, command: EnrolCustomer, *, now: UnixMs, ids: IdFactory) -> Customer:
-    """Store a new customer in the lowest tier. Causes `customer.created`."""
-    program = store.program(command.account_id)
-    customer = Customer(
-        id=ids.new("cus"),
+@record
+class UpdateCustomer:
+    """The details to change: `external_id`, `email`, `phone`, `name` or `metadata`, each with its new value."""
+
+    account_id: str
+    customer_id: str
+    changes: dict[str, Any] = field(repr=False)
+
+
+@record
+class GetCustomer:
+    """A customer to read."""
+
+    account_id: str
+    customer_id: str
+
+
+@record
+class ListCustomers:
+    """Active customers to read, newest first: those before `before_id`, with this external id, with this email."""
+
+    account_id: str
+    external_id: str | None
+    email: str | None
+    before_id: str | None
+    limit: int
+
+
+@record
+class ListOfCustomer:
+    """Entries or lots of a customer to read, newest first, before `before_id`."""
+
+    account_id: str
+    customer_id: str
+    before_id: str | None
+    limit: int
+
+
+def enroll_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
+    """Store a new customer in the lowest tier. Emits `customer.created`.
+
+    Raises `Conflict` `customer_exists` when another customer of the account has the external id.
+    """
+    wallet = Wallet(_new_customer(unit, command), unit)
+    wallet.emit(CustomerCreated(customer=_shown(wallet.customer), source=command.source))
+    if not unit.customers.insert(wallet.customer):
+        raise _taken(command.external_id)
+    return wallet.customer
+
+
+def update_customer(unit: LoyaltyUnit, command: UpdateCustomer) -> Customer:
+    """Change details. Emits `customer.updated` with the values before; emits and changes nothing when all are equal.
+
+    Values are compared as JSON, because `1` and `true` are equal in Python and differ in JSON. Raises `NotFound`
+    `customer_not_found`, and `Conflict` `customer_exists` when another customer of the account has the external id.
+    """
+    book = Book(unit, command.account_id, ids=[command.customer_id])
+    wallet = book.wallet(command.customer_id)
+    if wallet is None:
+        raise unknown_customer(command.customer_id)
+    before = wallet.customer
+    changed = [name for name, value in command.changes.items() if encode(getattr(before, name)) != encode(value)]
+    if not changed:
+        return before
+    wallet.change_details(**{name: command.changes[name] for name in changed})
+    previous = {name: getattr(before, name) for name in changed}
+    wallet.emit(CustomerUpdated(customer=_shown(wallet.customer), previous_attributes=previous, changed=changed))
+    if not book.write():
+        raise _taken(wallet.customer.external_id)
+    return wallet.customer
+
+
+def get_customer(unit: LoyaltyUnit, command: GetCustomer) -> Customer:
+    """One customer, also a deleted one. Raises `NotFound` `customer_not_found`."""
+    customer = unit.customers.get(command.account_id, command.customer_id)
+    if customer is None:
+        raise unknown_customer(command.customer_id)
+    return customer
+
+
+def list_customers(unit: LoyaltyUnit, command: ListCustomers) -> list[Customer]:
+    """Active customers, newest first."""
+    return unit.customers.list_newest(
+        command.account_id, command.external_id, command.email, command.before_id, command.limit
+    )
+
+
+def list_entries(unit: LoyaltyUnit, command: ListOfCustomer) -> list[Entry]:
+    """A customer's ledger entries, newest first. Raises `NotFound` `customer_not_found`."""
+    customer = get_customer(unit, GetCustomer(command.account_id, command.customer_id))
+    return unit.ledger.list_entries(customer.id, command.before_id, command.limit)
+
+
+def list_lots(unit: LoyaltyUnit, command: ListOfCustomer) -> list[Lot]:
+    """A customer's lots, newest first. Raises `NotFound` `customer_not_found`."""
+    customer = get_customer(unit, GetCustomer(command.account_id, command.customer_id))
+    return unit.ledger.list_lots(customer.id, command.before_id, command.limit)
+
+
+def unknown_customer(customer_id: str) -> NotFound:
+    """The error for a customer that is not there, or is deleted."""
+    return NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
+
+
+def _new_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
+    return Customer(
+        id=unit.ids.new("cus"),
         account_id=command.account_id,
         external_id=command.external_id,
         email=command.email,
@@ -36,78 +144,30 @@ def enrol_customer(store: LoyaltyStore, emit: Emit, command: EnrolCustomer, *, n
         name=command.name,
         metadata=command.metadata,
         status="active",
-        tier=program.tiers[0],
+        tier=unit.programs.get(command.account_id).tiers[0],
         balance=Balance(),
         ledger_sequence=0,
-        event_sequence=1,
-        created_at=now,
-        updated_at=now,
+        event_sequence=0,
+        created_at=unit.now,
+        updated_at=unit.now,
     )
-    if not store.insert_customer(customer):
-        raise _taken(command.external_id)
-    emit(replace(customer, event_sequence=0).event("customer.created", {**_data(customer), "source": command.source}))
-    return customer
 
 
-def update_customer(
-    store: LoyaltyStore, emit: Emit, account_id: str, customer_id: str, changes: dict[str, Any], *, now: UnixMs
-) -> Customer:
-    """Change details. Causes `customer.updated` with what they were before; nothing when nothing changes.
-
-    Compared is what would be sent: `1` and `true` are equal in Python.
-    """
-    before = store.lock_customer(account_id, customer_id)
-    if before is None:
-        raise NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
-    changed = [name for name, value in changes.items() if encode(getattr(before, name)) != encode(value)]
-    if not changed:
-        return before
-    wanted = {name: changes[name] for name in changed}
-    after = replace(before, **wanted, event_sequence=before.event_sequence + 1, updated_at=now)
-    if not store.update_customer(after):
-        raise _taken(after.external_id)
-    previous = {name: getattr(before, name) for name in changed}
-    emit(before.event("customer.updated", {**_data(after), "previous_attributes": previous, "changed": changed}))
-    return after
-
-
-def customer_view(customer: Customer) -> dict[str, Any]:
-    """A customer as the API shows it."""
-    return {
-        "id": customer.id,
-        "external_id": customer.external_id,
-        "email": customer.email,
-        "phone": customer.phone,
-        "name": customer.name,
-        "metadata": customer.metadata,
-        "status": customer.status,
-        "points": _points(customer.balance),
-        "tier": {"id": customer.tier.id, "name": customer.tier.name},
-        "created_at": rfc3339(customer.created_at),
-        "updated_at": rfc3339(customer.updated_at),
-    }
-
-
-def _data(customer: Customer) -> dict[str, Any]:
+def _shown(customer: Customer) -> CustomerShown:
     """A customer as events show it."""
-    return {
-        "customer": {
-            "id": customer.id,
-            "external_id": customer.external_id,
-            "email": customer.email,
-            "phone": customer.phone,
-            "name": customer.name,
-            "status": customer.status,
-            "tier": {"id": customer.tier.id, "name": customer.tier.name},
-            "balance": _points(customer.balance),
-            "metadata": customer.metadata,
-            "enrolled_at": rfc3339(customer.created_at),
-        }
-    }
-
-
-def _points(balance: Balance) -> dict[str, int]:
-    return {"available": balance.available, "pending": balance.pending, "debt": balance.debt}
+    balance = customer.balance
+    return CustomerShown(
+        id=customer.id,
+        external_id=customer.external_id,
+        email=customer.email,
+        phone=customer.phone,
+        name=customer.name,
+        status=customer.status,
+        tier=TierName(id=customer.tier.id, name=customer.tier.name),
+        balance=BalanceShown(available=balance.available, pending=balance.pending, debt=balance.debt),
+        metadata=customer.metadata,
+        enrolled_at=rfc3339(customer.created_at),
+    )
 
 
 def _taken(external_id: str | None) -> Conflict:

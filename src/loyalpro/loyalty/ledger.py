@@ -1,23 +1,30 @@
-"""Points: an append-only ledger, a lot for each credit, and a balance that is always the fold of the ledger.
+"""The ledger of a customer: entries that are only appended, a lot for each credit, and the balance that both add up to.
 
-An entry's points are in one of two heaps, and `balance_after` and `pending_after` say how high both are after it. What is
-earned goes to either; `cancel_pending` takes from what is pending, `activate` moves from there to what counts, and all
-others change what counts. So the points of all entries but `activate` add up to both heaps together.
+An entry changes one of two balances; `balance_after` and `pending_after` tell both after it. `balance_after` is what is
+available less the debt. `activate` moves points from pending to available, `cancel_pending` takes from pending, an `earn`
+changes either, and every other entry changes what is available. So the points of all entries but `activate` add up to the
+sum of both balances.
 """
 
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
 
-from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import InvalidInput
+from loyalpro.events.points import AppliedRule
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
 
-MOST_POINTS: Final = 2**53 - 1
-"""More could not be said in JSON."""
+MAX_POINTS: Final = 2**53 - 1
+"""The most points a customer can ever earn: JSON numbers carry no larger integer."""
+
+EntryType = Literal[
+    "earn", "redeem", "redeem_reversal", "clawback", "expire", "adjust", "activate", "cancel_pending", "import"
+]
+LotStatus = Literal["pending", "active", "canceled"]
 
 
 @record
 class Balance:
-    """What a customer has. While there is debt, nothing is available: later credits repay it first."""
+    """What a customer has. While there is debt, nothing is available: later credits repay the debt first."""
 
     available: int = 0
     pending: int = 0
@@ -27,7 +34,7 @@ class Balance:
 
     @property
     def net(self) -> int:
-        """Available less debt: what the ledger says that counts."""
+        """Available less debt."""
         return self.available - self.debt
 
 
@@ -38,14 +45,14 @@ class Entry:
     id: str
     customer_id: str
     sequence: int
-    type: str
+    type: EntryType
     points: int
     balance_after: int
     pending_after: int
     source_type: str
     source_id: str
     actor: str
-    rules: tuple[dict[str, Any], ...]
+    rules: tuple[AppliedRule, ...]
     occurred_at: UnixMs
     created_at: UnixMs
     part: int = 0
@@ -56,7 +63,7 @@ class Entry:
 
 @record
 class Lot:
-    """What is left of one credit, and until when."""
+    """What remains of one credit, and until when. `expires_at` None: it does not expire."""
 
     id: str
     customer_id: str
@@ -66,89 +73,69 @@ class Lot:
     earned_at: UnixMs
     activates_at: UnixMs | None
     expires_at: UnixMs | None
-    status: str
+    status: LotStatus
     created_at: UnixMs
 
 
 @record
-class Credit:
-    """What a credit does: the new balance, and how it splits between old debt and new points."""
+class Allocation:
+    """The points that an entry took out of a lot. A credit that repays debt takes out of its own lot."""
 
-    balance: Balance
+    entry_id: str
+    lot_id: str
     points: int
-    repaid_debt: int
-
-    @property
-    def remaining(self) -> int:
-        """What the new lot holds."""
-        return self.points - self.repaid_debt
 
 
-def credit(balance: Balance, points: int) -> Credit:
-    """Add earned points: debt is repaid first, the rest can be spent."""
-    if balance.lifetime_earned + points > MOST_POINTS:
-        raise InvalidInput(
-            "The customer would have more points than can be counted.", code="points_limit", param="amount"
-        )
-    repaid = min(balance.debt, points)
-    after = Balance(
-        available=balance.available + points - repaid,
-        pending=balance.pending,
-        debt=balance.debt - repaid,
-        lifetime_earned=balance.lifetime_earned + points,
-        lifetime_redeemed=balance.lifetime_redeemed,
-    )
-    return Credit(after, points, repaid)
+def discrepancies(
+    balance: Balance, entries: Sequence[Entry], lots: Sequence[Lot], allocations: Sequence[Allocation]
+) -> list[str]:
+    """What does not add up in the ledger of one customer, in words; empty when everything does. `entries`: oldest first."""
+    return [
+        *_of_entries(entries),
+        *_of_balance(balance, entries, lots),
+        *_of_lots(lots, allocations),
+    ]
 
 
-def discrepancies(balance: Balance, entries: list[Entry], lots: list[Lot]) -> list[str]:
-    """What does not add up, in words; nothing when all is well. `entries` are in order, oldest first."""
-    found = []
-    total = net = pending = 0
+def _of_entries(entries: Sequence[Entry]) -> Iterator[str]:
+    """Sequences are 1, 2, 3 ..., and each entry continues the balances of the one before."""
+    net = pending = 0
     for expected, entry in enumerate(entries, 1):
-        total += 0 if entry.type == "activate" else entry.points
-        net, pending = entry.balance_after, entry.pending_after
         if entry.sequence != expected:
-            found.append(f"entry {entry.id} has sequence {entry.sequence}, expected {expected}")
-        if net + pending != total:
-            found.append(f"entry {entry.id} says {net} and {pending} after it, the entries up to it add up to {total}")
+            yield f"entry {entry.id} has sequence {entry.sequence}, expected {expected}"
+        if (entry.balance_after - net, entry.pending_after - pending) not in _moves(entry):
+            yield (
+                f"entry {entry.id}, {entry.type} of {entry.points}, says {entry.balance_after} and {entry.pending_after}"
+                f" after it, and {net} and {pending} were before it"
+            )
+        net, pending = entry.balance_after, entry.pending_after
+
+
+def _moves(entry: Entry) -> set[tuple[int, int]]:
+    """The changes of the net and the pending balance that an entry may make."""
+    points = entry.points
+    if entry.type == "activate":
+        return {(points, -points)}
+    if entry.type == "cancel_pending":
+        return {(0, points)}
+    return {(points, 0), (0, points)} if entry.type == "earn" else {(points, 0)}
+
+
+def _of_balance(balance: Balance, entries: Sequence[Entry], lots: Sequence[Lot]) -> Iterator[str]:
+    net, pending = (entries[-1].balance_after, entries[-1].pending_after) if entries else (0, 0)
     if (net, pending) != (balance.net, balance.pending):
-        found.append(f"the entries end with {net} and {pending}, the balance says {balance.net} and {balance.pending}")
+        yield f"the entries end with {net} and {pending}, the balance says {balance.net} and {balance.pending}"
+    if min(balance.available, balance.pending, balance.debt) < 0 or (balance.debt and balance.available):
+        yield f"the balance has {balance.available} available, {balance.pending} pending and a debt of {balance.debt}"
     for status, expected in (("active", balance.available), ("pending", balance.pending)):
         remaining = sum(lot.remaining for lot in lots if lot.status == status)
         if remaining != expected:
-            found.append(f"the {status} lots hold {remaining}, the balance says {expected}")
-    return found
+            yield f"the {status} lots hold {remaining}, the balance says {expected}"
 
 
-def entry_view(entry: Entry) -> dict[str, Any]:
-    """A ledger entry as the API shows it."""
-    return {
-        "id": entry.id,
-        "sequence": entry.sequence,
-        "type": entry.type,
-        "points": entry.points,
-        "balance_after": entry.balance_after,
-        "pending_after": entry.pending_after,
-        "source": {"type": entry.source_type, "id": entry.source_id},
-        "rules": list(entry.rules),
-        "reason_code": entry.reason_code,
-        "note": entry.note,
-        "actor": entry.actor,
-        "occurred_at": rfc3339(entry.occurred_at),
-        "created_at": rfc3339(entry.created_at),
-    }
-
-
-def lot_view(lot: Lot) -> dict[str, Any]:
-    """A lot as the API shows it."""
-    return {
-        "id": lot.id,
-        "entry_id": lot.entry_id,
-        "original": lot.original,
-        "remaining": lot.remaining,
-        "status": lot.status,
-        "earned_at": rfc3339(lot.earned_at),
-        "activates_at": None if lot.activates_at is None else rfc3339(lot.activates_at),
-        "expires_at": None if lot.expires_at is None else rfc3339(lot.expires_at),
-    }
+def _of_lots(lots: Sequence[Lot], allocations: Sequence[Allocation]) -> Iterator[str]:
+    """What a lot held at first is what remains and what was taken out."""
+    for lot in lots:
+        taken = sum(each.points for each in allocations if each.lot_id == lot.id)
+        if not 0 <= lot.remaining == lot.original - taken:
+            yield f"lot {lot.id} had {lot.original}, {taken} were taken out, and it holds {lot.remaining}"

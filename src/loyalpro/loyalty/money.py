@@ -1,4 +1,4 @@
-"""Currencies and how many minor units make one: ISO 4217."""
+"""Currencies and how many minor units each has: ISO 4217."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ MINOR_DIGITS: Final[dict[str, int]] = {
 
 
 def minor_units(currency: str) -> int:
-    """How many minor units make one: 100 for EUR, 1 for JPY, 1000 for KWD."""
+    """How many minor units one unit has: 100 for EUR, 1 for JPY, 1000 for KWD. Raises `InvalidInput` `unknown_currency`."""
     if currency not in MINOR_DIGITS:
         raise InvalidInput(
             f"{currency[:16]!r} is not an ISO 4217 currency code, such as EUR.",

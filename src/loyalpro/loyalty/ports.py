@@ -1,114 +1,211 @@
-"""What the programme needs of the outside, inside one transaction, and the values that it exchanges with it."""
+"""What the program needs of a unit of work: its stores, and what it emits and wakes.
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+Every method of a store runs inside the database transaction of the unit. A transaction that changes a customer's points or
+events holds the row lock of the customer until it ends.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from loyalpro.events.new_event import NewEvent
+from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.record import record
-from loyalpro.loyalty.ledger import Balance, Entry, Lot
-from loyalpro.loyalty.program import Program, Tier
-
-Emit = Callable[[NewEvent], None]
-"""Notes an event, which is committed with the transaction."""
+from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.ledger import Allocation, Entry, Lot
+from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.records import Customer, Erasure, StoredBody, Transaction
 
 
-@record
-class Customer:
-    """A customer. The two sequences count ledger entries and events; both are gapless."""
+class CustomerStore(Protocol):
+    """Customers."""
 
-    id: str
-    account_id: str
-    external_id: str | None
-    email: str | None
-    phone: str | None
-    name: str | None
-    metadata: dict[str, Any]
-    status: str
-    tier: Tier
-    balance: Balance
-    ledger_sequence: int
-    event_sequence: int
-    created_at: UnixMs
-    updated_at: UnixMs
-
-    def event(self, type_: str, data: dict[str, Any], *, number: int = 1) -> NewEvent:
-        """The customer's `number`-th event from here; storing the customer with its new sequence is the caller's part."""
-        return NewEvent(self.account_id, type_, self.id, self.event_sequence + number, data)
-
-
-@record
-class Transaction:
-    """A purchase as it is stored."""
-
-    id: str
-    account_id: str
-    customer_id: str
-    external_id: str | None
-    status: str
-    currency: str
-    amount: int
-    items: list[dict[str, Any]]
-    channel: str | None
-    location_id: str | None
-    employee_id: str | None
-    metadata: dict[str, Any]
-    points_earned: int
-    occurred_at: UnixMs
-    created_at: UnixMs
-
-
-class LoyaltyStore(Protocol):
-    """Whoever changes a customer's points holds the customer's lock until the transaction ends."""
-
-    def program(self, account_id: str) -> Program:
-        """The rules in force."""
+    def insert(self, customer: Customer) -> bool:
+        """Store a new customer. False when another customer of the account has this external id."""
         ...
 
-    def insert_customer(self, customer: Customer) -> bool:
-        """False when another customer of the account has this external id."""
+    def get(self, account_id: str, customer_id: str) -> Customer | None:
+        """One customer, also a deleted one."""
         ...
 
-    def lock_customer(self, account_id: str, customer_id: str) -> Customer | None:
-        """The customer as it is now; nobody else changes it until this transaction ends."""
+    def list_newest(
+        self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
+    ) -> list[Customer]:
+        """Active customers, newest first."""
         ...
 
-    def lock_customers(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """Those that there are, locked in the order of their ids, so that no two callers block each other."""
+    def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
+        """The ids of the active customers that have these external ids, without a lock. There is at least one external id."""
         ...
 
-    def lock_customers_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Customer]:
-        """The same, by the merchant's own ids."""
+    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, locked in the order of their ids."""
         ...
 
-    def update_customer(self, customer: Customer) -> bool:
-        """Store details and event sequence. False when another customer of the account has this external id."""
+    def update_details(self, customer: Customer) -> bool:
+        """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
         ...
 
-    def update_balances(self, customers: Sequence[Customer]) -> None:
-        """Store points and sequences."""
+    def update_points(self, customers: Sequence[Customer]) -> None:
+        """Store balances and sequences."""
         ...
 
-    def transactions_by_external_id(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
-        """The purchases that have these numbers already."""
-        ...
 
-    def insert_transactions(self, transactions: Sequence[Transaction]) -> None:
+class TransactionStore(Protocol):
+    """Purchases."""
+
+    def insert(self, transactions: Sequence[Transaction]) -> None:
         """Store purchases."""
         ...
 
+    def get(self, account_id: str, transaction_id: str) -> Transaction | None:
+        """One purchase."""
+        ...
+
+    def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
+        """The purchases that have these external ids."""
+        ...
+
+    def list_newest(
+        self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
+    ) -> list[Transaction]:
+        """Purchases, newest first."""
+        ...
+
+
+class LedgerStore(Protocol):
+    """Entries, lots and allocations."""
+
     def insert_entries(self, entries: Sequence[Entry]) -> None:
-        """Append to the ledger."""
+        """Append entries."""
         ...
 
-    def insert_lots(self, lots: Sequence[tuple[Lot, int]]) -> None:
-        """Store the lots of credits, each with what of it repaid debt at once."""
+    def insert_lots(self, lots: Sequence[Lot]) -> None:
+        """Store the lots of credits."""
         ...
 
-    def empty_lots(self, entry: Entry) -> None:
-        """Take everything out of a customer's lots, for an entry: of the pending ones, which it cancels, or of the others."""
+    def insert_allocations(self, allocations: Sequence[Allocation]) -> None:
+        """Store what entries took out of lots."""
         ...
 
-    def forget_customer(self, customer: Customer, *, known_through: int) -> None:
-        """Store what is left of a deleted customer, and have erased what its events up to `known_through` say."""
+    def update_lots(self, lots: Sequence[Lot]) -> None:
+        """Store what remains of lots, and their status."""
+        ...
+
+    def lots_with_points(self, customer_ids: Collection[str]) -> list[Lot]:
+        """All lots of these customers, of which there is at least one, that hold points."""
+        ...
+
+    def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
+        """A customer's entries, newest first."""
+        ...
+
+    def list_lots(self, customer_id: str, before_id: str | None, limit: int) -> list[Lot]:
+        """A customer's lots, newest first."""
+        ...
+
+
+class ProgramStore(Protocol):
+    """The programs of accounts."""
+
+    def get(self, account_id: str) -> Program:
+        """The rules in force. Raises `ProgramMissing` for an account without a program."""
+        ...
+
+
+class ErasureStore(Protocol):
+    """Erasures of deleted customers, and what they erase."""
+
+    def insert(self, erasure: Erasure, now: UnixMs) -> None:
+        """Store an erasure that is to be done."""
+        ...
+
+    def list_running(self, limit: int) -> list[str]:
+        """The ids of customers whose erasure is not finished."""
+        ...
+
+    def lock(self, customer_id: str) -> Erasure | None:
+        """The running erasure of a customer; None when there is none, or when another transaction has locked it."""
+        ...
+
+    def update(self, erasure: Erasure) -> None:
+        """Store cursors and counts."""
+        ...
+
+    def finish(self, erasure: Erasure, now: UnixMs) -> None:
+        """Mark the erasure as finished."""
+        ...
+
+    def next_events(self, erasure: Erasure, limit: int) -> list[StoredBody]:
+        """The customer's next events to erase, in the order of their commits, locked."""
+        ...
+
+    def is_being_sent(self, event_id: str) -> bool:
+        """Whether a delivery of the event is leased. Until the transaction ends, no worker can lease a pending one."""
+        ...
+
+    def cancel_deliveries(self, event_id: str, now: UnixMs) -> int:
+        """Cancel the pending deliveries of an event, and release the deliveries that wait behind them; return how many."""
+        ...
+
+    def erase_event(self, event: StoredBody, now: UnixMs) -> None:
+        """Replace the event's body by `event.body`, and erase what receivers answered to it."""
+        ...
+
+    def erase_purchases(self, customer_id: str, after_id: str, limit: int) -> list[str]:
+        """Erase items and metadata of the customer's next purchases in the order of their ids; return these ids."""
+        ...
+
+    def erase_notes(self, customer_id: str, limit: int) -> int:
+        """Erase notes in the customer's ledger; return how many."""
+        ...
+
+
+class ErasureUnit(Protocol):
+    """What one piece of an erasure needs of its unit of work."""
+
+    @property
+    def now(self) -> UnixMs:
+        """The instant of this unit of work."""
+        ...
+
+    @property
+    def erasures(self) -> ErasureStore:
+        """Erasures of deleted customers."""
+        ...
+
+
+class LoyaltyUnit(ErasureUnit, Protocol):
+    """The unit of work of this package's use cases."""
+
+    @property
+    def ids(self) -> IdFactory:
+        """Makes ids."""
+        ...
+
+    @property
+    def customers(self) -> CustomerStore:
+        """Customers."""
+        ...
+
+    @property
+    def transactions(self) -> TransactionStore:
+        """Purchases."""
+        ...
+
+    @property
+    def ledger(self) -> LedgerStore:
+        """Entries, lots and allocations."""
+        ...
+
+    @property
+    def programs(self) -> ProgramStore:
+        """The programs of accounts."""
+        ...
+
+    def emit(self, event: NewEvent) -> None:
+        """Commit the event with what this unit of work changes."""
+        ...
+
+    def wake_job(self, kind: JobKind) -> None:
+        """Run the job as soon as this unit of work is committed."""
         ...

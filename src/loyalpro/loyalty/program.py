@@ -1,15 +1,22 @@
-"""An account's programme: what a purchase earns, how long points last, which tiers there are."""
+"""An account's program: what a purchase earns, how long points last, which tiers there are."""
 
-from dataclasses import dataclass
+from typing import Final
 
-from loyalpro.kernel.errors import InvalidInput
+from loyalpro.kernel.errors import InvalidInput, LoyalProError
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.record import record
 from loyalpro.loyalty.money import minor_units
 
+_DEFAULT_TIERS: Final = (("Bronze", 0), ("Silver", 1_000), ("Gold", 5_000))
 
-@dataclass(frozen=True, slots=True)
+
+class ProgramMissing(LoyalProError):
+    """The account has no program, or its program has no such tier."""
+
+
+@record
 class EarnRule:
-    """`points` for every `per_amount` minor units: a ratio of integers, so nothing is ever rounded on the way."""
+    """`points` for every `per_amount` minor units: a ratio of integers, so that nothing is rounded before the end."""
 
     id: str
     name: str
@@ -17,22 +24,22 @@ class EarnRule:
     per_amount: int
 
     def points_for(self, amount: int) -> int:
-        """Whole points, rounded down once for the whole order; the remainder is not carried."""
+        """Whole points for an amount in minor units, rounded down once for the whole order."""
         return amount * self.points // self.per_amount
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tier:
-    """A tier and the points earned in the window that it takes."""
+    """A tier, and the points that a customer must earn in the window to reach it."""
 
     id: str
     name: str
     threshold: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
-    """The rules in force."""
+    """The rules in force. `points_valid_months` None: points do not expire."""
 
     currency: str
     time_zone: str
@@ -41,29 +48,29 @@ class Program:
     tiers: tuple[Tier, ...]
 
     def require_currency(self, currency: str) -> None:
-        """Points for another currency would need a rate that nobody has set."""
+        """Raise `InvalidInput` for a currency that the program has no rate for, or that ISO 4217 does not have."""
         minor_units(currency)
         if currency != self.currency:
             raise InvalidInput(
-                f"The programme runs in {self.currency}; convert the amount, or record it in {self.currency}.",
+                f"The program runs in {self.currency}; convert the amount, or record it in {self.currency}.",
                 code="currency_not_supported",
                 param="currency",
             )
 
     def tier(self, tier_id: str) -> Tier:
-        """A tier by its id."""
-        return next(tier for tier in self.tiers if tier.id == tier_id)
+        """A tier by its id. Raises `ProgramMissing`."""
+        for tier in self.tiers:
+            if tier.id == tier_id:
+                return tier
+        raise ProgramMissing(f"The program has no tier {tier_id}.")
 
 
 def default_program(ids: IdFactory) -> Program:
-    """What a new account starts with: EUR, UTC, a point for every 1.00, valid 12 months, three tiers."""
+    """The program of a new account: EUR, UTC, a point for every 1.00, valid 12 months, three tiers."""
     return Program(
         currency="EUR",
         time_zone="UTC",
         earn=EarnRule(ids.new("rule"), "1 point per 1.00 EUR", 1, minor_units("EUR")),
         points_valid_months=12,
-        tiers=tuple(
-            Tier(ids.new("tier"), name, threshold)
-            for name, threshold in (("Bronze", 0), ("Silver", 1_000), ("Gold", 5_000))
-        ),
+        tiers=tuple(Tier(ids.new("tier"), name, threshold) for name, threshold in _DEFAULT_TIERS),
     )

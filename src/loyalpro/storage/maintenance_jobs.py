@@ -8,7 +8,6 @@ import structlog
 from loyalpro.jobs.periodic_job import BATCH_SIZE, JobKind, PeriodicJob, Piece
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
 from loyalpro.kernel.errors import LockTaken
-from loyalpro.loyalty.deletion import ERASURES
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.disk_space import DiskSpace
 from loyalpro.storage.postgres import partitions
@@ -49,7 +48,6 @@ class MaintenanceJobs:
             PeriodicJob(RETENTION, interval_s, self.remove_old),
             PeriodicJob(IDEMPOTENCY, interval_s, self.remove_idempotent_results),
             PeriodicJob(LEFTOVERS, interval_s, self.remove_leftovers),
-            PeriodicJob(ERASURES, interval_s, self.erase),
         ]
         if self._dialect.is_postgres:
             jobs.append(PeriodicJob(PARTITIONS, interval_s, self.maintain_partitions))
@@ -108,19 +106,6 @@ class MaintenanceJobs:
             return Piece(sum(counts), more=max(counts) >= BATCH_SIZE)
 
         return await self._runner.change(work, "upkeep")
-
-    async def erase(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
-        """Erase a batch of the past of each deleted customer."""
-        customers = await self._runner.read(lambda unit: unit.erasures.running())
-        more = [await self._erase(customer_id) for customer_id in customers]
-        return Piece(len(customers), more=any(more))
-
-    async def _erase(self, customer_id: str) -> bool:
-        progress = await self._runner.change(lambda unit: unit.erasures.advance(customer_id, unit.now), "upkeep")
-        if progress.finished is not None:
-            counts = {"events": progress.finished.events, "deliveries_canceled": progress.finished.canceled}
-            self._log.info("customer_erased", customer_id=customer_id, **counts)
-        return progress.more
 
     async def _remove(self, kind: Aging) -> int:
         return await self._unless_locked(

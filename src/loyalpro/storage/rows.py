@@ -114,6 +114,16 @@ class RowMapper(Generic[R]):
         values = self.values(item)
         return tuple(values[index] for index in self._indices(names))
 
+    def update_many(self, key: str, *names: str) -> str:
+        """An UPDATE of these fields in many rows, each found by `key`.
+
+        `{rows}` stands for the rows of a VALUES list: the key, then the values that `values_of` returns for the fields.
+        """
+        columns = [self._columns[index] for index in self._indices(names)]
+        wanted = ", ".join(f"{column} = v.column{number}" for number, column in enumerate(columns, 2))
+        found_by = self._columns[self._indices([key])[0]]
+        return f"UPDATE {self.table} SET {wanted} FROM (VALUES {{rows}}) AS v WHERE {self.table}.{found_by} = v.column1"
+
     def _column(self, path: str) -> str:
         return self._names.get(path, path.rpartition(".")[2])
 

@@ -15,6 +15,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
+from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
@@ -22,12 +23,14 @@ from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
 from loyalpro.storage.tables.job_runs import JobRunTables
-from loyalpro.storage.tables.loyalty import LoyaltyTables
+from loyalpro.storage.tables.ledger import LedgerTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
+from loyalpro.storage.tables.programs import ProgramTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.retention import RetentionTables
 from loyalpro.storage.tables.secrets import SecretTables
+from loyalpro.storage.tables.transactions import TransactionTables
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -96,13 +99,28 @@ class UnitOfWork:
         return IdempotencyTables(self.connection, self.vault)
 
     @cached_property
-    def loyalty(self) -> LoyaltyTables:
-        """The program's tables."""
-        return LoyaltyTables(self.connection)
+    def programs(self) -> ProgramTables:
+        """The programs of accounts."""
+        return ProgramTables(self.connection)
+
+    @property
+    def customers(self) -> CustomerTables:
+        """Customers."""
+        return CustomerTables(self.connection, self.programs)
+
+    @property
+    def transactions(self) -> TransactionTables:
+        """Purchases."""
+        return TransactionTables(self.connection)
+
+    @property
+    def ledger(self) -> LedgerTables:
+        """Entries, lots and allocations."""
+        return LedgerTables(self.connection)
 
     @property
     def erasures(self) -> ErasureTables:
-        """Deleted customers whose past is being erased."""
+        """Erasures of deleted customers."""
         return ErasureTables(self.connection)
 
     @property

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from loyalpro.events.catalogue import EVENT_TYPES, EventType
+from loyalpro.events.catalog import EVENT_TYPES, EventType
 from loyalpro.web.idempotency import LONGEST_KEY
 
 _PROBLEM = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loyalpro.events.catalogue import EVENT_TYPES
+from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.webhooks.entities import ALL_TYPES
 

@@ -1,22 +1,21 @@
-"""Erases the past of deleted customers, a bounded piece at a time: events, then purchases, then notes in the ledger.
+"""Erasures of deleted customers, and the rows that they erase. Satisfies `loyalty.ports.ErasureStore`.
 
-Each piece is one transaction that moves a cursor, so it may stop anywhere and goes on where it was. What is being sent while
-it is to be erased is waited for: the attempt would be written down with its answer afterwards.
-
-On PostgreSQL the events of a piece are locked before their deliveries are looked at. Who makes one due once more holds the
-event first, too: so either it is canceled here, or it is seen there that nothing is left to be sent.
+On PostgreSQL the events of a piece are locked before their deliveries are read. A transaction that makes a delivery due again
+locks its event first, too. So either the delivery is canceled here, or that transaction sees that the event is erased.
 """
 
-from dataclasses import dataclass
+from typing import Final
 
-from loyalpro.events.tombstone import tombstone
-from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
+from loyalpro.loyalty.records import Erasure, StoredBody
 from loyalpro.storage.connection import Connection
+from loyalpro.storage.rows import RowMapper
 from loyalpro.storage.tables.settlements import advance
 
-_EVENTS_AT_ONCE = 50
+_MAPPER: Final = RowMapper(Erasure, "erasures")
+_PROGRESS: Final = ("event_cursor", "transaction_cursor", "events", "canceled")
+_MAX_REMOVED: Final = 200
 
 _CANCEL = """
 UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'exhausted') THEN fallback_status ELSE 'canceled' END,
@@ -24,40 +23,19 @@ UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'exhau
 WHERE id >= ? AND id < ? AND status = 'pending'
 RETURNING status, endpoint_id, customer_id, sequence
 """
-_FORGET_ANSWERS = """
+_ERASE_RESPONSES = """
 UPDATE attempts SET response_headers = NULL, response_excerpt = NULL, response_truncated = NULL
 WHERE delivery_id >= ? AND delivery_id < ? AND response_status IS NOT NULL
 """
-_FORGET_PURCHASES = """
+_ERASE_PURCHASES = """
 UPDATE transactions SET metadata = '{}', items = '[]' WHERE id IN (
     SELECT id FROM transactions WHERE customer_id = ? AND id > ? ORDER BY id LIMIT ?)
 RETURNING id
 """
-_FORGET_NOTES = """
+_ERASE_NOTES = """
 UPDATE ledger_entries SET note = NULL WHERE id IN (
     SELECT id FROM ledger_entries WHERE customer_id = ? AND note IS NOT NULL LIMIT ?)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Erasure:
-    """How far the erasing of one customer is."""
-
-    customer_id: str
-    account_id: str
-    through_sequence: int
-    event_cursor: str | None
-    transaction_cursor: str | None
-    events: int
-    canceled: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a piece has come to: `finished` for good, or `more` to do at once; neither: something is waited for."""
-
-    more: bool
-    finished: Erasure | None = None
 
 
 class ErasureTables:
@@ -65,106 +43,96 @@ class ErasureTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect.is_postgres
-        self._lock = " FOR UPDATE" if postgres else ""
-        self._skip_locked = " FOR UPDATE SKIP LOCKED" if postgres else ""
-        self._order = "transaction_id, position" if postgres else "sequence"
+        self._dialect = connection.dialect
 
-    def begin(self, account_id: str, customer_id: str, through_sequence: int, now: UnixMs) -> None:
-        """Have everything erased that the customer's events up to this one say."""
+    def insert(self, erasure: Erasure, now: UnixMs) -> None:
+        """Store an erasure that is to be done."""
         self._connection.execute(
-            "INSERT INTO erasures (customer_id, account_id, through_sequence, created_at) VALUES (?, ?, ?, ?)",
-            (customer_id, account_id, through_sequence, now),
+            f"INSERT INTO erasures ({_MAPPER.columns()}, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*_MAPPER.values(erasure), now),
         )
 
-    def running(self) -> list[str]:
-        """The customers that are being erased, some of them."""
+    def list_running(self, limit: int) -> list[str]:
+        """The ids of customers whose erasure is not finished."""
         rows = self._connection.execute(
-            "SELECT customer_id FROM erasures WHERE finished_at IS NULL ORDER BY customer_id LIMIT ?", (BATCH_SIZE,)
+            "SELECT customer_id FROM erasures WHERE finished_at IS NULL ORDER BY customer_id LIMIT ?", (limit,)
         )
         return [customer_id for (customer_id,) in rows]
 
-    def advance(self, customer_id: str, now: UnixMs) -> Progress:
-        """Erase the next piece of this customer's past, unless another process is at it."""
+    def lock(self, customer_id: str) -> Erasure | None:
+        """The running erasure of a customer; None when there is none, or when another transaction has locked it."""
         rows = self._connection.execute(
-            "SELECT customer_id, account_id, through_sequence, event_cursor, transaction_cursor, events, canceled"
-            f" FROM erasures WHERE customer_id = ? AND finished_at IS NULL{self._skip_locked}",
+            f"SELECT {_MAPPER.columns()} FROM erasures WHERE customer_id = ? AND finished_at IS NULL"
+            f" {self._dialect.for_update} {self._dialect.skip_locked}",
             (customer_id,),
         )
-        if not rows:
-            return Progress(more=False)
-        erasure = Erasure(*rows[0])
-        found = self._events(erasure)
-        if found:
-            return Progress(more=self._erase_events(erasure, found, now))
-        if self._forget_purchases(erasure) or self._forget_notes(erasure):
-            return Progress(more=True)
-        self._connection.execute("UPDATE erasures SET finished_at = ? WHERE customer_id = ?", (now, customer_id))
-        return Progress(more=False, finished=erasure)
+        return _MAPPER.record(rows[0]) if rows else None
+
+    def update(self, erasure: Erasure) -> None:
+        """Store cursors and counts."""
+        self._connection.execute(
+            f"UPDATE erasures SET {_MAPPER.assignments(*_PROGRESS)} WHERE customer_id = ?",
+            (*_MAPPER.values_of(erasure, *_PROGRESS), erasure.customer_id),
+        )
+
+    def finish(self, erasure: Erasure, now: UnixMs) -> None:
+        """Mark the erasure as finished."""
+        self._connection.execute(
+            "UPDATE erasures SET finished_at = ? WHERE customer_id = ?", (now, erasure.customer_id)
+        )
 
     def remove_finished(self, before: UnixMs) -> int:
-        """Forget erasures that ended before this; how many."""
+        """Remove erasures that finished before this instant, 200 at most; how many."""
         return self._connection.change(
             "DELETE FROM erasures WHERE customer_id IN ("
             "SELECT customer_id FROM erasures WHERE finished_at < ? ORDER BY finished_at LIMIT ?)",
-            (before, BATCH_SIZE),
+            (before, _MAX_REMOVED),
         )
 
-    def _events(self, erasure: Erasure) -> list[tuple[str, bytes]]:
-        """The next events to erase. The cursor's own may have grown too old meanwhile: then it is looked for from the start."""
-        cursor = erasure.event_cursor
+    def next_events(self, erasure: Erasure, limit: int) -> list[StoredBody]:
+        """The customer's next events to erase, locked. When the event of the cursor was removed, the search starts anew."""
+        order, cursor = self._dialect.customer_event_order, erasure.event_cursor
         kept = cursor is not None and self._connection.execute("SELECT 1 FROM events WHERE id = ?", (cursor,))
-        after = f"AND ({self._order}) > (SELECT {self._order} FROM events WHERE id = ?)" if kept else ""
+        after = f"AND ({order}) > (SELECT {order} FROM events WHERE id = ?)" if kept else ""
         rows = self._connection.execute(
             f"SELECT id, body FROM events WHERE customer_id = ? AND sequence <= ? AND erased_at IS NULL {after}"
-            f" ORDER BY {self._order} LIMIT ?{self._lock}",
-            (erasure.customer_id, erasure.through_sequence, *((cursor,) if kept else ()), _EVENTS_AT_ONCE),
+            f" ORDER BY {order} LIMIT ? {self._dialect.for_update}",
+            (erasure.customer_id, erasure.through_sequence, *((cursor,) if kept else ()), limit),
         )
-        return [(id_, body) for id_, body in rows]
+        return [StoredBody(id_, body) for id_, body in rows]
 
-    def _erase_events(self, erasure: Erasure, events: list[tuple[str, bytes]], now: UnixMs) -> bool:
-        """Whether all of them could be erased: not beyond the first one that is being sent."""
-        done, canceled, last = 0, 0, erasure.event_cursor
-        for event_id, body in events:
-            if self._is_being_sent(event_id):
-                break
-            canceled += self._cancel(event_id, now)
-            self._connection.execute(_FORGET_ANSWERS, _deliveries_of(event_id))
-            self._connection.execute(
-                "UPDATE events SET body = ?, erased_at = ? WHERE id = ?", (tombstone(body, now), now, event_id)
-            )
-            done, last = done + 1, event_id
-        self._connection.execute(
-            "UPDATE erasures SET event_cursor = ?, events = events + ?, canceled = canceled + ? WHERE customer_id = ?",
-            (last, done, canceled, erasure.customer_id),
+    def is_being_sent(self, event_id: str) -> bool:
+        """Whether a delivery of the event is leased.
+
+        A worker locks the row of a delivery before it leases it, so the rows are locked before the leases are read.
+        """
+        pending = (
+            f"SELECT id FROM deliveries WHERE id >= ? AND id < ? AND status = 'pending' {self._dialect.for_update}"
         )
-        return done == len(events)
-
-    def _is_being_sent(self, event_id: str) -> bool:
-        """Whoever leases a delivery locks its row first: so the rows are locked here before the leases are looked at."""
-        pending = f"SELECT id FROM deliveries WHERE id >= ? AND id < ? AND status = 'pending'{self._lock}"
         self._connection.execute(pending, _deliveries_of(event_id))
         leased = "SELECT 1 FROM leases WHERE delivery_id >= ? AND delivery_id < ? LIMIT 1"
         return bool(self._connection.execute(leased, _deliveries_of(event_id)))
 
-    def _cancel(self, event_id: str, now: UnixMs) -> int:
-        """Cancel what is owed of an event, and let what comes after it go; how many were canceled."""
+    def cancel_deliveries(self, event_id: str, now: UnixMs) -> int:
+        """Cancel the pending deliveries of an event, and release the deliveries that wait behind them; return how many."""
         rows = self._connection.execute(_CANCEL, (now, *_deliveries_of(event_id)))
         advance(self._connection, [place for _, *place in rows], now)
         return sum(status == "canceled" for status, *_ in rows)
 
-    def _forget_purchases(self, erasure: Erasure) -> bool:
-        """What was bought, and what the merchant wrote beside it; amounts, times and numbers stay for the books."""
-        params = (erasure.customer_id, erasure.transaction_cursor or "", BATCH_SIZE)
-        rows = self._connection.execute(_FORGET_PURCHASES, params)
-        if rows:
-            last = max(id_ for (id_,) in rows)
-            sql = "UPDATE erasures SET transaction_cursor = ? WHERE customer_id = ?"
-            self._connection.execute(sql, (last, erasure.customer_id))
-        return bool(rows)
+    def erase_event(self, event: StoredBody, now: UnixMs) -> None:
+        """Replace the event's body by `event.body`, and erase what receivers answered to it."""
+        self._connection.execute(_ERASE_RESPONSES, _deliveries_of(event.event_id))
+        self._connection.execute(
+            "UPDATE events SET body = ?, erased_at = ? WHERE id = ?", (event.body, now, event.event_id)
+        )
 
-    def _forget_notes(self, erasure: Erasure) -> bool:
-        return self._connection.change(_FORGET_NOTES, (erasure.customer_id, BATCH_SIZE)) > 0
+    def erase_purchases(self, customer_id: str, after_id: str, limit: int) -> list[str]:
+        """Erase items and metadata of the next purchases; amounts, times and external ids stay for the accounts."""
+        return [id_ for (id_,) in self._connection.execute(_ERASE_PURCHASES, (customer_id, after_id, limit))]
+
+    def erase_notes(self, customer_id: str, limit: int) -> int:
+        """Erase notes in the customer's ledger; return how many."""
+        return self._connection.change(_ERASE_NOTES, (customer_id, limit))
 
 
 def _deliveries_of(event_id: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Satisfies `events.outbox.EventStore` and `webhooks.ports.PastEventStore`.
 from collections.abc import Sequence
 
 from loyalpro.events.envelope import Event
-from loyalpro.events.outbox import Owed, Subscription
+from loyalpro.events.outbox import NewDelivery, Subscription
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, RowMapper
@@ -46,23 +46,23 @@ class EventTables:
             _INSERT, [(*_EVENTS.values(event), pending, int(test)) for event, pending in events]
         )
 
-    def owe(self, owed: Sequence[Owed], now: UnixMs) -> None:
+    def enqueue(self, deliveries: Sequence[NewDelivery], now: UnixMs) -> None:
         """Store pending deliveries: due now, or behind the earlier ones of the customer where the endpoint wants order."""
         queued: set[tuple[str, str]] = set()
-        self._connection.execute_many(ENQUEUE, [self._pending_values(each, now, queued) for each in owed])
+        self._connection.execute_many(ENQUEUE, [self._pending_values(each, now, queued) for each in deliveries])
 
-    def _pending_values(self, owed: Owed, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
-        event = owed.event
+    def _pending_values(self, delivery: NewDelivery, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
+        event = delivery.event
         due_at: UnixMs | None = now
-        if owed.ordered and event.customer_id is not None:
-            queue = (owed.endpoint_id, event.customer_id)
+        if delivery.ordered and event.customer_id is not None:
+            queue = (delivery.endpoint_id, event.customer_id)
             due_at = None if queue in queued or self._has_pending(*queue) else now
             queued.add(queue)
-        in_order = (event.customer_id, event.sequence) if owed.ordered else (None, None)
+        in_order = (event.customer_id, event.sequence) if delivery.ordered else (None, None)
         return (
-            owed.delivery_id,
+            delivery.delivery_id,
             event.account_id,
-            owed.endpoint_id,
+            delivery.endpoint_id,
             event.id,
             event.type,
             due_at,

@@ -1,15 +1,14 @@
-"""`/v1/customers`: who collects points, and every point they ever had."""
+"""`/v1/customers`: customers, their ledger and their lots."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, Field
 
-from loyalpro.kernel.errors import NotFound
-from loyalpro.loyalty.customers import EnrolCustomer, customer_view, enrol_customer, update_customer
-from loyalpro.loyalty.deletion import ERASURES, delete_customer, deleted_view
-from loyalpro.loyalty.ledger import entry_view, lot_view
-from loyalpro.loyalty.ports import Customer
+from loyalpro.kernel.clock import rfc3339
+from loyalpro.loyalty import customers, deletion
+from loyalpro.loyalty.ledger import Entry, Lot
+from loyalpro.loyalty.records import Customer
 from loyalpro.web.api.fields import (
     Body,
     Cursor,
@@ -42,7 +41,7 @@ Email = Annotated[LongText, AfterValidator(_looks_like_email)]
 
 
 class CreateCustomer(Body):
-    """A customer to enrol."""
+    """A customer to enroll."""
 
     external_id: LongText | None = None
     email: Email | None = None
@@ -61,15 +60,16 @@ class UpdateCustomer(Body):
     metadata: Metadata | None = None
 
 
-@router.post("", status_code=201, summary="Enrol a customer")
+@router.post("", status_code=201, summary="Enroll a customer")
 async def create(request: Request, account_id: AccountId, body: CreateCustomer) -> Response:
     """Causes `customer.created`."""
     check_metadata(body.metadata)
-    command = EnrolCustomer(account_id, body.external_id, body.email, body.phone, body.name, body.metadata, "api")
+    command = customers.EnrollCustomer(
+        account_id, body.external_id, body.email, body.phone, body.name, body.metadata, source="api"
+    )
 
     def work(unit: Unit) -> Reply:
-        customer = enrol_customer(unit.loyalty, unit.outbox.emit, command, now=unit.now, ids=unit.ids)
-        return Reply(201, customer_view(customer))
+        return Reply(201, _customer(customers.enroll_customer(unit, command)))
 
     return await commit(request, account_id, work)
 
@@ -85,17 +85,17 @@ async def list_customers(
 ) -> dict[str, Any]:
     """One page of customers."""
     before = known_id("cus", cursor, param="cursor") if cursor else None
-    found = await services.runner.read(
-        lambda unit: unit.loyalty.list_customers(account_id, external_id, email, before, limit + 1)
-    )
-    return page([customer_view(each) for each in found], limit)
+    command = customers.ListCustomers(account_id, external_id, email, before, limit + 1)
+    found = await services.runner.read(lambda unit: customers.list_customers(unit, command))
+    return page([_customer(each) for each in found], limit)
 
 
 @router.get("/{customer_id}", summary="Get a customer")
 async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """One customer, with points and tier; of a deleted one, that it is deleted."""
-    customer = await services.runner.read(lambda unit: _existing(unit, account_id, customer_id))
-    return deleted_view(customer.id) if customer.status == "deleted" else customer_view(customer)
+    command = customers.GetCustomer(account_id, known_id("cus", customer_id))
+    customer = await services.runner.read(lambda unit: customers.get_customer(unit, command))
+    return _deleted(customer.id) if customer.status == "deleted" else _customer(customer)
 
 
 @router.patch("/{customer_id}", summary="Change a customer's details")
@@ -107,28 +107,20 @@ async def update(
     if "metadata" in changes:
         changes["metadata"] = changes["metadata"] or {}
         check_metadata(changes["metadata"])
-    known_id("cus", customer_id)
-    customer = await services.runner.change(
-        lambda unit: update_customer(unit.loyalty, unit.outbox.emit, account_id, customer_id, changes, now=unit.now)
-    )
-    return customer_view(customer)
+    command = customers.UpdateCustomer(account_id, known_id("cus", customer_id), changes)
+    return _customer(await services.runner.change(lambda unit: customers.update_customer(unit, command)))
 
 
 @router.delete("/{customer_id}", summary="Delete a customer and erase what is known of it")
 async def delete(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """Its points are forfeited and its external id is free again. Causes `points.adjusted` if it had any, `customer.deleted`.
 
-    What its earlier events and the answers to them said, its purchases' items and metadata, and notes in its ledger are
-    erased within minutes; deliveries of those events that are still owed are canceled.
+    The data of its earlier events, what receivers answered to them, the items and metadata of its purchases, and the notes
+    in its ledger are erased within minutes; pending deliveries of those events are canceled.
     """
-    known_id("cus", customer_id)
-
-    def work(unit: Unit) -> None:
-        delete_customer(unit.loyalty, unit.outbox.emit, account_id, customer_id, now=unit.now, ids=unit.ids)
-        unit.wake_job(ERASURES)
-
-    await services.runner.change(work)
-    return deleted_view(customer_id)
+    command = deletion.DeleteCustomer(account_id, known_id("cus", customer_id), actor="api")
+    await services.runner.change(lambda unit: deletion.delete_customer(unit, command))
+    return _deleted(customer_id)
 
 
 @router.get("/{customer_id}/ledger", summary="List a customer's ledger entries, newest first")
@@ -137,12 +129,9 @@ async def ledger(
 ) -> dict[str, Any]:
     """Every point that came or went, and the balance after it."""
     before = known_id("led", cursor, param="cursor") if cursor else None
-
-    def work(unit: Unit) -> list[dict[str, Any]]:
-        customer = _existing(unit, account_id, customer_id)
-        return [entry_view(each) for each in unit.loyalty.list_entries(customer.id, before, limit + 1)]
-
-    return page(await services.runner.read(work), limit)
+    command = customers.ListOfCustomer(account_id, known_id("cus", customer_id), before, limit + 1)
+    found = await services.runner.read(lambda unit: customers.list_entries(unit, command))
+    return page([_entry(each) for each in found], limit)
 
 
 @router.get("/{customer_id}/lots", summary="List a customer's lots, newest first")
@@ -151,16 +140,58 @@ async def lots(
 ) -> dict[str, Any]:
     """Where the points come from, what is left of each lot, and when it expires."""
     before = known_id("lot", cursor, param="cursor") if cursor else None
-
-    def work(unit: Unit) -> list[dict[str, Any]]:
-        customer = _existing(unit, account_id, customer_id)
-        return [lot_view(each) for each in unit.loyalty.list_lots(customer.id, before, limit + 1)]
-
-    return page(await services.runner.read(work), limit)
+    command = customers.ListOfCustomer(account_id, known_id("cus", customer_id), before, limit + 1)
+    found = await services.runner.read(lambda unit: customers.list_lots(unit, command))
+    return page([_lot(each) for each in found], limit)
 
 
-def _existing(unit: Unit, account_id: str, customer_id: str) -> Customer:
-    customer: Customer | None = unit.loyalty.get_customer(account_id, known_id("cus", customer_id))
-    if customer is None:
-        raise NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
-    return customer
+def _customer(customer: Customer) -> dict[str, Any]:
+    balance = customer.balance
+    return {
+        "id": customer.id,
+        "external_id": customer.external_id,
+        "email": customer.email,
+        "phone": customer.phone,
+        "name": customer.name,
+        "metadata": customer.metadata,
+        "status": customer.status,
+        "points": {"available": balance.available, "pending": balance.pending, "debt": balance.debt},
+        "tier": {"id": customer.tier.id, "name": customer.tier.name},
+        "created_at": rfc3339(customer.created_at),
+        "updated_at": rfc3339(customer.updated_at),
+    }
+
+
+def _deleted(customer_id: str) -> dict[str, Any]:
+    return {"id": customer_id, "deleted": True}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "sequence": entry.sequence,
+        "type": entry.type,
+        "points": entry.points,
+        "balance_after": entry.balance_after,
+        "pending_after": entry.pending_after,
+        "source": {"type": entry.source_type, "id": entry.source_id},
+        "rules": list(entry.rules),
+        "reason_code": entry.reason_code,
+        "note": entry.note,
+        "actor": entry.actor,
+        "occurred_at": rfc3339(entry.occurred_at),
+        "created_at": rfc3339(entry.created_at),
+    }
+
+
+def _lot(lot: Lot) -> dict[str, Any]:
+    return {
+        "id": lot.id,
+        "entry_id": lot.entry_id,
+        "original": lot.original,
+        "remaining": lot.remaining,
+        "status": lot.status,
+        "earned_at": rfc3339(lot.earned_at),
+        "activates_at": None if lot.activates_at is None else rfc3339(lot.activates_at),
+        "expires_at": None if lot.expires_at is None else rfc3339(lot.expires_at),
+    }

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from loyalpro.events.catalogue import API_VERSION, EVENT_TYPES
+from loyalpro.events.catalog import API_VERSION, EVENT_TYPES
 from loyalpro.events.envelope import Event
 from loyalpro.web.api.deliveries import delivery_view
 from loyalpro.web.api.fields import Body, Cursor, Limit, SearchText, ShortText, known_id, page

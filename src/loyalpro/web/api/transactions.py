@@ -1,4 +1,4 @@
-"""`/v1/transactions`: purchases, one by one and by the thousand."""
+"""`/v1/transactions`: purchases, recorded one by one or up to 1,000 in a request."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -7,8 +7,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, ValidationError
 
 from loyalpro.events.stable_json import require_stable
-from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
-from loyalpro.loyalty.transactions import Purchase, RecordPurchase, record_purchases, transaction_view
+from loyalpro.events.transaction import Item
+from loyalpro.kernel.clock import rfc3339
+from loyalpro.kernel.errors import InvalidInput, Refused
+from loyalpro.loyalty import transactions
+from loyalpro.loyalty.records import Transaction
+from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
 from loyalpro.web.api.fields import (
     Amount,
     Body,
@@ -46,9 +50,11 @@ class ItemBody(Body):
     quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     amount: Amount
 
-    def stated(self) -> dict[str, Any]:
-        """The fields that were not left out."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+    def item(self) -> Item:
+        """The item without the fields that were left out."""
+        stated: Any = {name: value for name, value in vars(self).items() if value is not None}
+        item: Item = stated
+        return item
 
 
 class CreateTransaction(Body):
@@ -68,7 +74,7 @@ class CreateTransaction(Body):
 
 
 class CreateTransactions(Body):
-    """Up to 1,000 purchases. Each is judged by itself: one that is refused does not stop the others."""
+    """Up to 1,000 purchases. A refused one does not stop the others."""
 
     transactions: Annotated[list[Any], Field(min_length=1, max_length=_MAX_BATCH)]
 
@@ -79,27 +85,27 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
     Sending the same `external_id` again with the same content answers 200 with the purchase that is there.
     """
-    return await commit_batched(request, account_id, _command(account_id, body), _record)
+    return await commit_batched(request, account_id, _purchase(body), _record)
 
 
-def _record(unit: Unit, account_id: str, commands: Sequence[RecordPurchase]) -> list[Reply | Refused]:
-    purchases = record_purchases(unit.loyalty, unit.outbox.emit, account_id, commands, now=unit.now, ids=unit.ids)
-    return [each if isinstance(each, Refused) else _reply(each) for each in purchases]
+def _record(unit: Unit, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
+    outcomes = record_purchases(unit, RecordPurchases(account_id, "api", purchases))
+    return [each if isinstance(each, Refused) else _reply(each) for each in outcomes]
 
 
 def _reply(purchase: Purchase) -> Reply:
-    return Reply(200 if purchase.replayed else 201, transaction_view(purchase.transaction))
+    return Reply(200 if purchase.replayed else 201, _transaction(purchase.transaction))
 
 
 @batch_router.post("/batch", summary="Record up to 1,000 purchases")
 async def create_batch(request: Request, account_id: AccountId, body: CreateTransactions) -> Response:
-    """Answers with a result for each, in the order they came: what it would have been answered alone."""
-    commands = [_parsed(account_id, each) for each in body.transactions]
+    """The response has a result for each purchase, in their order: what the request for this purchase alone would return."""
+    parsed = [_parsed(each) for each in body.transactions]
+    valid = [each for each in parsed if isinstance(each, NewPurchase)]
 
     def work(unit: Unit) -> Reply:
-        good = [each for each in commands if isinstance(each, RecordPurchase)]
-        recorded = iter(record_purchases(unit.loyalty, unit.outbox.emit, account_id, good, now=unit.now, ids=unit.ids))
-        outcomes = [next(recorded) if isinstance(each, RecordPurchase) else each for each in commands]
+        recorded = iter(record_purchases(unit, RecordPurchases(account_id, "api", valid)))
+        outcomes = [each if isinstance(each, Refused) else next(recorded) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
     return await commit(request, account_id, work)
@@ -116,24 +122,20 @@ async def list_transactions(
 ) -> dict[str, Any]:
     """One page of purchases."""
     before = known_id("txn", cursor, param="cursor") if cursor else None
-    found = await services.runner.read(
-        lambda unit: unit.loyalty.list_transactions(account_id, customer_id, external_id, before, limit + 1)
-    )
-    return page([transaction_view(each) for each in found], limit)
+    command = transactions.ListTransactions(account_id, customer_id, external_id, before, limit + 1)
+    found = await services.runner.read(lambda unit: transactions.list_transactions(unit, command))
+    return page([_transaction(each) for each in found], limit)
 
 
 @router.get("/{transaction_id}", summary="Get a purchase")
 async def get(account_id: AccountId, services: ServicesDep, transaction_id: str) -> dict[str, Any]:
     """One purchase."""
-    known_id("txn", transaction_id)
-    found = await services.runner.read(lambda unit: unit.loyalty.get_transaction(account_id, transaction_id))
-    if found is None:
-        raise NotFound(f"There is no transaction {transaction_id}.", param="id")
-    return transaction_view(found)
+    command = transactions.GetTransaction(account_id, known_id("txn", transaction_id))
+    return _transaction(await services.runner.read(lambda unit: transactions.get_transaction(unit, command)))
 
 
-def _command(account_id: str, body: CreateTransaction) -> RecordPurchase:
-    """The body as a command, or a refusal that names the field."""
+def _purchase(body: CreateTransaction) -> NewPurchase:
+    """The purchase of a body. Raises `InvalidInput` that names the field."""
     if (body.customer_id is None) == (body.customer_external_id is None):
         raise InvalidInput(
             "Name the customer by exactly one of customer_id and customer_external_id.",
@@ -141,10 +143,9 @@ def _command(account_id: str, body: CreateTransaction) -> RecordPurchase:
             param="customer_id",
         )
     check_metadata(body.metadata)
-    items = [each.stated() for each in body.items]
+    items = [each.item() for each in body.items]
     require_stable(items, param="items", max_depth=4, max_bytes=_MAX_ITEMS_BYTES)
-    return RecordPurchase(
-        account_id=account_id,
+    return NewPurchase(
         customer_id=body.customer_id,
         customer_external_id=body.customer_external_id,
         external_id=body.external_id,
@@ -159,9 +160,9 @@ def _command(account_id: str, body: CreateTransaction) -> RecordPurchase:
     )
 
 
-def _parsed(account_id: str, raw: Any) -> RecordPurchase | Refused:
+def _parsed(raw: Any) -> NewPurchase | Refused:
     try:
-        return _command(account_id, CreateTransaction.model_validate(raw, from_attributes=True))
+        return _purchase(CreateTransaction.model_validate(raw, from_attributes=True))
     except ValidationError as error:
         return refusal(error)
     except Refused as refused:
@@ -173,4 +174,24 @@ def _result(outcome: Purchase | Refused) -> dict[str, Any]:
         status = status_of(outcome)
         error = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}
         return {"status": status, "error": error}
-    return {"status": 200 if outcome.replayed else 201, "transaction": transaction_view(outcome.transaction)}
+    return {"status": 200 if outcome.replayed else 201, "transaction": _transaction(outcome.transaction)}
+
+
+def _transaction(transaction: Transaction) -> dict[str, Any]:
+    return {
+        "id": transaction.id,
+        "external_id": transaction.external_id,
+        "customer_id": transaction.customer_id,
+        "status": transaction.status,
+        "currency": transaction.currency,
+        "amount": transaction.amount,
+        "eligible_amount": transaction.amount,
+        "items": transaction.items,
+        "channel": transaction.channel,
+        "location_id": transaction.location_id,
+        "employee_id": transaction.employee_id,
+        "metadata": transaction.metadata,
+        "points_earned": transaction.points_earned,
+        "occurred_at": rfc3339(transaction.occurred_at),
+        "created_at": rfc3339(transaction.created_at),
+    }

@@ -1,4 +1,4 @@
-"""Purchases that come at the same time are answered as if each had come alone, whatever stands beside them."""
+"""Concurrent purchases are answered as if each had been sent alone."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Ser
 
 
 class Shop:
-    """A customer, and purchases of theirs."""
+    """A customer with purchases."""
 
     def __init__(self, server: Server, name: str) -> None:
         self.server = server
@@ -40,7 +40,7 @@ class Shop:
 
 
 def at_once(server: Server, *requests: Callable[[], Answer]) -> list[Answer]:
-    """While the writer is busy, until all of them wait for it."""
+    """Send the requests while the writer is busy, and release the writer when all of them wait."""
     held, keys = Held(None), server.application.web.state.services.keys_in_flight
     busy = threading.Thread(target=lambda: asyncio.run(server.application.database.write(held)))
     busy.start()
@@ -53,7 +53,7 @@ def at_once(server: Server, *requests: Callable[[], Answer]) -> list[Answer]:
         return [each.result() for each in answers]
 
 
-def test_each_gets_its_own_answer(server: Server) -> None:
+def test_each_request_of_a_batch_gets_its_own_answer(server: Server) -> None:
     shop = Shop(server, "own")
     first = shop.buy("own-1", external_id="own-1")
     assert first.status == 201
@@ -76,7 +76,7 @@ def test_each_gets_its_own_answer(server: Server) -> None:
     assert server.get(f"/v1/customers/{shop.customer}")["points"]["available"] == 57
 
 
-def test_a_key_that_was_used_for_another_request_stops_nobody_else(server: Server) -> None:
+def test_a_reused_key_does_not_affect_the_other_requests_of_its_batch(server: Server) -> None:
     shop = Shop(server, "reused")
     shop.buy("reused-1")
     answers = at_once(server, lambda: shop.buy("reused-1", amount=1), lambda: shop.buy("reused-2"))
@@ -85,7 +85,7 @@ def test_a_key_that_was_used_for_another_request_stops_nobody_else(server: Serve
     assert len(shop.purchases()) == 2
 
 
-def test_what_was_done_together_is_remembered_and_what_was_refused_is_not(server: Server) -> None:
+def test_results_of_a_batch_are_stored_and_refusals_are_not(server: Server) -> None:
     shop = Shop(server, "kept")
     first = at_once(server, *(lambda n=n: shop.buy(f"kept-{n}", amount=n * 100) for n in range(1, 9)))
     refused = at_once(server, *(lambda n=n: shop.buy(f"kept-no-{n}", currency="USD") for n in range(2)))
@@ -97,15 +97,15 @@ def test_what_was_done_together_is_remembered_and_what_was_refused_is_not(server
     assert len(shop.purchases()) == 10
 
 
-def test_the_same_number_twice_at_the_same_time_is_one_purchase(server: Server) -> None:
+def test_concurrent_purchases_with_one_external_id_are_recorded_once(server: Server) -> None:
     shop = Shop(server, "twice")
     answers = at_once(server, *(lambda n=n: shop.buy(f"twice-{n}", external_id="twice") for n in range(5)))
     assert sorted(each.status for each in answers) == [200, 200, 200, 200, 201]
     assert len({each.json["id"] for each in answers}) == len(shop.purchases()) == 1
 
 
-def test_a_key_that_comes_again_while_it_is_being_answered_has_to_wait(server: Server) -> None:
-    """The one who came first may have gone away: then nobody in the process keeps the second one off."""
+def test_a_key_that_occurs_twice_in_a_batch_is_processed_once(server: Server) -> None:
+    """The first request's connection may be closed; then the process no longer keeps its key in flight."""
     done: list[Any] = []
 
     def work(_unit: Unit, _account_id: str, commands: Sequence[Any]) -> list[Reply | Refused]:

@@ -1,0 +1,111 @@
+"""Customers, with their balances and sequences. Satisfies `loyalty.ports.CustomerStore`."""
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Final
+
+from loyalpro.loyalty.ledger import Balance
+from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.records import Customer
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.rows import JSON, Codec, RowMapper
+from loyalpro.storage.sql import marks, padded_list, where
+from loyalpro.storage.tables.programs import ProgramTables
+
+_DETAILS: Final = ("external_id", "email", "phone", "name", "metadata", "status")
+_POINTS: Final = ("balance", "ledger_sequence", "event_sequence", "updated_at")
+
+
+@lru_cache(maxsize=1_024)
+def _mapper(program: Program) -> RowMapper[Customer]:
+    """The mapper of the customers of an account: a row has the id of a tier, and the record has the tier."""
+    return RowMapper(
+        Customer,
+        "customers",
+        codecs={"metadata": JSON, "tier": Codec(attrgetter("id"), program.tier)},
+        columns={"tier": "tier_id"},
+        parts={"balance": Balance},
+    )
+
+
+class CustomerTables:
+    """Customers, inside one transaction."""
+
+    def __init__(self, connection: Connection, programs: ProgramTables) -> None:
+        self._connection = connection
+        self._programs = programs
+
+    def insert(self, customer: Customer) -> bool:
+        """Store a new customer. False when another customer of the account has this external id."""
+        mapper = self._mapper(customer.account_id)
+        return self._connection.change(f"{mapper.insert} ON CONFLICT DO NOTHING", mapper.values(customer)) == 1
+
+    def get(self, account_id: str, customer_id: str) -> Customer | None:
+        """One customer, also a deleted one."""
+        found = self._select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
+        return found[0] if found else None
+
+    def list_newest(
+        self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
+    ) -> list[Customer]:
+        """Active customers, newest first."""
+        clause, params = where(
+            ("account_id = ?", account_id),
+            "status = 'active'",
+            ("external_id = ?", external_id),
+            ("email = ?", email),
+            ("id < ?", before_id),
+        )
+        return self._select(account_id, f"{clause} ORDER BY id DESC LIMIT ?", (*params, limit))
+
+    def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
+        """The ids of the active customers that have these external ids, without a lock."""
+        padded = padded_list(external_ids)
+        rows = self._connection.execute(
+            f"SELECT id FROM customers WHERE account_id = ? AND status = 'active' AND external_id IN ({marks(len(padded))})",
+            (account_id, *padded),
+        )
+        return [id_ for (id_,) in rows]
+
+    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
+        """The active ones of these customers, locked in the order of their ids."""
+        padded = padded_list(customer_ids)
+        clause = f"WHERE account_id = ? AND status = 'active' AND id IN ({marks(len(padded))})"
+        lock = self._connection.dialect.for_update
+        return self._select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
+
+    def update_details(self, customer: Customer) -> bool:
+        """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
+        if customer.external_id is not None and self._is_taken(customer):
+            return False
+        mapper = self._mapper(customer.account_id)
+        self._connection.execute(
+            f"UPDATE customers SET {mapper.assignments(*_DETAILS)} WHERE id = ?",
+            (*mapper.values_of(customer, *_DETAILS), customer.id),
+        )
+        return True
+
+    def update_points(self, customers: Sequence[Customer]) -> None:
+        """Store balances and sequences."""
+        if not customers:
+            return
+        mapper = self._mapper(customers[0].account_id)
+        rows = padded_list([(each.id, *mapper.values_of(each, *_POINTS)) for each in customers])
+        sql = mapper.update_many("id", *_POINTS)
+        values = marks(len(rows), f"({marks(len(rows[0]))})")
+        self._connection.execute_many(sql.format(rows=values), [[value for row in rows for value in row]])
+
+    def _is_taken(self, customer: Customer) -> bool:
+        rows = self._connection.execute(
+            "SELECT 1 FROM customers WHERE account_id = ? AND external_id = ? AND id <> ?",
+            (customer.account_id, customer.external_id, customer.id),
+        )
+        return bool(rows)
+
+    def _select(self, account_id: str, rest: str, params: Sequence[object]) -> list[Customer]:
+        mapper = self._mapper(account_id)
+        return mapper.records(self._connection.execute(f"SELECT {mapper.columns()} FROM customers {rest}", params))
+
+    def _mapper(self, account_id: str) -> RowMapper[Customer]:
+        return _mapper(self._programs.get(account_id))

@@ -1,0 +1,80 @@
+"""The ledger: entries, lots and allocations. Satisfies `loyalty.ports.LedgerStore`."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from loyalpro.loyalty.ledger import Allocation, Entry, Lot
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.rows import JSON_TUPLE, RowMapper
+from loyalpro.storage.sql import marks, padded_chunks, where
+
+_ENTRIES: Final = RowMapper(Entry, "ledger_entries", codecs={"rules": JSON_TUPLE})
+_LOTS: Final = RowMapper(Lot, "lots")
+_ALLOCATIONS: Final = RowMapper(Allocation, "allocations")
+_UPDATE_LOTS: Final = _LOTS.update_many("id", "remaining", "status")
+
+
+class LedgerTables:
+    """Entries, lots and allocations, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert_entries(self, entries: Sequence[Entry]) -> None:
+        """Append entries."""
+        self._connection.execute_many(_ENTRIES.insert, [_ENTRIES.values(each) for each in entries])
+
+    def insert_lots(self, lots: Sequence[Lot]) -> None:
+        """Store the lots of credits."""
+        self._connection.execute_many(_LOTS.insert, [_LOTS.values(each) for each in lots])
+
+    def insert_allocations(self, allocations: Sequence[Allocation]) -> None:
+        """Store what entries took out of lots."""
+        self._connection.execute_many(_ALLOCATIONS.insert, [_ALLOCATIONS.values(each) for each in allocations])
+
+    def update_lots(self, lots: Sequence[Lot]) -> None:
+        """Store what remains of lots, and their status; a statement changes at most 256 of them."""
+        for chunk in padded_chunks(lots):
+            sql = _UPDATE_LOTS.format(rows=marks(len(chunk), f"({marks(3)})"))
+            self._connection.execute_many(
+                sql, [[value for lot in chunk for value in (lot.id, lot.remaining, lot.status)]]
+            )
+
+    def lots_with_points(self, customer_ids: Collection[str]) -> list[Lot]:
+        """All lots of these customers that hold points."""
+        found: list[Lot] = []
+        for chunk in padded_chunks(list(customer_ids)):
+            rows = self._connection.execute(
+                f"SELECT {_LOTS.columns()} FROM lots WHERE customer_id IN ({marks(len(chunk))}) AND remaining > 0",
+                chunk,
+            )
+            found += _LOTS.records(rows)
+        return found
+
+    def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
+        """A customer's entries, newest first."""
+        clause, params = where(("customer_id = ?", customer_id), ("id < ?", before_id))
+        return _ENTRIES.records(
+            self._connection.execute(
+                f"SELECT {_ENTRIES.columns()} FROM ledger_entries {clause} ORDER BY id DESC LIMIT ?", (*params, limit)
+            )
+        )
+
+    def list_lots(self, customer_id: str, before_id: str | None, limit: int) -> list[Lot]:
+        """A customer's lots, newest first."""
+        clause, params = where(("customer_id = ?", customer_id), ("id < ?", before_id))
+        return _LOTS.records(
+            self._connection.execute(
+                f"SELECT {_LOTS.columns()} FROM lots {clause} ORDER BY id DESC LIMIT ?", (*params, limit)
+            )
+        )
+
+    def list_allocations(self, customer_id: str) -> list[Allocation]:
+        """What was taken out of a customer's lots, in the order of the entries."""
+        return _ALLOCATIONS.records(
+            self._connection.execute(
+                f"SELECT {_ALLOCATIONS.columns('a')} FROM allocations a JOIN lots l ON l.id = a.lot_id"
+                " WHERE l.customer_id = ? ORDER BY a.entry_id, a.lot_id",
+                (customer_id,),
+            )
+        )

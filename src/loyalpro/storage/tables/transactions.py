@@ -1,0 +1,48 @@
+"""Purchases. Satisfies `loyalty.ports.TransactionStore`."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from loyalpro.loyalty.records import Transaction
+from loyalpro.storage.connection import Connection
+from loyalpro.storage.rows import JSON, RowMapper
+from loyalpro.storage.sql import marks, padded_list, where
+
+_MAPPER: Final = RowMapper(Transaction, "transactions", codecs={"items": JSON, "metadata": JSON})
+
+
+class TransactionTables:
+    """Purchases, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, transactions: Sequence[Transaction]) -> None:
+        """Store purchases."""
+        self._connection.execute_many(_MAPPER.insert, [_MAPPER.values(each) for each in transactions])
+
+    def get(self, account_id: str, transaction_id: str) -> Transaction | None:
+        """One purchase."""
+        found = self._select("WHERE account_id = ? AND id = ?", (account_id, transaction_id))
+        return found[0] if found else None
+
+    def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
+        """The purchases that have these external ids, of which there is at least one."""
+        padded = padded_list(external_ids)
+        clause = f"WHERE account_id = ? AND external_id IN ({marks(len(padded))})"
+        return self._select(clause, (account_id, *padded))
+
+    def list_newest(
+        self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
+    ) -> list[Transaction]:
+        """Purchases, newest first."""
+        clause, params = where(
+            ("account_id = ?", account_id),
+            ("customer_id = ?", customer_id),
+            ("external_id = ?", external_id),
+            ("id < ?", before_id),
+        )
+        return self._select(f"{clause} ORDER BY id DESC LIMIT ?", (*params, limit))
+
+    def _select(self, rest: str, params: Sequence[object]) -> list[Transaction]:
+        return _MAPPER.records(self._connection.execute(f"SELECT {_MAPPER.columns()} FROM transactions {rest}", params))
