@@ -1,4 +1,4 @@
-"""What the scheduler needs from outside: a place to record runs, and a place to count them."""
+"""The ports of this package: a store of the last run of each job, and the metrics of runs."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,10 +7,10 @@ from loyalpro.jobs.periodic_job import JobRun, LastRun
 
 
 class JobRunStore(Protocol):
-    """The last run of each job, in any process, inside one database transaction."""
+    """The last run of each job in any process. Each method runs in the open database transaction."""
 
     def record(self, runs: Sequence[JobRun]) -> None:
-        """Store each run, unless a later one of the same job is stored already."""
+        """Store each run as the last one of its job, in the given order; a run that ended before the stored one is ignored."""
         ...
 
     def list_all(self) -> list[LastRun]:
@@ -28,10 +28,10 @@ class JobsUnit(Protocol):
 
 
 class JobMetrics(Protocol):
-    """Where the scheduler reports finished runs."""
+    """Counts runs of jobs."""
 
     def job_ran(self, run: JobRun) -> None:
-        """One run ended, with or without an error."""
+        """Count one run that ended, with or without an error."""
         ...
 
 

@@ -1,29 +1,34 @@
 """Runs periodic jobs, each in a task of its own: piece by piece, with a pause between pieces that leaves room for requests."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
 from loyalpro.jobs.periodic_job import JobKind, JobRun, PeriodicJob
 from loyalpro.jobs.ports import JobMetrics
 from loyalpro.kernel.clock import Clock
-from loyalpro.kernel.errors import StoreError
+from loyalpro.kernel.errors import LockTaken, StoreError
 
 _PAUSE_S = 0.02
 _RECORD_IDLE_EVERY_S = 60.0
 _RECORD_CHANGES_EVERY_S = 1.0
-_FAILED = "internal_error"
+_RECORD_RETRY_EVERY_S = 10.0
+_INTERNAL_ERROR = "internal_error"
 
 RecordRuns = Callable[[Sequence[JobRun]], Awaitable[None]]
-"""Stores runs as the last ones of their jobs; raises `StoreError` when the database cannot."""
+"""Stores runs as the last ones of their jobs. The runs of one job are in the order of their times.
+
+Raises `StoreError` when the database fails.
+"""
 
 
 class JobScheduler:
-    """Keeps every job running until it is cancelled. A job that fails runs again at its next time, and stops no other job.
+    """Keeps every job running until it is canceled. A job that fails runs again at its next time, and stops no other job.
 
     Runs are recorded in batches: within a second when a run changed something or failed, else within a minute, so that an
-    idle server writes little. A record that is lost with the process is followed by the next run's.
+    idle server writes little. Runs that could not be recorded are recorded with the next batch, 10 seconds later. A crash of
+    the process loses the runs that are not recorded yet; the next runs are recorded as usual.
     """
 
     def __init__(
@@ -39,16 +44,16 @@ class JobScheduler:
         self._metrics = metrics
         self._log = structlog.get_logger("jobs")
         self._wakes = {kind: asyncio.Event() for kind in kinds}
-        self._unrecorded: dict[str, JobRun] = {}
+        self._unrecorded: dict[str, list[JobRun]] = {}
         self._changed = asyncio.Event()
         self._never = asyncio.Event()
 
     def wake(self, kind: JobKind) -> None:
-        """Hint that this job has something to do now. A hint may be lost; the job's interval finds the work all the same."""
+        """Hint that this job has work to do now. A hint may be lost: the next run at the job's interval finds the work."""
         self._wakes[kind].set()
 
     async def run(self) -> None:
-        """Run all jobs until cancelled."""
+        """Run all jobs until canceled."""
         async with asyncio.TaskGroup() as group:
             for job in self._jobs:
                 group.create_task(self._keep_running(job), name=f"job {job.kind.name}")
@@ -71,35 +76,63 @@ class JobScheduler:
                 if not piece.more:
                     break
                 await self._clock.wait(self._never, _PAUSE_S)
+        except LockTaken as failure:
+            error = failure.code
+            self._log.info("job_waits", job=job.kind.name, code=error)
         except StoreError as failure:
             error = failure.code
             self._log.warning("job_failed", job=job.kind.name, code=error)
-        except Exception:  # noqa: BLE001 - logged and recorded; the next run tries again, and the other jobs go on
-            error = _FAILED
+        except Exception:  # noqa: BLE001 - logged and recorded; the next run tries again, and the other jobs continue
+            error = _INTERNAL_ERROR
             self._log.exception("job_crashed", job=job.kind.name)
         return JobRun(job.kind.name, self._process, started_at, self._clock.now_ms(), pieces, items, error)
 
     def _finished(self, run: JobRun) -> None:
         self._metrics.job_ran(run)
-        self._unrecorded[run.job] = _joined(self._unrecorded.get(run.job), run)
-        if run.items or run.error is not None:
+        self._keep_to_record([run])
+        if not _is_idle(run):
             self._changed.set()
+
+    def _keep_to_record(self, runs: Iterable[JobRun]) -> None:
+        for run in runs:
+            self._unrecorded[run.job] = _followed_by(self._unrecorded.get(run.job, []), run)
 
     async def _keep_recording(self) -> None:
         while True:
             await self._clock.wait(self._changed, _RECORD_IDLE_EVERY_S)
             await self._clock.wait(self._never, _RECORD_CHANGES_EVERY_S)
-            self._changed.clear()
-            runs, self._unrecorded = self._unrecorded, {}
-            try:
-                await self._record([runs[job] for job in sorted(runs)])
-            except StoreError as failure:
-                self._log.warning("job_runs_not_recorded", code=failure.code)
-            except Exception:  # noqa: BLE001 - logged; the jobs themselves go on
-                self._log.exception("job_recorder_crashed")
+            while not await self._record_all():
+                await self._clock.wait(self._never, _RECORD_RETRY_EVERY_S)
+
+    async def _record_all(self) -> bool:
+        """Record the runs that are not recorded yet; False when that failed, and then they are kept."""
+        self._changed.clear()
+        runs, self._unrecorded = self._unrecorded, {}
+        try:
+            await self._record([run for job in sorted(runs) for run in runs[job]])
+        except StoreError as failure:
+            self._log.warning("job_runs_not_recorded", code=failure.code)
+        except Exception:  # noqa: BLE001 - logged; the jobs themselves continue
+            self._log.exception("job_recorder_crashed")
+        else:
+            return True
+        newer, self._unrecorded = self._unrecorded, runs
+        for later in newer.values():
+            self._keep_to_record(later)
+        return False
 
 
-def _joined(earlier: JobRun | None, run: JobRun) -> JobRun:
-    """The run to record: an idle one does not hide an earlier one, not recorded yet, that changed something or failed."""
-    idle = not run.items and run.error is None
-    return earlier if earlier is not None and idle and (earlier.items or earlier.error is not None) else run
+def _followed_by(earlier: list[JobRun], run: JobRun) -> list[JobRun]:
+    """The runs of one job to record after `run`: the last one that changed something, and the last one that failed after it.
+
+    An idle run is recorded only when there is neither.
+    """
+    if _is_idle(run):
+        return [run] if all(map(_is_idle, earlier)) else earlier
+    if run.items:
+        return [run]
+    return [*(each for each in earlier if each.items), run]
+
+
+def _is_idle(run: JobRun) -> bool:
+    return not run.items and run.error is None
