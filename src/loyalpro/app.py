@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows every part and wires them together."""
+"""The composition root: makes all parts of a process, connects them, and starts and stops them."""
 
 import asyncio
 import contextlib
@@ -126,13 +126,13 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """The context in which the web server serves."""
+        """The context of the web server."""
         async with self.running():
             yield
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """A server's run: start from the bottom up; stop from the top down, and let work under way finish."""
+        """The context of a server: parts start from the bottom up, and stop from the top down when their work has ended."""
         async with self._open():
             await bootstrap.prepare_first_account(self.runner, self.settings)
             async with self._delivering():
@@ -140,7 +140,7 @@ class Application:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """A worker's run: the same without the first account, and a log line once it is ready."""
+        """The context of a worker: the same without the first account, and with a log line when it is ready."""
         async with self._open(), self._delivering():
             structlog.get_logger("worker").info("working")
             yield
@@ -180,15 +180,15 @@ def _log_erasure(erasure: Erasure) -> None:
 
 
 def _log_if_failed(task: asyncio.Task[None]) -> None:
-    """Log a task that ended by itself, which neither should. `/readyz` shows it too, of the engine."""
+    """Log a task that has failed. `/readyz` shows it as well when it is the engine."""
     if not task.cancelled() and (error := task.exception()) is not None:
         structlog.get_logger("server").error("task_ended", task=task.get_name(), exc_info=error)
 
 
 def configure_logs(settings: Settings) -> None:
-    """Structured lines on stderr: JSON for machines, columns for people at a terminal."""
+    """Log structured lines to stderr: JSON, or columns at a terminal."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    plain = structlog.dev.plain_traceback  # the other one shows local variables, and some of those are secret
+    plain = structlog.dev.plain_traceback  # the default shows local variables, and some of those are secret
     renderer = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(exception_formatter=plain)
     )
@@ -206,20 +206,20 @@ def configure_logs(settings: Settings) -> None:
 
 
 def _secret_keys(settings: Settings) -> list[str]:
-    """The keys of the environment; on SQLite, behind them, the one that was made and kept because there were none."""
+    """The keys of the environment. On SQLite, the generated key follows; it is made when the environment has none."""
     if settings.is_postgres:
         return settings.secret_keys
-    kept = settings.sqlite_path.parent / _KEY_FILE
-    return [*settings.secret_keys, *([_kept_key(kept)] if kept.exists() or not settings.secret_keys else [])]
+    path = settings.sqlite_path.parent / _KEY_FILE
+    return [*settings.secret_keys, *([_generated_key(path)] if path.exists() or not settings.secret_keys else [])]
 
 
-def _kept_key(path: Path) -> str:
+def _generated_key(path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         fresh = path.with_suffix(f".{os.getpid()}")
         fresh.touch(mode=0o600)
         fresh.write_text(random.SystemRandom().randbytes(32).hex())
         with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)  # whole or not at all, and never over one that is there
+            os.link(fresh, path)  # creates the complete file or none, and never replaces one
         fresh.unlink()
     return path.read_text().strip()

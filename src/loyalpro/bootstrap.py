@@ -9,11 +9,13 @@ from loyalpro.loyalty.program import default_program
 from loyalpro.settings import Settings
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
-_ADVICE = "Every call is refused. Set LOYALPRO_BOOTSTRAP_API_KEY, and start again: it becomes the first account's key."
+_ADVICE = (
+    "Every API request is refused. Set LOYALPRO_BOOTSTRAP_API_KEY to the key of the first account, and start again."
+)
 
 
 async def prepare_first_account(runner: DatabaseUnitOfWorkRunner, settings: Settings) -> None:
-    """Make sure that there is an account, with a key and an owner if they are named; an account keeps those that it has."""
+    """Make sure that there is an account, with a key and an owner if the settings name them. Existing ones are kept."""
     account = await runner.read(first_account)
     if account is None or _lacks(account, settings):
         command = _command(settings)

@@ -24,7 +24,9 @@ class Telemetry:
         self._fenced = Counter(
             "loyalpro_settlements_fenced", "Settlements refused because the lease was lost.", registry=self.registry
         )
-        self._in_flight = Gauge("loyalpro_deliveries_in_flight", "Deliveries under way here.", registry=self.registry)
+        self._in_flight = Gauge(
+            "loyalpro_deliveries_in_flight", "Deliveries under way in this process.", registry=self.registry
+        )
         self._requests = Counter(
             "loyalpro_http_requests", "API requests.", ["method", "route", "status"], registry=self.registry
         )
@@ -38,11 +40,14 @@ class Telemetry:
             "loyalpro_job_items", "Rows or objects that periodic jobs changed.", ["job"], registry=self.registry
         )
         self._job_s = Gauge(
-            "loyalpro_job_last_run_seconds", "Duration of the last run here.", ["job"], registry=self.registry
+            "loyalpro_job_last_run_seconds",
+            "Duration of the last run in this process.",
+            ["job"],
+            registry=self.registry,
         )
         self._job_finished = Gauge(
             "loyalpro_job_last_success_timestamp_seconds",
-            "Unix time at which the last run here without an error ended.",
+            "Unix time at which the last run without an error ended in this process.",
             ["job"],
             registry=self.registry,
         )
@@ -61,7 +66,7 @@ class Telemetry:
         self._in_flight.set(count)
 
     def requested(self, method: str, route: str, status: int, elapsed_s: float) -> None:
-        """Count one API request that was answered."""
+        """Count one response to an API request."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.observe(elapsed_s)
 
@@ -74,5 +79,5 @@ class Telemetry:
             self._job_finished.labels(run.job).set(run.finished_at / MS_PER_S)
 
     def render(self) -> bytes:
-        """The metrics in Prometheus' text format."""
+        """The metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

@@ -1,1 +1,1 @@
-"""Accounts, the API keys that speak for them, and the responses that their idempotency keys are bound to."""
+"""Accounts, their API keys, and the stored results of requests with an idempotency key."""

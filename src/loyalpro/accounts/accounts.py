@@ -9,7 +9,7 @@ from loyalpro.kernel.record import record
 
 @record
 class CompleteFirstAccount:
-    """What the first account gets unless it has one already: a key, and an owner when both of its fields are set."""
+    """The key and the owner to add to the first account, unless it has them. An owner needs both of its fields."""
 
     api_key: str | None = field(repr=False)
     owner_email: str | None
@@ -18,7 +18,7 @@ class CompleteFirstAccount:
 
 @record
 class CompletedAccount:
-    """The first account as it is now, and whether this call has opened it."""
+    """The first account. `opened`: this call has opened it."""
 
     account: FirstAccount
     opened: bool

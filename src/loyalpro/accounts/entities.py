@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class FirstAccount:
-    """The account that the environment names a key and an owner for. A revoked key counts as one that it has."""
+    """The account that was opened first. `has_key` is True for a revoked key, too."""
 
     id: str
     has_key: bool

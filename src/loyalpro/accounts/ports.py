@@ -36,7 +36,7 @@ class ApiKeyStore(Protocol):
         ...
 
     def account_of(self, api_key: str) -> str | None:
-        """The account that a key speaks for; None when it is unknown or revoked."""
+        """The id of the account of a key; None when the key is unknown or revoked."""
         ...
 
 
@@ -44,7 +44,7 @@ class IdempotencyStore(Protocol):
     """The results of requests that carried an `Idempotency-Key`."""
 
     def lock(self, account_id: str, keys: Collection[str]) -> set[str]:
-        """Keep other transactions off these keys until this one ends; the keys that no other transaction has locked."""
+        """Lock keys until this transaction ends, but not those that another has locked; the keys that are locked now."""
         ...
 
     def results(self, account_id: str, keys: Collection[str], since: UnixMs) -> Mapping[str, IdempotentResult]:

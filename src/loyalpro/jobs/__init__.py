@@ -1,1 +1,1 @@
-"""Periodic jobs: what is due by the clock and not by a request. Each package defines and registers its own."""
+"""Periodic jobs: work that is due at intervals and not because of a request. Each package defines its own jobs."""

@@ -16,7 +16,7 @@ BATCH_SIZE: Final = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobKind:
-    """Identifies a job. The package that owns the job has it as a constant, and wakes the job with that constant.
+    """Identifies a job. The package of the job defines it as a constant, and wakes the job with that constant.
 
     `name` labels the job in logs, in metrics and in the `job_runs` table.
     """
@@ -41,8 +41,8 @@ class PeriodicJob:
     """A job that runs every `every_s` seconds, and sooner when it is woken.
 
     `run_piece` does one bounded piece of work, in short transactions. Several processes may run it
-    at once, and it may be cut off anywhere: the next piece continues from what the database says. Registering a job twice with
-    one kind is an error.
+    at once, and a run may be interrupted anywhere: the next piece continues from the state of the database. Two jobs with one
+    name are an error.
     """
 
     kind: JobKind
@@ -77,7 +77,7 @@ class JobRun:
 
 @record
 class LastRun:
-    """What is stored of a job: its last run, and when a run last changed something, and how many items.
+    """What is stored of a job: its last run, when a run last changed something, and how many items that run changed.
 
     `changed_at` and `changed_items` are None until a run has changed something.
     """

@@ -1,1 +1,1 @@
-"""The outside's way in: HTTP, JSON, problems, keys."""
+"""The HTTP layer: routes, authentication, idempotency, error responses, and the OpenAPI document."""

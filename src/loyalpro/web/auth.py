@@ -1,4 +1,4 @@
-"""Authentication: the API key of a request becomes the id of the account that the request speaks for."""
+"""Authentication: the API key of a request determines its account."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: 
 
 
 async def authenticate(request: Request) -> None:
-    """Store the account of the request's API key in the request's state, or raise `Unauthenticated`."""
+    """Store the id of the account in the state of the request. Raises `Unauthenticated` for a missing or unknown key."""
     credentials = await _bearer(request)
     if credentials is None:
         raise Unauthenticated("Send your API key: Authorization: Bearer lp_...", code="missing_api_key")
@@ -22,7 +22,7 @@ async def authenticate(request: Request) -> None:
 
 
 async def account_id(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
-    """The account that the request speaks for. Only a route that authenticates first (`StrictRoute`) may depend on it."""
+    """The id of the request's account. Only a route that authenticates first (`StrictRoute`) may depend on it."""
     account: str = request.state.account_id
     return account
 

@@ -1,4 +1,4 @@
-"""Every error as the outside sees it: RFC 9457 `application/problem+json` with a stable code, and what to do about it."""
+"""Error responses: RFC 9457 `application/problem+json` documents with a stable code, and a text that says what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.CommitUnknown: 503,
     errors.LockTaken: 503,
 }
-"""The HTTP status of each class of error; a class that is not here answers like its parent, at the end 500."""
+"""The HTTP status of each class of error. A class that is not listed has that of its nearest ancestor, or else 500."""
 
-_MOST_ERRORS_LISTED = 20
-_MOST_MISTAKES = 100
+_MAX_ERRORS_LISTED = 20
+_MAX_ERRORS = 100
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _RETRY_AFTER_S = {errors.DiskFull.code: "10"}
-"""Most of what is unavailable is back in a second."""
+"""Seconds after which a client may try again, by error code. Every other code has 1."""
 
 
 def problem(
@@ -65,16 +65,16 @@ def status_of(error: errors.LoyalProError) -> int:
 
 
 def refusal(error: ValidationError) -> errors.InvalidInput:
-    """What one object is refused with, as if it had been the whole body."""
-    if error.error_count() > _MOST_MISTAKES:
-        return _too_many()  # each would be written out, and hundreds of thousands fit into a batch
+    """The error of one object of a batch: the same as if the object were the whole body."""
+    if error.error_count() > _MAX_ERRORS:
+        return _too_many()  # pydantic formats each of them, and a batch can contain hundreds of thousands
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return _refused([_Mistake(each["type"], each["loc"], each["msg"]) for each in found])
+    return _refused([_FieldError(each["type"], each["loc"], each["msg"]) for each in found])
 
 
 @dataclass(frozen=True, slots=True)
-class _Mistake:
-    """One thing that pydantic found wrong."""
+class _FieldError:
+    """One field that pydantic refused."""
 
     kind: str
     location: Sequence[str | int]
@@ -85,17 +85,17 @@ class _Mistake:
         return path_text([step for step in self.location if step != "[key]"])
 
 
-def _refused(mistakes: Sequence[_Mistake]) -> errors.InvalidInput:
-    if len(mistakes) > _MOST_MISTAKES:
+def _refused(found: Sequence[_FieldError]) -> errors.InvalidInput:
+    if len(found) > _MAX_ERRORS:
         return _too_many()
-    first = mistakes[0]
+    first = found[0]
     code = {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(first.kind, "invalid_field")
     return errors.InvalidInput(f"{first.param or 'The body'}: {first.detail}.", code=code, param=first.param or None)
 
 
 def _too_many() -> errors.InvalidInput:
     return errors.InvalidInput(
-        f"More than {_MOST_MISTAKES} fields are wrong; GET /openapi.json has what is taken.", code="invalid_field"
+        f"More than {_MAX_ERRORS} fields are wrong; GET /openapi.json describes the fields.", code="invalid_field"
     )
 
 
@@ -109,27 +109,30 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    mistakes = [_Mistake(each["type"], each["loc"][1:], each["msg"]) for each in error.errors()[: _MOST_MISTAKES + 1]]
-    refused = _refused(mistakes)
-    listed = [{"param": each.param, "detail": each.detail} for each in mistakes[:_MOST_ERRORS_LISTED]]
+    found = [_FieldError(each["type"], each["loc"][1:], each["msg"]) for each in error.errors()[: _MAX_ERRORS + 1]]
+    refused = _refused(found)
+    listed = [{"param": each.param, "detail": each.detail} for each in found[:_MAX_ERRORS_LISTED]]
     return problem(422, refused.code, refused.detail, request=request, param=refused.param, errors=listed)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     details = {
-        404: ("not_found", f"There is nothing at {request.url.path}; see /openapi.json for what there is."),
-        405: ("method_not_allowed", f"{request.url.path} does not take {request.method}; see /openapi.json."),
+        404: ("not_found", f"The path {request.url.path} does not exist; GET /openapi.json lists the paths."),
+        405: (
+            "method_not_allowed",
+            f"The path {request.url.path} does not accept {request.method}; see GET /openapi.json.",
+        ),
     }
     code, detail = details.get(error.status_code, ("bad_request", str(error.detail)))
-    answer = problem(error.status_code, code, detail, request=request)
+    response = problem(error.status_code, code, detail, request=request)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        answer.headers["Allow"] = ", ".join(_allowed(request))
-    return answer
+        response.headers["Allow"] = ", ".join(_allowed(request))
+    return response
 
 
 def _allowed(request: Request) -> list[str]:
-    """What the path takes: each method of it is a route of its own, and the framework names but one."""
+    """The methods that the path accepts. Each method is a route of its own, and the framework names only one of them."""
     path = {key: request.scope[key] for key in ("type", "path", "root_path", "headers")}
     scopes = {method: {**path, "method": method} for method in _METHODS}
     return [
@@ -140,18 +143,20 @@ def _allowed(request: Request) -> list[str]:
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
-    """What is answered to a mistake of ours, which is logged with its trace."""
+    """Respond to an internal error with 500, and log it with its trace."""
     request_id = getattr(request.state, "request_id", None)
     name = type(error).__name__
     structlog.get_logger("web").error(
         "request_crashed", request_id=request_id, path=request.scope["path"], error=name, exc_info=error
     )
-    detail = "This is our mistake. Repeat the request with the same Idempotency-Key; if it goes on, report request_id."
+    detail = (
+        "An internal error. Repeat the request with the same Idempotency-Key; if it fails again, report request_id."
+    )
     return problem(500, "internal_error", detail, request=request)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error with a problem document."""
+    """Respond to every error with a problem document."""
     app.add_exception_handler(errors.LoyalProError, _loyalpro_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)

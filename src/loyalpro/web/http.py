@@ -1,4 +1,4 @@
-"""Puts the web application together."""
+"""Builds the web applications of a server and of a worker."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -27,7 +27,7 @@ _DESCRIPTION = "Loyalty data and its webhooks. Ids sort by time; money is in min
 
 
 def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactory, lifespan: Lifespan) -> FastAPI:
-    """The whole HTTP interface over these services."""
+    """The application of a server: the API, health and metrics."""
     app = FastAPI(
         title="LoyalPro",
         version=__version__,
@@ -59,7 +59,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
 
 
 def build_watch(services: Services, lifespan: Lifespan) -> FastAPI:
-    """The endpoints that monitor a worker: health and metrics."""
+    """The application of a worker: health and metrics."""
     app = FastAPI(title="LoyalPro worker", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
     app.include_router(service.watch_router)

@@ -1,7 +1,8 @@
-"""`Idempotency-Key`: the first result of a request is kept for 24 hours, in the database transaction of its effect."""
+"""`Idempotency-Key`: the result of a request is stored for 24 hours, in the database transaction of its effect."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,12 +35,12 @@ class Reply:
 
 ReplyTo = Callable[[Unit], Reply]
 ReplyToAll = Callable[[Unit, str, Sequence[Any]], Sequence[Reply | Refused]]
-"""Runs the commands of several requests of one account; a `Refused` is the response to one of them, which changed nothing."""
+"""Runs the commands of several requests of one account. `Refused` in place of a reply: that request changed nothing."""
 
 
 @record
 class IdempotentRequest:
-    """The command of a request, and the key under which its result is kept, if it has one."""
+    """The command of a request. `key` is None without an `Idempotency-Key`; `fingerprint` identifies the request."""
 
     command: Any
     key: str | None = None
@@ -48,29 +49,31 @@ class IdempotentRequest:
 
 @record
 class _Outcome:
-    """A result, and whether it is that of an earlier request."""
+    """A result. `replayed`: an earlier request has stored it."""
 
     result: IdempotentResult
     replayed: bool
 
 
 async def commit(request: Request, account_id: str, reply_to: ReplyTo, writer: WriterName = "ingest") -> Response:
-    """Commit a `POST` and respond. A key with a stored result gets that result again, and nothing is done."""
+    """Commit a `POST` and respond. A request whose key has a stored result gets that result, and changes nothing."""
 
-    async def change(asked: IdempotentRequest) -> _Outcome:
+    async def change(incoming: IdempotentRequest) -> _Outcome:
         return await services_of(request).runner.change(
-            lambda unit: _only(run_once(unit, account_id, [asked], lambda unit, *_: [reply_to(unit)])), writer
+            lambda unit: _only(run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)])), writer
         )
 
     return await _respond(request, account_id, None, change)
 
 
 async def commit_batched(request: Request, account_id: str, command: Any, reply_to_all: ReplyToAll) -> Response:
-    """`commit` in one database transaction with concurrent requests of the account that have the same `reply_to_all`."""
+    """`commit`, in one database transaction with concurrent requests of the account that have the same `reply_to_all`."""
 
-    async def change(asked: IdempotentRequest) -> _Outcome:
+    async def change(incoming: IdempotentRequest) -> _Outcome:
         outcome: _Outcome = await services_of(request).batcher.change(
-            (reply_to_all, account_id), asked, lambda unit, requests: run_once(unit, account_id, requests, reply_to_all)
+            (reply_to_all, account_id),
+            incoming,
+            lambda unit, requests: run_once(unit, account_id, requests, reply_to_all),
         )
         return outcome
 
@@ -78,15 +81,15 @@ async def commit_batched(request: Request, account_id: str, command: Any, reply_
 
 
 async def stored_response(request: Request, account_id: str) -> Response | None:
-    """The stored response to this request, if there is one: for a `POST` whose checks depend on what changes, such as DNS."""
+    """The stored response to this request, or None: for a `POST` whose checks may have another result later, such as DNS."""
     key = _key(request)
     if key is None:
         return None
-    asked = IdempotentRequest(None, key, await _fingerprint(request))
+    incoming = IdempotentRequest(None, key, await _fingerprint(request))
 
     def look(unit: Unit) -> _Outcome | Refused | None:
         results = unit.idempotency.results(account_id, [key], since=unit.now - MS_PER_DAY)
-        return _repeated(asked, results[key]) if key in results else None
+        return _repeated(incoming, results[key]) if key in results else None
 
     outcome = await services_of(request).runner.read(look)
     return None if outcome is None else _response(_only([outcome]))
@@ -95,11 +98,11 @@ async def stored_response(request: Request, account_id: str) -> Response | None:
 def run_once(
     unit: Unit, account_id: str, requests: Sequence[IdempotentRequest], reply_to_all: ReplyToAll
 ) -> list[_Outcome | Refused]:
-    """Respond to requests with a stored result by that result; run the others, and store their results with their effects."""
+    """The outcome of each request: its stored result if it has one. The others are run, and their results are stored."""
     outcomes = _stored(unit, account_id, requests)
-    new = [asked for asked, outcome in zip(requests, outcomes, strict=True) if outcome is None]
-    replies = reply_to_all(unit, account_id, [asked.command for asked in new]) if new else []
-    done = [_first(asked, reply) for asked, reply in zip(new, replies, strict=True)]
+    new = [incoming for incoming, outcome in zip(requests, outcomes, strict=True) if outcome is None]
+    replies = reply_to_all(unit, account_id, [incoming.command for incoming in new]) if new else []
+    done = [_first(incoming, reply) for incoming, reply in zip(new, replies, strict=True)]
     _store(unit, account_id, zip(new, done, strict=True))
     rest = iter(done)
     return [next(rest) if outcome is None else outcome for outcome in outcomes]
@@ -119,7 +122,7 @@ def _key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is not None and (not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable()):
         raise InvalidInput(
-            f"An Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters; a UUID does well.",
+            f"An Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters; a UUID is a good choice.",
             code="invalid_idempotency_key",
             param="Idempotency-Key",
         )
@@ -127,25 +130,25 @@ def _key(request: Request) -> str | None:
 
 
 def _stored(unit: Unit, account_id: str, requests: Sequence[IdempotentRequest]) -> list[_Outcome | Refused | None]:
-    """The outcome of each request that is not run; None for those that are."""
-    keys = [asked.key for asked in requests if asked.key is not None]
+    """The outcome of each request that must not be run; None for each that must."""
+    keys = [incoming.key for incoming in requests if incoming.key is not None]
     locked = unit.idempotency.lock(account_id, keys)
     results = unit.idempotency.results(account_id, keys, since=unit.now - MS_PER_DAY)
 
-    def outcome(asked: IdempotentRequest) -> _Outcome | Refused | None:
-        if asked.key is None:
+    def outcome(incoming: IdempotentRequest) -> _Outcome | Refused | None:
+        if incoming.key is None:
             return None
-        if asked.key not in locked:
+        if incoming.key not in locked:
             return _still_running()
-        locked.remove(asked.key)  # a second request with the key in this batch waits for the result of the first
-        result = results.get(asked.key)
-        return None if result is None else _repeated(asked, result)
+        locked.remove(incoming.key)  # a second request of the batch with this key is refused as still running
+        result = results.get(incoming.key)
+        return None if result is None else _repeated(incoming, result)
 
-    return [outcome(asked) for asked in requests]
+    return [outcome(incoming) for incoming in requests]
 
 
-def _repeated(asked: IdempotentRequest, result: IdempotentResult) -> _Outcome | Refused:
-    if result.fingerprint != asked.fingerprint:
+def _repeated(incoming: IdempotentRequest, result: IdempotentResult) -> _Outcome | Refused:
+    if result.fingerprint != incoming.fingerprint:
         return InvalidInput(
             "This Idempotency-Key was used for another request in the last 24 hours; use a new key.",
             code="idempotency_key_reused",
@@ -154,15 +157,17 @@ def _repeated(asked: IdempotentRequest, result: IdempotentResult) -> _Outcome | 
     return _Outcome(result, replayed=True)
 
 
-def _first(asked: IdempotentRequest, reply: Reply | Refused) -> _Outcome | Refused:
+def _first(incoming: IdempotentRequest, reply: Reply | Refused) -> _Outcome | Refused:
     if isinstance(reply, Refused):
         return reply
-    return _Outcome(IdempotentResult(asked.fingerprint, reply.status_code, reply.body), replayed=False)
+    return _Outcome(IdempotentResult(incoming.fingerprint, reply.status_code, reply.body), replayed=False)
 
 
 def _store(unit: Unit, account_id: str, done: Iterable[tuple[IdempotentRequest, _Outcome | Refused]]) -> None:
     results = {
-        asked.key: outcome.result for asked, outcome in done if asked.key is not None and isinstance(outcome, _Outcome)
+        incoming.key: outcome.result
+        for incoming, outcome in done
+        if incoming.key is not None and isinstance(outcome, _Outcome)
     }
     unit.idempotency.store(account_id, results, unit.now)
 
@@ -174,20 +179,17 @@ def _only(outcomes: Sequence[_Outcome | Refused]) -> _Outcome:
     return outcome
 
 
-class _in_flight:  # noqa: N801 - reads as the phrase it is: `with _in_flight(...)`
-    """Marks a key as in use in this process; a second request with it is refused at once."""
-
-    def __init__(self, services: Services, account_id: str, key: str) -> None:
-        self._keys = services.keys_in_flight
-        self._mine = (account_id, key)
-
-    def __enter__(self) -> None:
-        if self._mine in self._keys:
-            raise _still_running()
-        self._keys.add(self._mine)
-
-    def __exit__(self, *_: object) -> None:
-        self._keys.discard(self._mine)
+@contextmanager
+def _in_flight(services: Services, account_id: str, key: str) -> Iterator[None]:
+    """Mark a key as in use in this process; a second request with it is refused at once."""
+    used = (account_id, key)
+    if used in services.keys_in_flight:
+        raise _still_running()
+    services.keys_in_flight.add(used)
+    try:
+        yield
+    finally:
+        services.keys_in_flight.discard(used)
 
 
 def _still_running() -> Conflict:

@@ -1,4 +1,4 @@
-"""Observes requests: each gets an id, a measurement and one log line."""
+"""Observes requests: each gets an id, a log line, and is counted in the metrics."""
 
 from typing import Protocol
 
@@ -18,10 +18,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RequestMetrics(Protocol):
-    """Where answered requests are counted."""
+    """Counts responses."""
 
     def requested(self, method: str, route: str, status: int, elapsed_s: float) -> None:
-        """One request was answered; labels are bounded sets."""
+        """Count one response. `method`, `route` and `status` have few possible values."""
         ...
 
 
@@ -31,7 +31,7 @@ def install(app: FastAPI, metrics: RequestMetrics, clock: Clock, ids: IdFactory)
 
 
 class _Observed:
-    """Wraps the application's `send`: no task and no queue between the application and the server."""
+    """ASGI middleware that wraps `send`: it adds no task and no queue between the application and the server."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics, clock: Clock, ids: IdFactory) -> None:
         self._app = app
@@ -47,27 +47,27 @@ class _Observed:
         request_id = self._ids.new("req")
         scope.setdefault("state", {})["request_id"] = request_id
         started_s = self._clock.monotonic_s()
-        answered = False
+        responded = False
 
         async def observed(message: Message) -> None:
-            nonlocal answered
+            nonlocal responded
             if message["type"] == "http.response.start":
-                answered = True
-                self._note(scope, request_id, message["status"], self._clock.monotonic_s() - started_s)
+                responded = True
+                self._report(scope, request_id, message["status"], self._clock.monotonic_s() - started_s)
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
         try:
             await self._app(scope, receive, observed)
         except ClientDisconnect:
-            self._note(scope, request_id, _CLIENT_CLOSED_REQUEST, self._clock.monotonic_s() - started_s)
+            self._report(scope, request_id, _CLIENT_CLOSED_REQUEST, self._clock.monotonic_s() - started_s)
         except Exception as error:
-            if answered:
-                raise  # the response has begun; the server can only cut it off
+            if responded:
+                raise  # a part of the response is sent; the server can only close the connection
             response = await errors.unexpected(Request(scope), error)
             await response(scope, receive, observed)
 
-    def _note(self, scope: Scope, request_id: str, status: int, elapsed_s: float) -> None:
+    def _report(self, scope: Scope, request_id: str, status: int, elapsed_s: float) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
         self._metrics.requested(method, route, status, elapsed_s)

@@ -15,18 +15,18 @@ _PROBLEM = {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "code": {"type": "string", "description": "Stable: branch on this."},
-        "detail": {"type": "string", "description": "What went wrong and what to do."},
+        "code": {"type": "string", "description": "Stable, for programs."},
+        "detail": {"type": "string", "description": "What is wrong and what to do, for people."},
         "param": {"type": "string", "description": "The field that is wrong."},
         "request_id": {"type": ["string", "null"]},
     },
 }
 _HEADERS = {
     "X-LoyalPro-Signature": "Hex HMAC-SHA256 of the raw body; the key is the whole secret, prefix included.",
-    "X-LoyalPro-Event-Id": "As in the body.",
-    "X-LoyalPro-Event-Type": "As in the body.",
-    "X-LoyalPro-Delivery-Id": "One for each event and endpoint, the same on every attempt.",
-    "X-LoyalPro-Attempt": "1, 2, 3 ...",
+    "X-LoyalPro-Event-Id": "The id of the event, as in the body.",
+    "X-LoyalPro-Event-Type": "The type of the event, as in the body.",
+    "X-LoyalPro-Delivery-Id": "The id of the delivery, the same on every attempt.",
+    "X-LoyalPro-Attempt": "The number of the attempt, from 1.",
     "webhook-id": "Standard Webhooks: the event id.",
     "webhook-timestamp": "Standard Webhooks: Unix seconds of this attempt.",
     "webhook-signature": "Standard Webhooks: `v1,<base64>` for every secret that is valid now.",
@@ -35,7 +35,7 @@ _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same request with the same key takes effect once, and is given the same answer for 24 hours.",
+    "description": "For 24 hours, the same request with the same key takes effect once and gets the same response.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
 }
 
@@ -67,11 +67,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe(method: str, operation: dict[str, Any]) -> None:
-    """Every operation may answer with a problem; every `POST` takes an idempotency key."""
+    """Add the error responses, and the idempotency key of a `POST`."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     operation["responses"].pop("422", None)
-    operation["responses"]["4XX"] = {"description": "What is wrong with the request.", "content": content}
-    operation["responses"]["5XX"] = {"description": "Ours to mend; safe to repeat.", "content": content}
+    operation["responses"]["4XX"] = {"description": "The request is wrong.", "content": content}
+    operation["responses"]["5XX"] = {
+        "description": "The server failed. Repeat the request; a `POST` with the same Idempotency-Key.",
+        "content": content,
+    }
     if method == "post":
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
 
@@ -91,15 +94,17 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
                 "content": {"application/json": {"schema": _embedded(event_type.body_schema())}},
             },
             "responses": {
-                "2XX": {"description": "Received; anything else, or no answer within 30 seconds, is retried."},
-                "410": {"description": "Disables the endpoint; what it is owed waits."},
+                "2XX": {
+                    "description": "Received. After any other response, or none within 30 seconds, the delivery is retried."
+                },
+                "410": {"description": "Disables the endpoint. Its pending deliveries wait until it is enabled again."},
             },
         }
     }
 
 
 def _embedded(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its definitions written in place, so that it can stand anywhere in a document."""
+    """The schema with its definitions inlined, so that it is valid anywhere in a document."""
     definitions = schema.get("$defs", {})
 
     def inline(part: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the composition root hands to the web layer, and how routes reach it."""
+"""The services that routes use. The composition root creates them."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from loyalpro.web.unit import Unit
 from loyalpro.webhooks.endpoint_url import Resolve
 
 Health = Mapping[str, Callable[[], bool]]
-"""Each thing that this process does, such as `delivers`, and a function that tells whether it can do it now."""
+"""The checks of `/readyz` by name, such as `delivers`. Each returns whether the process is able to do that now."""
 
 
 class RequestBatcher(Protocol):
@@ -23,7 +23,7 @@ class RequestBatcher(Protocol):
     def change(
         self, kind: Hashable, request: Any, work: Callable[[Unit, Sequence[Any]], Sequence[Any | LoyalProError]], /
     ) -> Awaitable[Any]:
-        """The answer of `work` to this request, once it is durable; an error in its place is raised."""
+        """The result of `work` for this request, once it is durable; an error that is returned in its place is raised."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Reads request bodies strictly: after the API key, capped while they stream in, and nothing that JSON cannot carry."""
+"""Reads request bodies: after the check of the API key, up to a limit of bytes, and with the strict JSON parser."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -13,11 +13,11 @@ from loyalpro.web.auth import account_id, authenticate
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_BATCH_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_UNREAD_BODY_BYTES: Final = 16 * 1024
-"""Of a body where none is taken: it only tells whether a request is the same as an earlier one."""
+"""The limit for a `POST` without fields, whose body only decides whether the request is the same as an earlier one."""
 
 
 class StrictRequest(Request):
-    """A request whose JSON body has been read and parsed by our own rules."""
+    """A request whose body is read already, and parsed by `kernel.strict_json`."""
 
     def __init__(self, request: Request, body: bytes, parsed: object) -> None:
         headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
@@ -27,21 +27,21 @@ class StrictRequest(Request):
         self._parsed = parsed
 
     async def body(self) -> bytes:
-        """The bytes as they came."""
+        """The bytes as received."""
         return self._strict_body
 
     async def json(self) -> Any:
-        """What they say."""
+        """The parsed body."""
         return self._parsed
 
 
 class StrictRoute(APIRoute):
-    """A route that takes JSON bodies of a bounded size."""
+    """A route that accepts JSON bodies of a limited size."""
 
     max_body_bytes = MAX_BODY_BYTES
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Look up the key, and then read and parse the body, before the framework does."""
+        """Check the API key, and then read and parse the body, before the framework does."""
         handle = super().get_route_handler()
         needs_key = any(each.call is account_id for each in self.dependant.dependencies)
 
@@ -54,7 +54,7 @@ class StrictRoute(APIRoute):
 
     async def _read(self, request: Request) -> Request:
         if self.body_field is not None:
-            _check_kind(request)
+            _require_json(request)
             body = await _capped(request, self.max_body_bytes)
             parsed = parse(body) if body.strip() or self.body_field.field_info.is_required() else None
             return StrictRequest(request, body if parsed is not None else b"", parsed)
@@ -64,12 +64,12 @@ class StrictRoute(APIRoute):
 
 
 class BatchRoute(StrictRoute):
-    """A route whose body holds many objects."""
+    """A route whose body contains many objects."""
 
     max_body_bytes = MAX_BATCH_BODY_BYTES
 
 
-def _check_kind(request: Request) -> None:
+def _require_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise MalformedRequest(
@@ -85,6 +85,6 @@ async def _capped(request: Request, most_bytes: int) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > most_bytes:
-            raise TooLarge(f"The body may have at most {most_bytes} bytes; send less at a time.")
+            raise TooLarge(f"The body may have at most {most_bytes} bytes; send fewer objects in each request.")
         chunks.append(chunk)
     return b"".join(chunks)

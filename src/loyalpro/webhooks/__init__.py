@@ -1,5 +1,5 @@
 """What the owner of a webhook endpoint can do: each operation is one function of a unit of work and a command.
 
 `endpoints`: add, change, delete. `secrets`: rotate. `test_events`, `events`, `deliveries`, `replays`: send, and send again.
-`notices`: what owners are told. Sending itself is the engine's part, in the package `delivery`.
+`notices`: messages to owners. The engine, in the package `delivery`, makes the HTTP requests.
 """

@@ -1,4 +1,4 @@
-"""Headers that the owner of an endpoint adds: names are tokens, values are one line, and LoyalPro's own are refused."""
+"""Custom headers of an endpoint: names are tokens, values are one line, and headers that LoyalPro sets are refused."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ MOST: Final = 20
 LONGEST_VALUE: Final = 1_024
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _LINE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-_OURS: Final = re.compile(
+_RESERVED: Final = re.compile(
     r"host|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|user-agent|accept-encoding|cookie"
     r"|proxy-.*|webhook-.*|x-loyalpro-.*|:.*",
     re.IGNORECASE,
@@ -18,7 +18,7 @@ _OURS: Final = re.compile(
 
 
 def validate_custom_headers(headers: Mapping[str, str]) -> None:
-    """Refuse, naming the header, what could change the meaning of the request or inject another request."""
+    """Refuse headers that could change the meaning of the request or inject another one; the error names the header."""
     if len(headers) > MOST:
         raise InvalidInput(f"At most {MOST} headers can be added.", code="invalid_header", param="headers")
     seen: set[str] = set()
@@ -33,10 +33,10 @@ def validate_custom_headers(headers: Mapping[str, str]) -> None:
 def _reason(name: str, value: str, seen: set[str]) -> str | None:
     if not _TOKEN.fullmatch(name):
         return "has a name that HTTP does not allow"
-    if _OURS.fullmatch(name):
+    if _RESERVED.fullmatch(name):
         return "is set by LoyalPro itself"
     if name.lower() in seen:
-        return "is there twice"
+        return "is given twice"
     if len(value) > LONGEST_VALUE or not _LINE.fullmatch(value):
         return f"needs a value of 1 to {LONGEST_VALUE} printable ASCII characters"
     return None

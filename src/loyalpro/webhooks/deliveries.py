@@ -1,4 +1,4 @@
-"""Deliveries: look at them and their attempts, send one again manually, or cancel it."""
+"""Deliveries: list them, read one with its attempts, retry it, or cancel it."""
 
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
 from loyalpro.kernel.errors import Conflict, NotFound
@@ -37,7 +37,7 @@ class DeliveryDetails:
 
 
 def retry_delivery(unit: WebhooksUnit, command: DeliveryRef) -> Delivery:
-    """Make one attempt now, whatever the status is, and past an open breaker. A failure restores the status from before."""
+    """Make one attempt now, whatever the status is, even while the breaker is open. A failure restores the earlier status."""
     snapshot = _locked(unit, command)
     require_retryable(snapshot)
     unit.deliveries.make_due(snapshot, unit.now)
@@ -82,7 +82,7 @@ def existing_delivery(unit: WebhooksUnit, account_id: str, delivery_id: str) -> 
 
 
 def require_retryable(snapshot: DeliverySnapshot) -> None:
-    """Refuse a delivery that cannot be sent now, and say what to do instead."""
+    """Raise `Conflict` for a delivery that cannot be sent now; the error says what to do instead."""
     require_enabled(snapshot.endpoint_id, snapshot.endpoint)
     if snapshot.under_way:
         raise Conflict(
@@ -100,7 +100,7 @@ def require_retryable(snapshot: DeliverySnapshot) -> None:
 
 
 def require_enabled(endpoint_id: str, status: EndpointStatus | None) -> None:
-    """Refuse an endpoint that is deleted (`status` is None), paused or disabled."""
+    """Raise `Conflict` for an endpoint that is deleted (`status` is None), paused or disabled."""
     if status is None:
         raise Conflict(f"The endpoint {endpoint_id} is deleted; nothing can be sent to it.", code="endpoint_deleted")
     if status is not EndpointStatus.ENABLED:
@@ -112,7 +112,7 @@ def require_enabled(endpoint_id: str, status: EndpointStatus | None) -> None:
 
 
 def needs_cancel(snapshot: DeliverySnapshot) -> bool:
-    """Whether there is something to cancel; False when it is canceled already.
+    """Whether the delivery must be canceled; False when it is canceled already. Raises `Conflict` when it has ended otherwise.
 
     A pending delivery of a deleted endpoint is canceled too: otherwise an attempt under way could still change its status.
     """

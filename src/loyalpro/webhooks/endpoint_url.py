@@ -1,4 +1,4 @@
-"""The one parser of endpoint URLs: every URL that it accepts has one spelling, and means the same to libcurl."""
+"""The parser of endpoint URLs. Every URL that it accepts has one canonical spelling, and libcurl reads it in the same way."""
 
 import asyncio
 import re
@@ -41,9 +41,9 @@ class EndpointUrl:
 
 
 async def public_url(text: str, policy: AddressPolicy, resolve: Resolve) -> PublicUrl:
-    """The canonical spelling of a URL that deliveries may be sent to; `InvalidInput` that says why for any other.
+    """The canonical spelling of a URL that deliveries may be sent to. Raises `InvalidInput` with the reason for any other.
 
-    It asks the network, so it runs before the transaction that stores the URL.
+    It looks up the host name, so it must run before the transaction that stores the URL.
     """
     url = canonical_url(text, policy)
     await check_target(url, policy, resolve)
@@ -58,7 +58,7 @@ def canonical_url(text: str, policy: AddressPolicy) -> EndpointUrl:
     if not separator or scheme.lower() != "https":
         raise InvalidInput("Webhooks are only sent to https:// addresses.", code="https_required", param="url")
     if _FORBIDDEN.search(rest):
-        raise _invalid("has a space, a control character or another that must be percent-encoded")
+        raise _invalid("has a space, a control character or another character that must be percent-encoded")
     if "#" in rest:
         raise _invalid("has a fragment (#...), which is never sent")
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
@@ -73,7 +73,7 @@ def canonical_url(text: str, policy: AddressPolicy) -> EndpointUrl:
 
 
 async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve) -> None:
-    """Refuse a host name that resolves to an address which deliveries may not reach.
+    """Raise `InvalidInput` for a host name that resolves to an address that deliveries may not reach.
 
     A name without addresses may get some later: it is accepted, and every connect checks its addresses again. A
     single-label name is accepted when one of its addresses is in a network that the operator allows: `localhost` often has
@@ -89,7 +89,7 @@ async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve
 
 
 def system_resolver() -> Resolve:
-    """The resolver of the operating system, in threads of its own, so that slow names do not delay other work."""
+    """The resolver of the operating system, in its own threads, so that slow lookups do not delay other work."""
     pool = ThreadPoolExecutor(8, thread_name_prefix="resolver")
 
     async def resolve(host: str, port: int) -> Sequence[str]:
@@ -114,7 +114,7 @@ def _host(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6Addr
     if _NUMERIC.fullmatch(labels[-1]):
         return _literal(name, policy)  # the system resolver reads such a name as an address, however it is spelled
     if not all(_LABEL.fullmatch(label) for label in labels) or len(name) > 253:
-        raise _invalid("has a host name that cannot be")
+        raise _invalid("has an invalid host name")
     return name, None
 
 
@@ -124,7 +124,7 @@ def _ascii(text: str) -> str:
     try:
         return idna.encode(text, uts46=True).decode().lower()
     except idna.IDNAError:
-        raise _invalid("has a host name that is not valid in any language") from None
+        raise _invalid("has a host name that is not a valid internationalized domain name") from None
 
 
 def _literal(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6Address]:
@@ -141,7 +141,7 @@ def _port(text: str | None, *, specially: bool, name: str) -> int:
     port = int(text) if text and len(text) <= 5 else _HTTPS_PORT if not text else 0
     free = specially or "." not in name  # a single-label name resolves into the operator's networks
     if not (0 < port < 65_536 and (free or port == _HTTPS_PORT or port >= _FIRST_FREE_PORT)):
-        raise _invalid("has a port that is not allowed; use 443, or one from 1024 on")
+        raise _invalid("has a port that is not allowed; use 443, or 1024 and above")
     return port
 
 

@@ -1,4 +1,4 @@
-"""Endpoints: add one, change it, delete it, and look at it with its health and the state of its secrets."""
+"""Endpoints: add, change, delete and list them, with their health and the state of their secrets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from loyalpro.webhooks.secrets import FIRST_VERSION, SECRET_BYTES, rotation_ends
 
 @record
 class AddEndpoint:
-    """An endpoint to add. `types`: event types, or `*`. `ordering`: `none` or `customer`. `rate_limit`: requests a second."""
+    """An endpoint to add. `types`: event types, or `*`. `ordering`: `none` or `customer`. `rate_limit`: requests per second."""
 
     account_id: str
     url: PublicUrl
@@ -77,7 +77,7 @@ class ListEndpoints:
 
 @record
 class EndpointHealth:
-    """How an endpoint has answered lately; `next_probe_at` is set while the engine holds deliveries back."""
+    """The results of an endpoint's latest attempts; `next_probe_at` is set while the engine holds deliveries back."""
 
     state: str
     consecutive_failures: int
@@ -128,7 +128,7 @@ def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
 
 
 def change_endpoint(unit: WebhooksUnit, command: ChangeEndpoint) -> EndpointDetails:
-    """Store new values. An attempt that is under way ends as it began; every later one, of older events too, uses them."""
+    """Store new values. An attempt that is under way ends unchanged; every later one, of older events too, uses them."""
     fields = _checked(command.changes)
     before = locked_endpoint(unit, command.account_id, command.endpoint_id)
     endpoint = replace(before, **fields, updated_at=unit.now)
@@ -163,7 +163,7 @@ def existing_endpoint(unit: WebhooksUnit, account_id: str, endpoint_id: str, *, 
 
 
 def locked_endpoint(unit: WebhooksUnit, account_id: str, endpoint_id: str, *, param: str = "id") -> Endpoint:
-    """The endpoint, which no other transaction changes until this one ends; or `NotFound`."""
+    """The endpoint with its row lock until this transaction ends; or `NotFound`."""
     endpoint = unit.endpoints.get(account_id, endpoint_id, lock=True)
     if endpoint is None:
         raise no_endpoint(endpoint_id, param=param)
@@ -171,12 +171,12 @@ def locked_endpoint(unit: WebhooksUnit, account_id: str, endpoint_id: str, *, pa
 
 
 def no_endpoint(endpoint_id: str, *, param: str = "id") -> NotFound:
-    """The refusal of an id that no endpoint of the account has."""
+    """The error for an id that no endpoint of the account has."""
     return NotFound(f"There is no webhook endpoint {endpoint_id}.", param=param)
 
 
 def _checked(changes: EndpointChanges) -> dict[str, Any]:
-    """The changed fields of the entity, or a refusal that names the wrong one."""
+    """The changed fields of the entity. Raises `InvalidInput` that names the wrong field."""
     fields: dict[str, Any] = dict(changes)
     if "types" in changes:
         fields["types"] = checked_types(changes["types"])

@@ -1,4 +1,4 @@
-"""The entities of webhooks as their owner sees them: values without behavior of a store."""
+"""The entities of webhooks, as the API shows them to the owner of an endpoint."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ALL_TYPES = "*"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint as its owner configured it. `ordering` is `none` or `customer`; `rate_limit` is in requests a second."""
+    """An endpoint as its owner configured it. `ordering` is `none` or `customer`; `rate_limit` is in requests per second."""
 
     id: str
     account_id: str
@@ -34,7 +34,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """One secret of an endpoint, without the text itself. The newest one never expires."""
+    """One secret of an endpoint, without the text itself. Without an end (`expires_at` is None), it is the newest one."""
 
     version: int
     expires_at: UnixMs | None
@@ -43,7 +43,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event on its way to one endpoint. `status` is the visible one, `outcome` that of the last attempt."""
+    """One event to be sent to one endpoint. `status` is the visible one, `outcome` that of the last attempt."""
 
     id: str
     account_id: str
@@ -107,7 +107,7 @@ class DeliverySnapshot:
 
     @property
     def once_canceled(self) -> DeliveryStatus:
-        """The status after a cancel: a delivery that had ended before its manual attempt gets that end back."""
+        """The status after a cancel: a delivery that had ended before its manual attempt gets its earlier status back."""
         return self.fallback if self.fallback in FINISHED else DeliveryStatus.CANCELED
 
 
@@ -133,8 +133,8 @@ class PastEvent:
 class Replay:
     """A job that sends a range of an account's events to one endpoint, again or for the first time.
 
-    `since` and `until` include both instants. `types` is None for all types. `statuses`: what became of an event's delivery
-    before, or `missing` for none. `status` is `running`, `done` or `canceled`. `cursor` is the store's own.
+    `since` and `until` include both instants. `types` is None for all types. `statuses`: the status of an event's delivery,
+    or `missing` when there is none. `status` is `running`, `done` or `canceled`. Only the store interprets `cursor`.
     """
 
     id: str
@@ -154,9 +154,9 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPage:
-    """Some events of a replay's range, in the order of their commits. `is_last`: no event can appear behind them.
+    """Some events of a replay's range, in the order of their commits. `is_last`: no event can follow them.
 
-    `cursor` is the store's own: where the replay stands behind the page.
+    `cursor`: the position after the page, which only the store interprets.
     """
 
     events: Sequence[PastEvent]
@@ -166,7 +166,7 @@ class ReplayPage:
 
 @dataclass(frozen=True, slots=True)
 class PastNotice:
-    """What the owner of an endpoint is told: `kind` is stable, `detail` is a sentence."""
+    """A message to the owner of an endpoint. `kind` is stable, for programs; `detail` is a sentence."""
 
     id: str
     endpoint_id: str

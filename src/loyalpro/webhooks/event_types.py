@@ -1,4 +1,4 @@
-"""Which event types an owner may name."""
+"""The event types that an endpoint may subscribe to."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from loyalpro.webhooks.entities import ALL_TYPES
 
 
 def checked_types(types: Sequence[str], *, param: str = "events") -> tuple[str, ...]:
-    """Event types that exist, each once; `*` stands for all."""
+    """The types without duplicates; `*` stands for all. Raises `InvalidInput` for one that does not exist."""
     for each in types:
         if each != ALL_TYPES:
             checked_type(each, param=param)
@@ -16,7 +16,7 @@ def checked_types(types: Sequence[str], *, param: str = "events") -> tuple[str, 
 
 
 def checked_type(event_type: str, *, param: str) -> str:
-    """An event type that exists, or `InvalidInput`."""
+    """The type. Raises `InvalidInput` when it does not exist."""
     if event_type not in EVENT_TYPES:
         raise InvalidInput(
             f"{event_type[:64]!r} is not an event type; GET /v1/event_types lists them.",

@@ -1,4 +1,4 @@
-"""Past events: a list that a poller can follow, one event as every endpoint gets it, and sending one again."""
+"""Past events: list them in the order of their commits, read one, and send it again."""
 
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.envelope import Event
@@ -40,7 +40,7 @@ class ResendEvent:
 
 
 def list_events(unit: WebhooksUnit, query: ListEvents) -> list[Event]:
-    """Events in the order of their commits, oldest first. No event ever appears before one that was listed earlier."""
+    """Events in the order of their commits, oldest first. No event appears before one that was listed earlier."""
     if query.after_id is not None and not unit.events.is_kept(query.account_id, query.after_id):
         raise _cursor_expired(query.after_id)
     return unit.events.list_after(
@@ -57,7 +57,7 @@ def get_event(unit: WebhooksUnit, query: EventRef) -> Event:
 
 
 def resend_event(unit: WebhooksUnit, command: ResendEvent) -> list[Delivery]:
-    """Make a delivery of the event due at each endpoint, and make one where there was none. Pending ones stay as they are."""
+    """Make a delivery of the event due at each endpoint, a new one where there is none. Pending ones stay as they are."""
     event = _sendable(unit, command)
     alone = command.endpoint_id is not None
     endpoints = [_chosen(unit, command)] if alone else _subscribed(unit, event)
@@ -71,7 +71,7 @@ def _sendable(unit: WebhooksUnit, command: ResendEvent) -> PastEvent:
     if event is None:
         raise _no_event(command.event_id)
     if event.erased:
-        raise Conflict("The data of this event was erased with its customer; there is nothing to send.", code="erased")
+        raise Conflict("The data of this event was erased with its customer, so it cannot be sent.", code="erased")
     return event
 
 
@@ -83,7 +83,7 @@ def _chosen(unit: WebhooksUnit, command: ResendEvent) -> Endpoint:
 
 
 def _subscribed(unit: WebhooksUnit, event: PastEvent) -> list[Endpoint]:
-    """A sample goes only to endpoints that had it before: others would process it as an event that happened."""
+    """The endpoints to send to. A sample goes only to those that had it before: others would take it for a real event."""
     subscribed = unit.endpoints.lock_enabled(event.account_id, event.type)
     if not event.test:
         return subscribed
@@ -91,7 +91,7 @@ def _subscribed(unit: WebhooksUnit, event: PastEvent) -> list[Endpoint]:
 
 
 def _send(unit: WebhooksUnit, event: PastEvent, endpoint: Endpoint, *, alone: bool) -> str:
-    """Make the one delivery of the two due; its id. A delivery that cannot be sent now is refused if it is `alone`."""
+    """Make the delivery of the event to the endpoint due; its id. If it cannot be sent now, raises `Conflict` when `alone`."""
     snapshot = unit.deliveries.lock(event.account_id, delivery_id(event.id, endpoint.id))
     if snapshot is None:
         return unit.deliveries.enqueue_past(event, endpoint, unit.now)

@@ -1,4 +1,4 @@
-"""Notices: what the owner of an endpoint is told without a request, such as that the endpoint was disabled."""
+"""Notices: messages to the owner of an endpoint, such as that the endpoint was disabled."""
 
 from loyalpro.kernel.record import record
 from loyalpro.webhooks.entities import PastNotice

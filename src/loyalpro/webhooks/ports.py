@@ -1,4 +1,4 @@
-"""What the use cases of this package need from a unit of work: narrow stores, the time, ids, and what to wake."""
+"""What the use cases of this package need from a unit of work: stores, the time, ids, and hints to the engine and to jobs."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -55,7 +55,7 @@ class SecretStore(Protocol):
     """The signing secrets of endpoints. Changes need the lock of the endpoint."""
 
     def add(self, endpoint: Endpoint, version: int, secret: str, now: UnixMs, *, promoted: bool) -> None:
-        """Store the newest secret, and remove what has expired."""
+        """Store the newest secret, and remove expired ones."""
         ...
 
     def valid(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, list[Secret]]:
@@ -76,7 +76,7 @@ class SecretStore(Protocol):
 
 
 class HealthStore(Protocol):
-    """How endpoints have answered lately."""
+    """The results of the latest attempts of endpoints."""
 
     def of(self, endpoint_ids: Sequence[str]) -> Mapping[str, Health]:
         """The health of each of these endpoints."""
@@ -113,7 +113,7 @@ class DeliveryStore(Protocol):
         ...
 
     def lock(self, account_id: str, delivery_id: str) -> DeliverySnapshot | None:
-        """The state of a delivery; no other transaction moves it, or erases its event, until this one ends."""
+        """The state of a delivery; no other transaction changes it, or erases its event, until this one ends."""
         ...
 
     def make_due(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
@@ -125,7 +125,7 @@ class DeliveryStore(Protocol):
         ...
 
     def enqueue_past(self, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> str:
-        """Store a pending delivery of an event that the endpoint has none of; its id. Needs the lock of the endpoint."""
+        """Store a pending delivery of an event that the endpoint has no delivery of; its id. Needs the lock of the endpoint."""
         ...
 
     def renew(self, statuses: Sequence[str], event: PastEvent, endpoint: Endpoint, now: UnixMs) -> bool:
@@ -133,12 +133,12 @@ class DeliveryStore(Protocol):
         ...
 
     def existing(self, delivery_ids: Collection[str]) -> set[str]:
-        """The ids among these of which there is a delivery."""
+        """Those of these ids that a delivery has."""
         ...
 
 
 class PastEventStore(EventStore, Protocol):
-    """Events, to be written and to be read again."""
+    """Events."""
 
     def append(self, events: Sequence[tuple[Event, int]], *, test: bool = False) -> None:
         """Store events with the number of their deliveries; `test`: samples, which lists leave out."""
@@ -174,7 +174,7 @@ class PastEventStore(EventStore, Protocol):
 
 
 class ReplayStore(Protocol):
-    """Replays, and the range of events that each walks through."""
+    """Replays, and the range of events of each."""
 
     def insert(self, replay: Replay) -> None:
         """Store a new replay, at the beginning of its range."""
@@ -193,7 +193,7 @@ class ReplayStore(Protocol):
         ...
 
     def running(self) -> list[str]:
-        """The ids of replays that have something to do, oldest first."""
+        """The ids of running replays that have work to do, oldest first."""
         ...
 
     def lock_running(self, replay_id: str) -> Replay | None:
@@ -205,7 +205,7 @@ class ReplayStore(Protocol):
         ...
 
     def advance(self, replay: Replay, page: ReplayPage, replayed: int) -> None:
-        """Move the replay to the end of a page, `replayed` of whose events have a delivery that was made due."""
+        """Move the replay to the end of a page, and count its events and the `replayed` deliveries that became due."""
         ...
 
     def finish(self, replay_id: str, status: str, now: UnixMs) -> None:
@@ -238,7 +238,7 @@ class WebhooksUnit(Protocol):
 
     @property
     def random_bytes(self) -> Callable[[int], bytes]:
-        """So many random bytes."""
+        """Makes that many random bytes."""
         ...
 
     @property
@@ -277,9 +277,9 @@ class WebhooksUnit(Protocol):
         ...
 
     def wake_endpoints(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
-        """After the commit, hint to the engine that these endpoints have something to be sent."""
+        """After the commit, hint to the engine that these endpoints have deliveries to send."""
         ...
 
     def wake_job(self, kind: JobKind) -> None:
-        """After the commit, hint to the scheduler that this job has something to do."""
+        """After the commit, hint to the scheduler that this job has work to do."""
         ...

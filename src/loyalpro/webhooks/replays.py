@@ -1,6 +1,6 @@
-"""Replays: a range of an account's past events is sent to one endpoint, again or for the first time, as a job.
+"""Replays: jobs that send a range of an account's past events to one endpoint, again or for the first time.
 
-A replay walks through the events in the order of their commits, one page in each database transaction. The transaction locks
+A replay processes the events in the order of their commits, one page in each database transaction. The transaction locks
 the replay, makes deliveries due, and moves the cursor. So a crash between two pages skips no event and sends none twice.
 """
 
@@ -20,14 +20,14 @@ from loyalpro.webhooks.ports import WebhooksUnit
 
 REPLAYS: Final = JobKind("replays")
 MISSING: Final = "missing"
-"""The status of an event that the endpoint never had a delivery of."""
+"""The status of an event that the endpoint has no delivery of."""
 STATUSES: Final = ("succeeded", "exhausted", "canceled", MISSING)
 _EVERY_S: Final = 1.0
 
 
 @record
 class StartReplay:
-    """Which events to send to an endpoint, by their time, their type, and what became of their delivery before.
+    """Which events to send to an endpoint, by their time, their type, and the status of their delivery.
 
     `until` is now at the latest, also when it is None. `types`: None for those that the endpoint is subscribed to.
     `statuses`: some of `STATUSES`; None for all of them.
@@ -69,7 +69,7 @@ class ReplayProgress:
 
 
 def start_replay(unit: WebhooksUnit, command: StartReplay) -> ReplayProgress:
-    """Store a replay and wake the job that works on it. Every delivery it makes due gets a fresh window of 72 hours."""
+    """Store a replay and wake the job that works on it. Every delivery that becomes due gets a new window of 72 hours."""
     types = None if command.types is None else checked_types(command.types, param="types")
     until = min(command.until or unit.now, unit.now)
     if command.since >= until:
@@ -87,7 +87,7 @@ def cancel_replay(unit: WebhooksUnit, command: ReplayRef) -> ReplayProgress:
     unit.replays.finish(command.replay_id, "canceled", unit.now)
     progress = get_replay(unit, command)
     if progress.replay.status != "canceled":
-        raise Conflict("This replay is done; there is nothing left to cancel.", code="replay_finished")
+        raise Conflict("This replay is done, so it cannot be canceled.", code="replay_finished")
     return progress
 
 
@@ -122,7 +122,7 @@ def continue_replay(unit: WebhooksUnit, replay_id: str) -> Piece:
 
 
 class ReplayJob:
-    """Works on all running replays in turn, one page of each at a time. Any number of processes may do so at once."""
+    """Works on all running replays in turn, one page of each at a time. Several processes may do so at once."""
 
     def __init__(self, runner: UnitOfWorkRunner[WebhooksUnit]) -> None:
         self._runner = runner
@@ -144,7 +144,7 @@ class ReplayJob:
 
 
 def _make_due(unit: WebhooksUnit, replay: Replay, endpoint: Endpoint, events: Sequence[PastEvent]) -> int:
-    """Make due what the replay asks for, each customer's events in their order; how many deliveries that were."""
+    """Make the selected deliveries due, each customer's in the order of the events; their number."""
     wanted = [each for each in events if replay.types is None or each.type in replay.types]
     kept = unit.events.hold_unerased([each.id for each in wanted])
     existing = unit.deliveries.existing({delivery_id(id_, endpoint.id) for id_ in kept})

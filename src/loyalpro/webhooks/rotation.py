@@ -1,4 +1,4 @@
-"""Rotation: the signing secret of an endpoint gives way to a new one without a delivery that its receiver refuses."""
+"""Rotation: a new signing secret takes the place of the old one, in such a way that the receiver refuses no delivery."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ class RotateSecret:
     """The endpoint whose secret is rotated.
 
     `overlap_s`: seconds that the old secret stays valid; None for the default, 0 to revoke it now. `promote`: the receiver
-    knows the newest secret already.
+    accepts the newest secret already.
     """
 
     account_id: str
@@ -34,7 +34,7 @@ class RotateSecret:
 
 @record
 class RotatedSecret:
-    """The newest secret, until when older ones are valid, and whether the newest signs the header with one signature."""
+    """The newest secret, the end of the older ones, and whether the newest one signs the header with one signature."""
 
     secret: str
     previous_expires_at: UnixMs | None

@@ -1,7 +1,7 @@
-"""The rules of an endpoint's signing secrets: which of them wait, when they end, how many there may be. Pure functions.
+"""The rules of an endpoint's signing secrets: which one waits, when they end, and how many there may be. Pure functions.
 
-Every secret that is valid signs `webhook-signature`. The header that carries one signature stays on the newest secret that is
-promoted. A new secret waits until the receiver accepts it, its owner promotes it, or it is the last one left. Lists of secrets
+Every secret that is valid signs `webhook-signature`. The newest secret that is promoted signs the header with one
+signature. A new secret waits until the receiver accepts it, its owner promotes it, or it is the last one left. Lists of secrets
 hold the valid ones, newest first.
 """
 
@@ -35,12 +35,12 @@ def rotation_ends_at(secrets: Sequence[Secret]) -> UnixMs | None:
 
 
 def end_of_overlap(now: UnixMs, overlap_s: int) -> UnixMs:
-    """From when on the older secrets are no longer valid."""
+    """The time from which the older secrets are no longer valid."""
     return now + overlap_s * MS_PER_S
 
 
 def require_capacity(secrets: Sequence[Secret], overlap_s: int) -> None:
-    """Refuse one secret more than the headers of a request can carry. An overlap of 0 revokes the others first."""
+    """Raise `Conflict` if another secret were more than the headers have room for. An overlap of 0 revokes the others first."""
     if overlap_s and len(secrets) >= MOST_SECRETS:
         raise Conflict(
             f"{MOST_SECRETS} secrets of this endpoint are valid already; wait until one expires, or send "

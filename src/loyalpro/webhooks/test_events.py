@@ -1,4 +1,4 @@
-"""Test events: a sample, signed and delivered like any other event, to one endpoint alone."""
+"""Test events: samples that are signed and delivered like any other event, but to one endpoint alone."""
 
 from loyalpro.events.envelope import seal
 from loyalpro.events.new_event import NewEvent
@@ -15,7 +15,7 @@ from loyalpro.webhooks.ports import WebhooksUnit
 
 @record
 class SendTestEvent:
-    """The endpoint that gets a sample of an event type."""
+    """The endpoint to send to, and the event type of the sample."""
 
     account_id: str
     endpoint_id: str

@@ -1,1 +1,1 @@
-"""The HTTP API, a file for each resource."""
+"""The HTTP API: one module for each resource."""

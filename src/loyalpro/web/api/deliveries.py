@@ -1,4 +1,4 @@
-"""`/v1/deliveries`: what was sent where, attempt by attempt."""
+"""`/v1/deliveries`: what was sent to which endpoint, with every attempt."""
 
 from typing import Annotated, Any, Literal
 
@@ -45,7 +45,7 @@ async def list_deliveries(
 
 @router.get("/{delivery_id}", summary="Get a delivery and all its attempts")
 async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) -> dict[str, Any]:
-    """One delivery: what was sent, what came back, and where the time went, for every attempt."""
+    """One delivery, with the request, the response and the timings of every attempt."""
     query = _ref(account_id, delivery_id)
     found = await services.runner.read(lambda unit: deliveries.get_delivery(unit, query))
     return delivery_view(found.delivery) | {"attempts": [attempt_view(each) for each in found.attempts]}
@@ -53,9 +53,9 @@ async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) ->
 
 @router.post("/{delivery_id}/retry", status_code=202, summary="Send a delivery again now")
 async def retry(request: Request, account_id: AccountId, delivery_id: str) -> Response:
-    """One attempt more, now, whatever became of it before, and even while the endpoint is held back because it fails.
+    """Makes one attempt now, whatever the status of the delivery is, and even while the endpoint is held back because it fails.
 
-    If that attempt fails, everything is as it was: the schedule goes on, or the delivery is what it had ended as.
+    If the attempt fails, the delivery returns to its earlier state: it is pending on its schedule, or it has ended as before.
     """
     command = _ref(account_id, delivery_id)
     return await commit(
@@ -65,9 +65,9 @@ async def retry(request: Request, account_id: AccountId, delivery_id: str) -> Re
 
 @router.post("/{delivery_id}/cancel", summary="Cancel a delivery")
 async def cancel(request: Request, account_id: AccountId, delivery_id: str) -> Response:
-    """No further attempt is made. One that is under way ends, and is recorded, but the delivery stays canceled.
+    """No further attempt is made. An attempt that is under way ends and is recorded, but the delivery stays canceled.
 
-    A delivery that had ended before a manual attempt gets that end back.
+    A delivery that had ended before a manual attempt gets its earlier status back.
     """
     command = _ref(account_id, delivery_id)
     return await commit(
@@ -79,7 +79,7 @@ async def cancel(request: Request, account_id: AccountId, delivery_id: str) -> R
 
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
-    """A delivery as lists show it."""
+    """A delivery in JSON, without its attempts."""
     return {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -96,7 +96,7 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
 
 
 def attempt_view(attempt: PastAttempt) -> dict[str, Any]:
-    """One attempt. The body that was sent is the event's: GET /v1/events/{id}."""
+    """One attempt in JSON. Its request body is the body of the event: GET /v1/events/{id}."""
     response = None
     if attempt.response_status is not None:
         response = {

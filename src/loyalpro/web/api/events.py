@@ -1,4 +1,4 @@
-"""`/v1/events` and `/v1/event_types`: what happened, in an order that a poller can live on."""
+"""`/v1/events` and `/v1/event_types`: past events in the order of their commits, and the types of events."""
 
 import json
 from typing import Annotated, Any
@@ -18,11 +18,11 @@ from loyalpro.webhooks import events
 
 router = APIRouter(tags=["events"], route_class=StrictRoute)
 
-After = Annotated[str | None, Query(description="The id of the last event you have seen.", max_length=64)]
+After = Annotated[str | None, Query(description="The id of the last event that you have received.", max_length=64)]
 
 
 class ResendEvent(Body):
-    """To whom; left out: to every enabled endpoint that wants events of this type."""
+    """The endpoint; without it, every enabled endpoint that is subscribed to the type of the event."""
 
     endpoint_id: ShortText | None = None
 
@@ -37,9 +37,9 @@ async def list_events(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """The events after one that you have seen, in the order they were committed. Nothing ever appears before it later.
+    """The events after the given one, in the order of their commits. No event appears before one that was listed earlier.
 
-    To follow along, keep asking with `after` set to the id of the last event you got.
+    To follow new events, repeat the call with `after` set to the id of the last event of the previous response.
     """
     query = events.ListEvents(
         account_id=account_id,
@@ -54,16 +54,16 @@ async def list_events(
 
 @router.get("/v1/events/{event_id}", summary="Get an event")
 async def get(account_id: AccountId, services: ServicesDep, event_id: str) -> dict[str, Any]:
-    """The event exactly as every endpoint gets it."""
+    """The event exactly as it is sent to endpoints."""
     query = events.EventRef(account_id, known_id("evt", event_id))
     return event_view(await services.runner.read(lambda unit: events.get_event(unit, query)))
 
 
 @router.post("/v1/events/{event_id}/resend", status_code=202, summary="Send an event again")
 async def resend(request: Request, account_id: AccountId, event_id: str, body: ResendEvent | None = None) -> Response:
-    """The same bytes and, where there was one, the same delivery. One that is still pending is left as it is.
+    """Sends the same bytes, in the same delivery if there is one. A delivery that is pending stays as it is.
 
-    An endpoint that never had a delivery of the event, because it is new or did not subscribe then, gets one now.
+    An endpoint without a delivery of the event, because it is new or was not subscribed then, gets one now.
     """
     known_id("evt", event_id)
     endpoint_id = known_id("we", body.endpoint_id, param="endpoint_id") if body and body.endpoint_id else None
@@ -86,6 +86,6 @@ async def event_types() -> dict[str, Any]:
 
 
 def event_view(event: Event) -> dict[str, Any]:
-    """The frozen body, read back."""
+    """The stored body of the event, parsed."""
     view: dict[str, Any] = json.loads(event.body)
     return view

@@ -1,4 +1,4 @@
-"""The kinds of fields that requests are made of, each with its limits and the reason it gives when they are broken."""
+"""The types of request fields, with their limits and error messages."""
 
 import re
 from datetime import datetime
@@ -19,17 +19,17 @@ MAX_AMOUNT: Final = 10**12 - 1
 PAGE: Final = 100
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _LAST_INSTANT: Final = 253_402_300_799_999
-"""9999-12-31T23:59:59.999Z; the first is 1970-01-01."""
+"""9999-12-31T23:59:59.999Z, the last valid time; the first is 1970-01-01T00:00:00Z."""
 
 
 class Body(BaseModel):
-    """A request body: exact types, and no field that we do not know."""
+    """A request body: types are exact, and unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 def _plain(text: str) -> str:
-    """One line of text that every receiver, terminal and database can hold."""
+    """Text of one line that every receiver, terminal and database can represent."""
     if _CONTROL.search(text):
         raise PydanticCustomError("control_character", "Control characters are not allowed here")
     return text
@@ -56,24 +56,24 @@ Instant = Annotated[
 ]
 Metadata = Annotated[dict[str, Any], Field(description="Your own data, at most 16 KiB as JSON.")]
 
-Limit = Annotated[int, Query(ge=1, le=PAGE, description="How many, at most 100.")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=64)]
+Limit = Annotated[int, Query(ge=1, le=PAGE, description="The number of items, at most 100.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page.", max_length=64)]
 SearchText = Annotated[str | None, Query(max_length=255), AfterValidator(lambda value: value and _plain(value))]
 
 
 def check_metadata(metadata: dict[str, Any], param: str = "metadata") -> None:
-    """Refuse what would not survive a JavaScript receiver, naming the field."""
+    """Refuse metadata that JavaScript would change, and name the field."""
     require_stable(metadata, param=param, max_depth=MAX_METADATA_DEPTH, max_bytes=MAX_METADATA_BYTES)
 
 
 def known_id(prefix: Prefix, text: str, *, param: str = "id") -> str:
-    """`text` if it has the shape of an id of this kind; otherwise nothing can be there."""
+    """`text` if it has the form of an id with this prefix; else `NotFound`, because no object has such an id."""
     if not is_id(prefix, text):
         raise NotFound(f"{text[:64]!r} is not an id of the kind {prefix}_...", param=param)
     return text
 
 
 def page(items: list[dict[str, Any]], limit: int) -> dict[str, Any]:
-    """A page of a list. `items` were asked for with one more than `limit`: the extra one only tells that there is more."""
+    """A page of a list. `items` has up to `limit` + 1 entries: the extra one only shows that there is another page."""
     shown = items[:limit]
     return {"data": shown, "next_cursor": shown[-1]["id"] if len(items) > limit else None}

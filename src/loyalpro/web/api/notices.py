@@ -1,4 +1,4 @@
-"""`/v1/notices`: what the owner of an endpoint is told without a request."""
+"""`/v1/notices`: messages to the owners of endpoints, such as that an endpoint was disabled."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ async def list_notices(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """`endpoint_failing` after one and after three days of nothing but failures, `endpoint_disabled`, `deliveries_given_up`."""
+    """One page. Kinds: `endpoint_failing` (one and three days of failures), `endpoint_disabled`, `deliveries_given_up`."""
     before_id = known_id("ntc", cursor, param="cursor") if cursor else None
     query = notices.ListNotices(account_id, before_id, limit + 1, endpoint_id)
     found = await services.runner.read(lambda unit: notices.list_notices(unit, query))

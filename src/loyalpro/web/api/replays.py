@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints/{id}/replay`: a range of past events, sent again or for the first time, as a job."""
+"""`/v1/webhook_endpoints/{id}/replay`: jobs that send a range of past events, again or for the first time."""
 
 from typing import Annotated, Any, Literal
 
@@ -28,22 +28,22 @@ Statuses = Annotated[
 
 
 class StartReplay(Body):
-    """Which events to send, by the time they happened, their type, and what became of them before."""
+    """Which events to send, by their time, their type, and the status of their delivery to the endpoint."""
 
     since: Instant
     until: Instant | None = None
     types: Types | None = None
     status: Annotated[
         Statuses | None,
-        Field(description="What they had ended as, or `missing`: never sent to this endpoint. Left out: all of these."),
+        Field(description="The status of the delivery, or `missing` when there is none. Left out: all of these."),
     ] = None
 
 
 @router.post("/{endpoint_id}/replay", status_code=202, summary="Send past events to an endpoint")
 async def start(request: Request, account_id: AccountId, endpoint_id: str, body: StartReplay) -> Response:
-    """Each gets a fresh window of 72 hours. What is pending is left as it is. Answers with a job; read it to see it work.
+    """Each delivery gets a new window of 72 hours. Pending ones stay as they are. The response is a job; read it to follow it.
 
-    `until` is now at the latest. Types are what the endpoint is subscribed to, unless they are named.
+    `until` is now at the latest. Without `types`, events of the types that the endpoint is subscribed to are sent.
     """
     command = replays.StartReplay(
         account_id, known_id("we", endpoint_id), body.since, body.until, body.types, body.status
@@ -55,23 +55,23 @@ async def start(request: Request, account_id: AccountId, endpoint_id: str, body:
 async def list_replays(
     account_id: AccountId, services: ServicesDep, endpoint_id: str, limit: Limit = 20, cursor: Cursor = None
 ) -> dict[str, Any]:
-    """One page of jobs, and how far they are."""
+    """One page of jobs with their progress."""
     before_id = known_id("rpl", cursor, param="cursor") if cursor else None
     query = replays.ListReplays(account_id, known_id("we", endpoint_id), before_id, limit + 1)
     found = await services.runner.read(lambda unit: replays.list_replays(unit, query))
     return page([replay_view(each) for each in found], limit)
 
 
-@router.get("/{endpoint_id}/replays/{replay_id}", summary="Get a replay and how far it is")
+@router.get("/{endpoint_id}/replays/{replay_id}", summary="Get a replay and its progress")
 async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str, replay_id: str) -> dict[str, Any]:
-    """One job. `examined` of about `estimated_total` events have been looked at, and `replayed` of them made due."""
+    """One job. Of about `estimated_total` events, `examined` have been examined, and `replayed` of those have become due."""
     query = _ref(account_id, endpoint_id, replay_id)
     return replay_view(await services.runner.read(lambda unit: replays.get_replay(unit, query)))
 
 
 @router.post("/{endpoint_id}/replays/{replay_id}/cancel", summary="Cancel a replay")
 async def cancel(request: Request, account_id: AccountId, endpoint_id: str, replay_id: str) -> Response:
-    """It goes no further. What it has made due already is delivered."""
+    """Stops the job. Deliveries that it has made due already are sent."""
     command = _ref(account_id, endpoint_id, replay_id)
     return await commit(
         request, account_id, lambda unit: Reply(200, replay_view(replays.cancel_replay(unit, command))), "control"
@@ -79,7 +79,7 @@ async def cancel(request: Request, account_id: AccountId, endpoint_id: str, repl
 
 
 def replay_view(progress: replays.ReplayProgress) -> dict[str, Any]:
-    """A replay in JSON."""
+    """A replay and its progress in JSON."""
     replay = progress.replay
     return {
         "id": replay.id,

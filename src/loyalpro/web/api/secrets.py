@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints/{id}/secret` and `rotate_secret`: what deliveries are signed with, and how it is changed."""
+"""`/v1/webhook_endpoints/{id}/secret` and `rotate_secret`: the signing secret of an endpoint, and its rotation."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], r
 
 
 class RotateSecret(Body):
-    """How the old secret gives way to the new one."""
+    """How long the old secret stays valid, and whether the newest one signs the header with one signature at once."""
 
     overlap_seconds: Annotated[
         int | None,
@@ -45,13 +45,13 @@ async def get_secret(account_id: AccountId, services: ServicesDep, endpoint_id: 
 async def rotate(
     request: Request, account_id: AccountId, endpoint_id: str, body: RotateSecret | None = None
 ) -> Response:
-    """Makes a new secret. Until the overlap ends, `webhook-signature` carries a signature of the old one as well.
+    """Makes a new secret. Until the overlap ends, `webhook-signature` has a signature of the old secret as well.
 
-    `X-LoyalPro-Signature` can carry one. It stays on the old secret until the receiver answers 400, 401 or 403 to it and
-    2xx to the new one, with which the same attempt is sent again at once; or until `promote`, or the end of the overlap.
+    `X-LoyalPro-Signature` has one signature: of the old secret, until a request with it gets 400, 401 or 403 and the same
+    request with the new secret, sent at once, gets 2xx; or until `promote`, or the end of the overlap.
 
-    With `promote`, a secret that waits for the receiver is promoted, and no other one is made. If none waits, the new one is
-    promoted at once.
+    With `promote`, a secret that waits for the receiver is promoted, and no new one is made. If none waits, a new secret is
+    made and promoted at once.
     """
     given = body or RotateSecret()
     command = rotation.RotateSecret(account_id, known_id("we", endpoint_id), given.overlap_seconds, given.promote)

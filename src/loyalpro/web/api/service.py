@@ -1,4 +1,4 @@
-"""`/`, `/healthz`, `/readyz`, `/metrics`: for people who arrive, and for machines that watch a server or a worker."""
+"""`/`, `/healthz`, `/readyz`, `/metrics`: a page for browsers, and the monitoring of a server or a worker."""
 
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -16,7 +16,7 @@ _WELCOME = f"""<!doctype html>
 <p>The server is running. Purchases go in over the API; signed webhooks come out.</p>
 <ul><li><a href="/openapi.json">/openapi.json</a> describes every call and every webhook</li>
 <li><a href="/v1/event_types">/v1/event_types</a> lists the events and their schemas</li>
-<li><a href="/readyz">/readyz</a> tells whether it accepts and delivers</li>
+<li><a href="/readyz">/readyz</a> shows whether it accepts requests and delivers events</li>
 <li><a href="/metrics">/metrics</a> is for Prometheus</li></ul></main></body></html>
 """
 _STYLE = """:root{color-scheme:light dark}
@@ -33,27 +33,27 @@ _SAFE = {
 
 @router.get("/", include_in_schema=False)
 async def welcome() -> HTMLResponse:
-    """What a browser sees at the server's address."""
+    """The page at the address of the server."""
     return HTMLResponse(_WELCOME, headers=_SAFE)
 
 
 @router.get("/welcome.css", include_in_schema=False)
 async def style() -> Response:
-    """Its style sheet."""
+    """The style sheet of the page."""
     return Response(_STYLE, media_type="text/css", headers=_SAFE)
 
 
 @watch_router.head("/healthz", include_in_schema=False)
 @watch_router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> dict[str, str]:
-    """Answers as long as the process does."""
+    """200 while the process runs."""
     return {"status": "ok", "version": __version__}
 
 
 @watch_router.head("/readyz", include_in_schema=False)
-@watch_router.get("/readyz", summary="Can it accept and can it deliver?")
+@watch_router.get("/readyz", summary="Does the process accept requests and deliver events?")
 async def readyz(services: ServicesDep) -> JSONResponse:
-    """200 when both are so, 503 when one is not. A worker only delivers."""
+    """200 when both are true, else 503. A worker only delivers."""
     checks = {name: check() for name, check in services.health.items()}
     return JSONResponse(
         {"status": "ok" if all(checks.values()) else "unavailable", **checks}, 200 if all(checks.values()) else 503
@@ -62,5 +62,5 @@ async def readyz(services: ServicesDep) -> JSONResponse:
 
 @watch_router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(services: ServicesDep) -> Response:
-    """Prometheus' text format."""
+    """The metrics of this process in the text format of Prometheus."""
     return Response(services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints`: where events go."""
+"""`/v1/webhook_endpoints`: the endpoints that events are sent to."""
 
 from typing import Annotated, Any, Literal, cast
 
@@ -21,7 +21,7 @@ from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute)
 
 Types = Annotated[list[str], Field(min_length=1, max_length=50, description='Event types, or ["*"] for all of them.')]
-RateLimit = Annotated[int, Field(ge=1, le=10_000, description="At most so many requests a second.")]
+RateLimit = Annotated[int, Field(ge=1, le=10_000, description="The highest number of requests per second.")]
 
 
 class CreateEndpoint(Body):
@@ -39,7 +39,7 @@ class CreateEndpoint(Body):
 
 
 class UpdateEndpoint(Body):
-    """The fields to change; what is left out stays."""
+    """The fields to change; a field that is left out keeps its value."""
 
     url: Annotated[str, Field(max_length=2048)] | None = None
     events: Types | None = None
@@ -51,7 +51,7 @@ class UpdateEndpoint(Body):
 
 
 class TestEndpoint(Body):
-    """Which sample to send."""
+    """The event type of the sample."""
 
     __test__ = False
 
@@ -60,7 +60,7 @@ class TestEndpoint(Body):
 
 @router.post("", status_code=201, summary="Add an endpoint")
 async def create(request: Request, account_id: AccountId, services: ServicesDep, body: CreateEndpoint) -> Response:
-    """Answers with the signing secret, which is needed to verify deliveries."""
+    """The response contains the signing secret, which is needed to verify deliveries."""
     if (stored := await stored_response(request, account_id)) is not None:
         return stored  # the host name may resolve to another address by now
     command = endpoints.AddEndpoint(
@@ -103,7 +103,7 @@ async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) ->
 async def update(
     account_id: AccountId, services: ServicesDep, endpoint_id: str, body: UpdateEndpoint
 ) -> dict[str, Any]:
-    """What is under way ends as it began; every later attempt follows the change, of older events too."""
+    """An attempt that is under way ends unchanged; every later attempt, of older events too, uses the new values."""
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     _refuse_nulls(given)
     if "url" in given:
@@ -119,7 +119,7 @@ async def update(
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
 async def delete(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> Response:
-    """Its pending deliveries are canceled; its past ones stay to be looked at."""
+    """Its pending deliveries are canceled; its past ones can still be read."""
     command = endpoints.EndpointRef(account_id, known_id("we", endpoint_id))
     await services.runner.change(lambda unit: endpoints.delete_endpoint(unit, command), "control")
     return Response(status_code=204)
@@ -129,7 +129,7 @@ async def delete(account_id: AccountId, services: ServicesDep, endpoint_id: str)
 async def send_test(
     request: Request, account_id: AccountId, endpoint_id: str, body: TestEndpoint | None = None
 ) -> Response:
-    """Signed and delivered like any other, to this endpoint alone. Answers with the delivery; read it to see the outcome."""
+    """Delivered like any other event, to this endpoint alone. The response is the delivery; read it to see the outcome."""
     command = test_events.SendTestEvent(account_id, known_id("we", endpoint_id), (body or TestEndpoint()).type)
     return await commit(
         request, account_id, lambda unit: Reply(202, delivery_view(test_events.send_test_event(unit, command)))
