@@ -1,4 +1,4 @@
-"""Whatever comes in: a 4xx that names the field, never a 500, and nothing half written."""
+"""Invalid requests: a 4xx that names the field, never a 500, and no partial change."""
 
 import json
 from collections.abc import Iterator
@@ -64,16 +64,16 @@ FIELDS: list[tuple[dict[str, Any], int, str]] = [
     ({"surprise": 1}, 422, "surprise"),
     ({"customer_external_id": "also"}, 422, "customer_id"),
     ({"customer_id": None}, 422, "customer_id"),
-    ({"customer_id": "cus_nobody"}, 404, "customer_id"),
+    ({"customer_id": "cus_unknown"}, 404, "customer_id"),
     ({"customer_id": "a\u0000"}, 422, "customer_id"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "status", "param"), FIELDS, ids=[json.dumps(each[0])[:40] for each in FIELDS])
-def test_a_wrong_field_is_named_and_nothing_is_written(
+def test_a_wrong_field_is_named_and_nothing_is_stored(
     server: Server, customer_id: str, changes: dict[str, Any], status: int, param: str
 ) -> None:
-    before = server.until("/v1/events?limit=100", lambda page: page["data"])["data"]  # its enrolment, and nothing else
+    before = server.until("/v1/events?limit=100", lambda page: page["data"])["data"]  # only `customer.created`
     answer = server.call("POST", "/v1/transactions", purchase(customer_id, **changes))
     assert (answer.status, answer.json["param"]) == (status, param), answer.json
     assert answer.headers["content-type"] == "application/problem+json"
@@ -107,7 +107,7 @@ RAW: list[tuple[bytes, int, str | None]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "param"), RAW, ids=[repr(each[0][:30]) for each in RAW])
-def test_bodies_that_are_hardly_json(server: Server, body: bytes, status: int, param: str | None) -> None:
+def test_a_body_that_is_not_strict_json_is_refused(server: Server, body: bytes, status: int, param: str | None) -> None:
     answer = server.call("POST", "/v1/transactions", body)
     assert (answer.status, answer.json.get("param")) == (status, param), answer.json
 
@@ -131,7 +131,7 @@ def test_bodies_that_are_hardly_json(server: Server, body: bytes, status: int, p
         max_leaves=12,
     )
 )
-def test_no_json_whatever_makes_the_server_break(server: Server, path: str, body: Any) -> None:
+def test_no_json_body_causes_a_500(server: Server, path: str, body: Any) -> None:
     answer = server.call("POST", path, json.dumps(body).encode())
     assert answer.status < 500, (body, answer.json)
 
@@ -160,32 +160,32 @@ def test_bad_queries_and_paths_are_refused_with_a_problem(server: Server, path: 
         ("/healthz", "GET, HEAD"),
     ],
 )
-def test_what_a_path_does_take_is_said_where_a_method_is_refused(server: Server, path: str, allowed: str) -> None:
+def test_a_refused_method_gets_the_methods_of_the_path(server: Server, path: str, allowed: str) -> None:
     answer = server.call("PUT", path)
     assert (answer.status, answer.json["code"], answer.headers["allow"]) == (405, "method_not_allowed", allowed)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_watchers_may_ask_for_the_head_alone(server: Server, path: str) -> None:
+def test_health_checks_accept_head_requests(server: Server, path: str) -> None:
     answer = server.call("HEAD", path, key=None)
     assert (answer.status, answer.raw) == (200, b"")
 
 
-def test_every_post_names_its_idempotency_key(server: Server) -> None:
+def test_every_post_documents_the_idempotency_key(server: Server) -> None:
     for path, found in server.get("/openapi.json")["paths"].items():
         for method, operation in found.items():
             named = [each["name"] for each in operation.get("parameters", []) if each["in"] == "header"]
             assert named == (["Idempotency-Key"] if method == "post" else []), (method, path)
 
 
-def test_keys_are_required_and_told_apart(server: Server) -> None:
+def test_a_missing_or_wrong_api_key_is_refused(server: Server) -> None:
     for key in (None, "", "lp_wrong", API_KEY + "x", API_KEY.upper()):
         answer = server.call("GET", "/v1/customers", key=key)
         assert answer.status == 401
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_every_call_looks_at_the_key_before_the_body(server: Server) -> None:
+def test_every_call_checks_the_api_key_before_the_body(server: Server) -> None:
     paths = server.get("/openapi.json")["paths"]
     calls = [(method.upper(), path) for path, found in paths.items() if path.startswith("/v1/") for method in found]
     calls.remove(("GET", "/v1/event_types"))
@@ -196,7 +196,7 @@ def test_every_call_looks_at_the_key_before_the_body(server: Server) -> None:
     assert server.call("POST", "/v1/transactions/batch", b"x" * 9_000_000, key="lp_wrong").status == 401
 
 
-def test_a_body_where_none_is_taken_is_capped_all_the_same(server: Server) -> None:
+def test_a_body_of_a_call_without_fields_is_limited_too(server: Server) -> None:
     path = f"/v1/deliveries/dlv_{'0' * 36}/cancel"
     for headers in ({}, {"Idempotency_Key": "no-body"}):
         assert server.call("POST", path, b"x" * 16_384, **headers).status == 404
@@ -204,12 +204,12 @@ def test_a_body_where_none_is_taken_is_capped_all_the_same(server: Server) -> No
         assert (answer.status, answer.json["code"]) == (413, "body_too_large")
 
 
-def test_a_compressed_or_foreign_body_is_refused(server: Server) -> None:
+def test_a_body_that_is_compressed_or_not_json_is_refused(server: Server) -> None:
     for headers in ({"Content_Encoding": "gzip"}, {"Content_Type": "text/xml"}):
         assert server.call("POST", "/v1/customers", b"{}", **headers).status == 400
 
 
-def test_a_batch_judges_each_purchase_by_itself(server: Server, databases: Databases) -> None:
+def test_a_batch_has_a_result_for_each_purchase(server: Server, databases: Databases) -> None:
     buyer = server.post("/v1/customers", {"external_id": "batch-buyer"})["id"]
     good, bad = purchase(buyer, external_id="b-1"), purchase(buyer, amount=-5)
     answer = server.post(

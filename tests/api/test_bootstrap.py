@@ -1,4 +1,4 @@
-"""How the first account comes by its key and its owner: from the environment, on the first start or on a later one."""
+"""The key and the owner of the first account: from the environment, on the first start or on a later one."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ def empty(databases: Databases, store: str) -> str:
     return databases.empty(store)
 
 
-def test_a_key_that_comes_later_is_the_first_account_s(empty: str) -> None:
+def test_a_key_that_is_set_on_a_later_start_becomes_the_key_of_the_first_account(empty: str) -> None:
     with Server(empty, bootstrap_api_key=None) as server:
         assert server.call("GET", "/v1/customers").status == 401
     with Server(empty) as server:
@@ -31,7 +31,7 @@ def test_a_key_that_comes_later_is_the_first_account_s(empty: str) -> None:
     assert (count(empty, "accounts"), count(empty, "api_keys")) == (1, 1)
 
 
-def test_a_key_that_comes_after_another_has_no_effect(empty: str) -> None:
+def test_a_second_key_has_no_effect(empty: str) -> None:
     with Server(empty):
         pass
     other = "lp_test_another_key_of_enough_characters"
@@ -40,7 +40,7 @@ def test_a_key_that_comes_after_another_has_no_effect(empty: str) -> None:
         assert server.call("GET", "/v1/customers").status == 200
 
 
-def test_an_owner_who_comes_later_is_the_first_account_s(empty: str) -> None:
+def test_an_owner_that_is_set_on_a_later_start_becomes_the_owner_of_the_first_account(empty: str) -> None:
     for settings in ({}, OWNER, OWNER | {"bootstrap_email": "another@example.com"}):
         with Server(empty, **settings):
             pass
@@ -48,7 +48,9 @@ def test_an_owner_who_comes_later_is_the_first_account_s(empty: str) -> None:
 
 
 @pytest.mark.parametrize(("settings", "warnings"), [({}, 0), ({"bootstrap_api_key": None}, 1)])
-def test_an_account_without_a_key_is_warned_of(empty: str, settings: dict[str, Any], warnings: int) -> None:
+def test_a_start_with_an_account_without_a_key_logs_a_warning(
+    empty: str, settings: dict[str, Any], warnings: int
+) -> None:
     with capture_logs() as logs, Server(empty, **settings):
         pass
     found = [line for line in logs if line["event"] == "account_without_key"]
@@ -74,7 +76,7 @@ def test_two_servers_that_start_at_once_open_one_account(databases: Databases) -
     url = databases.fresh("postgres")
     with ThreadPoolExecutor(2) as hosts:
         with transaction(url) as connection:
-            connection.execute("LOCK TABLE accounts IN EXCLUSIVE MODE")  # both may look, and neither may write
+            connection.execute("LOCK TABLE accounts IN EXCLUSIVE MODE")  # both can read, and neither can write
             starting = [hosts.submit(Server, url), hosts.submit(Server, url, bootstrap_api_key=None)]
             _wait_until_two_wait(url)
         servers = [each.result(60) for each in starting]
@@ -88,4 +90,4 @@ def _wait_until_two_wait(url: str) -> None:
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     deadline_s = time.monotonic() + 30
     while len(query(url, waiting)) < 2:
-        assert time.monotonic() < deadline_s, "nobody waits for the table"
+        assert time.monotonic() < deadline_s, "no transaction waits for the table"

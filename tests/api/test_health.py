@@ -1,14 +1,14 @@
-"""What owners see of an endpoint that fails, and what makes it well again."""
+"""The health of an endpoint as the API shows it, and what resets it."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from support.receivers import Authority, Moody, RawServer
+from support.receivers import Authority, RawServer, Responder
 from support.server import Server
 
-WELL = {"state": "healthy", "consecutive_failures": 0, "failing_since": None, "next_probe_at": None}
+HEALTHY = {"state": "healthy", "consecutive_failures": 0, "failing_since": None, "next_probe_at": None}
 
 
 @pytest.fixture
@@ -18,15 +18,15 @@ def server(database_url: str, authority: Authority) -> Iterator[Server]:
 
 
 @pytest.fixture
-def mood() -> Moody:
-    return Moody()
+def responder() -> Responder:
+    return Responder()
 
 
 @pytest.fixture
-def receiver(authority: Authority, mood: Moody) -> Iterator[RawServer]:
-    with RawServer(mood, authority.context()) as listening:
+def receiver(authority: Authority, responder: Responder) -> Iterator[RawServer]:
+    with RawServer(responder, authority.context()) as listening:
         yield listening
-        mood.let_go()
+        responder.release()
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def endpoint(server: Server, receiver: RawServer) -> str:
     return f"/v1/webhook_endpoints/{server.post('/v1/webhook_endpoints', {'url': receiver.url, 'events': ['*']})['id']}"
 
 
-def enrol(server: Server) -> None:
+def enroll(server: Server) -> None:
     server.post("/v1/customers", {})
 
 
 def health(server: Server, endpoint: str, state: str) -> dict[str, Any]:
-    """The endpoint's health, once it is this."""
+    """The health of the endpoint, once it has this state."""
     view = server.until(endpoint, lambda each: each["health"]["state"] == state)
     found: dict[str, Any] = view["health"]
     return found
@@ -52,73 +52,73 @@ def change(server: Server, endpoint: str, **changes: object) -> dict[str, Any]:
     return found
 
 
-def test_failures_are_counted_until_a_success_ends_them(server: Server, endpoint: str, mood: Moody) -> None:
-    assert server.get(endpoint)["health"] == WELL
-    mood.status = 500
-    enrol(server)
+def test_failures_are_counted_until_a_success_ends_them(server: Server, endpoint: str, responder: Responder) -> None:
+    assert server.get(endpoint)["health"] == HEALTHY
+    responder.status = 500
+    enroll(server)
     failing = health(server, endpoint, "failing")
     assert (failing["consecutive_failures"], failing["next_probe_at"]) == (1, None)
     assert failing["failing_since"] is not None
-    mood.status = 200
-    enrol(server)
-    assert health(server, endpoint, "healthy") == WELL
+    responder.status = 200
+    enroll(server)
+    assert health(server, endpoint, "healthy") == HEALTHY
     [listed] = server.get("/v1/webhook_endpoints")["data"]
     assert listed == server.get(endpoint)
 
 
-def test_an_endpoint_that_is_held_back_says_when_it_is_tried_again_and_recovers(
-    server: Server, endpoint: str, mood: Moody
+def test_an_endpoint_with_an_open_breaker_shows_its_next_probe_and_recovers(
+    server: Server, endpoint: str, responder: Responder
 ) -> None:
-    mood.status = 500
+    responder.status = 500
     for _ in range(6):
-        enrol(server)
+        enroll(server)
     held = health(server, endpoint, "open")
     assert held["consecutive_failures"] >= 5
     assert held["next_probe_at"] is not None
-    mood.status = 200
-    enrol(server)
+    responder.status = 200
+    enroll(server)
     health(server, endpoint, "recovering")
 
 
-def held_back(server: Server, endpoint: str, mood: Moody) -> None:
-    """Its breaker is open for most of an hour."""
-    mood.status, mood.headers = 503, {"Retry-After": "3000"}
-    enrol(server)
+def open_breaker(server: Server, endpoint: str, responder: Responder) -> None:
+    """Open the breaker of the endpoint for most of an hour."""
+    responder.status, responder.headers = 503, {"Retry-After": "3000"}
+    enroll(server)
     health(server, endpoint, "open")
-    mood.status = 200
+    responder.status = 200
 
 
-def test_a_new_address_starts_afresh(server: Server, endpoint: str, receiver: RawServer, mood: Moody) -> None:
-    held_back(server, endpoint, mood)
-    enrol(server)
-    assert change(server, endpoint, description="the same address")["state"] == "open"
-    assert change(server, endpoint, url=receiver.url + "/new") == WELL
+def test_a_new_url_resets_the_health(server: Server, endpoint: str, receiver: RawServer, responder: Responder) -> None:
+    open_breaker(server, endpoint, responder)
+    enroll(server)
+    assert change(server, endpoint, description="the same URL")["state"] == "open"
+    assert change(server, endpoint, url=receiver.url + "/new") == HEALTHY
     assert receiver.wait_for(2)[1].head == "POST /hook/new HTTP/1.1"
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
-def test_one_that_is_enabled_again_gets_its_backlog_at_once(
-    server: Server, endpoint: str, receiver: RawServer, mood: Moody, status: str
+def test_an_endpoint_that_is_enabled_again_gets_its_backlog_at_once(
+    server: Server, endpoint: str, receiver: RawServer, responder: Responder, status: str
 ) -> None:
-    held_back(server, endpoint, mood)
-    enrol(server)
+    open_breaker(server, endpoint, responder)
+    enroll(server)
     assert change(server, endpoint, status=status)["state"] == "open"
     assert change(server, endpoint, status="enabled")["state"] == "recovering"
     receiver.wait_for(2)
 
 
-def test_who_answers_gone_is_disabled_and_its_owner_is_told_once(
-    server: Server, endpoint: str, receiver: RawServer, mood: Moody
+def test_an_endpoint_that_responds_410_is_disabled_and_causes_one_notice(
+    server: Server, endpoint: str, receiver: RawServer, responder: Responder
 ) -> None:
     assert server.get("/v1/notices") == {"data": [], "next_cursor": None}
-    mood.status = 410
+    responder.status = 410
     for _ in range(3):
-        enrol(server)
+        enroll(server)
     view = server.until(endpoint, lambda each: each["status"] == "disabled")
-    assert (view["status_reason"], view["health"]) == ("gone", WELL)
+    assert (view["status_reason"], view["health"]) == ("gone", HEALTHY)
     server.until("/v1/notices", lambda page: page["data"])
     change(server, endpoint, status="enabled")
-    enrol(server)
+    enroll(server)
     server.until(endpoint, lambda each: each["status"] == "disabled")
     newest, oldest = server.until("/v1/notices", lambda page: len(page["data"]) == 2)["data"]
     assert newest["created_at"] >= oldest["created_at"]

@@ -1,4 +1,4 @@
-"""What a key was answered is answered again, whatever the world has become since."""
+"""The response to an Idempotency-Key is repeated, even when the same request would now be refused."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from support.server import Server
 ENDPOINT = {"url": "https://127.0.0.1:9/hook", "events": ["*"]}
 
 
-def test_an_endpoint_that_could_not_be_added_any_more_is_answered_as_it_was(database_url: str) -> None:
+def test_the_stored_response_is_repeated_when_the_url_is_no_longer_allowed(database_url: str) -> None:
     with Server(database_url) as server:
         first = server.call("POST", "/v1/webhook_endpoints", ENDPOINT, Idempotency_Key="once")
         assert first.status == 201

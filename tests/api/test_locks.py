@@ -1,4 +1,4 @@
-"""A row that another transaction holds for longer than the database lets a statement wait."""
+"""A request that needs a row which another transaction locks for longer than the lock timeout."""
 
 import psycopg
 
@@ -6,7 +6,7 @@ from support.databases import Databases
 from support.server import Server
 
 
-def test_a_lock_that_is_not_available_in_time_is_answered_with_503(databases: Databases) -> None:
+def test_a_request_that_waits_too_long_for_a_lock_gets_503(databases: Databases) -> None:
     url = databases.fresh("postgres")
     with psycopg.connect(url, autocommit=True) as session:
         session.execute(f"ALTER DATABASE {session.info.dbname} SET lock_timeout = '20ms'")

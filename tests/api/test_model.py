@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from loyalpro.kernel.ids import delivery_id
 from support.databases import Databases
-from support.receivers import Authority, Moody, RawServer
+from support.receivers import Authority, RawServer, Responder
 from support.server import Answer, Server
 
 STATUSES = {"pending", "parked", "succeeded", "exhausted", "canceled"}
@@ -51,7 +51,7 @@ class Everything(RuleBasedStateMachine):
 
     server: ClassVar[Server]
     receivers: ClassVar[list[RawServer]]
-    moods: ClassVar[list[Moody]]
+    responders: ClassVar[list[Responder]]
     last_event: ClassVar[str | None] = None
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class Everything(RuleBasedStateMachine):
 
     @rule(receiver=st.sampled_from((0, 1)), status=st.sampled_from((200, 200, 500, 429, 302)))
     def change_mood(self, receiver: int, status: int) -> None:
-        self.moods[receiver].status = status
+        self.responders[receiver].status = status
 
     # -- invariants ----------------------------------------------------------------------------------------------------
 
@@ -219,8 +219,8 @@ class Everything(RuleBasedStateMachine):
         return {each["id"]: each for each in found}
 
     def teardown(self) -> None:
-        for mood in self.moods:
-            mood.status = 200
+        for responder in self.responders:
+            responder.status = 200
         for endpoint in self.shop.endpoints.values():
             assert (
                 self.server.call("PATCH", f"/v1/webhook_endpoints/{endpoint.id}", {"status": "enabled"}).status == 200
@@ -268,7 +268,7 @@ class Everything(RuleBasedStateMachine):
 
 @pytest.fixture
 def receivers(authority: Authority) -> Iterator[list[RawServer]]:
-    made = [RawServer(Moody(), authority.context()) for _ in range(2)]
+    made = [RawServer(Responder(), authority.context()) for _ in range(2)]
     yield made
     for each in made:
         each.stop()
@@ -280,7 +280,7 @@ def test_requests_in_any_order_keep_deliveries_and_points_right(
     schedule = ",".join(["0.1"] * 15)
     with Server(databases.fresh(store), authority.ca_file, retry_schedule=schedule, sweep_interval=0.5) as server:
         Everything.server, Everything.receivers = server, receivers
-        Everything.moods = [each.script for each in receivers if isinstance(each.script, Moody)]
+        Everything.responders = [each.script for each in receivers if isinstance(each.script, Responder)]
         Everything.last_event = None
         run_state_machine_as_test(
             Everything,

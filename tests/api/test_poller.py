@@ -1,4 +1,4 @@
-"""A poller on `GET /v1/events` sees every event once, in one order, however writers interleave and commit."""
+"""A poller on `GET /v1/events` gets every event once, in one order, however transactions interleave and commit."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -24,11 +24,11 @@ class Poller:
         self.seen: list[str] = []
 
     def follow(self, server: Server) -> None:
-        """Go on with another server, from the same place."""
+        """Continue on another server, after the same event."""
         self._server = server
 
     def poll(self) -> list[str]:
-        """What is new."""
+        """The ids of new events."""
         after = f"&after={self.seen[-1]}" if self.seen else ""
         page = self._server.get(f"/v1/events?limit={self._limit}{after}")
         new = [each["id"] for each in page["data"]]
@@ -54,14 +54,14 @@ def postgres(url: str) -> Iterator[Server]:
 
 
 class Writer:
-    """Another process, slow to commit: a transaction by hand that holds events."""
+    """A transaction that inserts events and commits late, as another process may."""
 
     def __init__(self, url: str, account_id: str) -> None:
         self._session = psycopg.connect(url)
         self._account_id = account_id
 
     def write(self, name: str) -> str:
-        """Its id sorts by name, not by time."""
+        """Insert an event whose id sorts by name and not by time; the id."""
         event = f"evt_0{name:0>25}"
         self._session.execute(
             "INSERT INTO events (id, account_id, type, created_at, owed, body) VALUES (%s, %s, 'x', %s, 0, %s)",
@@ -81,12 +81,14 @@ class Writer:
 @pytest.fixture
 def writers(url: str, postgres: Server) -> Callable[[int], list[Writer]]:
     postgres.post("/v1/customers", {})
-    shown = postgres.until("/v1/events", lambda view: bool(view["data"]))  # not while an older transaction is open
+    shown = postgres.until(
+        "/v1/events", lambda view: bool(view["data"])
+    )  # the list omits it while an older transaction is open
     account_id = shown["data"][0]["account_id"]
     return lambda count: [Writer(url, account_id) for _ in range(count)]
 
 
-def test_events_of_a_transaction_that_commits_late_are_seen(
+def test_events_of_a_transaction_that_commits_late_are_listed(
     postgres: Server, writers: Callable[[int], list[Writer]]
 ) -> None:
     poller = Poller(postgres)
@@ -94,7 +96,7 @@ def test_events_of_a_transaction_that_commits_late_are_seen(
     [late] = writers(1)
     held = [late.write("1"), late.write("2")]
     postgres.post("/v1/customers", {})
-    assert poller.poll() == [], "what is later waits for what may still come before it"
+    assert poller.poll() == [], "later events are listed after those of open transactions"
     held.append(late.write("3"))
     late.commit()
     newest = poller.catch_up()[-1]
@@ -116,27 +118,29 @@ def test_transactions_may_commit_in_any_order(
         poller.catch_up()
     assert len(poller.seen) == len(set(poller.seen))
     assert set(poller.seen) >= expected | last
-    assert Poller(postgres).catch_up() == poller.seen, "the order is the same for ever"
+    assert Poller(postgres).catch_up() == poller.seen, "the order never changes"
 
 
-def test_a_transaction_that_is_given_up_holds_nobody_back(
+def test_events_after_a_transaction_that_is_rolled_back_are_listed(
     postgres: Server, writers: Callable[[int], list[Writer]]
 ) -> None:
     poller = Poller(postgres)
     poller.catch_up()
     [late] = writers(1)
-    ghost = late.write("1")
+    rolled_back = late.write("1")
     postgres.post("/v1/customers", {})
     assert poller.poll() == []
     late.roll_back()
     assert len(poller.poll()) == 1
-    assert ghost not in poller.seen
+    assert rolled_back not in poller.seen
 
 
-def test_nothing_is_skipped_or_repeated_while_several_write(store: str, database_url: str) -> None:
+def test_no_event_is_skipped_or_repeated_while_several_servers_write(store: str, database_url: str) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(Server(database_url)) for _ in range(2 if store == "postgres" else 1)]
-        customers = [_write(each, 100 + number) for number, each in enumerate(servers)]  # their routes are built by now
+        customers = [
+            _write(each, 100 + number) for number, each in enumerate(servers)
+        ]  # so that the routes of each server are built
         finished = threading.Event()
 
         def follow(limit: int) -> list[str]:
@@ -157,7 +161,7 @@ def test_nothing_is_skipped_or_repeated_while_several_write(store: str, database
         assert _is_in_sequence(servers[0])
 
 
-def test_a_poller_goes_on_in_a_dump_that_was_restored_on_another_server(url: str) -> None:
+def test_a_poller_continues_on_a_dump_that_was_restored_on_another_server(url: str) -> None:
     with Server(url) as server:
         _write(server, 1)
         poller = Poller(server)
@@ -170,12 +174,12 @@ def test_a_poller_goes_on_in_a_dump_that_was_restored_on_another_server(url: str
             number = _write(server, len(poller.seen))
             poller.catch_up()
             assert len(poller.seen) == len(set(poller.seen)) == len(before) + number
-            assert Poller(server).catch_up() == poller.seen, "what was there stands before what is new"
+            assert Poller(server).catch_up() == poller.seen, "old events are listed before new ones"
             before = list(poller.seen)
 
 
 def _write(server: Server, number: int) -> int:
-    """The number of events that this causes: single purchases and batches, of one customer."""
+    """Record single purchases and batches of one customer; the number of events that this causes."""
     customer = server.post("/v1/customers", {"external_id": f"c{number}"})["id"]
     purchase = {"customer_id": customer, "amount": 100, "currency": "EUR"}
     for _ in range(6):
@@ -196,7 +200,7 @@ def _is_in_sequence(server: Server) -> bool:
     return all(sorted(each) == list(range(1, len(each) + 1)) for each in sequences.values())
 
 
-def test_a_cursor_that_is_no_longer_kept_is_not_taken_for_the_end_of_the_list(store: str, database_url: str) -> None:
+def test_a_cursor_whose_event_is_no_longer_kept_is_refused(store: str, database_url: str) -> None:
     with Server(database_url) as server:
         server.post("/v1/customers", {})
         for parameter in ("after", "cursor"):

@@ -1,4 +1,4 @@
-"""Replays over the API: new endpoints get the past, failed deliveries get another chance, and a killed server goes on."""
+"""Replays over the API: to new endpoints, of failed deliveries, and across the kill of a server."""
 
 import json
 import os
@@ -17,22 +17,22 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock, rfc3339
 from support.databases import Databases
-from support.receivers import Authority, Moody, RawServer
+from support.receivers import Authority, RawServer, Responder
 from support.server import API_KEY, Server
 
 LONG_AGO = "2020-01-01T00:00:00Z"
 
 
 @pytest.fixture
-def mood() -> Moody:
-    return Moody()
+def responder() -> Responder:
+    return Responder()
 
 
 @pytest.fixture
-def receiver(authority: Authority, mood: Moody) -> Iterator[RawServer]:
-    with RawServer(mood, authority.context()) as listening:
+def receiver(authority: Authority, responder: Responder) -> Iterator[RawServer]:
+    with RawServer(responder, authority.context()) as listening:
         yield listening
-        mood.let_go()
+        responder.release()
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def subscribe(server: Server, receiver: RawServer, **more: object) -> str:
 
 
 def sell(server: Server, count: int) -> list[str]:
-    """The ids of all events of the account after so many purchases of one customer more."""
+    """Record purchases of a new customer; the ids of all events of the account."""
     customer = server.post("/v1/customers", {})["id"]
     purchase = {"customer_id": customer, "amount": 100, "currency": "EUR"}
     if count:
@@ -73,14 +73,14 @@ def done(server: Server, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def all_in(server: Server, status: str) -> None:
-    """Return once every delivery is this."""
+    """Return once every delivery has this status."""
     server.until("/v1/deliveries?limit=100", lambda page: {each["status"] for each in page["data"]} == {status})
 
 
 @pytest.mark.parametrize(
     ("status", "param"), [("pending", "status[0]"), (["exhausted", "lost"], "status[1]"), (7, "status"), ([], "status")]
 )
-def test_a_status_that_nothing_ends_as_is_named(
+def test_an_invalid_status_is_refused_and_named(
     server: Server, receiver: RawServer, status: object, param: str
 ) -> None:
     path = f"/v1/webhook_endpoints/{subscribe(server, receiver)}/replay"
@@ -90,7 +90,7 @@ def test_a_status_that_nothing_ends_as_is_named(
     assert len(answer.json["errors"]) == 1
 
 
-def test_a_new_endpoint_gets_the_whole_past_once(server: Server, receiver: RawServer) -> None:
+def test_a_new_endpoint_gets_every_past_event_once(server: Server, receiver: RawServer) -> None:
     events = sell(server, 150)
     endpoint = subscribe(server, receiver)
     job = replay(server, endpoint)
@@ -103,7 +103,7 @@ def test_a_new_endpoint_gets_the_whole_past_once(server: Server, receiver: RawSe
     assert server.get(f"/v1/webhook_endpoints/{endpoint}/replays")["data"] == [ended]
 
 
-def test_a_replay_makes_no_copy_of_what_is_there(server: Server, receiver: RawServer) -> None:
+def test_a_replay_uses_existing_deliveries(server: Server, receiver: RawServer) -> None:
     endpoint = subscribe(server, receiver)
     events = sell(server, 10)
     receiver.wait_for(len(events))
@@ -115,11 +115,13 @@ def test_a_replay_makes_no_copy_of_what_is_there(server: Server, receiver: RawSe
     assert done(server, replay(server, endpoint, status="missing"))["replayed"] == 0
 
 
-def test_exhausted_deliveries_get_their_whole_schedule_again(server: Server, receiver: RawServer, mood: Moody) -> None:
+def test_exhausted_deliveries_get_a_complete_retry_schedule(
+    server: Server, receiver: RawServer, responder: Responder
+) -> None:
     endpoint = subscribe(server, receiver, events=["customer.created"])
     sell(server, 0)
     all_in(server, "succeeded")
-    mood.status = 500
+    responder.status = 500
     sell(server, 0)
     [failed] = server.until("/v1/deliveries?status=exhausted", lambda page: page["data"])["data"]
     assert done(server, replay(server, endpoint, status=["exhausted", "canceled"]))["replayed"] == 1
@@ -127,12 +129,12 @@ def test_exhausted_deliveries_get_their_whole_schedule_again(server: Server, rec
     again = server.until(path, lambda each: (each["status"], each["attempt_count"]) == ("exhausted", 4))
     assert again["first_attempt_at"] > failed["finished_at"]
     assert [each["number"] for each in again["attempts"]] == [1, 2, 3, 4]
-    mood.status = 200
+    responder.status = 200
     replay(server, endpoint, status="exhausted")
     server.until(path, lambda each: (each["status"], each["attempt_count"]) == ("succeeded", 5))
 
 
-def test_types_are_those_of_the_endpoint_unless_they_are_named(server: Server, receiver: RawServer) -> None:
+def test_the_types_of_the_endpoint_are_replayed_unless_others_are_named(server: Server, receiver: RawServer) -> None:
     sell(server, 3)
     endpoint = subscribe(server, receiver, events=["points.earned"])
     job = done(server, replay(server, endpoint))
@@ -148,7 +150,7 @@ def test_types_are_those_of_the_endpoint_unless_they_are_named(server: Server, r
     }
 
 
-def test_a_range_takes_in_both_its_ends(server: Server, receiver: RawServer) -> None:
+def test_a_range_includes_both_ends(server: Server, receiver: RawServer) -> None:
     first = sell(server, 0)
     middle = sell(server, 0)[-1]
     sell(server, 0)
@@ -158,8 +160,8 @@ def test_a_range_takes_in_both_its_ends(server: Server, receiver: RawServer) -> 
     assert (job["since"], job["until"], job["replayed"]) == (times[first[0]], times[middle], 2)
 
 
-def test_in_order_a_customers_past_comes_in_order_and_before_the_present(
-    server: Server, receiver: RawServer, mood: Moody
+def test_with_ordering_past_events_of_a_customer_are_sent_in_order_and_before_new_ones(
+    server: Server, receiver: RawServer, responder: Responder
 ) -> None:
     events = sell(server, 40)
     endpoint = subscribe(server, receiver, ordering="customer", status="paused")
@@ -171,7 +173,7 @@ def test_in_order_a_customers_past_comes_in_order_and_before_the_present(
     assert [json.loads(hit.body)["sequence"] for hit in hits] == list(range(1, len(events) + 3))
 
 
-def test_what_is_asked_wrong_is_refused(server: Server, receiver: RawServer) -> None:
+def test_a_wrong_field_is_refused(server: Server, receiver: RawServer) -> None:
     endpoint = subscribe(server, receiver)
     now = rfc3339(SystemClock().now_ms())
     path = f"/v1/webhook_endpoints/{endpoint}/replay"
@@ -191,14 +193,14 @@ def test_what_is_asked_wrong_is_refused(server: Server, receiver: RawServer) -> 
     for status in wrong_statuses:
         answer = server.call("POST", path, {"since": LONG_AGO, "status": status})
         assert (answer.status, answer.json["param"].partition(".")[0].partition("[")[0]) == (422, "status")
-    nobody = "we_" + "0" * 26
-    assert server.call("POST", f"/v1/webhook_endpoints/{nobody}/replay", {"since": LONG_AGO}).status == 404
-    for wrong in (f"{endpoint}/replays/rpl_1", f"{endpoint}/replays/rpl_{'0' * 26}", f"{nobody}/replays"):
+    unknown = "we_" + "0" * 26
+    assert server.call("POST", f"/v1/webhook_endpoints/{unknown}/replay", {"since": LONG_AGO}).status == 404
+    for wrong in (f"{endpoint}/replays/rpl_1", f"{endpoint}/replays/rpl_{'0' * 26}", f"{unknown}/replays"):
         assert server.call("GET", f"/v1/webhook_endpoints/{wrong}").status == 404
     assert server.get(f"/v1/webhook_endpoints/{endpoint}/replays")["data"] == []
 
 
-def test_a_job_can_be_canceled_while_it_runs_and_not_when_it_is_done(
+def test_a_replay_can_be_canceled_while_it_runs_and_not_when_it_is_done(
     databases: Databases, authority: Authority, receiver: RawServer
 ) -> None:
     url = databases.fresh("postgres")
@@ -209,7 +211,9 @@ def test_a_job_can_be_canceled_while_it_runs_and_not_when_it_is_done(
         refusal = server.call("POST", f"/v1/webhook_endpoints/{endpoint}/replays/{finished['id']}/cancel")
         assert (refusal.status, refusal.json["code"]) == (409, "replay_finished")
         with psycopg.connect(url) as late:
-            late.execute("SELECT pg_current_xact_id()")  # a job waits for what was open when it was made
+            late.execute(
+                "SELECT pg_current_xact_id()"
+            )  # a replay waits for transactions that were open when it was created
             job = replay(server, endpoint, status="missing")
             path = f"/v1/webhook_endpoints/{endpoint}/replays/{job['id']}/cancel"
             for _ in range(2):
@@ -219,7 +223,7 @@ def test_a_job_can_be_canceled_while_it_runs_and_not_when_it_is_done(
 
 
 def port(running: subprocess.Popen[bytes], log: Path) -> int:
-    """Where it listens, once it says so."""
+    """The port, once the log has it."""
     pause = threading.Event()
     while '"listening"' not in (text := log.read_text()):
         assert running.poll() is None, text
@@ -248,7 +252,7 @@ def parked_events(server: Server) -> list[str]:
 
 @contextmanager
 def process(url: str, ca_file: Path, log: Path) -> Iterator[Server]:
-    """A server in a process of its own, to be killed."""
+    """A server in its own process, which is killed at the end."""
     environment = os.environ | {
         "LOYALPRO_DATABASE_URL": url,
         "LOYALPRO_SECRET_KEY": "a key for tests of enough characters",
@@ -270,7 +274,7 @@ def process(url: str, ca_file: Path, log: Path) -> Iterator[Server]:
         running.wait(30)
 
 
-def test_a_killed_server_goes_on_where_it_was(
+def test_a_replay_continues_after_its_server_is_killed(
     database_url: str, authority: Authority, receiver: RawServer, tmp_path: Path
 ) -> None:
     seen = 0

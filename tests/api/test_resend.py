@@ -1,14 +1,14 @@
-"""Events sent again: to those that had them, and to those that never did."""
+"""Sending an event again, to endpoints with and without a delivery of it."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from support.receivers import Authority, Moody, RawServer
+from support.receivers import Authority, RawServer, Responder
 from support.server import Server
 
-NOBODY = "we_" + "0" * 26
+UNKNOWN = "we_" + "0" * 26
 
 
 @pytest.fixture
@@ -18,15 +18,15 @@ def server(database_url: str, authority: Authority) -> Iterator[Server]:
 
 
 @pytest.fixture
-def mood() -> Moody:
-    return Moody()
+def responder() -> Responder:
+    return Responder()
 
 
 @pytest.fixture
-def receiver(authority: Authority, mood: Moody) -> Iterator[RawServer]:
-    with RawServer(mood, authority.context()) as listening:
+def receiver(authority: Authority, responder: Responder) -> Iterator[RawServer]:
+    with RawServer(responder, authority.context()) as listening:
         yield listening
-        mood.let_go()
+        responder.release()
 
 
 def subscribe(server: Server, receiver: RawServer, *types: str, **more: object) -> str:
@@ -34,8 +34,8 @@ def subscribe(server: Server, receiver: RawServer, *types: str, **more: object) 
     return str(server.post("/v1/webhook_endpoints", body)["id"])
 
 
-def enrol(server: Server) -> str:
-    """The id of the event that this causes."""
+def enroll(server: Server) -> str:
+    """Create a customer; the id of the event that this causes."""
     customer = server.post("/v1/customers", {"name": "Ada"})["id"]
     events = server.get(f"/v1/events?customer_id={customer}")["data"]
     return str(events[0]["id"])
@@ -53,9 +53,9 @@ def settled(server: Server, delivery: dict[str, Any], attempts: int, status: str
     server.until(f"/v1/deliveries/{delivery['id']}", lambda each: (each["attempt_count"], each["status"]) == wanted)
 
 
-def test_it_uses_the_one_delivery_of_each_endpoint_that_wants_the_event(server: Server, receiver: RawServer) -> None:
+def test_a_resend_uses_the_existing_delivery_of_each_subscribed_endpoint(server: Server, receiver: RawServer) -> None:
     had_it = {subscribe(server, receiver), subscribe(server, receiver, "customer.created")}
-    event = enrol(server)
+    event = enroll(server)
     for each in server.get("/v1/deliveries")["data"]:
         settled(server, each, 1)
     new = subscribe(server, receiver, "customer.created")
@@ -69,8 +69,8 @@ def test_it_uses_the_one_delivery_of_each_endpoint_that_wants_the_event(server: 
     assert len({hit.body for hit in receiver.hits}) == 1
 
 
-def test_one_endpoint_gets_it_whatever_it_is_subscribed_to(server: Server, receiver: RawServer) -> None:
-    event = enrol(server)
+def test_a_named_endpoint_gets_the_event_whatever_its_subscription(server: Server, receiver: RawServer) -> None:
+    event = enroll(server)
     endpoint = subscribe(server, receiver, "points.earned")
     assert resend(server, event) == []
     [sent] = resend(server, event, endpoint_id=endpoint)
@@ -80,10 +80,12 @@ def test_one_endpoint_gets_it_whatever_it_is_subscribed_to(server: Server, recei
     settled(server, sent, 2)
 
 
-def test_one_that_is_pending_is_left_alone_and_reported(server: Server, receiver: RawServer, mood: Moody) -> None:
-    mood.status = 500
+def test_a_pending_delivery_stays_as_it_is_and_is_listed(
+    server: Server, receiver: RawServer, responder: Responder
+) -> None:
+    responder.status = 500
     subscribe(server, receiver)
-    event = enrol(server)
+    event = enroll(server)
     [delivery] = server.get("/v1/deliveries")["data"]
     settled(server, delivery, 1, "pending")
     before = server.get("/v1/deliveries")["data"]
@@ -91,25 +93,27 @@ def test_one_that_is_pending_is_left_alone_and_reported(server: Server, receiver
     assert server.get("/v1/deliveries")["data"] == before
 
 
-def test_one_that_was_canceled_while_it_is_sent_is_left_alone(server: Server, receiver: RawServer, mood: Moody) -> None:
-    mood.hold()
+def test_a_delivery_that_was_canceled_while_it_is_sent_stays_as_it_is(
+    server: Server, receiver: RawServer, responder: Responder
+) -> None:
+    responder.hold()
     subscribe(server, receiver)
-    event = enrol(server)
+    event = enroll(server)
     receiver.wait_for(1)
     [delivery] = server.get("/v1/deliveries")["data"]
     server.post(f"/v1/deliveries/{delivery['id']}/cancel")
     [left] = resend(server, event)
     assert left["status"] == "canceled"
-    mood.let_go()
+    responder.release()
     settled(server, delivery, 1, "canceled")
 
 
-def test_what_cannot_be_sent_is_refused(server: Server, receiver: RawServer) -> None:
-    event = enrol(server)
+def test_a_resend_that_is_not_possible_is_refused(server: Server, receiver: RawServer) -> None:
+    event = enroll(server)
     paused = subscribe(server, receiver, status="paused")
     for target, body, expected in (
         (event, {"endpoint_id": paused}, (409, "endpoint_not_enabled")),
-        (event, {"endpoint_id": NOBODY}, (404, "not_found")),
+        (event, {"endpoint_id": UNKNOWN}, (404, "not_found")),
         (event, {"endpoint_id": "x"}, (404, "not_found")),
         (event, {"endpoint_id": ""}, (422, "invalid_field")),
         (event, {"endpoint": paused}, (422, "unknown_field")),
@@ -120,7 +124,7 @@ def test_what_cannot_be_sent_is_refused(server: Server, receiver: RawServer) -> 
         assert (answer.status, answer.json["code"]) == expected, answer.json
 
 
-def test_a_sample_goes_only_where_it_was_sent_before(server: Server, receiver: RawServer) -> None:
+def test_a_sample_goes_only_to_endpoints_that_had_it_before(server: Server, receiver: RawServer) -> None:
     tested = subscribe(server, receiver)
     subscribe(server, receiver)
     sample = server.post(f"/v1/webhook_endpoints/{tested}/test")
@@ -130,13 +134,13 @@ def test_a_sample_goes_only_where_it_was_sent_before(server: Server, receiver: R
     settled(server, sample, 2)
 
 
-def test_in_order_a_late_event_goes_before_what_waits_behind_it(
-    server: Server, receiver: RawServer, mood: Moody
+def test_with_ordering_an_earlier_event_that_is_resent_goes_before_later_ones(
+    server: Server, receiver: RawServer, responder: Responder
 ) -> None:
     customer = server.post("/v1/customers", {"name": "Ada"})["id"]
     [event] = server.get(f"/v1/events?customer_id={customer}")["data"]
     endpoint = subscribe(server, receiver, ordering="customer")
-    mood.status = 500
+    responder.status = 500
     server.call("PATCH", f"/v1/customers/{customer}", {"name": "Grace"})
     [pending] = server.get("/v1/deliveries")["data"]
     settled(server, pending, 1, "pending")
@@ -144,7 +148,7 @@ def test_in_order_a_late_event_goes_before_what_waits_behind_it(
     settled(server, late, 1, "pending")
     refusal = server.call("POST", f"/v1/deliveries/{pending['id']}/retry")
     assert refusal.json["code"] == "delivery_waits_its_turn"
-    mood.status = 200
+    responder.status = 200
     server.post(f"/v1/deliveries/{late['id']}/retry")
     settled(server, late, 2)
     server.post(f"/v1/deliveries/{pending['id']}/retry")

@@ -1,4 +1,4 @@
-"""Rotating a secret under traffic, with receivers that know one secret and check it the plain way."""
+"""Rotating a secret under traffic, with receivers that have one secret and check `X-LoyalPro-Signature`."""
 
 import hashlib
 import hmac
@@ -14,8 +14,8 @@ from support.receivers import Authority, Hit, RawServer, answer
 from support.server import Server
 
 
-class Checking:
-    """A receiver with one secret in its configuration."""
+class OneSecretReceiver:
+    """A receiver that has one secret: 200 for requests that it signs, and 401 for others."""
 
     def __init__(self) -> None:
         self.secret = ""
@@ -34,12 +34,12 @@ class Checking:
 
 
 @pytest.fixture
-def checking() -> Checking:
-    return Checking()
+def checking() -> OneSecretReceiver:
+    return OneSecretReceiver()
 
 
 @pytest.fixture
-def receiver(authority: Authority, checking: Checking) -> Iterator[RawServer]:
+def receiver(authority: Authority, checking: OneSecretReceiver) -> Iterator[RawServer]:
     with RawServer(checking, authority.context()) as listening:
         yield listening
         if checking.gate is not None:
@@ -53,7 +53,7 @@ def server(database_url: str, authority: Authority) -> Iterator[Server]:
 
 
 @pytest.fixture
-def endpoint(server: Server, receiver: RawServer, checking: Checking) -> str:
+def endpoint(server: Server, receiver: RawServer, checking: OneSecretReceiver) -> str:
     made = server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["customer.created"]})
     checking.secret = made["secret"]
     return str(made["id"])
@@ -68,7 +68,7 @@ def rotation(server: Server, endpoint: str) -> Any:
     return server.get(f"/v1/webhook_endpoints/{endpoint}")["rotation"]
 
 
-def enrol(server: Server, count: int = 1) -> None:
+def enroll(server: Server, count: int = 1) -> None:
     for _ in range(count):
         server.post("/v1/customers", {})
 
@@ -94,11 +94,11 @@ def verifies(secret: str, hit: Hit) -> bool:
     return True
 
 
-def test_a_receiver_that_switches_in_the_middle_of_traffic_loses_and_fails_nothing(
-    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+def test_a_receiver_that_changes_its_secret_under_traffic_gets_every_event_on_the_first_attempt(
+    server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver
 ) -> None:
     old = checking.secret
-    enrol(server, 5)
+    enroll(server, 5)
     made = rotate(server, endpoint)
     new = made["secret"]
     assert (made["promoted"], new.startswith("whsec_"), new != old) == (False, True, True)
@@ -107,20 +107,22 @@ def test_a_receiver_that_switches_in_the_middle_of_traffic_loses_and_fails_nothi
         "promoted": False,
     }
     assert server.get(f"/v1/webhook_endpoints/{endpoint}/secret") == {"secret": new}
-    enrol(server, 10)
+    enroll(server, 10)
     all_delivered(server)
     assert not checking.refused
-    traffic = threading.Thread(target=enrol, args=(server, 40))
+    traffic = threading.Thread(target=enroll, args=(server, 40))
     traffic.start()
     checking.secret = new
     traffic.join()
     found = all_delivered(server)
-    assert {each["attempt_count"] for each in found} == {1}, "what was refused was sent again within its attempt"
+    assert {each["attempt_count"] for each in found} == {1}, (
+        "a refused request is repeated with the new secret within its attempt"
+    )
     assert sorted(checking.accepted) == sorted(each["event_id"] for each in found)
     assert 1 <= len(checking.refused) == len(set(checking.refused)) < 40
     assert rotation(server, endpoint) is None
     refused = len(checking.refused)
-    enrol(server, 5)
+    enroll(server, 5)
     all_delivered(server)
     assert len(checking.refused) == refused
     during = receiver.hits[-1]
@@ -129,12 +131,12 @@ def test_a_receiver_that_switches_in_the_middle_of_traffic_loses_and_fails_nothi
     assert verifies(new, during)
 
 
-def test_a_receiver_that_switches_after_the_overlap_gets_everything_in_the_end(
-    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+def test_a_receiver_that_changes_its_secret_after_the_overlap_gets_every_event_by_retries(
+    server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver
 ) -> None:
     new = rotate(server, endpoint, overlap_seconds=1)["secret"]
     server.until(f"/v1/webhook_endpoints/{endpoint}", lambda view: view["rotation"] is None)
-    enrol(server, 3)
+    enroll(server, 3)
     server.until("/v1/deliveries", lambda view: [each["attempt_count"] > 0 for each in view["data"]] == [True] * 3)
     assert len(set(checking.refused)) == 3
     assert signatures(receiver.hits[-1]) == 1
@@ -143,41 +145,41 @@ def test_a_receiver_that_switches_after_the_overlap_gets_everything_in_the_end(
     assert sorted(set(checking.refused)) == sorted(checking.accepted)
 
 
-def test_no_overlap_revokes_the_old_secret_now(
-    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+def test_an_overlap_of_0_revokes_the_old_secret_at_once(
+    server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver
 ) -> None:
     old = checking.secret
     made = rotate(server, endpoint, overlap_seconds=0)
     assert (made["previous_secret_expires_at"], made["promoted"]) == (None, True)
     assert rotation(server, endpoint) is None
     checking.secret = made["secret"]
-    enrol(server)
+    enroll(server)
     [hit] = receiver.wait_for(1)
     assert (signatures(hit), verifies(old, hit), verifies(made["secret"], hit)) == (1, False, True)
 
 
-def test_promote_takes_the_secret_that_waits_and_otherwise_makes_one_that_signs_at_once(
-    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+def test_promote_uses_the_secret_that_waits_and_else_makes_one_that_signs_at_once(
+    server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver
 ) -> None:
     waiting = rotate(server, endpoint)
     promoted = rotate(server, endpoint, promote=True)
     assert promoted == waiting | {"promoted": True}
     assert rotation(server, endpoint) is None
     checking.secret = waiting["secret"]
-    enrol(server)
+    enroll(server)
     assert signatures(receiver.wait_for(1)[0]) == 2
     at_once = rotate(server, endpoint, promote=True)
     assert at_once["promoted"]
     assert at_once["secret"] != waiting["secret"]
     checking.secret = at_once["secret"]
-    enrol(server)
+    enroll(server)
     all_delivered(server)
     assert not checking.refused
     rotate(server, endpoint)
     finished = rotate(server, endpoint, promote=True, overlap_seconds=0)
     assert finished["previous_secret_expires_at"] is None
     checking.secret = finished["secret"]
-    enrol(server)
+    enroll(server)
     assert signatures(receiver.wait_for(3)[2]) == 1
 
 
@@ -190,49 +192,49 @@ def test_at_most_five_secrets_are_valid(server: Server, endpoint: str) -> None:
     rotate(server, endpoint)
 
 
-def test_a_receiver_that_shows_one_secret_does_not_promote_the_next(
-    server: Server, endpoint: str, receiver: RawServer, checking: Checking
+def test_a_receiver_that_accepts_one_secret_does_not_promote_the_next(
+    server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver
 ) -> None:
     shown = rotate(server, endpoint)["secret"]
     checking.secret, checking.gate = shown, threading.Event()
-    enrol(server)
+    enroll(server)
     receiver.wait_for(2)
     rotate(server, endpoint)
     checking.gate.set()
     all_delivered(server)
     assert rotation(server, endpoint) is not None
-    enrol(server)
+    enroll(server)
     all_delivered(server)
     assert len(checking.refused) == 1
 
 
 @pytest.mark.parametrize("held", [0, 1, 2, 3])
-def test_whichever_of_several_valid_secrets_a_receiver_holds_it_gets_everything(
-    server: Server, endpoint: str, checking: Checking, held: int
+def test_a_receiver_with_any_of_several_valid_secrets_gets_every_event(
+    server: Server, endpoint: str, checking: OneSecretReceiver, held: int
 ) -> None:
     secrets = [checking.secret, *(rotate(server, endpoint)["secret"] for _ in range(3))]
     checking.secret = secrets[held]
-    enrol(server, 3)
+    enroll(server, 3)
     found = all_delivered(server)
     assert {each["attempt_count"] for each in found} == {1}
     assert len(checking.accepted) == 3
     assert (rotation(server, endpoint) is None) == (held == 3)
     for later in secrets[held:]:
         checking.secret = later
-        enrol(server)
+        enroll(server)
         refused = len(checking.refused)
         assert {each["attempt_count"] for each in all_delivered(server)} == {1}
-        enrol(server)
+        enroll(server)
         all_delivered(server)
-        assert len(checking.refused) <= refused + 3, "once it has been shown, a secret signs alone"
+        assert len(checking.refused) <= refused + 3, "a secret that the receiver has accepted signs alone"
     assert rotation(server, endpoint) is None
 
 
-def test_a_receiver_that_still_holds_the_old_secret_when_another_is_promoted_gets_everything(
-    server: Server, endpoint: str, checking: Checking
+def test_a_receiver_that_still_has_the_old_secret_after_a_promote_gets_every_event(
+    server: Server, endpoint: str, checking: OneSecretReceiver
 ) -> None:
     rotate(server, endpoint, promote=True)
-    enrol(server, 3)
+    enroll(server, 3)
     assert {each["attempt_count"] for each in all_delivered(server)} == {1}
     assert len(checking.accepted) == 3
 
@@ -248,9 +250,9 @@ def test_a_receiver_that_still_holds_the_old_secret_when_another_is_promoted_get
         {"secret": "whsec_mine"},
     ],
 )
-def test_what_is_asked_wrong_is_refused(server: Server, endpoint: str, body: dict[str, object]) -> None:
-    answered = server.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body)
-    assert (answered.status, answered.json["param"]) == (422, next(iter(body)))
+def test_a_wrong_field_is_refused(server: Server, endpoint: str, body: dict[str, object]) -> None:
+    response = server.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body)
+    assert (response.status, response.json["param"]) == (422, next(iter(body)))
     assert rotation(server, endpoint) is None
     assert server.call("POST", f"/v1/webhook_endpoints/we_{'0' * 26}/rotate_secret").status == 404
 

@@ -1,4 +1,4 @@
-"""What becomes of endpoints whose secrets do not open: a wrong key is refused, and one that is damaged stands alone."""
+"""Secrets that cannot be opened: a wrong key stops the start, and a damaged secret stops its endpoint alone."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ OLD, NEW = "a key for tests of enough characters", "another key of enough charac
 
 @pytest.fixture
 def endpoint(database_url: str) -> str:
-    """One whose secret is sealed with the old key."""
+    """The id of an endpoint whose secret is sealed with the old key."""
     with Server(database_url, secret_key=OLD) as server:
         made = server.post("/v1/webhook_endpoints", {"url": "https://127.0.0.1/hook", "events": ["*"]})
         return str(made["id"])
@@ -34,7 +34,7 @@ def test_a_start_without_the_key_of_a_secret_is_refused(database_url: str, works
     start(database_url, f"{NEW},{OLD}", works)
 
 
-def test_the_key_of_a_secret_that_is_not_valid_any_more_is_not_missed(database_url: str, endpoint: str) -> None:
+def test_the_key_of_an_expired_secret_is_not_needed(database_url: str, endpoint: str) -> None:
     with Server(database_url, secret_key=f"{NEW},{OLD}") as server:
         server.post(f"/v1/webhook_endpoints/{endpoint}/rotate_secret", {"overlap_seconds": 60})
     with pytest.raises(ConfigurationError):
@@ -43,13 +43,13 @@ def test_the_key_of_a_secret_that_is_not_valid_any_more_is_not_missed(database_u
     start(database_url, NEW)
 
 
-def test_the_key_of_a_deleted_endpoint_is_not_missed(database_url: str, endpoint: str) -> None:
+def test_the_key_of_a_deleted_endpoint_is_not_needed(database_url: str, endpoint: str) -> None:
     with Server(database_url, secret_key=OLD) as server:
         assert server.call("DELETE", f"/v1/webhook_endpoints/{endpoint}").status == 204
     start(database_url, NEW)
 
 
-def test_a_kept_key_still_opens_what_it_sealed_when_the_environment_names_one(tmp_path: Path) -> None:
+def test_a_generated_key_still_opens_its_secrets_when_the_environment_names_another(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'loyalpro.db'}"
     with Server(url, secret_key="") as server:
         made = server.post("/v1/webhook_endpoints", {"url": "https://127.0.0.1/hook", "events": ["*"]})
@@ -62,7 +62,7 @@ def test_a_kept_key_still_opens_what_it_sealed_when_the_environment_names_one(tm
         start(url, NEW)
 
 
-def test_no_key_is_made_where_the_environment_names_one(tmp_path: Path) -> None:
+def test_no_key_is_generated_when_the_environment_names_one(tmp_path: Path) -> None:
     with Server(f"sqlite:///{tmp_path / 'loyalpro.db'}", secret_key=NEW):
         pass
     assert not (tmp_path / "secret.key").exists()
@@ -96,7 +96,7 @@ def test_a_damaged_secret_stops_its_own_endpoint_alone_until_it_is_replaced(
 
 
 def start(url: str, secret_key: str, works: str = "running") -> None:
-    """Start and stop, as a server or as a worker."""
+    """Start and stop an application, as a server or as a worker."""
     settings = Settings(database_url=SecretStr(url), secret_key=SecretStr(secret_key), min_free_mb=0)
 
     async def main() -> None:

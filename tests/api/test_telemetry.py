@@ -1,4 +1,4 @@
-"""What an operator sees of requests that do not end well."""
+"""The log lines and metrics of requests that fail."""
 
 import socket
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def broken() -> bool:
     raise ZeroDivisionError
 
 
-def test_a_mistake_of_ours_has_a_request_id_a_log_line_and_a_metric(server: Server) -> None:
+def test_an_internal_error_has_a_request_id_a_log_line_and_a_metric(server: Server) -> None:
     state = server.application.web.state
     state.services = replace(state.services, health={"accepts": broken})
     with capture_logs() as logs:
@@ -39,7 +39,7 @@ def test_a_mistake_of_ours_has_a_request_id_a_log_line_and_a_metric(server: Serv
     assert 'loyalpro_http_requests_total{method="GET",route="/readyz",status="500"} 1.0' in metrics(server)
 
 
-def test_a_caller_who_hangs_up_is_no_mistake_of_ours(server: Server) -> None:
+def test_a_client_that_disconnects_is_no_internal_error(server: Server) -> None:
     head = f"POST /v1/customers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\nContent-Length: 200\r\n\r\n{{"
     with capture_logs() as logs:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from loyalpro.cli.main import app
 from support.databases import Databases
-from support.receivers import Authority, Moody, RawServer
+from support.receivers import Authority, RawServer, Responder
 from support.server import API_KEY, Server
 
 Run = Callable[..., Result]
@@ -29,15 +29,15 @@ def _no_log_lines() -> Iterator[None]:
 
 
 @pytest.fixture
-def mood() -> Moody:
-    return Moody()
+def responder() -> Responder:
+    return Responder()
 
 
 @pytest.fixture
-def receiver(authority: Authority, mood: Moody) -> Iterator[RawServer]:
-    with RawServer(mood, authority.context()) as listening:
+def receiver(authority: Authority, responder: Responder) -> Iterator[RawServer]:
+    with RawServer(responder, authority.context()) as listening:
         yield listening
-        mood.let_go()
+        responder.release()
 
 
 @pytest.fixture
@@ -93,8 +93,10 @@ def test_events_are_listed_and_sent_again(server: Server, run: Run, endpoint: st
     assert "No enabled endpoint" in run("events", "resend", ids[0]).stdout
 
 
-def test_deliveries_are_shown_retried_and_canceled(server: Server, run: Run, endpoint: str, mood: Moody) -> None:
-    mood.status = 500
+def test_deliveries_are_shown_retried_and_canceled(
+    server: Server, run: Run, endpoint: str, responder: Responder
+) -> None:
+    responder.status = 500
     delivery = enroll(server)
     shown = run("deliveries", "show", delivery).stdout
     assert "attempt 1 at" in shown
@@ -110,7 +112,7 @@ def test_deliveries_are_shown_retried_and_canceled(server: Server, run: Run, end
 
 
 def test_endpoints_are_paused_enabled_listed_and_tested(
-    server: Server, run: Run, endpoint: str, receiver: RawServer, mood: Moody
+    server: Server, run: Run, endpoint: str, receiver: RawServer, responder: Responder
 ) -> None:
     assert run("endpoints", "pause", endpoint).stdout == f"{endpoint} is paused\n"
     assert "parked" in run("endpoints", "test", endpoint, code=1).stdout
@@ -118,7 +120,7 @@ def test_endpoints_are_paused_enabled_listed_and_tested(
     receiver.wait_for(1)
     assert ": succeeded." in run("endpoints", "test", endpoint, "--type", "points.earned").stdout
     assert receiver.wait_for(2)[1].headers["X-LoyalPro-Event-Type"] == "points.earned"
-    mood.status = 404
+    responder.status = 404
     assert ": http_4xx." in run("endpoints", "test", endpoint, code=1).stdout
     listed = run("endpoints", "list").stdout
     assert endpoint in listed

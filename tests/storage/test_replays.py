@@ -1,4 +1,4 @@
-"""Replay jobs, piece by piece: exact whatever happens between two pieces, and whoever does them."""
+"""The replay job, piece by piece: exact across crashes, and with several processes."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ def add_replay(unit: UnitOfWork, endpoint_id: str, statuses: tuple[str, ...], un
 
 
 class World:
-    """One process's view of a database, with an account in it."""
+    """One process on a database with an account."""
 
     def __init__(self, database: Database, seed: int = 1) -> None:
         self.clock = SystemClock()
@@ -48,13 +48,13 @@ class World:
         self.database = database
         self.woken: list[str] = []
         self.runner = runner_on(database, seed)
-        self.job = ReplayJob(runner_on(database, seed + 100, wake_endpoints=self._note))
+        self.job = ReplayJob(runner_on(database, seed + 100, wake_endpoints=self._record_woken))
 
-    def _note(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
+    def _record_woken(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         self.woken.extend(endpoint_ids)
 
     async def emit(self, count: int, type_: str = "customer.created", *, first: int | None = None) -> None:
-        """Commit events; those of the customer count from `first`."""
+        """Commit events; with `first`, events of the customer whose sequence starts there."""
 
         def work(unit: UnitOfWork) -> None:
             for number in range(count):
@@ -106,7 +106,7 @@ def in_world(url: str, use: Callable[[World], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def test_a_job_walks_all_of_its_range_in_pieces_and_tells_how_far_it_is(database_url: str) -> None:
+def test_a_replay_processes_its_range_in_pieces_and_shows_its_progress(database_url: str) -> None:
     async def use(world: World) -> None:
         await world.emit(2 * PIECE + 50)
         endpoint = await world.endpoint()
@@ -126,23 +126,23 @@ def test_a_job_walks_all_of_its_range_in_pieces_and_tells_how_far_it_is(database
 
 
 class Crash(Exception):
-    """The process ends here, and its transaction with it."""
+    """A crash of the process, which ends its transaction."""
 
 
-def test_a_piece_that_is_cut_short_leaves_nothing_and_is_done_again(database_url: str) -> None:
+def test_a_piece_that_crashes_changes_nothing_and_is_done_again(database_url: str) -> None:
     async def use(world: World) -> None:
         await world.emit(PIECE + 50)
         endpoint = await world.endpoint()
         job = await world.replay(endpoint)
         await world.piece()
 
-        def cut(connection: Connection) -> None:
+        def crash(connection: Connection) -> None:
             assert continue_replay(unit_on(connection), job).items
             raise Crash
 
         for _ in range(3):
             with pytest.raises(Crash):
-                await world.database.write(cut)
+                await world.database.write(crash)
         assert (await world.look(endpoint, job)).examined == PIECE
         await world.finish()
         done = await world.look(endpoint, job)
@@ -152,7 +152,7 @@ def test_a_piece_that_is_cut_short_leaves_nothing_and_is_done_again(database_url
     in_world(database_url, use)
 
 
-def test_only_what_ended_as_was_asked_for_is_renewed_with_a_fresh_window(database_url: str) -> None:
+def test_only_deliveries_of_the_given_statuses_are_renewed_with_a_new_window(database_url: str) -> None:
     async def use(world: World) -> None:
         endpoint = await world.endpoint()
         await world.emit(5)
@@ -186,7 +186,7 @@ def test_only_what_ended_as_was_asked_for_is_renewed_with_a_fresh_window(databas
     in_world(database_url, use)
 
 
-def test_a_range_that_ends_in_the_past_ends_there(database_url: str) -> None:
+def test_events_after_the_end_of_the_range_are_not_replayed(database_url: str) -> None:
     async def use(world: World) -> None:
         await world.emit(3)
         until = world.clock.now_ms()
@@ -202,7 +202,7 @@ def test_a_range_that_ends_in_the_past_ends_there(database_url: str) -> None:
     in_world(database_url, use)
 
 
-def test_in_order_the_first_of_a_customer_is_due_and_the_others_wait_behind_it(database_url: str) -> None:
+def test_with_ordering_the_first_event_of_a_customer_is_due_and_later_ones_wait(database_url: str) -> None:
     async def use(world: World) -> None:
         await world.emit(3, first=1)
         endpoint = await world.endpoint("customer")
@@ -216,7 +216,7 @@ def test_in_order_the_first_of_a_customer_is_due_and_the_others_wait_behind_it(d
     in_world(database_url, use)
 
 
-def test_a_canceled_job_goes_no_further_and_so_does_that_of_a_deleted_endpoint(database_url: str) -> None:
+def test_a_canceled_replay_stops_and_so_does_one_of_a_deleted_endpoint(database_url: str) -> None:
     async def use(world: World) -> None:
         await world.emit(PIECE + 1)
         kept, deleted = await world.endpoint(), await world.endpoint()
@@ -233,7 +233,7 @@ def test_a_canceled_job_goes_no_further_and_so_does_that_of_a_deleted_endpoint(d
     in_world(database_url, use)
 
 
-def test_erased_events_and_those_of_others_are_not_sent(database_url: str) -> None:
+def test_erased_events_and_those_of_other_accounts_are_not_replayed(database_url: str) -> None:
     async def use(world: World) -> None:
         await world.emit(1)
         await world.write("UPDATE events SET erased_at = 1")
@@ -251,7 +251,7 @@ def test_erased_events_and_those_of_others_are_not_sent(database_url: str) -> No
     in_world(database_url, use)
 
 
-def test_several_processes_and_new_events_at_once_leave_no_event_out_and_do_none_twice(databases: Any) -> None:
+def test_several_processes_replay_each_event_once_while_new_ones_are_committed(databases: Any) -> None:
     url = databases.fresh("postgres")
 
     async def use(world: World) -> None:
@@ -277,7 +277,7 @@ def test_several_processes_and_new_events_at_once_leave_no_event_out_and_do_none
     in_world(url, use)
 
 
-def test_a_job_waits_for_transactions_that_were_open_when_it_was_made(databases: Any) -> None:
+def test_a_replay_waits_for_transactions_that_were_open_when_it_was_created(databases: Any) -> None:
     url = databases.fresh("postgres")
 
     async def use(world: World) -> None:
@@ -317,7 +317,7 @@ def connect(databases: Any) -> Iterator[Callable[[], PostgresConnection]]:
 
 
 def jobs(connection: PostgresConnection, count: int) -> list[str]:
-    """Jobs for one new endpoint."""
+    """Store replays of one new endpoint; their ids."""
     connection.begin()
     unit = unit_on(connection, 2)
     endpoint = add_endpoint(unit, "none")
@@ -330,7 +330,7 @@ def work(connection: PostgresConnection, job: str) -> Piece:
     return continue_replay(unit_on(connection, 3), job)
 
 
-def test_a_job_that_somebody_is_working_on_is_passed_over(connect: Callable[[], PostgresConnection]) -> None:
+def test_a_replay_that_another_process_is_working_on_is_skipped(connect: Callable[[], PostgresConnection]) -> None:
     first, second = connect(), connect()
     [job] = jobs(first, 1)
     for each in (first, second):
@@ -341,7 +341,7 @@ def test_a_job_that_somebody_is_working_on_is_passed_over(connect: Callable[[], 
         each.commit()
 
 
-def test_two_jobs_that_owe_the_same_events_at_once_make_one_delivery_of_each(
+def test_two_replays_of_the_same_events_at_once_make_one_delivery_of_each(
     connect: Callable[[], PostgresConnection],
 ) -> None:
     first, second, watcher = connect(), connect(), connect()

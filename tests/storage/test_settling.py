@@ -89,18 +89,18 @@ def test_a_transaction_that_waits_for_a_delivery_which_is_being_settled_is_run_a
     endpoint = history.endpoint()
     [event] = history.events(endpoint, 1, at=now - 1, status="pending")
 
-    def stand() -> object:
+    def locked_snapshot() -> object:
         with transaction(history.url) as connection:
             return DeliveryTables(connection).lock(ACCOUNT, delivery_id(event, endpoint))
 
     with ThreadPoolExecutor(1) as owner:
         with transaction(history.url) as connection:
             _settle_in(connection, endpoint, DeliveryStatus.SUCCEEDED, now, due_at=None)
-            reading = owner.submit(stand)
+            reading = owner.submit(locked_snapshot)
             _wait_until_a_transaction_waits(history.url)
         with pytest.raises(RetryTransaction):
             reading.result(30)
-    assert isinstance(stand(), DeliverySnapshot)
+    assert isinstance(locked_snapshot(), DeliverySnapshot)
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_a_change_of_the_url_resets_a_first_failure_that_is_being_settled(databa
 def _wait_until_a_transaction_waits(url: str) -> None:
     deadline_s = time.monotonic() + 30
     while not is_lock_awaited(url):
-        assert time.monotonic() < deadline_s, "nobody waits for the row"
+        assert time.monotonic() < deadline_s, "no transaction waits for the row"
 
 
 @pytest.mark.parametrize("settled_first", [True, False])

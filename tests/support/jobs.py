@@ -1,4 +1,4 @@
-"""The periodic jobs of an open database, run manually: each until it has nothing left to do."""
+"""The periodic jobs of an open database, run once without a scheduler: each until no work is left."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ class Jobs:
         self._jobs = {job.kind.name: job for job in jobs}
 
     async def run(self, *names: str) -> None:
-        """Each of these, until there is nothing left to do; all of them when none is named."""
+        """Run each of these jobs until no work is left, or all jobs when none is named."""
         for name in names or self._jobs:
             while (await self._jobs[name].run_piece(self.now)).more:
                 pass

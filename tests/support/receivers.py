@@ -236,7 +236,7 @@ def answering(*statuses: int, **headers: str) -> Script:
 
 
 @dataclass
-class Moody:
+class Responder:
     """A script whose status a test can change at any time, and which a test can hold."""
 
     status: int = 200
@@ -247,10 +247,10 @@ class Moody:
         self._free.set()
 
     def hold(self) -> None:
-        """Send no response until `let_go`."""
+        """Send no response until `release`."""
         self._free.clear()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Send the held responses, and all later ones at once."""
         self._free.set()
 

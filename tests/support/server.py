@@ -1,4 +1,4 @@
-"""A complete LoyalPro in the process of the test: the application of `loyalpro serve`, on a free port."""
+"""A complete server in the process of the test: the application of `loyalpro serve`, on a free port."""
 
 import http.client
 import json

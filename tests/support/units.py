@@ -1,4 +1,4 @@
-"""Units of work outside of a running application, and the rows that tests begin with."""
+"""Units of work without a running application, and the rows that tests begin with."""
 
 import random
 from collections.abc import Callable, Iterable

@@ -23,7 +23,7 @@ from loyalpro.transport.address_policy import AddressPolicy, networks
 from loyalpro.transport.sender import CurlSender, SenderStopped
 from loyalpro.transport.sender_process import SenderProcess
 from loyalpro.transport.wire import SendBatch, frame
-from support.receivers import Authority, Moody, RawServer, answer, good, hold
+from support.receivers import Authority, RawServer, Responder, answer, good, hold
 
 LOCAL = AddressPolicy(networks(["127.0.0.0/8", "::1/128"]))
 
@@ -104,8 +104,8 @@ def test_a_process_whose_results_are_read_late_after_a_pause_of_the_server_is_no
     authority: Authority, serve: Callable[..., RawServer]
 ) -> None:
     """The first check runs before the results are read, and finds a request overdue; the second would be an hour later."""
-    mood = Moody()
-    server = serve(mood)
+    responder = Responder()
+    server = serve(responder)
 
     async def pause() -> SendResult:
         loop = asyncio.get_running_loop()
@@ -114,12 +114,12 @@ def test_a_process_whose_results_are_read_late_after_a_pause_of_the_server_is_no
         await sender.start()
         checked = asyncio.Event()
         loop.call_later(HOUR_S + 1, checked.set)
-        mood.hold()
+        responder.hold()
         task = asyncio.create_task(sender.send(request(server.url)))
         await asyncio.to_thread(server.wait_for, 1)
         loop.paused_s = HOUR_S + 2
         await checked.wait()
-        mood.let_go()
+        responder.release()
         try:
             return await task
         finally:
