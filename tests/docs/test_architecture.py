@@ -17,7 +17,9 @@ def steps(title: str) -> list[tuple[str, bool]]:
     """The file that each step of a path leads to, and whether the step calls the ones after it."""
     section = PAGE.partition(f"### {title}\n")[2].partition("\n##")[0]
     found = [(file, bool(bold)) for bold, file in _STEP.findall(section)]
-    assert len(found) == len(re.findall(r"^\d+\. ", section, re.MULTILINE)), "each step begins with a link to a function"
+    assert len(found) == len(re.findall(r"^\d+\. ", section, re.MULTILINE)), (
+        "each step begins with a link to a function"
+    )
     return found
 
 
