@@ -243,9 +243,10 @@ def test_a_failure_is_recorded_after_the_changes_before_it() -> None:
     ("error", "event"),
     [
         (StoreUnavailable("The database is down."), "job_runs_not_recorded"),
+        (LockTaken("A migration locks the table."), "job_runs_not_recorded"),
         (RuntimeError("a bug"), "job_recorder_crashed"),
     ],
-    ids=["store_error", "bug"],
+    ids=["store_error", "lock_taken", "bug"],
 )
 def test_a_recorder_that_fails_stops_no_job_and_loses_no_run(error: Exception, event: str) -> None:
     setup = Setup(failures=[error, error])

@@ -19,7 +19,7 @@ _INTERNAL_ERROR = "internal_error"
 RecordRuns = Callable[[Sequence[JobRun]], Awaitable[None]]
 """Stores runs as the last ones of their jobs. The runs of one job are in the order of their times.
 
-Raises `StoreError` when the database fails.
+Raises `StoreError` when the database fails, and `LockTaken` when the table stays locked for too long.
 """
 
 
@@ -110,7 +110,7 @@ class JobScheduler:
         runs, self._unrecorded = self._unrecorded, {}
         try:
             await self._record([run for job in sorted(runs) for run in runs[job]])
-        except StoreError as failure:
+        except (StoreError, LockTaken) as failure:
             self._log.warning("job_runs_not_recorded", code=failure.code)
         except Exception:  # noqa: BLE001 - logged; the jobs themselves continue
             self._log.exception("job_recorder_crashed")
