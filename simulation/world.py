@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from loyalpro.accounts.entities import IdempotentResult
+from loyalpro.accounts.entities import StoredResponse
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
@@ -367,7 +367,7 @@ WHERE mine.id = ? AND earlier.status = 'pending'
 
 def _place_order(unit: UnitOfWork, order: Order) -> None:
     """Store the order, unless it is stored already."""
-    if unit.idempotency.results(order.account_id, [order.reference], since=0):
+    if unit.idempotency.responses(order.account_id, [order.reference], since=0):
         return
     sequence = None
     if order.customer_id is not None:
@@ -376,7 +376,7 @@ def _place_order(unit: UnitOfWork, order: Order) -> None:
         )
     data = sample(order.type, unit.now) | {TYPES[order.type]: order.reference}
     unit.outbox.emit(NewEvent(order.account_id, order.type, order.customer_id, sequence, data))
-    unit.idempotency.store(order.account_id, {order.reference: IdempotentResult(b"", 201, b"")}, unit.now)
+    unit.idempotency.store(order.account_id, {order.reference: StoredResponse(b"", 201, b"")}, unit.now)
 
 
 def _insert_endpoint(unit: UnitOfWork, endpoint: Endpoint) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from loyalpro.accounts.entities import IdempotentResult
+from loyalpro.accounts.entities import StoredResponse
 from loyalpro.app import Application
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
@@ -187,7 +187,7 @@ def test_expired_results_and_secrets_old_notices_and_replays_and_rows_of_deleted
     kept, gone = history.endpoint(), history.endpoint()
     with transaction(history.url) as connection:
         for key, age in (("old", MS_PER_DAY), ("new", MS_PER_DAY - 1_000)):
-            results = {key: IdempotentResult(b"f", 201, b"{}")}
+            results = {key: StoredResponse(b"f", 201, b"{}")}
             unit_on(connection).idempotency.store(ACCOUNT, results, now - age)
         for n, age in enumerate((91, 89)):
             made_at = now - age * MS_PER_DAY

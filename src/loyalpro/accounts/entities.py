@@ -13,7 +13,7 @@ class FirstAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class IdempotentResult:
+class StoredResponse:
     """The response to a request with an idempotency key. `fingerprint` identifies the request, `body` is JSON."""
 
     fingerprint: bytes

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from loyalpro.accounts.entities import FirstAccount, IdempotentResult
+from loyalpro.accounts.entities import FirstAccount, StoredResponse
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 
@@ -41,18 +41,18 @@ class ApiKeyStore(Protocol):
 
 
 class IdempotencyStore(Protocol):
-    """The results of requests that carried an `Idempotency-Key`."""
+    """The responses to requests that carried an `Idempotency-Key`."""
 
     def lock(self, account_id: str, keys: Collection[str]) -> set[str]:
         """Lock keys until this transaction ends, but not those that another has locked; the keys that are locked now."""
         ...
 
-    def results(self, account_id: str, keys: Collection[str], since: UnixMs) -> Mapping[str, IdempotentResult]:
-        """The results of these keys that were stored after `since`."""
+    def responses(self, account_id: str, keys: Collection[str], since: UnixMs) -> Mapping[str, StoredResponse]:
+        """The responses of these keys that were stored after `since`."""
         ...
 
-    def store(self, account_id: str, results: Mapping[str, IdempotentResult], now: UnixMs) -> None:
-        """Store results by their keys, in place of expired ones."""
+    def store(self, account_id: str, responses: Mapping[str, StoredResponse], now: UnixMs) -> None:
+        """Store responses by their keys, in place of expired ones."""
         ...
 
 

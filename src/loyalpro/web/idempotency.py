@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the result of a request is stored for 24 hours, in the database transaction of its effect."""
+"""`Idempotency-Key`: the response to a request is stored for 24 hours, in the database transaction of its effect."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import Request, Response
 
-from loyalpro.accounts.entities import IdempotentResult
+from loyalpro.accounts.entities import StoredResponse
 from loyalpro.kernel.clock import MS_PER_DAY
 from loyalpro.kernel.errors import Conflict, InvalidInput, Refused
 from loyalpro.kernel.record import record
@@ -48,17 +48,17 @@ class IdempotentRequest:
 
 
 @record
-class _Outcome:
-    """A result. `replayed`: an earlier request has stored it."""
+class IdempotentResult:
+    """The result of a request. `replayed`: the response is the stored one of an earlier request."""
 
-    result: IdempotentResult
+    response: StoredResponse
     replayed: bool
 
 
 async def commit(request: Request, account_id: str, reply_to: ReplyTo, writer: WriterName = "ingest") -> Response:
-    """Commit a `POST` and respond. A request whose key has a stored result gets that result, and changes nothing."""
+    """Commit a `POST` and respond. A request whose key has a stored response gets that response, and changes nothing."""
 
-    async def change(incoming: IdempotentRequest) -> _Outcome:
+    async def change(incoming: IdempotentRequest) -> IdempotentResult:
         return await services_of(request).runner.change(
             lambda unit: _only(run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)])), writer
         )
@@ -69,8 +69,8 @@ async def commit(request: Request, account_id: str, reply_to: ReplyTo, writer: W
 async def commit_batched(request: Request, account_id: str, command: Any, reply_to_all: ReplyToAll) -> Response:
     """`commit`, in one database transaction with concurrent requests of the account that have the same `reply_to_all`."""
 
-    async def change(incoming: IdempotentRequest) -> _Outcome:
-        outcome: _Outcome = await services_of(request).batcher.change(
+    async def change(incoming: IdempotentRequest) -> IdempotentResult:
+        outcome: IdempotentResult = await services_of(request).batcher.change(
             (reply_to_all, account_id),
             incoming,
             lambda unit, requests: run_once(unit, account_id, requests, reply_to_all),
@@ -87,9 +87,9 @@ async def stored_response(request: Request, account_id: str) -> Response | None:
         return None
     incoming = IdempotentRequest(None, key, await _fingerprint(request))
 
-    def look(unit: Unit) -> _Outcome | Refused | None:
-        results = unit.idempotency.results(account_id, [key], since=unit.now - MS_PER_DAY)
-        return _repeated(incoming, results[key]) if key in results else None
+    def look(unit: Unit) -> IdempotentResult | Refused | None:
+        stored = unit.idempotency.responses(account_id, [key], since=unit.now - MS_PER_DAY)
+        return _repeated(incoming, stored[key]) if key in stored else None
 
     outcome = await services_of(request).runner.read(look)
     return None if outcome is None else _response(_only([outcome]))
@@ -97,8 +97,8 @@ async def stored_response(request: Request, account_id: str) -> Response | None:
 
 def run_once(
     unit: Unit, account_id: str, requests: Sequence[IdempotentRequest], reply_to_all: ReplyToAll
-) -> list[_Outcome | Refused]:
-    """The outcome of each request: its stored result if it has one. The others are run, and their results are stored."""
+) -> list[IdempotentResult | Refused]:
+    """The outcome of each request: its stored response if it has one. The others are run, and their responses are stored."""
     outcomes = _stored(unit, account_id, requests)
     new = [incoming for incoming, outcome in zip(requests, outcomes, strict=True) if outcome is None]
     replies = reply_to_all(unit, account_id, [incoming.command for incoming in new]) if new else []
@@ -109,7 +109,7 @@ def run_once(
 
 
 async def _respond(
-    request: Request, account_id: str, command: Any, change: Callable[[IdempotentRequest], Awaitable[_Outcome]]
+    request: Request, account_id: str, command: Any, change: Callable[[IdempotentRequest], Awaitable[IdempotentResult]]
 ) -> Response:
     key = _key(request)
     if key is None:
@@ -129,50 +129,52 @@ def _key(request: Request) -> str | None:
     return key
 
 
-def _stored(unit: Unit, account_id: str, requests: Sequence[IdempotentRequest]) -> list[_Outcome | Refused | None]:
+def _stored(
+    unit: Unit, account_id: str, requests: Sequence[IdempotentRequest]
+) -> list[IdempotentResult | Refused | None]:
     """The outcome of each request that must not be run; None for each that must."""
     keys = [incoming.key for incoming in requests if incoming.key is not None]
     locked = unit.idempotency.lock(account_id, keys)
-    results = unit.idempotency.results(account_id, keys, since=unit.now - MS_PER_DAY)
+    stored = unit.idempotency.responses(account_id, keys, since=unit.now - MS_PER_DAY)
 
-    def outcome(incoming: IdempotentRequest) -> _Outcome | Refused | None:
+    def outcome(incoming: IdempotentRequest) -> IdempotentResult | Refused | None:
         if incoming.key is None:
             return None
         if incoming.key not in locked:
             return _still_running()
         locked.remove(incoming.key)  # a second request of the batch with this key is refused as still running
-        result = results.get(incoming.key)
-        return None if result is None else _repeated(incoming, result)
+        response = stored.get(incoming.key)
+        return None if response is None else _repeated(incoming, response)
 
     return [outcome(incoming) for incoming in requests]
 
 
-def _repeated(incoming: IdempotentRequest, result: IdempotentResult) -> _Outcome | Refused:
-    if result.fingerprint != incoming.fingerprint:
+def _repeated(incoming: IdempotentRequest, response: StoredResponse) -> IdempotentResult | Refused:
+    if response.fingerprint != incoming.fingerprint:
         return InvalidInput(
             "This Idempotency-Key was used for another request in the last 24 hours; use a new key.",
             code="idempotency_key_reused",
             param="Idempotency-Key",
         )
-    return _Outcome(result, replayed=True)
+    return IdempotentResult(response, replayed=True)
 
 
-def _first(incoming: IdempotentRequest, reply: Reply | Refused) -> _Outcome | Refused:
+def _first(incoming: IdempotentRequest, reply: Reply | Refused) -> IdempotentResult | Refused:
     if isinstance(reply, Refused):
         return reply
-    return _Outcome(IdempotentResult(incoming.fingerprint, reply.status_code, reply.body), replayed=False)
+    return IdempotentResult(StoredResponse(incoming.fingerprint, reply.status_code, reply.body), replayed=False)
 
 
-def _store(unit: Unit, account_id: str, done: Iterable[tuple[IdempotentRequest, _Outcome | Refused]]) -> None:
-    results = {
-        incoming.key: outcome.result
+def _store(unit: Unit, account_id: str, done: Iterable[tuple[IdempotentRequest, IdempotentResult | Refused]]) -> None:
+    responses = {
+        incoming.key: outcome.response
         for incoming, outcome in done
-        if incoming.key is not None and isinstance(outcome, _Outcome)
+        if incoming.key is not None and isinstance(outcome, IdempotentResult)
     }
-    unit.idempotency.store(account_id, results, unit.now)
+    unit.idempotency.store(account_id, responses, unit.now)
 
 
-def _only(outcomes: Sequence[_Outcome | Refused]) -> _Outcome:
+def _only(outcomes: Sequence[IdempotentResult | Refused]) -> IdempotentResult:
     [outcome] = outcomes
     if isinstance(outcome, Refused):
         raise outcome
@@ -205,6 +207,6 @@ async def _fingerprint(request: Request) -> bytes:
     return hashlib.sha256(target + await request.body()).digest()
 
 
-def _response(outcome: _Outcome) -> Response:
+def _response(outcome: IdempotentResult) -> Response:
     headers = {"Idempotent-Replayed": "true"} if outcome.replayed else {}
-    return Response(outcome.result.body, outcome.result.status_code, headers, "application/json")
+    return Response(outcome.response.body, outcome.response.status_code, headers, "application/json")

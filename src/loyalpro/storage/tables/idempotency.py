@@ -6,7 +6,7 @@ Bodies are stored sealed: a response may hold a signing secret, or personal data
 import hashlib
 from collections.abc import Collection, Mapping
 
-from loyalpro.accounts.entities import IdempotentResult
+from loyalpro.accounts.entities import StoredResponse
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.sql import marks, padded_list
@@ -42,8 +42,8 @@ class IdempotencyTables:
         )
         return {of_number[number] for number, locked in rows if locked}
 
-    def results(self, account_id: str, keys: Collection[str], since: UnixMs) -> dict[str, IdempotentResult]:
-        """The results of these keys that were stored after `since`."""
+    def responses(self, account_id: str, keys: Collection[str], since: UnixMs) -> dict[str, StoredResponse]:
+        """The responses of these keys that were stored after `since`."""
         if not keys:
             return {}
         wanted = padded_list(keys)
@@ -53,20 +53,20 @@ class IdempotencyTables:
             (account_id, *wanted, since),
         )
         return {
-            key: IdempotentResult(fingerprint, status_code, self._open(account_id, key, sealed))
+            key: StoredResponse(fingerprint, status_code, self._open(account_id, key, sealed))
             for key, fingerprint, status_code, sealed in rows
         }
 
-    def store(self, account_id: str, results: Mapping[str, IdempotentResult], now: UnixMs) -> None:
-        """Store results by their keys, in place of expired ones."""
+    def store(self, account_id: str, responses: Mapping[str, StoredResponse], now: UnixMs) -> None:
+        """Store responses by their keys, in place of expired ones."""
         rows = [
             (account_id, key, each.fingerprint, each.status_code, self._seal(account_id, key, each.body), now)
-            for key, each in results.items()
+            for key, each in responses.items()
         ]
         self._connection.execute_many(_STORE, rows)
 
     def remove_expired(self, before: UnixMs, limit: int) -> int:
-        """Remove up to `limit` results that were stored by `before`, oldest first; how many."""
+        """Remove up to `limit` responses that were stored by `before`, oldest first; how many."""
         return self._connection.change(
             "DELETE FROM idempotency_keys WHERE (account_id, key) IN ("
             "SELECT account_id, key FROM idempotency_keys WHERE created_at <= ? ORDER BY created_at LIMIT ?)",
