@@ -308,7 +308,7 @@ MUTANTS = (
         (
             wrong_sql(
                 SettlementTables.settle,
-                ("first_attempt_at = v.column7", "first_attempt_at = MIN(v.column7, created_at)"),
+                ("first_attempt_at = v.first_attempt_at", "first_attempt_at = MIN(v.first_attempt_at, created_at)"),
             ),
         ),
     ),
@@ -337,7 +337,7 @@ MUTANTS = (
         (
             wrong_sql(
                 SettlementTables.settle,
-                ("CAST(v.column1 AS TEXT) AND deliveries.status = 'pending'", "CAST(v.column1 AS TEXT)"),
+                ("CAST(v.id AS TEXT) AND deliveries.status = 'pending'", "CAST(v.id AS TEXT)"),
             ),
         ),
     ),

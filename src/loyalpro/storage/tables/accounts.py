@@ -23,7 +23,8 @@ class AccountTables:
     def lock_first(self) -> None:
         """Keep every other transaction from opening or completing the first account until this one ends.
 
-        SQLite runs one writing transaction at a time, so there is nothing to lock.
+        There may be no row yet, so the whole table is locked. SQLite runs one writing transaction at a time and has no
+        such statement.
         """
         if self._connection.dialect.is_postgres:
             self._connection.execute("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")

@@ -1,8 +1,12 @@
-"""Pending deliveries by endpoint: the backlog scan, and the claim that leases deliveries which are due."""
+"""Pending deliveries by endpoint: the backlog scan, and the claim that leases deliveries which are due.
+
+The part of `delivery.ports.DeliveryStore` that concerns claims, as `delivery_store.py` calls it.
+"""
 
 import itertools
 import json
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
@@ -24,12 +28,12 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row, Statement
+from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.sql import marks, padded_chunks
 from loyalpro.storage.tables.health import HEALTH_COLUMNS, begin_probe, health_from
+from loyalpro.storage.tables.leases import UNLEASED
 from loyalpro.storage.tables.secrets import sealed_owner
 from loyalpro.storage.vault import Vault
-
-_UNLEASED = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"
 
 # One probe of the index leads from an endpoint with pending deliveries to the next: endpoints without any cost nothing.
 _ENDPOINTS_PER_PAGE = 64
@@ -43,17 +47,17 @@ WITH RECURSIVE backlog (endpoint_id) AS (
 )
 SELECT endpoint_id, (
     SELECT d.due_at FROM deliveries d WHERE d.endpoint_id = backlog.endpoint_id AND d.status = 'pending'
-    AND d.due_at IS NOT NULL AND {_UNLEASED} ORDER BY d.due_at LIMIT 1)
+    AND d.due_at IS NOT NULL AND {UNLEASED} ORDER BY d.due_at LIMIT 1)
 FROM backlog WHERE endpoint_id IS NOT NULL LIMIT {_ENDPOINTS_PER_PAGE}
 """
 
 _URGENT = f"""
 SELECT d.endpoint_id FROM deliveries d
-WHERE d.fallback_status IS NOT NULL AND d.status = 'pending' AND d.due_at <= ? AND {_UNLEASED}
+WHERE d.fallback_status IS NOT NULL AND d.status = 'pending' AND d.due_at <= ? AND {UNLEASED}
 UNION
 SELECT d.endpoint_id FROM deliveries d
 WHERE d.status = 'pending' AND d.first_attempt_at IS NOT NULL AND d.first_attempt_at <= ? AND d.due_at <= ?
-  AND {_UNLEASED}
+  AND {UNLEASED}
 """
 
 _TARGETS = f"""
@@ -66,27 +70,45 @@ WHERE e.status = 'enabled' AND e.deleted_at IS NULL AND e.id IN ({{marks}})
 ORDER BY e.id, s.version DESC
 """
 
-# The last condition keeps the events of a customer in order, whatever their due times are.
-_DUE = f"""
+_KNOWN_WORKER: Final = DialectSql(lambda dialect: f"SELECT 1 FROM workers WHERE id = ? {dialect.for_share}")
+
+
+def _select_due(endpoint: str = "d.endpoint_id", due: str = "d.due_at", urgent: str = "") -> DialectSql:
+    """The statement that finds and locks due deliveries of an endpoint.
+
+    The last condition keeps the events of a customer in order, whatever their due times are.
+    """
+    return DialectSql(
+        lambda dialect: (
+            f"""
 SELECT d.id, d.event_id, d.event_type, d.attempts, d.uncounted_attempts, d.first_attempt_at, d.customer_id,
     d.fallback_status, d.fallback_due_at
 FROM deliveries d
-WHERE {{endpoint}} = ? AND d.status = 'pending' AND d.due_at IS NOT NULL AND {{due}} <= ? AND {_UNLEASED}
+WHERE {endpoint} = ? AND d.status = 'pending' AND d.due_at IS NOT NULL AND {due} <= ? AND {UNLEASED}
   AND (d.customer_id IS NULL OR NOT EXISTS (
     SELECT 1 FROM deliveries earlier
     WHERE earlier.endpoint_id = d.endpoint_id AND earlier.customer_id = d.customer_id
       AND earlier.sequence < d.sequence AND earlier.status = 'pending'))
-  {{urgent}}
-ORDER BY {{due}}, d.id LIMIT ? {{lock}}
+  {urgent}
+ORDER BY {due}, d.id LIMIT ? {dialect.for_update_of("d")} {dialect.skip_locked}
 """
-# Small indexes of their own find the urgent deliveries. The expressions `|| ''` and `+ 0` of `_select_due` keep the planner
-# from the index of the endpoint, with which it would read the whole queue to find a few rows.
-_ONLY_URGENT = """
+        )
+    )
+
+
+_DUE: Final = _select_due()
+# Small indexes of their own find the urgent deliveries. The expressions `|| ''` and `+ 0` keep the planner from the index of
+# the endpoint, with which it would read the whole queue to find a few rows.
+_URGENTLY_DUE: Final = _select_due(
+    endpoint="d.endpoint_id || ''",
+    due="d.due_at + 0",
+    urgent="""
   AND d.id IN (
     SELECT id FROM deliveries WHERE endpoint_id = ? AND fallback_status IS NOT NULL AND status = 'pending'
     UNION
     SELECT id FROM deliveries WHERE status = 'pending' AND first_attempt_at IS NOT NULL AND first_attempt_at <= ?)
-"""
+""",
+)
 
 _LEASE = (
     "INSERT INTO leases (delivery_id, worker, endpoint_id, attempt, started_at) VALUES {rows}"
@@ -124,8 +146,6 @@ class ClaimTables:
         self._connection = connection
         self._vault = vault
         self._unreadable = unreadable or UnreadableSecrets()
-        self._lock = "FOR UPDATE OF d SKIP LOCKED" if connection.dialect.is_postgres else ""
-        self._share = "FOR SHARE" if connection.dialect.is_postgres else ""
 
     # -- the backlog scan --------------------------------------------------------------------------------------------
 
@@ -214,7 +234,7 @@ class ClaimTables:
         A worker whose leases have been taken may not lease anything: no rescue would release it. The shared lock on the
         row of the worker keeps a rescue from taking its leases before this transaction commits.
         """
-        known = (f"SELECT 1 FROM workers WHERE id = ? {self._share}", (worker,))
+        known = (_KNOWN_WORKER[self._connection.dialect], (worker,))
         targets = _select_targets([request.endpoint_id for request in requests], now)
         due = [self._select_due(request, now, closing_since) for request in requests]
         worker_rows, *rows = self._connection.execute_all([known, *targets, *due])
@@ -222,9 +242,8 @@ class ClaimTables:
 
     def _select_due(self, request: ClaimRequest, now: UnixMs, closing_since: UnixMs) -> Statement:
         if request.kind is not ClaimKind.URGENT:
-            sql = _DUE.format(urgent="", endpoint="d.endpoint_id", due="d.due_at", lock=self._lock)
-            return sql, (request.endpoint_id, now, request.limit)
-        sql = _DUE.format(urgent=_ONLY_URGENT, endpoint="d.endpoint_id || ''", due="d.due_at + 0", lock=self._lock)
+            return _DUE[self._connection.dialect], (request.endpoint_id, now, request.limit)
+        sql = _URGENTLY_DUE[self._connection.dialect]
         return sql, (request.endpoint_id, now, request.endpoint_id, closing_since, request.limit)
 
     def _allow(self, request: ClaimRequest, target: Target, rows: Sequence[Row], now: UnixMs) -> list[_Due]:

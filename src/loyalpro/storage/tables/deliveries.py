@@ -10,8 +10,9 @@ from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_sta
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, JSON, RowMapper, enum
-from loyalpro.storage.sql import marks
+from loyalpro.storage.sql import marks, where
 from loyalpro.storage.tables.settlements import advance
 from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
 
@@ -35,15 +36,31 @@ _VISIBLE_AS = {
     DeliveryStatus.SUCCEEDED: "d.status = 'succeeded'",
     DeliveryStatus.EXHAUSTED: "d.status = 'exhausted'",
 }
-_SNAPSHOT = """
+_LOCK_DELIVERY = DialectSql(
+    lambda dialect: (
+        f"""
 SELECT d.id, d.endpoint_id, d.customer_id, d.status, d.due_at, p.status, p.deleted_at, d.fallback_status, d.sequence
 FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
 WHERE d.account_id = ? AND d.id = ?
+{dialect.for_update_of("d")}
 """
-_EVENT_KEPT = """
+    )
+)
+_LOCK_EVENT = DialectSql(
+    lambda dialect: (
+        f"""
 SELECT 1 FROM events
 WHERE id = (SELECT event_id FROM deliveries WHERE account_id = ? AND id = ?) AND erased_at IS NULL
+{dialect.for_share}
 """
+    )
+)
+_LOCK_EARLIER = DialectSql(
+    lambda dialect: (
+        "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
+        f" ORDER BY sequence DESC LIMIT 1 {dialect.for_share} {dialect.skip_locked}"
+    )
+)
 # The last condition makes the second of two concurrent calls change nothing.
 _MAKE_DUE = """
 UPDATE deliveries SET status = 'pending', due_at = ?, finished_at = NULL, fallback_status = status,
@@ -69,10 +86,7 @@ class DeliveryTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect.is_postgres
-        self._lock = " FOR UPDATE OF d" if postgres else ""
-        self._share = " FOR SHARE" if postgres else ""
-        self._share_or_skip = " FOR SHARE SKIP LOCKED" if postgres else ""
+        self._dialect = connection.dialect
 
     # -- look --------------------------------------------------------------------------------------------------------
 
@@ -93,23 +107,17 @@ class DeliveryTables:
         status: DeliveryStatus | None = None,
     ) -> list[Delivery]:
         """Deliveries that match every filter, newest first."""
-        clauses, params = ["d.account_id = ?"], [account_id]
-        for clause, value in (
+        clause, params = where(
+            ("d.account_id = ?", account_id),
             ("d.id < ?", before_id),
             ("d.endpoint_id = ?", endpoint_id),
             ("d.event_id = ?", event_id),
             ("d.id >= ?", event_id and delivery_id(event_id, "")),
             ("d.id < ?", event_id and delivery_id(event_id, "~")),
             ("d.event_type = ?", event_type),
-        ):
-            if value is not None:
-                clauses.append(clause)
-                params.append(value)
-        if status is not None:
-            clauses.append(_VISIBLE_AS[status])
-        rows = self._connection.execute(
-            f"{_SELECT} WHERE {' AND '.join(clauses)} ORDER BY d.id DESC LIMIT ?", (*params, limit)
+            "" if status is None else _VISIBLE_AS[status],
         )
+        rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY d.id DESC LIMIT ?", (*params, limit))
         return [_delivery(row) for row in rows]
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
@@ -136,8 +144,8 @@ class DeliveryTables:
         The event is locked first, as an erasure does. Leases are read after the row is locked: a claim locks the row before
         it inserts a lease.
         """
-        event_kept = self._any(_EVENT_KEPT + self._share, account_id, delivery_id)
-        rows = self._connection.execute(_SNAPSHOT + self._lock, (account_id, delivery_id))
+        event_kept = self._any(_LOCK_EVENT[self._dialect], account_id, delivery_id)
+        rows = self._connection.execute(_LOCK_DELIVERY[self._dialect], (account_id, delivery_id))
         return self._snapshot(rows[0], event_kept=event_kept) if rows else None
 
     def make_due(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
@@ -199,11 +207,7 @@ class DeliveryTables:
         customer_id, sequence = queue
         if customer_id is None:
             return now
-        earlier = self._connection.execute(
-            "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
-            f" ORDER BY sequence DESC LIMIT 1{self._share_or_skip}",
-            (endpoint.id, customer_id, sequence),
-        )
+        earlier = self._any(_LOCK_EARLIER[self._dialect], endpoint.id, customer_id, sequence)
         return None if earlier else now
 
     def _any(self, sql: str, *params: object) -> bool:

@@ -4,12 +4,16 @@ from loyalpro.delivery.states import EndpointStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, WORDS, RowMapper, enum
+from loyalpro.storage.sql import where
 from loyalpro.webhooks.entities import Endpoint
 
 _ENDPOINTS = RowMapper(Endpoint, "endpoints", codecs={"types": WORDS, "headers": JSON, "status": enum(EndpointStatus)})
 _CONFIGURATION = (
     "url", "description", "types", "ordering", "rate_limit", "headers", "status", "status_reason", "updated_at",
 )  # fmt: skip
+_SELECT = f"SELECT {_ENDPOINTS.columns()} FROM endpoints"
+_GET = f"{_SELECT} WHERE account_id = ? AND id = ? AND deleted_at IS NULL"
+_ENABLED = f"{_SELECT} WHERE account_id = ? AND status = 'enabled' AND deleted_at IS NULL ORDER BY id"
 _UPDATE = f"""
 UPDATE endpoints SET {_ENDPOINTS.assignments(*_CONFIGURATION)} WHERE account_id = ? AND id = ? AND deleted_at IS NULL
 """
@@ -20,7 +24,6 @@ class EndpointTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._for_update = " FOR UPDATE" if connection.dialect.is_postgres else ""
 
     def insert(self, endpoint: Endpoint) -> None:
         """Store a new endpoint."""
@@ -29,29 +32,19 @@ class EndpointTables:
     def get(self, account_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint | None:
         """One endpoint; with `lock`, no other transaction changes it until this one ends."""
         rows = self._connection.execute(
-            f"SELECT {_ENDPOINTS.columns()} FROM endpoints WHERE account_id = ? AND id = ? AND deleted_at IS NULL"
-            + (self._for_update if lock else ""),
-            (account_id, endpoint_id),
+            f"{_GET} {self._connection.dialect.for_update}" if lock else _GET, (account_id, endpoint_id)
         )
         return _ENDPOINTS.record(rows[0]) if rows else None
 
     def list_before(self, account_id: str, before_id: str | None, limit: int) -> list[Endpoint]:
         """Endpoints, newest first."""
-        older, params = ("", ()) if before_id is None else (" AND id < ?", (before_id,))
-        rows = self._connection.execute(
-            f"SELECT {_ENDPOINTS.columns()} FROM endpoints WHERE account_id = ? AND deleted_at IS NULL{older}"
-            " ORDER BY id DESC LIMIT ?",
-            (account_id, *params, limit),
-        )
+        clause, params = where(("account_id = ?", account_id), "deleted_at IS NULL", ("id < ?", before_id))
+        rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY id DESC LIMIT ?", (*params, limit))
         return _ENDPOINTS.records(rows)
 
     def lock_enabled(self, account_id: str, event_type: str) -> list[Endpoint]:
         """Every enabled endpoint that is subscribed to events of this type, locked, in the order of their ids."""
-        rows = self._connection.execute(
-            f"SELECT {_ENDPOINTS.columns()} FROM endpoints WHERE account_id = ? AND status = 'enabled'"
-            f" AND deleted_at IS NULL ORDER BY id{self._for_update}",
-            (account_id,),
-        )
+        rows = self._connection.execute(f"{_ENABLED} {self._connection.dialect.for_update}", (account_id,))
         return [each for each in _ENDPOINTS.records(rows) if each.wants(event_type)]
 
     def update(self, endpoint: Endpoint) -> None:

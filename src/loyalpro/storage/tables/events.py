@@ -9,14 +9,25 @@ from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import NewDelivery, Subscription
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
+from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, RowMapper
-from loyalpro.storage.sql import marks
+from loyalpro.storage.sql import marks, where
 from loyalpro.storage.tables.deliveries import ENQUEUE
 from loyalpro.webhooks.entities import PastEvent
 
 PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG})
 _EVENTS = RowMapper(Event, "events")
 _INSERT = f"INSERT INTO events ({_EVENTS.columns()}, owed, test) VALUES ({marks(_EVENTS.width + 2)})"
+_SELECT = f"SELECT {_EVENTS.columns()} FROM events"
+_HAS_PENDING = DialectSql(
+    lambda dialect: (
+        "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
+        f" ORDER BY sequence DESC LIMIT 1 {dialect.for_share} {dialect.skip_locked}"
+    )
+)
+_HOLD = DialectSql(
+    lambda dialect: f"SELECT {PAST_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ? {dialect.for_share}"
+)
 
 
 class EventTables:
@@ -24,9 +35,7 @@ class EventTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect.is_postgres
-        self._share = " FOR SHARE" if postgres else ""
-        self._order = "transaction_id, position" if postgres else "position"
+        self._dialect = connection.dialect
 
     # -- written with their cause ------------------------------------------------------------------------------------
 
@@ -77,22 +86,13 @@ class EventTables:
         settlement sees the new delivery. A row that is being settled right now is skipped: the new delivery is due at once,
         and the claim's own check of the order holds it back for as long as needed.
         """
-        lock = " FOR SHARE SKIP LOCKED" if self._connection.dialect.is_postgres else ""
-        return bool(
-            self._connection.execute(
-                "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
-                f" ORDER BY sequence DESC LIMIT 1{lock}",
-                (endpoint_id, customer_id),
-            )
-        )
+        return bool(self._connection.execute(_HAS_PENDING[self._dialect], (endpoint_id, customer_id)))
 
     # -- read again --------------------------------------------------------------------------------------------------
 
     def get(self, account_id: str, event_id: str) -> Event | None:
         """One event, samples included."""
-        rows = self._connection.execute(
-            f"SELECT {_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ?", (account_id, event_id)
-        )
+        rows = self._connection.execute(f"{_SELECT} WHERE account_id = ? AND id = ?", (account_id, event_id))
         return _EVENTS.record(rows[0]) if rows else None
 
     def is_kept(self, account_id: str, event_id: str) -> bool:
@@ -111,27 +111,22 @@ class EventTables:
         customer_id: str | None = None,
     ) -> list[Event]:
         """The next events in the order of their commits, oldest first, without samples and erased ones."""
-        clauses, params = ["account_id = ?", "test = 0", "erased_at IS NULL"], [account_id]
-        clauses += self._committed_clause()
-        if after_id is not None:
-            clauses.append(f"({self._order}) > (SELECT {self._order} FROM events WHERE id = ?)")
-            params.append(after_id)
-        for column, value in (("type", event_type), ("customer_id", customer_id)):
-            if value is not None:
-                clauses.append(f"{column} = ?")
-                params.append(value)
-        rows = self._connection.execute(
-            f"SELECT {_EVENTS.columns()} FROM events WHERE {' AND '.join(clauses)} ORDER BY {self._order} LIMIT ?",
-            (*params, limit),
+        order = self._dialect.event_order
+        clause, params = where(
+            ("account_id = ?", account_id),
+            "test = 0",
+            "erased_at IS NULL",
+            self._dialect.is_settled_event,
+            (f"({order}) > (SELECT {order} FROM events WHERE id = ?)", after_id),
+            ("type = ?", event_type),
+            ("customer_id = ?", customer_id),
         )
+        rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY {order} LIMIT ?", (*params, limit))
         return _EVENTS.records(rows)
 
     def hold(self, account_id: str, event_id: str) -> PastEvent | None:
         """One event without its body; no other transaction erases it until this one ends."""
-        rows = self._connection.execute(
-            f"SELECT {PAST_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ?{self._share}",
-            (account_id, event_id),
-        )
+        rows = self._connection.execute(_HOLD[self._dialect], (account_id, event_id))
         return PAST_EVENTS.record(rows[0]) if rows else None
 
     def hold_unerased(self, event_ids: Sequence[str]) -> set[str]:
@@ -139,18 +134,8 @@ class EventTables:
         if not event_ids:
             return set()
         rows = self._connection.execute(
-            f"SELECT id FROM events WHERE id IN ({marks(len(event_ids))}) AND erased_at IS NULL ORDER BY id{self._share}",
+            f"SELECT id FROM events WHERE id IN ({marks(len(event_ids))}) AND erased_at IS NULL ORDER BY id"
+            f" {self._dialect.for_share}",
             event_ids,
         )
         return {id_ for (id_,) in rows}
-
-    def _committed_clause(self) -> list[str]:
-        """PostgreSQL assigns positions before the commit, so a reader stops short of the oldest open transaction.
-
-        Every transaction that may still commit has an id of at least `pg_snapshot_xmin`; all below it are complete.
-        `lasting_transaction_id` maps the server's ids to those of the order, on whichever server the database is. SQLite has
-        one writer, so its positions appear in order.
-        """
-        if not self._connection.dialect.is_postgres:
-            return []
-        return ["transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot()))"]
