@@ -75,6 +75,8 @@ def test_a_record_survives_the_way_to_the_database_and_back(box: Box) -> None:
 
 def test_a_row_may_have_more_than_the_columns() -> None:
     assert BOXES.records([(*BOXES.values(BOX), "more")]) == [BOX]
+    assert BOXES.split((*BOXES.values(BOX), "more", 1)) == (BOX, ("more", 1))
+    assert RowMapper(Size, "sizes").split((1, 2, 3)) == (Size(1, 2), (3,))
 
 
 def test_some_fields_are_assigned_in_the_order_that_was_asked_for() -> None:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_status
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
+from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import DialectSql
-from loyalpro.storage.rows import FLAG, JSON, RowMapper, enum
+from loyalpro.storage.rows import RowMapper, enum
 from loyalpro.storage.sql import marks, where
+from loyalpro.storage.tables.attempts import list_attempts
 from loyalpro.storage.tables.settlements import advance
 from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
 
@@ -23,8 +25,25 @@ ENQUEUE = (
 _DELIVERIES = RowMapper(
     Delivery, "deliveries", codecs={"status": enum(DeliveryStatus)}, columns={"next_attempt_at": "due_at"}
 )
-_ATTEMPTS = RowMapper(
-    PastAttempt, "attempts", codecs={"request_headers": JSON, "response_headers": JSON, "response_truncated": FLAG}
+
+
+@record
+class _LockedDelivery:
+    """The columns of a delivery that decide whether its owner may move it. `sequence`: its place in the customer's queue."""
+
+    id: str
+    endpoint_id: str
+    customer_id: str | None
+    status: DeliveryStatus
+    due_at: UnixMs | None
+    fallback_status: DeliveryStatus | None
+    sequence: int | None
+
+
+_LOCKED = RowMapper(
+    _LockedDelivery,
+    "deliveries",
+    codecs={"status": enum(DeliveryStatus), "fallback_status": enum(DeliveryStatus)},
 )
 _SELECT = f"""
 SELECT {_DELIVERIES.columns("d")}, p.status, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
@@ -39,10 +58,8 @@ _VISIBLE_AS = {
 _LOCK_DELIVERY = DialectSql(
     lambda dialect: (
         f"""
-SELECT d.id, d.endpoint_id, d.customer_id, d.status, d.due_at, p.status, p.deleted_at, d.fallback_status, d.sequence
-FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
-WHERE d.account_id = ? AND d.id = ?
-{dialect.for_update_of("d")}
+SELECT {_LOCKED.columns("d")}, p.status, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
+WHERE d.account_id = ? AND d.id = ? {dialect.for_update_of("d")}
 """
     )
 )
@@ -121,11 +138,8 @@ class DeliveryTables:
         return [_delivery(row) for row in rows]
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
-        """Every attempt of a delivery, first to last."""
-        rows = self._connection.execute(
-            f"SELECT {_ATTEMPTS.columns()} FROM attempts WHERE delivery_id = ? ORDER BY number", (delivery_id,)
-        )
-        return _ATTEMPTS.records(rows)
+        """All attempts of a delivery, oldest first."""
+        return list_attempts(self._connection, delivery_id)
 
     def existing(self, delivery_ids: Collection[str]) -> set[str]:
         """The ids among these of which there is a delivery."""
@@ -158,28 +172,30 @@ class DeliveryTables:
         advance(self._connection, canceled, now)
 
     def _snapshot(self, row: Row, *, event_kept: bool) -> DeliverySnapshot:
-        id_, endpoint_id, customer_id, status, due_at, endpoint, deleted_at, fallback, sequence = row
+        locked, (endpoint, endpoint_deleted_at) = _LOCKED.split(row)
         return DeliverySnapshot(
-            delivery_id=id_,
-            endpoint_id=endpoint_id,
-            customer_id=customer_id,
-            status=DeliveryStatus(status),
-            due_at=due_at,
-            endpoint=None if deleted_at is not None else EndpointStatus(endpoint),
-            being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", id_),
-            fallback=None if fallback is None else DeliveryStatus(fallback),
-            waits_for=customer_id and self._earlier(endpoint_id, customer_id, sequence),
+            delivery_id=locked.id,
+            endpoint_id=locked.endpoint_id,
+            customer_id=locked.customer_id,
+            status=locked.status,
+            due_at=locked.due_at,
+            endpoint=None if endpoint_deleted_at is not None else EndpointStatus(endpoint),
+            being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", locked.id),
+            fallback=locked.fallback_status,
+            waits_for=self._first_earlier(locked),
             event_kept=event_kept,
         )
 
-    def _earlier(self, endpoint_id: str, customer_id: str, sequence: int) -> str | None:
-        """The first pending delivery of the customer's queue before this sequence."""
+    def _first_earlier(self, locked: _LockedDelivery) -> str | None:
+        """The first pending delivery of the customer's queue before this one; None without a queue."""
+        if locked.customer_id is None:
+            return None
         rows = self._connection.execute(
             "SELECT id FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
             " ORDER BY sequence LIMIT 1",
-            (endpoint_id, customer_id, sequence),
+            (locked.endpoint_id, locked.customer_id, locked.sequence),
         )
-        return str(rows[0][0]) if rows else None
+        return next((id_ for (id_,) in rows), None)
 
     # -- past events -------------------------------------------------------------------------------------------------
 
@@ -222,7 +238,7 @@ def _queue(event: PastEvent, endpoint: Endpoint) -> tuple[str | None, int | None
 
 def _delivery(row: Row) -> Delivery:
     """The delivery with its visible status; only a pending one has a next attempt."""
-    stored, (endpoint, deleted_at) = _DELIVERIES.record(row), row[_DELIVERIES.width :]
-    status = visible_status(stored.status, EndpointStatus(endpoint), endpoint_deleted=deleted_at is not None)
+    stored, (endpoint, endpoint_deleted_at) = _DELIVERIES.split(row)
+    status = visible_status(stored.status, EndpointStatus(endpoint), endpoint_deleted=endpoint_deleted_at is not None)
     due_at = stored.next_attempt_at if status is DeliveryStatus.PENDING else None
     return replace(stored, status=status, next_attempt_at=due_at)

@@ -1,11 +1,19 @@
 """The endpoints table. Satisfies `webhooks.ports.EndpointStore`."""
 
+from typing import Final
+
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.rows import JSON, WORDS, RowMapper, enum
+from loyalpro.storage.rows import JSON, WORDS, Codec, RowMapper, enum
 from loyalpro.storage.sql import where
 from loyalpro.webhooks.entities import Endpoint
+
+ORDERED: Final = Codec(
+    lambda ordered: "customer" if ordered else "none",
+    lambda ordering: ordering == "customer",
+)
+"""The column `ordering` as a flag: whether the events of one customer are sent in order."""
 
 _ENDPOINTS = RowMapper(Endpoint, "endpoints", codecs={"types": WORDS, "headers": JSON, "status": enum(EndpointStatus)})
 _CONFIGURATION = (

@@ -35,7 +35,7 @@ class JobRunTables:
         rows = self._connection.execute(
             f"SELECT {_RUNS.columns()}, changed_at, changed_items FROM job_runs ORDER BY job"
         )
-        return [LastRun(_RUNS.record(row), *row[_RUNS.width :]) for row in rows]
+        return [LastRun(run, changed_at, changed_items) for run, (changed_at, changed_items) in map(_RUNS.split, rows)]
 
 
 def _change(run: JobRun) -> tuple[object, object]:

@@ -1,6 +1,5 @@
 """The endpoint_secrets table: sealed, several valid at a time during a rotation. Satisfies `webhooks.ports.SecretStore`."""
 
-import itertools
 from collections.abc import Sequence
 
 from loyalpro.kernel.clock import UnixMs
@@ -38,8 +37,10 @@ class SecretTables:
             " ORDER BY endpoint_id, version DESC",
             (*endpoint_ids, now),
         )
-        grouped = itertools.groupby(rows, key=lambda row: str(row[-1]))
-        return {endpoint_id: _SECRETS.records(secrets) for endpoint_id, secrets in grouped}
+        found: dict[str, list[Secret]] = {}
+        for secret, (endpoint_id,) in map(_SECRETS.split, rows):
+            found.setdefault(endpoint_id, []).append(secret)
+        return found
 
     def newest(self, account_id: str, endpoint_id: str) -> str:
         """The newest secret of an endpoint that exists, in clear text."""

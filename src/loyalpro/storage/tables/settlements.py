@@ -15,15 +15,12 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import Dialect
-from loyalpro.storage.sql import marks, padded_chunks
+from loyalpro.storage.sql import CHUNK_LENGTHS, marks, padded_chunks
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
 
-_CHUNK_LENGTHS: Final = 9
-"""How many lengths the chunks of `padded_chunks` have: each has a statement, which is built once."""
 
-
-@lru_cache(_CHUNK_LENGTHS)
+@lru_cache(CHUNK_LENGTHS)
 def _release_leases(count: int) -> str:
     """The statement that releases `count` leases.
 
@@ -43,7 +40,7 @@ _ROW: Final = (
 )
 
 
-@lru_cache(2 * _CHUNK_LENGTHS)
+@lru_cache(2 * CHUNK_LENGTHS)
 def _settle(dialect: Dialect, count: int) -> str:
     """The statement that moves `count` deliveries; its parameters are those of `_settle_params`.
 
@@ -146,17 +143,17 @@ class SettlementTables:
         health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
         return Settled(frozenset(each.claimed.delivery_id for each in kept), health, notices)
 
-    def _release_leases(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[tuple[str, int]]:
+    def _release_leases(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[Row]:
         """Release the leases; return the delivery and the attempt of those that the worker still held.
 
         The attempt is part of the fence, because the worker may have leased the same delivery again meanwhile.
         """
-        released: set[tuple[str, int]] = set()
+        released: set[Row] = set()
         for leases in padded_chunks(sorted(_lease_of(each) for each in settlements)):
             ids = [delivery_id for delivery_id, _ in leases]
             params = (*itertools.chain.from_iterable(leases), worker, *ids)
             rows = self._connection.execute(_release_leases(len(leases)), params)
-            released |= {(delivery_id, attempt) for delivery_id, attempt in rows}
+            released.update(rows)
         return released
 
     def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[Row]:
