@@ -23,8 +23,8 @@ from loyalpro.jobs.ports import record_job_runs
 from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
-from loyalpro.loyalty.records import Erasure
 from loyalpro.settings import Settings
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import ErasurePiece, erase_next
-from loyalpro.loyalty.records import Erasure
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.erasures import ErasureTables
 

@@ -13,9 +13,9 @@ from loyalpro.events.new_event import NewEvent
 from loyalpro.kernel.clock import UnixMs, VirtualClock
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import MAX_POINTS, Allocation, Balance, Entry, Lot, discrepancies
 from loyalpro.loyalty.program import Tier
-from loyalpro.loyalty.records import Customer
 from loyalpro.loyalty.wallet import Cause, Earning, Wallet
 
 NOW = 1_763_980_200_000

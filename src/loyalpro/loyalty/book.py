@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
+from loyalpro.loyalty.entities import Customer, Transaction
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
-from loyalpro.loyalty.records import Customer, Transaction
 from loyalpro.loyalty.wallet import Wallet
 
 

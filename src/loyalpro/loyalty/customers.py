@@ -11,9 +11,9 @@ from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import Balance, Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
-from loyalpro.loyalty.records import Customer
 from loyalpro.loyalty.wallet import Wallet
 
 

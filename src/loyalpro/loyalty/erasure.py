@@ -9,18 +9,16 @@ from dataclasses import replace
 from typing import Final
 
 from loyalpro.events.tombstone import tombstone
-from loyalpro.jobs.periodic_job import JobKind, PeriodicJob, Piece
+from loyalpro.jobs.periodic_job import BATCH_SIZE, JobKind, PeriodicJob, Piece
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
+from loyalpro.loyalty.entities import Customer, Erasure, StoredBody
 from loyalpro.loyalty.ports import ErasureUnit, LoyaltyUnit
-from loyalpro.loyalty.records import Customer, Erasure, StoredBody
 
-ERASURE_JOB: Final = JobKind("erasures")
+ERASURES: Final = JobKind("erasures")
 
 _EVENTS_PER_PIECE: Final = 50
-_ROWS_PER_PIECE: Final = 200
-_CUSTOMERS_PER_PIECE: Final = 200
 
 
 @record
@@ -42,7 +40,7 @@ def begin_erasure(unit: LoyaltyUnit, customer: Customer) -> None:
         canceled=0,
     )
     unit.erasures.insert(erasure, unit.now)
-    unit.wake_job(ERASURE_JOB)
+    unit.wake_job(ERASURES)
 
 
 def erase_next(unit: ErasureUnit, customer_id: str) -> ErasurePiece:
@@ -52,10 +50,10 @@ def erase_next(unit: ErasureUnit, customer_id: str) -> ErasurePiece:
         return ErasurePiece(items=0)
     if events := unit.erasures.next_events(erasure, _EVENTS_PER_PIECE):
         return _erase_events(unit, erasure, events)
-    if purchases := unit.erasures.erase_purchases(customer_id, erasure.transaction_cursor or "", _ROWS_PER_PIECE):
+    if purchases := unit.erasures.erase_purchases(customer_id, erasure.transaction_cursor or "", BATCH_SIZE):
         unit.erasures.update(replace(erasure, transaction_cursor=max(purchases)))
         return ErasurePiece(items=len(purchases), more=True)
-    if notes := unit.erasures.erase_notes(customer_id, _ROWS_PER_PIECE):
+    if notes := unit.erasures.erase_notes(customer_id, BATCH_SIZE):
         return ErasurePiece(items=notes, more=True)
     unit.erasures.finish(erasure, unit.now)
     return ErasurePiece(items=1, finished=erasure)
@@ -67,14 +65,14 @@ def erasure_job(
     """The job that erases a piece of the past of each deleted customer. `on_finished` reports each finished erasure."""
 
     async def run_piece(_now: UnixMs) -> Piece:
-        customers = await units.read(lambda unit: unit.erasures.list_running(_CUSTOMERS_PER_PIECE))
+        customers = await units.read(lambda unit: unit.erasures.list_running(BATCH_SIZE))
         pieces = [await _erase(units, customer_id) for customer_id in customers]
         for piece in pieces:
             if piece.finished is not None:
                 on_finished(piece.finished)
         return Piece(items=sum(piece.items for piece in pieces), more=any(piece.more for piece in pieces))
 
-    return PeriodicJob(ERASURE_JOB, every_s, run_piece)
+    return PeriodicJob(ERASURES, every_s, run_piece)
 
 
 async def _erase(units: UnitOfWorkRunner[ErasureUnit], customer_id: str) -> ErasurePiece:

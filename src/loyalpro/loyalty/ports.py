@@ -11,9 +11,9 @@ from loyalpro.events.new_event import NewEvent
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.entities import Customer, Erasure, StoredBody, Transaction
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
 from loyalpro.loyalty.program import Program
-from loyalpro.loyalty.records import Customer, Erasure, StoredBody, Transaction
 
 
 class CustomerStore(Protocol):

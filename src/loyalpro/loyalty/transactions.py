@@ -10,10 +10,10 @@ from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.entities import Transaction
 from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.program import Program
-from loyalpro.loyalty.records import Transaction
 from loyalpro.loyalty.wallet import Cause, Earning, Wallet
 
 MAX_CLOCK_SKEW_MS: Final = 60_000

@@ -15,8 +15,8 @@ from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
+from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import MAX_POINTS, Allocation, Balance, Entry, EntryType, Lot, LotStatus
-from loyalpro.loyalty.records import Customer
 
 _NO_EXPIRY: Final = 2**63
 """Sorts after every instant."""

@@ -5,9 +5,9 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
+from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.program import Program
-from loyalpro.loyalty.records import Customer
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, Codec, RowMapper
 from loyalpro.storage.sql import marks, padded_list, where

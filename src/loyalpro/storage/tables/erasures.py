@@ -8,7 +8,7 @@ from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
-from loyalpro.loyalty.records import Erasure, StoredBody
+from loyalpro.loyalty.entities import Erasure, StoredBody
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import RowMapper
 from loyalpro.storage.tables.settlements import advance

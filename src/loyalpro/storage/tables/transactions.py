@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from loyalpro.loyalty.records import Transaction
+from loyalpro.loyalty.entities import Transaction
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, RowMapper
 from loyalpro.storage.sql import marks, padded_list, where

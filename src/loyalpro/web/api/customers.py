@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty import customers, deletion
+from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import Entry, Lot
-from loyalpro.loyalty.records import Customer
 from loyalpro.web.api.fields import (
     Body,
     Cursor,

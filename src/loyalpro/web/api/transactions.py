@@ -11,7 +11,7 @@ from loyalpro.events.transaction import Item
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput, Refused
 from loyalpro.loyalty import transactions
-from loyalpro.loyalty.records import Transaction
+from loyalpro.loyalty.entities import Transaction
 from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
 from loyalpro.web.api.fields import (
     Amount,
