@@ -25,7 +25,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.claims import ClaimTables
-from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables, _lease_of
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
@@ -276,7 +276,7 @@ MUTANTS = (
         3,
         (
             wrong_sql(ClaimTables.claim, ("AND earlier.sequence < d.sequence", "AND earlier.sequence < 0")),
-            wrong_sql(EventTables.enqueue, ("'pending', ?", "'pending', COALESCE(?, 0)")),
+            wrong_sql(DeliveryTables.enqueue, ("'pending', ?", "'pending', COALESCE(?, 0)")),
         ),
     ),
     Mutant(

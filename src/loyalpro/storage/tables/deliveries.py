@@ -1,12 +1,14 @@
-"""Deliveries as their owner sees and moves them. Satisfies `webhooks.ports.DeliveryStore`.
+"""The deliveries table, as events add to it and as owners read and change it.
 
-Every write follows a look at the locked row, in the same database transaction.
+Satisfies `webhooks.ports.DeliveryStore` and `events.outbox.NewDeliveryStore`. A change of a delivery first locks and reads its
+row, or its endpoint, in the same database transaction.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_status
+from loyalpro.events.outbox import NewDelivery
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.kernel.record import record
@@ -18,9 +20,15 @@ from loyalpro.storage.tables.attempts import list_attempts
 from loyalpro.storage.tables.settlements import advance
 from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
 
-ENQUEUE = (
+_ENQUEUE = (
     "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
     " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
+)
+_HAS_PENDING = DialectSql(
+    lambda dialect: (
+        "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
+        f" ORDER BY sequence DESC LIMIT 1 {dialect.for_share} {dialect.skip_locked}"
+    )
 )
 _DELIVERIES = RowMapper(
     Delivery, "deliveries", codecs={"status": enum(DeliveryStatus)}, columns={"next_attempt_at": "due_at"}
@@ -197,6 +205,41 @@ class DeliveryTables:
         )
         return next((id_ for (id_,) in rows), None)
 
+    # -- new events --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, deliveries: Sequence[NewDelivery], now: UnixMs) -> None:
+        """Store pending deliveries: due now, or behind the earlier ones of the customer where the endpoint wants order."""
+        queued: set[tuple[str, str]] = set()
+        self._connection.execute_many(_ENQUEUE, [self._pending_values(each, now, queued) for each in deliveries])
+
+    def _pending_values(self, delivery: NewDelivery, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
+        event = delivery.event
+        due_at: UnixMs | None = now
+        if delivery.ordered and event.customer_id is not None:
+            queue = (delivery.endpoint_id, event.customer_id)
+            due_at = None if queue in queued or self._has_pending(*queue) else now
+            queued.add(queue)
+        in_order = (event.customer_id, event.sequence) if delivery.ordered else (None, None)
+        return (
+            delivery.delivery_id,
+            event.account_id,
+            delivery.endpoint_id,
+            event.id,
+            event.type,
+            due_at,
+            *in_order,
+            now,
+        )
+
+    def _has_pending(self, endpoint_id: str, customer_id: str) -> bool:
+        """Whether an earlier delivery of the customer's queue is pending: its end makes the next one due.
+
+        On PostgreSQL its row is share-locked, so it is settled only after this transaction has committed, and its
+        settlement sees the new delivery. A row that is being settled right now is skipped: the new delivery is due at once,
+        and the claim's own check of the order holds it back for as long as needed.
+        """
+        return bool(self._connection.execute(_HAS_PENDING[self._dialect], (endpoint_id, customer_id)))
+
     # -- past events -------------------------------------------------------------------------------------------------
 
     def enqueue_past(self, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> str:
@@ -204,7 +247,7 @@ class DeliveryTables:
         id_ = delivery_id(event.id, endpoint.id)
         queue = _queue(event, endpoint)
         identity = (id_, event.account_id, endpoint.id, event.id, event.type)
-        self._connection.execute(ENQUEUE, (*identity, self._due_at(endpoint, queue, now), *queue, now))
+        self._connection.execute(_ENQUEUE, (*identity, self._due_at(endpoint, queue, now), *queue, now))
         return id_
 
     def renew(self, statuses: Sequence[str], event: PastEvent, endpoint: Endpoint, now: UnixMs) -> bool:

@@ -1,4 +1,4 @@
-"""The events table: append-only, read by pollers in an order in which no event ever appears late.
+"""The events table: append-only, read by pollers in an order in which no event appears in front of one that was read.
 
 Satisfies `events.outbox.EventStore` and `webhooks.ports.PastEventStore`.
 """
@@ -6,48 +6,29 @@ Satisfies `events.outbox.EventStore` and `webhooks.ports.PastEventStore`.
 from collections.abc import Sequence
 
 from loyalpro.events.envelope import Event
-from loyalpro.events.outbox import NewDelivery, Subscription
-from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, RowMapper
 from loyalpro.storage.sql import marks, where
-from loyalpro.storage.tables.deliveries import ENQUEUE
 from loyalpro.webhooks.entities import PastEvent
 
 PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG})
 _EVENTS = RowMapper(Event, "events")
 _INSERT = f"INSERT INTO events ({_EVENTS.columns()}, owed, test) VALUES ({marks(_EVENTS.width + 2)})"
 _SELECT = f"SELECT {_EVENTS.columns()} FROM events"
-_HAS_PENDING = DialectSql(
-    lambda dialect: (
-        "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
-        f" ORDER BY sequence DESC LIMIT 1 {dialect.for_share} {dialect.skip_locked}"
-    )
-)
 _HOLD = DialectSql(
     lambda dialect: f"SELECT {PAST_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ? {dialect.for_share}"
 )
 
 
 class EventTables:
-    """Events and the deliveries that they cause, inside one database transaction."""
+    """Events, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._dialect = connection.dialect
 
-    # -- written with their cause ------------------------------------------------------------------------------------
-
-    def subscriptions(self, account_id: str) -> list[Subscription]:
-        """Every endpoint of the account that is not deleted, whatever its status."""
-        rows = self._connection.execute(
-            "SELECT id, types, ordering FROM endpoints WHERE account_id = ? AND deleted_at IS NULL", (account_id,)
-        )
-        return [
-            Subscription(id_, frozenset(types.split(" ")), ordered=ordering == "customer")
-            for id_, types, ordering in rows
-        ]
+    # -- write --------------------------------------------------------------------------------------------------------
 
     def append(self, events: Sequence[tuple[Event, int]], *, test: bool = False) -> None:
         """Store events with the number of their deliveries; `test`: samples, which lists leave out."""
@@ -55,40 +36,7 @@ class EventTables:
             _INSERT, [(*_EVENTS.values(event), pending, int(test)) for event, pending in events]
         )
 
-    def enqueue(self, deliveries: Sequence[NewDelivery], now: UnixMs) -> None:
-        """Store pending deliveries: due now, or behind the earlier ones of the customer where the endpoint wants order."""
-        queued: set[tuple[str, str]] = set()
-        self._connection.execute_many(ENQUEUE, [self._pending_values(each, now, queued) for each in deliveries])
-
-    def _pending_values(self, delivery: NewDelivery, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
-        event = delivery.event
-        due_at: UnixMs | None = now
-        if delivery.ordered and event.customer_id is not None:
-            queue = (delivery.endpoint_id, event.customer_id)
-            due_at = None if queue in queued or self._has_pending(*queue) else now
-            queued.add(queue)
-        in_order = (event.customer_id, event.sequence) if delivery.ordered else (None, None)
-        return (
-            delivery.delivery_id,
-            event.account_id,
-            delivery.endpoint_id,
-            event.id,
-            event.type,
-            due_at,
-            *in_order,
-            now,
-        )
-
-    def _has_pending(self, endpoint_id: str, customer_id: str) -> bool:
-        """Whether an earlier delivery of the customer's queue is pending: its end makes the next one due.
-
-        On PostgreSQL its row is share-locked, so it is settled only after this transaction has committed, and its
-        settlement sees the new delivery. A row that is being settled right now is skipped: the new delivery is due at once,
-        and the claim's own check of the order holds it back for as long as needed.
-        """
-        return bool(self._connection.execute(_HAS_PENDING[self._dialect], (endpoint_id, customer_id)))
-
-    # -- read again --------------------------------------------------------------------------------------------------
+    # -- read ---------------------------------------------------------------------------------------------------------
 
     def get(self, account_id: str, event_id: str) -> Event | None:
         """One event, samples included."""

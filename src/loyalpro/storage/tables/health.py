@@ -13,6 +13,7 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import RowMapper
 from loyalpro.storage.sql import marks
+from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.notices import NoticeTables
 
 HEALTH: Final = RowMapper(Health, "endpoint_health")
@@ -61,6 +62,7 @@ class HealthTables:
     def __init__(self, connection: Connection, ids: IdFactory) -> None:
         self._connection = connection
         self._ids = ids
+        self._endpoints = EndpointTables(connection)
         self._notices = NoticeTables(connection)
 
     def observe(
@@ -150,11 +152,7 @@ class HealthTables:
     def _disable(self, settlement: Settlement, reason: str, now: UnixMs) -> list[Notice]:
         """Disable the endpoint if it is still enabled; return the notice, unless another transaction has disabled it."""
         endpoint_id = settlement.claimed.target.endpoint_id
-        changed = self._connection.change(
-            "UPDATE endpoints SET status = 'disabled', status_reason = ?, updated_at = ?"
-            " WHERE id = ? AND status = 'enabled' AND deleted_at IS NULL",
-            (reason, now, endpoint_id),
-        )
+        changed = self._endpoints.disable(endpoint_id, reason, now)
         self._store(endpoint_id, HEALTHY)
         return [self._notify(settlement, "endpoint_disabled", _DISABLED[reason], now)] if changed else []
 

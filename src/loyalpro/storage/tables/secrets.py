@@ -20,6 +20,14 @@ def sealed_owner(account_id: str, endpoint_id: str) -> str:
     return f"{account_id}/{endpoint_id}"
 
 
+def promote(connection: Connection, endpoint_id: str, version: int, now: UnixMs) -> None:
+    """Sign the header that carries one signature with this version from now on, unless it was promoted before."""
+    connection.execute(
+        "UPDATE endpoint_secrets SET promoted_at = ? WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
+        (now, endpoint_id, version),
+    )
+
+
 class SecretTables:
     """The secrets of endpoints, inside one database transaction."""
 
@@ -77,7 +85,4 @@ class SecretTables:
 
     def promote(self, endpoint_id: str, version: int, now: UnixMs) -> None:
         """Sign the header that carries one signature with this version from now on."""
-        self._connection.execute(
-            "UPDATE endpoint_secrets SET promoted_at = ? WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
-            (now, endpoint_id, version),
-        )
+        promote(self._connection, endpoint_id, version, now)

@@ -18,6 +18,7 @@ from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.sql import CHUNK_LENGTHS, marks, padded_chunks
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
+from loyalpro.storage.tables.secrets import promote
 
 
 @lru_cache(CHUNK_LENGTHS)
@@ -174,11 +175,7 @@ class SettlementTables:
     def _promote(self, secrets: Iterable[tuple[str, int]], now: UnixMs) -> None:
         """Promote secrets that their receivers have accepted. `secrets`: endpoint id and version."""
         for endpoint_id, version in sorted(secrets):
-            self._connection.execute(
-                "UPDATE endpoint_secrets SET promoted_at = ?"
-                " WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
-                (now, endpoint_id, version),
-            )
+            promote(self._connection, endpoint_id, version, now)
 
 
 def _lease_of(settlement: Settlement) -> tuple[str, int]:
