@@ -50,7 +50,7 @@ class DatabaseDeliveryStore:
         await self._change_leases(lambda tables: tables.release(worker, now))
 
     async def rescue(self, worker: WorkerId) -> frozenset[str]:
-        """Release the leases of dead workers. On a database that one process has to itself, all other workers are dead."""
+        """Release the leases of dead workers. On an exclusive database, all workers of other processes are dead."""
         now = self._clock.now_ms()
         if self._database.exclusive:
             return await self._change_leases(lambda tables: tables.rescue_all_but(worker, now))

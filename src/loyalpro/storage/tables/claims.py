@@ -136,7 +136,7 @@ class _Due:
 
 
 class ClaimTables:
-    """The reads and the leases of a dispatcher, inside one transaction."""
+    """Backlog scans and claims of workers, inside one database transaction."""
 
     def __init__(self, connection: Connection, vault: Vault, unreadable: UnreadableSecrets | None = None) -> None:
         self._connection = connection
@@ -221,7 +221,7 @@ class ClaimTables:
 
     def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> tuple[set[str], dict[str, bytes]]:
         """Insert the leases; return the ids of the deliveries that were leased, and the bodies of all events by id."""
-        leases = [_insert_leases(worker, piece, now) for piece in padded_chunks(due)]
+        leases = [_insert_leases(worker, chunk, now) for chunk in padded_chunks(due)]
         bodies = [_select_bodies(ids) for ids in padded_chunks(list({each.delivery.event_id for each in due}))]
         rows = self._connection.execute_all([*leases, *bodies])
         leased = {id_ for found in rows[: len(leases)] for (id_,) in found}

@@ -113,7 +113,7 @@ class DeliveryTables:
         self._connection = connection
         self._dialect = connection.dialect
 
-    # -- look --------------------------------------------------------------------------------------------------------
+    # -- read --------------------------------------------------------------------------------------------------------
 
     def get(self, account_id: str, delivery_id: str) -> Delivery | None:
         """One delivery."""
@@ -150,7 +150,7 @@ class DeliveryTables:
         return list_attempts(self._connection, delivery_id)
 
     def existing(self, delivery_ids: Collection[str]) -> set[str]:
-        """The ids among these of which there is a delivery."""
+        """Those of these ids that a delivery has."""
         if not delivery_ids:
             return set()
         rows = self._connection.execute(
@@ -158,10 +158,10 @@ class DeliveryTables:
         )
         return {id_ for (id_,) in rows}
 
-    # -- move one manually -------------------------------------------------------------------------------------------
+    # -- change one manually -------------------------------------------------------------------------------------------
 
     def lock(self, account_id: str, delivery_id: str) -> DeliverySnapshot | None:
-        """The state of a delivery; no other transaction moves it, or erases its event, until this one ends.
+        """The state of a delivery; no other transaction changes it, or erases its event, until this one ends.
 
         The event is locked first, as an erasure does. Leases are read after the row is locked: a claim locks the row before
         it inserts a lease.
@@ -208,11 +208,12 @@ class DeliveryTables:
     # -- new events --------------------------------------------------------------------------------------------------
 
     def enqueue(self, deliveries: Sequence[NewDelivery], now: UnixMs) -> None:
-        """Store pending deliveries: due now, or behind the earlier ones of the customer where the endpoint wants order."""
+        """Store pending deliveries: due now, or after the earlier ones of the customer where the endpoint is ordered."""
         queued: set[tuple[str, str]] = set()
         self._connection.execute_many(_ENQUEUE, [self._pending_values(each, now, queued) for each in deliveries])
 
     def _pending_values(self, delivery: NewDelivery, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
+        """The parameters of `_ENQUEUE`. `queued`: the customers' queues to which the same call has added a delivery."""
         event = delivery.event
         due_at: UnixMs | None = now
         if delivery.ordered and event.customer_id is not None:
@@ -232,11 +233,11 @@ class DeliveryTables:
         )
 
     def _has_pending(self, endpoint_id: str, customer_id: str) -> bool:
-        """Whether an earlier delivery of the customer's queue is pending: its end makes the next one due.
+        """Whether a delivery of the customer's queue is pending: its end makes the next one due.
 
-        On PostgreSQL its row is share-locked, so it is settled only after this transaction has committed, and its
-        settlement sees the new delivery. A row that is being settled right now is skipped: the new delivery is due at once,
-        and the claim's own check of the order holds it back for as long as needed.
+        On PostgreSQL its row is share-locked, so it is settled only after this transaction has committed, and its settlement
+        sees the new delivery. A row that another transaction is settling is skipped: the new delivery is then due at once,
+        and claims keep the order.
         """
         return bool(self._connection.execute(_HAS_PENDING[self._dialect], (endpoint_id, customer_id)))
 
@@ -260,8 +261,7 @@ class DeliveryTables:
     def _due_at(self, endpoint: Endpoint, queue: tuple[str | None, int | None], now: UnixMs) -> UnixMs | None:
         """Now, or None while an earlier delivery of the customer's queue is pending, whose end makes this one due.
 
-        On PostgreSQL the earlier row is share-locked, so it is settled only after this transaction has committed, and its
-        settlement sees this delivery. If it is being settled right now, this one is due at once: claims keep the order.
+        The lock and its reason are those of `_has_pending`.
         """
         customer_id, sequence = queue
         if customer_id is None:
@@ -274,7 +274,7 @@ class DeliveryTables:
 
 
 def _queue(event: PastEvent, endpoint: Endpoint) -> tuple[str | None, int | None]:
-    """The customer's queue and the sequence in it, where the endpoint gets a customer's events in order."""
+    """The customer's queue and the sequence in it; None for both unless the endpoint is ordered."""
     in_order = endpoint.ordering == "customer" and not event.test
     return (event.customer_id, event.sequence) if in_order else (None, None)
 

@@ -31,7 +31,7 @@ class EventTables:
     # -- write --------------------------------------------------------------------------------------------------------
 
     def append(self, events: Sequence[tuple[Event, int]], *, test: bool = False) -> None:
-        """Store events with the number of their deliveries; `test`: samples, which lists leave out."""
+        """Store events with the number of their deliveries; `test`: test events, which lists leave out."""
         self._connection.execute_many(
             _INSERT, [(*_EVENTS.values(event), pending, int(test)) for event, pending in events]
         )
@@ -39,7 +39,7 @@ class EventTables:
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def get(self, account_id: str, event_id: str) -> Event | None:
-        """One event, samples included."""
+        """One event; test events are found as well."""
         rows = self._connection.execute(f"{_SELECT} WHERE account_id = ? AND id = ?", (account_id, event_id))
         return _EVENTS.record(rows[0]) if rows else None
 
@@ -58,7 +58,7 @@ class EventTables:
         event_type: str | None = None,
         customer_id: str | None = None,
     ) -> list[Event]:
-        """The next events in the order of their commits, oldest first, without samples and erased ones."""
+        """The next events in the order of their commits, oldest first, without test events and erased ones."""
         order = self._dialect.event_order
         clause, params = where(
             ("account_id = ?", account_id),
@@ -78,7 +78,7 @@ class EventTables:
         return PAST_EVENTS.record(rows[0]) if rows else None
 
     def hold_unerased(self, event_ids: Sequence[str]) -> set[str]:
-        """The ids among these whose event is not erased; no other transaction erases them until this one ends."""
+        """Those of these ids whose event is not erased; no other transaction erases these events until this one ends."""
         if not event_ids:
             return set()
         rows = self._connection.execute(

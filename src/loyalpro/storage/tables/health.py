@@ -57,7 +57,7 @@ def begin_probe(connection: Connection, endpoint_id: str, now: UnixMs) -> bool:
 
 
 class HealthTables:
-    """The health of endpoints, inside one transaction."""
+    """The health of endpoints, inside one database transaction."""
 
     def __init__(self, connection: Connection, ids: IdFactory) -> None:
         self._connection = connection

@@ -84,5 +84,5 @@ class MaintenanceTables:
         return 0
 
     def free_orphaned_leases(self, now: UnixMs) -> int:
-        """Free the leases of one worker that is not registered; how many workers that were."""
+        """Release the leases of one worker that is not registered; 1 if there was such a worker, else 0."""
         return int(LeaseTables(self._connection).rescue_orphaned_leases(now))

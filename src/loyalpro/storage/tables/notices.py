@@ -1,4 +1,4 @@
-"""The notices table: messages for the owners of endpoints about changes that they did not make.
+"""The notices table: messages to the owners of endpoints about changes that the system made.
 
 Satisfies `webhooks.ports.NoticeStore`.
 """
@@ -15,7 +15,7 @@ _NOTICES = RowMapper(PastNotice, "notices")
 
 
 class NoticeTables:
-    """Notices, inside one transaction."""
+    """Notices, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""The replays table, and the range of events that each replay walks through. Satisfies `webhooks.ports.ReplayStore`."""
+"""The replays table, and the range of events that each replay reads in pages. Satisfies `webhooks.ports.ReplayStore`."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -71,13 +71,13 @@ class ReplayTables:
         return _REPLAYS.records(rows)
 
     def running(self) -> list[str]:
-        """The ids of replays that have something to do, oldest first."""
+        """The ids of the replays that are running, oldest first."""
         return [
             id_ for (id_,) in self._connection.execute("SELECT id FROM replays WHERE status = 'running' ORDER BY id")
         ]
 
     def estimated_total(self, replay: Replay) -> int:
-        """About how many events the replay will have examined in the end; exact when at most 5,000 are left."""
+        """An estimate of how many events the replay will have examined when it ends; exact when fewer than 5,000 are left."""
         if replay.status != "running":
             return replay.examined
         sql, params = self._range(replay, Place.parse(replay.cursor), "created_at", _MOST_COUNTED)
@@ -91,16 +91,14 @@ class ReplayTables:
     # -- one page ----------------------------------------------------------------------------------------------------
 
     def lock_running(self, replay_id: str) -> Replay | None:
-        """A running replay, unless another process is working on it."""
+        """A running replay, locked; None when there is none, or when another transaction has locked it."""
         rows = self._connection.execute(_LOCK_RUNNING[self._connection.dialect], (replay_id,))
         return _REPLAYS.record(rows[0]) if rows else None
 
     def next_events(self, replay: Replay, limit: int) -> ReplayPage:
         """The next events of the range, in the order of their commits."""
         place = Place.parse(replay.cursor)
-        complete = self._order.is_complete(
-            place
-        )  # asked first: transactions that are open afterwards are not in the range
+        complete = self._order.is_complete(place)  # read first: transactions that begin later are not in the range
         sql, params = self._range(replay, place, f"{PAST_EVENTS.columns()}, {self._order.place_columns}", limit)
         rows = self._connection.execute(sql, params)
         for *_, transaction_id, position in rows[-1:]:
@@ -108,7 +106,7 @@ class ReplayTables:
         return ReplayPage(PAST_EVENTS.records(rows), str(place), is_last=len(rows) < limit and complete)
 
     def advance(self, replay: Replay, page: ReplayPage, replayed: int) -> None:
-        """Move the replay to the end of a page, `replayed` of whose events have a delivery that was made due."""
+        """Move the replay to the end of a page. `replayed`: how many of its events have a delivery that was made due."""
         self._connection.execute(
             "UPDATE replays SET cursor = ?, examined = examined + ?, replayed = replayed + ? WHERE id = ?",
             (page.cursor, len(page.events), replayed, replay.id),
@@ -132,7 +130,7 @@ class ReplayTables:
 
 
 class _Order(Protocol):
-    """How replays walk through the order of events."""
+    """How the range of a replay is found in the order of events."""
 
     place_columns: str
     """The columns of `events` that a `Place` has: a transaction id and a position."""

@@ -1,4 +1,4 @@
-"""Writes the outcomes of attempts. Each write names the state and the lease that it expects, and changes nothing else.
+"""Writes the outcomes of attempts. Each write names the state and the lease that it expects, and has no effect otherwise.
 
 The part of `delivery.ports.DeliveryStore` that concerns settlements, as `delivery_store.py` calls it.
 """
@@ -116,7 +116,7 @@ def advance(connection: Connection, finished: Iterable[Sequence[Any]], now: Unix
 
 
 class SettlementTables:
-    """The writes of settlements, inside one transaction."""
+    """The writes of settlements, inside one database transaction."""
 
     def __init__(self, connection: Connection, ids: IdFactory) -> None:
         self._connection = connection
