@@ -25,7 +25,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.claims import ClaimTables
-from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables, _lease_of
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
@@ -276,7 +276,7 @@ MUTANTS = (
         3,
         (
             wrong_sql(ClaimTables.claim, ("AND earlier.sequence < d.sequence", "AND earlier.sequence < 0")),
-            wrong_sql(EventTables.enqueue, ("'pending', ?", "'pending', COALESCE(?, 0)")),
+            wrong_sql(DeliveryTables.enqueue, ("'pending', ?", "'pending', COALESCE(?, 0)")),
         ),
     ),
     Mutant(
@@ -308,7 +308,7 @@ MUTANTS = (
         (
             wrong_sql(
                 SettlementTables.settle,
-                ("first_attempt_at = v.column7", "first_attempt_at = MIN(v.column7, created_at)"),
+                ("first_attempt_at = v.first_attempt_at", "first_attempt_at = MIN(v.first_attempt_at, created_at)"),
             ),
         ),
     ),
@@ -337,7 +337,7 @@ MUTANTS = (
         (
             wrong_sql(
                 SettlementTables.settle,
-                ("CAST(v.column1 AS TEXT) AND deliveries.status = 'pending'", "CAST(v.column1 AS TEXT)"),
+                ("CAST(v.id AS TEXT) AND deliveries.status = 'pending'", "CAST(v.id AS TEXT)"),
             ),
         ),
     ),

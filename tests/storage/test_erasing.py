@@ -1,4 +1,4 @@
-"""An erasure and a resend of the same event at the same time: the event is sent as it was, or not at all."""
+"""An erasure of an event while a delivery of it is made due again: the event is sent unchanged, or not at all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class World:
         if snapshot.event_kept:
             deliveries.make_due(snapshot, self.now)
 
-    def go_on(self, connection: Connection) -> None:
+    def continue_replay(self, connection: Connection) -> None:
         continue_replay(unit_on(connection), self.replay)
 
 
@@ -65,18 +65,18 @@ def world(databases: Databases) -> World:
     return World(history.url, now, endpoint, customer, event, replay)
 
 
-Way = Callable[[World, Connection], None]
+MakeDue = Callable[[World, Connection], None]
 
 
-@pytest.mark.parametrize("send", [World.resend, World.retry, World.go_on])
+@pytest.mark.parametrize("make_due", [World.resend, World.retry, World.continue_replay])
 @pytest.mark.parametrize("erased_first", [True, False])
-def test_what_is_erased_while_it_is_made_due_once_more_is_not_sent(
-    world: World, send: Way, *, erased_first: bool
+def test_an_event_that_is_erased_while_a_delivery_of_it_is_made_due_is_not_sent(
+    world: World, make_due: MakeDue, *, erased_first: bool
 ) -> None:
-    def resent(connection: Connection) -> None:
-        send(world, connection)
+    def resend(connection: Connection) -> None:
+        make_due(world, connection)
 
-    at_once(world.url, *((world.erase, resent) if erased_first else (resent, world.erase)))
+    at_once(world.url, *((world.erase, resend) if erased_first else (resend, world.erase)))
     with transaction(world.url) as connection:
         world.erase(connection)
     assert query(world.url, "SELECT COUNT(*) FROM events WHERE erased_at IS NOT NULL") == [(1,)]

@@ -1,4 +1,4 @@
-"""Leases of dead workers: which worker gets their deliveries, and in which order."""
+"""The leases of dead workers: when they are released, and in which order their deliveries are sent."""
 
 import asyncio
 import random
@@ -54,12 +54,12 @@ def test_a_delivery_of_a_dead_worker_is_sent_before_deliveries_that_became_due_s
 def test_a_delivery_that_was_interrupted_twice_is_sent_after_the_others(database_url: str, now: UnixMs) -> None:
     history = History(database_url, now)
     endpoint = history.endpoint()
-    [poison] = history.events(endpoint, 1, at=now - 20_000, status="pending")
+    [interrupted] = history.events(endpoint, 1, at=now - 20_000, status="pending")
     [other] = history.events(endpoint, 1, at=now - 10_000, status="pending")
     for worker in ("wrk_1", "wrk_2"):
-        assert lease(database_url, worker, endpoint, now) == [poison]
+        assert lease(database_url, worker, endpoint, now) == [interrupted]
         release(database_url, worker, now)
-    assert lease(database_url, "wrk_3", endpoint, now, limit=2) == [other, poison]
+    assert lease(database_url, "wrk_3", endpoint, now, limit=2) == [other, interrupted]
 
 
 def test_a_worker_that_renews_just_before_a_rescue_keeps_its_leases(database_url: str, now: UnixMs) -> None:
@@ -92,7 +92,7 @@ async def opened(url: str) -> AsyncIterator[DatabaseDeliveryStore]:
     "locked_row",
     ["SELECT 1 FROM workers WHERE id = 'wrk_1' FOR SHARE", "SELECT 1 FROM deliveries ORDER BY id LIMIT 1 FOR SHARE"],
 )
-def test_a_locked_row_delays_only_the_rescue_of_its_own_worker(
+def test_a_locked_row_delays_only_the_rescue_of_the_worker_that_it_belongs_to(
     databases: Databases, now: UnixMs, locked_row: str
 ) -> None:
     history = History(databases.fresh("postgres"), now)
@@ -103,7 +103,7 @@ def test_a_locked_row_delays_only_the_rescue_of_its_own_worker(
         lease(history.url, worker, endpoint, now)
     query(history.url, "UPDATE workers SET expires_at = 1")
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with opened(history.url) as store:
             await store.register("wrk_3", ttl_ms=TTL_MS)
             with transaction(history.url) as stopped:
@@ -113,7 +113,7 @@ def test_a_locked_row_delays_only_the_rescue_of_its_own_worker(
                 assert await store.renew("wrk_3", ttl_ms=TTL_MS)
             assert await store.rescue("wrk_3") == {one}
 
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert query(history.url, "SELECT COUNT(*) FROM leases") == [(0,)]
 
 

@@ -1,4 +1,4 @@
-"""No statement that runs regularly scans a whole table, even with a long history in the database."""
+"""No statement that runs regularly scans a whole table, also when the database has a long history."""
 
 import json
 import random
@@ -14,6 +14,7 @@ from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.claims import ClaimKind, ClaimRequest
 from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
+from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
@@ -197,31 +198,31 @@ def test_the_check_finds_a_scan_of_a_whole_table(connection: DriverConnection) -
 
 def test_the_backlog_scan(world: World, connection: DriverConnection) -> None:
     now = world.now
-    survey = explained(connection, 4 * BATCH, lambda c: ClaimTables(c, VAULT).scan_backlog(now, "", now - MS_PER_DAY))
-    assert {lane.target.endpoint_id for lane in survey.endpoints} == set(world.endpoints)
+    page = explained(connection, 4 * BATCH, lambda c: ClaimTables(c, VAULT).scan_backlog(now, "", now - MS_PER_DAY))
+    assert {each.target.endpoint_id for each in page.endpoints} == set(world.endpoints)
 
 
-@pytest.mark.parametrize("claim", [ClaimKind.DUE, ClaimKind.URGENT])
-def test_claiming(world: World, connection: DriverConnection, claim: ClaimKind) -> None:
-    lanes = [ClaimRequest(endpoint, BATCH, claim) for endpoint in world.endpoints[:4]]
-    claims = explained(connection, 4 * BATCH, lambda c: ClaimTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
-    assert len(claims.claimed) == (4 * BATCH if claim is ClaimKind.DUE else 0)
+@pytest.mark.parametrize("kind", [ClaimKind.DUE, ClaimKind.URGENT])
+def test_claiming(world: World, connection: DriverConnection, kind: ClaimKind) -> None:
+    requests = [ClaimRequest(endpoint, BATCH, kind) for endpoint in world.endpoints[:4]]
+    result = explained(connection, 4 * BATCH, lambda c: ClaimTables(c, VAULT).claim("wrk_1", requests, world.now, 0))
+    assert len(result.claimed) == (4 * BATCH if kind is ClaimKind.DUE else 0)
 
 
 def test_claiming_in_order(world: World, connection: DriverConnection) -> None:
-    lanes = [ClaimRequest(world.endpoints[4], BATCH)]
-    claims = explained(connection, 8, lambda c: ClaimTables(c, VAULT).claim("wrk_1", lanes, world.now, 0))
-    assert len(claims.claimed) == 1
+    requests = [ClaimRequest(world.endpoints[4], BATCH)]
+    result = explained(connection, 8, lambda c: ClaimTables(c, VAULT).claim("wrk_1", requests, world.now, 0))
+    assert len(result.claimed) == 1
 
 
 def test_settling(world: World, connection: DriverConnection) -> None:
     now = world.now
-    lanes = [ClaimRequest(endpoint, BATCH) for endpoint in world.endpoints]
-    claims = ClaimTables(connection, VAULT).claim("wrk_1", lanes, now, 0)
+    requests = [ClaimRequest(endpoint, BATCH) for endpoint in world.endpoints]
+    result = ClaimTables(connection, VAULT).claim("wrk_1", requests, now, 0)
     settlements = [
         Settlement(each, DeliveryStatus.SUCCEEDED, now,
                    Attempt(1, now, OutcomeCode.SUCCEEDED, "", (), None, None, None))
-        for each in claims.claimed
+        for each in result.claimed
     ]  # fmt: skip
     ids = IdFactory(VirtualClock(now), random.Random(1))
 
@@ -232,11 +233,11 @@ def test_settling(world: World, connection: DriverConnection) -> None:
     assert len(settled.held) == len(settlements) > 4 * BATCH
 
 
-def test_freeing_the_leases_of_dead_workers(world: World, connection: DriverConnection) -> None:
-    lanes = [ClaimRequest(world.endpoints[0], BATCH)]
-    ClaimTables(connection, VAULT).claim("wrk_1", lanes, world.now, 0)
+def test_releasing_the_leases_of_dead_workers(world: World, connection: DriverConnection) -> None:
+    requests = [ClaimRequest(world.endpoints[0], BATCH)]
+    ClaimTables(connection, VAULT).claim("wrk_1", requests, world.now, 0)
     explained(connection, 4 * BATCH, lambda c: LeaseTables(c).release("wrk_1", world.now))
-    ClaimTables(connection, VAULT).claim("wrk_2", lanes, world.now, 0)
+    ClaimTables(connection, VAULT).claim("wrk_2", requests, world.now, 0)
     connection.execute("DELETE FROM workers")
     assert explained(connection, 4 * BATCH, lambda c: LeaseTables(c).rescue_orphaned_leases(world.now))
 
@@ -285,13 +286,17 @@ def test_listing_deliveries(world: World, connection: DriverConnection, wanted: 
 def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:
     now = world.now
     ids = IdFactory(VirtualClock(now), random.Random(1))
-    explained(connection, 400, lambda c: MaintenanceTables(c).close_windows(now, now - MS_PER_DAY, 200))
-    assert not explained(connection, 10, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, 200))
+    explained(
+        connection, 2 * BATCH_SIZE, lambda c: MaintenanceTables(c).close_windows(now, now - MS_PER_DAY, BATCH_SIZE)
+    )
+    assert not explained(connection, 10, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, BATCH_SIZE))
     connection.execute(
         "UPDATE endpoints SET deleted_at = 1 WHERE id IN (?, ?)", (world.endpoints[3], world.endpoints[4])
     )
-    assert explained(connection, 4 * 200, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, 200))
-    explained(connection, 400, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
+    assert explained(
+        connection, 4 * BATCH_SIZE, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, BATCH_SIZE)
+    )
+    explained(connection, 2 * BATCH_SIZE, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
 
 
 def test_removing_a_batch_of_old_rows(databases: Databases, world: World) -> None:
@@ -301,7 +306,7 @@ def test_removing_a_batch_of_old_rows(databases: Databases, world: World) -> Non
     history.events(history.endpoint(), 20_000, at=past)
     with transaction(history.url) as connection:
         for kind in _OLD:
-            assert explained(connection, 4 * 200, partial(_remove, kind=kind, before=past + 1)) == 200
+            assert explained(connection, 4 * BATCH_SIZE, partial(_remove, kind=kind, before=past + 1)) == BATCH_SIZE
             connection.execute(f"DELETE FROM {kind}")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from loyalpro.storage.dialect import POSTGRES, SQLITE, Dialect
+from loyalpro.storage.dialect import POSTGRES, SQLITE, Dialect, DialectSql
 
 
 def test_postgres_locks_the_rows_that_a_transaction_relies_on() -> None:
@@ -21,3 +21,10 @@ def test_sqlite_has_no_lock_clauses() -> None:
 )
 def test_a_subquery_becomes_an_array_on_postgres(dialect: Dialect, text: str) -> None:
     assert dialect.among("SELECT 1") == text
+
+
+def test_a_statement_has_one_text_for_each_dialect() -> None:
+    statement = DialectSql(lambda dialect: f"SELECT 1 FROM t {dialect.for_update}".rstrip())
+    assert statement[SQLITE] == "SELECT 1 FROM t"
+    assert statement[POSTGRES] == "SELECT 1 FROM t FOR UPDATE"
+    assert statement[POSTGRES] is statement[POSTGRES]

@@ -69,20 +69,22 @@ def test_values_are_what_the_database_can_hold() -> None:
 
 
 @given(boxes)
-def test_a_record_survives_the_way_to_the_database_and_back(box: Box) -> None:
+def test_a_record_equals_the_record_of_its_values(box: Box) -> None:
     assert BOXES.record(BOXES.values(box)) == box
 
 
 def test_a_row_may_have_more_than_the_columns() -> None:
     assert BOXES.records([(*BOXES.values(BOX), "more")]) == [BOX]
+    assert BOXES.split((*BOXES.values(BOX), "more", 1)) == (BOX, ("more", 1))
+    assert RowMapper(Size, "sizes").split((1, 2, 3)) == (Size(1, 2), (3,))
 
 
-def test_some_fields_are_assigned_in_the_order_that_was_asked_for() -> None:
+def test_assignments_have_the_order_of_the_names() -> None:
     assert BOXES.assignments("open", "size") == "is_open = ?, width = ?, height = ?"
     assert BOXES.values_of(replace(BOX, tags=None), "open", "size", "tags") == (1, 2, 3, None)
 
 
-def test_a_field_that_is_not_there_is_refused() -> None:
+def test_a_field_that_the_record_does_not_have_is_an_error() -> None:
     with pytest.raises(TypeError, match="colour"):
         RowMapper(Box, "boxes", codecs={"colour": FLAG})
     with pytest.raises(TypeError, match="siz"):

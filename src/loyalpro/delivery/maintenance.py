@@ -1,4 +1,4 @@
-"""Periodic jobs of the engine: deliveries and leases that need a change when time has passed, although no attempt ended."""
+"""Periodic jobs of the engine: they change pending deliveries and leases when time has passed and no attempt does it."""
 
 from typing import Final, Protocol
 
@@ -14,18 +14,18 @@ _WINDOWS_EVERY_S: Final = 5.0
 
 
 class DeliveryMaintenance(Protocol):
-    """Bounded changes of pending deliveries, inside one database transaction. Each returns how many rows it changed."""
+    """Bounded changes of pending deliveries and of leases, inside one database transaction."""
 
     def close_windows(self, now: UnixMs, closed_since: UnixMs, limit: int) -> int:
-        """Exhaust waiting deliveries whose first attempt was before `closed_since`."""
+        """Exhaust waiting deliveries whose first attempt was before `closed_since`; how many."""
         ...
 
     def cancel_of_deleted_endpoint(self, now: UnixMs, limit: int) -> int:
-        """Cancel pending deliveries of one deleted endpoint."""
+        """Cancel pending deliveries of one deleted endpoint; how many."""
         ...
 
     def free_orphaned_leases(self, now: UnixMs) -> int:
-        """Free the leases of one worker that is not registered."""
+        """Release the leases of one worker that is not registered; 1 if there was such a worker, else 0."""
         ...
 
 
@@ -46,7 +46,7 @@ class MaintenanceUnit(Protocol):
 def delivery_jobs(
     runner: UnitOfWorkRunner[MaintenanceUnit], schedule: RetrySchedule, *, interval_s: float
 ) -> list[PeriodicJob]:
-    """The jobs of the engine; `interval_s` is the operator's."""
+    """The jobs of the engine. `interval_s`: the interval that the operator has set."""
     return [
         PeriodicJob(
             WINDOWS,
@@ -59,18 +59,18 @@ def delivery_jobs(
 
 
 def close_windows(unit: MaintenanceUnit, schedule: RetrySchedule) -> Piece:
-    """Exhaust deliveries whose window of 72 hours has closed while they waited, for example for a paused endpoint."""
+    """Exhaust deliveries whose retry window closed while they waited, for example because their endpoint is paused."""
     count = unit.delivery_maintenance.close_windows(unit.now, schedule.closed_since(unit.now), BATCH_SIZE)
     return Piece(count, more=count == BATCH_SIZE)
 
 
 def cancel_of_deleted_endpoints(unit: MaintenanceUnit) -> Piece:
-    """Record that the pending deliveries of deleted endpoints are canceled."""
+    """Cancel the pending deliveries of deleted endpoints, which the API shows as canceled already."""
     count = unit.delivery_maintenance.cancel_of_deleted_endpoint(unit.now, BATCH_SIZE)
     return Piece(count, more=count > 0)
 
 
 def free_orphaned_leases(unit: MaintenanceUnit) -> Piece:
-    """Free leases of workers that are not registered. There should be none: a worker leaves with its leases."""
+    """Release leases of workers that are not registered. There should be none: a worker is removed together with its leases."""
     count = unit.delivery_maintenance.free_orphaned_leases(unit.now)
     return Piece(count, more=count > 0)

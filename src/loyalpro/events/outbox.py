@@ -33,16 +33,24 @@ class NewDelivery:
     ordered: bool
 
 
-class EventStore(Protocol):
-    """What the outbox reads and writes, inside the transaction of the events."""
+class SubscriptionStore(Protocol):
+    """What the outbox reads of endpoints, inside the transaction of the events."""
 
     def subscriptions(self, account_id: str) -> Sequence[Subscription]:
         """Every endpoint of the account that is not deleted, whatever its status."""
         ...
 
+
+class EventStore(Protocol):
+    """What the outbox writes of events, inside their transaction."""
+
     def append(self, events: Sequence[tuple[Event, int]]) -> None:
         """Store events, each with the number of its deliveries."""
         ...
+
+
+class NewDeliveryStore(Protocol):
+    """What the outbox writes of deliveries, inside the transaction of the events."""
 
     def enqueue(self, deliveries: Sequence[NewDelivery], now: UnixMs) -> None:
         """Store pending deliveries: due now, or after the earlier ones of the customer where the endpoint is ordered."""
@@ -52,8 +60,17 @@ class EventStore(Protocol):
 class Outbox:
     """Collects the events of one transaction; the transaction calls `flush` once, at its end."""
 
-    def __init__(self, store: EventStore, clock: Clock, ids: IdFactory) -> None:
-        self._store = store
+    def __init__(
+        self,
+        subscriptions: SubscriptionStore,
+        events: EventStore,
+        deliveries: NewDeliveryStore,
+        clock: Clock,
+        ids: IdFactory,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._events = events
+        self._deliveries = deliveries
         self._clock = clock
         self._ids = ids
         self._new: list[NewEvent] = []
@@ -75,15 +92,18 @@ class Outbox:
             targets = subscribed[new.account_id, new.type]
             counted.append((event, len(targets)))
             deliveries += [_delivery(event, each) for each in targets]
-        self._store.append(counted)
-        self._store.enqueue(deliveries, now)
+        self._events.append(counted)
+        self._deliveries.enqueue(deliveries, now)
         self._new.clear()
         return frozenset(each.endpoint_id for each in deliveries)
 
     def _subscribed(self) -> dict[tuple[str, str], list[Subscription]]:
         """The subscriptions of each account and event type that was emitted."""
         kinds = {(new.account_id, new.type) for new in self._new}
-        all_of = {account_id: self._store.subscriptions(account_id) for account_id in {account for account, _ in kinds}}
+        all_of = {
+            account_id: self._subscriptions.subscriptions(account_id)
+            for account_id in {account for account, _ in kinds}
+        }
         return {kind: [each for each in all_of[kind[0]] if each.wants(kind[1])] for kind in kinds}
 
 

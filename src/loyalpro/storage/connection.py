@@ -7,6 +7,7 @@ integers for instants (Unix milliseconds) and flags, TEXT for ids and JSON, BLOB
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.dialect import Dialect
 
 T = TypeVar("T")
@@ -97,3 +98,25 @@ class DriverConnection(Connection, Protocol):
 
 class RetryTransaction(Exception):
     """The database undid the transaction because of a conflict with another one, such as a deadlock. It can run again."""
+
+
+def server_now(connection: Connection, now: UnixMs) -> UnixMs:
+    """The time that all processes agree on: that of the database server, because the clocks of hosts differ.
+
+    `now`, the time of this process, where the process has the only clock.
+    """
+    query = connection.dialect.server_now
+    if query is None:
+        return now
+    [(shared,)] = connection.execute(query)
+    return int(shared)
+
+
+def limit_lock_waits(connection: Connection, limit_ms: int | None) -> None:
+    """Let later statements of this transaction wait at most so long for a lock, and raise LockTaken after it.
+
+    None: as long as usual. On SQLite no statement waits for a row, so there is nothing to limit.
+    """
+    statement = connection.dialect.lock_timeout
+    if statement is not None:
+        connection.execute(statement.format(limit="DEFAULT" if limit_ms is None else limit_ms))

@@ -1,4 +1,4 @@
-"""The database as the rest of the program holds it: functions of a connection go in, results come out."""
+"""The interface of a database: it runs functions of a connection, each in a transaction, and returns their results."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -11,39 +11,39 @@ T = TypeVar("T")
 
 
 class Database(Protocol):
-    """One of the two stores, opened."""
+    """A SQLite or PostgreSQL database. Its methods raise `StoreError` when the database fails."""
 
     @property
     def dialect(self) -> Dialect:
-        """Which one it is."""
+        """What differs in the SQL of this database."""
         ...
 
     @property
     def available(self) -> bool:
-        """Whether writes can be taken now."""
+        """Whether the database accepts writes now."""
         ...
 
     @property
     def exclusive(self) -> bool:
-        """Whether this process has the database to itself: then every other worker that it knows is dead."""
+        """Whether only one process at a time can open the database. All workers of other processes are then dead."""
         ...
 
     async def start(self) -> None:
-        """Connect, refuse what is not safe, and check the version of the schema; an empty database is set up."""
+        """Connect, check the settings and the version of the schema, and create the schema of an empty database."""
         ...
 
     async def stop(self) -> None:
-        """Finish what is queued and disconnect."""
+        """Finish the queued writes and disconnect."""
         ...
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
-        """Run `work` in a transaction; its result once that is durable. What it raises undoes it."""
+        """Run `work` in a transaction of a writer; its result once it is durable. An error that `work` raises undoes it."""
         ...
 
     async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
-        """Run `work` on a connection that cannot write. The readers of `delivery` are not those of API callers."""
+        """Run `work` on a connection that cannot write. `delivery` has readers of its own."""
         ...
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
-        """`read`, for `work` of one statement that looks at rows by their keys and is asked for with every request."""
+        """`read`, for `work` of one statement that finds rows by their keys and runs with every request."""
         ...

@@ -13,9 +13,10 @@ from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
-from loyalpro.storage.tables.claims import ClaimTables, UnreadableSecrets
+from loyalpro.storage.tables.claims import ClaimTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
+from loyalpro.storage.tables.targets import TargetTables, UnreadableSecrets
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class DatabaseDeliveryStore:
         await self._change_leases(lambda tables: tables.release(worker, now))
 
     async def rescue(self, worker: WorkerId) -> frozenset[str]:
-        """Release the leases of dead workers. On a database that one process has to itself, all other workers are dead."""
+        """Release the leases of dead workers. On an exclusive database, all workers of other processes are dead."""
         now = self._clock.now_ms()
         if self._database.exclusive:
             return await self._change_leases(lambda tables: tables.rescue_all_but(worker, now))
@@ -80,7 +81,11 @@ class DatabaseDeliveryStore:
 
     async def targets(self, endpoint_ids: Sequence[str], now: UnixMs) -> Mapping[str, Target]:
         """Read the targets of those of these endpoints that are enabled."""
-        return await self._database.lookup(lambda connection: self._claims(connection).targets(endpoint_ids, now))
+
+        def work(connection: Connection) -> Mapping[str, Target]:
+            return TargetTables(connection, self._vault, self._unreadable).list_enabled(endpoint_ids, now)
+
+        return await self._database.lookup(work)
 
     async def claim(
         self, worker: WorkerId, requests: Sequence[ClaimRequest], now: UnixMs, *, closing_since: UnixMs

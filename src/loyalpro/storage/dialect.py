@@ -1,9 +1,10 @@
 """What differs between the SQL of SQLite and the SQL of PostgreSQL, as one value.
 
 A statement of the tables is written once and takes its few different words from here. A lock clause is empty on SQLite,
-which runs one writing transaction at a time: `f"SELECT ... WHERE id = ? {dialect.for_update}"`.
+which runs one writing transaction at a time: `DialectSql(lambda dialect: f"SELECT ... WHERE id = ? {dialect.for_update}")`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,12 +22,21 @@ class Dialect:
     """Stands behind a lock clause: a row that another transaction has locked is left out instead of waited for."""
     server_now: str | None
     """A query for the clock of the database server in Unix milliseconds; None where the process has the only clock."""
+    lock_timeout: str | None
+    """A statement that limits how long later statements of the transaction wait for a lock, with `{limit}` in milliseconds;
+    None where a transaction never waits for the lock of a row."""
     event_order: str
     """The columns of `events` that put them into the order of their commits."""
     customer_event_order: str
     """The columns of `events` that put the events of one customer into the order of their commits."""
     is_settled_event: str
-    """The condition under which no event can still appear in front of this one; empty where it holds for every event."""
+    """The condition under which no event can still appear in front of this one; empty where it holds for every event.
+
+    PostgreSQL assigns positions before the commit, so a reader stops before the oldest open transaction: each transaction
+    that may still commit has an id of at least `pg_snapshot_xmin`, and all below it have ended. `lasting_transaction_id` maps
+    the ids of the server to those of the order of events, also after the database was moved to another server. SQLite has one
+    writer, so its positions appear in order.
+    """
 
     @property
     def is_postgres(self) -> bool:
@@ -60,6 +70,7 @@ SQLITE: Final = Dialect(
     for_share="",
     skip_locked="",
     server_now=None,
+    lock_timeout=None,
     event_order="position",
     customer_event_order="sequence",
     is_settled_event="",
@@ -71,7 +82,18 @@ POSTGRES: Final = Dialect(
     for_share="FOR SHARE",
     skip_locked="SKIP LOCKED",
     server_now="SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    lock_timeout="SET LOCAL lock_timeout = {limit}",
     event_order="transaction_id, position",
     customer_event_order="transaction_id, position",
     is_settled_event="transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot()))",
 )
+
+
+class DialectSql:
+    """A statement that is written once, and built once for each dialect: `statement[connection.dialect]` is its text."""
+
+    def __init__(self, build: Callable[[Dialect], str]) -> None:
+        self._texts = {each.name: build(each) for each in (SQLITE, POSTGRES)}
+
+    def __getitem__(self, dialect: Dialect) -> str:
+        return self._texts[dialect.name]

@@ -31,7 +31,7 @@ _OLD: tuple[Aging, ...] = ("attempts", "deliveries", "events")
 
 
 class MaintenanceJobs:
-    """Retention on either database. Its jobs may run in several processes at once."""
+    """The jobs of retention, on SQLite or PostgreSQL. They may run in several processes at once."""
 
     def __init__(
         self, runner: DatabaseUnitOfWorkRunner, dialect: Dialect, *, retention_days: int = RETENTION_DAYS
@@ -42,7 +42,7 @@ class MaintenanceJobs:
         self._log = structlog.get_logger("storage")
 
     def periodic(self, interval_s: float) -> list[PeriodicJob]:
-        """The jobs; `interval_s` is the operator's."""
+        """The jobs. `interval_s`: the interval that the operator has set."""
         jobs = [
             PeriodicJob(UNSENT, interval_s, self.expire_unsent),
             PeriodicJob(RETENTION, interval_s, self.remove_old),
@@ -54,7 +54,7 @@ class MaintenanceJobs:
         return jobs
 
     async def expire_unsent(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
-        """Exhaust deliveries that were never sent and whose event is about to be removed. Their owners get a notice."""
+        """Exhaust deliveries that were never sent and whose events are about to be removed. Their owners get a notice."""
         count = await self._runner.change(
             lambda unit: unit.retention.expire_unsent(
                 unit.retention.kept_since(unit.now, self._kept_ms), unit.now, unit.ids
@@ -93,7 +93,7 @@ class MaintenanceJobs:
         return Piece(count, more=count == BATCH_SIZE)
 
     async def remove_leftovers(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
-        """Remove old notices, replays and erasures, expired secrets, and what deleted endpoints leave behind."""
+        """Remove old notices, replays and erasures, expired secrets, and the health and secrets of deleted endpoints."""
 
         def work(unit: UnitOfWork) -> Piece:
             before = unit.retention.kept_since(unit.now, self._kept_ms)
@@ -122,7 +122,7 @@ class MaintenanceJobs:
 
 
 def disk_space_job(space: DiskSpace, interval_s: float) -> PeriodicJob:
-    """Looks whether there is disk space for more data; without it, ingestion stops before the disk is full."""
+    """The job that measures the disk space. With too little of it, ingestion stops before the disk is full."""
 
     async def run_piece(now: UnixMs) -> Piece:
         await space.check(now)

@@ -1,7 +1,7 @@
 """Runs requests that wait for the writer at the same time as one batch, with one read and one write for all of them.
 
-A request that arrives while the database is busy has to wait in any case, and it waits in a batch with others. The busier the
-database, the less each request costs. A request that arrives alone is a batch of one and waits for no other.
+A request that arrives while the writer is busy has to wait for it in any case, and it waits in a batch with others. The larger
+the batch, the less each request costs. A request that arrives while the writer is idle is a batch of its own.
 """
 
 import asyncio

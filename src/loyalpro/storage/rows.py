@@ -1,7 +1,7 @@
 """Maps the columns of a table to the fields of a record, by name and in both directions.
 
-A mapper takes the order of the columns from the record's fields, once. Whoever selects `mapper.columns()` may hand each row
-to `mapper.record`, and no table counts positions by hand.
+A mapper takes the order of the columns from the fields of the record, once. A table that selects `mapper.columns()` passes each
+row to `mapper.record`, or to `mapper.split` when more columns follow. No table counts positions by hand.
 """
 
 import json
@@ -21,7 +21,7 @@ E = TypeVar("E", bound=Enum)
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How a field that the database cannot hold as it is becomes a value of a column, and back. NULL and None pass through."""
+    """Converts a field to a value that the database can hold, and back. NULL and None stay as they are."""
 
     encode: Callable[[Any], object]
     decode: Callable[[Any], Any]
@@ -31,7 +31,7 @@ JSON: Final = Codec(lambda value: to_json(value).decode(), json.loads)
 JSON_TUPLE: Final = Codec(JSON.encode, lambda text: tuple(json.loads(text)))
 FLAG: Final = Codec(int, bool)
 WORDS: Final = Codec(" ".join, lambda text: tuple(text.split(" ")))
-"""Short words that are always read together: one text, separated by spaces."""
+"""Short words as one text, separated by spaces."""
 
 
 def enum(kind: type[E]) -> Codec:
@@ -42,8 +42,8 @@ def enum(kind: type[E]) -> Codec:
 class RowMapper(Generic[R]):
     """The columns of one record type in one table.
 
-    `codecs`: by field. `columns`: the column's name, for fields that are called otherwise. `parts`: fields that are records
-    themselves, whose own fields are columns of the table.
+    `codecs`: by field. `columns`: the name of the column, for a field that has another name. `parts`: fields that are records
+    themselves, whose own fields are columns of the table. Raises TypeError for a field that the record does not have.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class RowMapper(Generic[R]):
         self._names = columns or {}
         self._paths = list(_paths(kind, self._parts))
         self._columns = [self._column(path) for path in self._paths]
+        self.width = len(self._columns)
+        """How many columns there are."""
         self._read = _getter(self._paths)
         by_path = codecs or {}
         self._codecs = [(index, by_path[path]) for index, path in enumerate(self._paths) if path in by_path]
@@ -70,11 +72,6 @@ class RowMapper(Generic[R]):
         self._slices = _slices(kind, self._parts)
         self.insert = f"INSERT INTO {table} ({', '.join(self._columns)}) VALUES ({', '.join('?' * self.width)})"
 
-    @property
-    def width(self) -> int:
-        """How many columns there are."""
-        return len(self._columns)
-
     def columns(self, alias: str = "") -> str:
         """`id, name, ...` for a SELECT, or `c.id, c.name, ...` with the alias `c`."""
         prefix = f"{alias}." if alias else ""
@@ -82,7 +79,10 @@ class RowMapper(Generic[R]):
 
     def values(self, item: R) -> tuple[object, ...]:
         """The values of all columns, in their order."""
-        values = self._read(item)
+        return self.encoded(self._read(item))
+
+    def encoded(self, values: tuple[object, ...]) -> tuple[object, ...]:
+        """The values of all columns, from the values of all fields in their order."""
         if not self._codecs:
             return values
         encoded = list(values)
@@ -93,6 +93,8 @@ class RowMapper(Generic[R]):
 
     def record(self, row: Row) -> R:
         """The record of a row that begins with the columns, in their order."""
+        if not self._codecs and not self._slices:
+            return self._kind(*row[: self.width])
         values = list(row[: self.width])
         for index, codec in self._codecs:
             if values[index] is not None:
@@ -100,6 +102,10 @@ class RowMapper(Generic[R]):
         for index, kind, width in self._slices:
             values[index : index + width] = [kind(*values[index : index + width])]
         return self._kind(*values)
+
+    def split(self, row: Row) -> tuple[R, Row]:
+        """The record of a row that begins with the columns, and the rest of the row."""
+        return self.record(row), row[self.width :]
 
     def records(self, rows: Iterable[Row]) -> list[R]:
         """The record of each row."""
@@ -138,7 +144,7 @@ class RowMapper(Generic[R]):
 
 
 def _paths(kind: type, parts: Mapping[str, type]) -> Iterable[str]:
-    """`id`, `balance.available` ...: how each column's value is reached from a record."""
+    """The attribute path from a record to the value of each column: `id`, `balance.available` ..."""
     for field in fields(kind):
         if field.name in parts:
             yield from (f"{field.name}.{path}" for path in _paths(parts[field.name], {}))
@@ -147,7 +153,7 @@ def _paths(kind: type, parts: Mapping[str, type]) -> Iterable[str]:
 
 
 def _slices(kind: type, parts: Mapping[str, type]) -> list[tuple[int, type, int]]:
-    """Where each part begins once the parts before it have been put together, its type, and how many columns it takes."""
+    """Of each part its index in a row in which the parts before it are already records, its type, and its number of columns."""
     return [
         (index, parts[field.name], len(fields(parts[field.name])))
         for index, field in enumerate(fields(kind))

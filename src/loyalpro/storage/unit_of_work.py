@@ -66,7 +66,7 @@ class UnitOfWork:
         self.vault = tools.vault
         self.random_bytes = tools.random_bytes
         self.now = tools.clock.now_ms()
-        self.outbox = Outbox(EventTables(connection), tools.clock, tools.ids)
+        self.outbox = Outbox(self.endpoints, self.events, self.deliveries, tools.clock, tools.ids)
         self.woken = Woken()
 
     def emit(self, event: NewEvent) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.envelope import Event
-from loyalpro.events.outbox import EventStore
+from loyalpro.events.outbox import EventStore, NewDeliveryStore
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
@@ -87,7 +87,7 @@ class HealthStore(Protocol):
         ...
 
 
-class DeliveryStore(Protocol):
+class DeliveryStore(NewDeliveryStore, Protocol):
     """Deliveries and their attempts."""
 
     def get(self, account_id: str, delivery_id: str) -> Delivery | None:

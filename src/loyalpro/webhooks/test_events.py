@@ -30,6 +30,6 @@ def send_test_event(unit: WebhooksUnit, command: SendTestEvent) -> Delivery:
     event = seal(new, event_id=unit.ids.new("evt"), now=unit.now)
     unit.events.append([(event, 1)], test=True)
     id_ = delivery_id(event.id, endpoint.id)
-    unit.events.enqueue([NewDelivery(id_, endpoint.id, event, ordered=False)], unit.now)
+    unit.deliveries.enqueue([NewDelivery(id_, endpoint.id, event, ordered=False)], unit.now)
     unit.wake_endpoints([endpoint.id])
     return existing_delivery(unit, command.account_id, id_)

@@ -17,7 +17,7 @@ from typing import Final
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs, unix_ms
 from loyalpro.kernel.errors import LockTaken
 from loyalpro.kernel.ids import Prefix, floor
-from loyalpro.storage.connection import Connection, DriverConnection
+from loyalpro.storage.connection import Connection, DriverConnection, limit_lock_waits
 
 WEEK_MS: Final = 7 * MS_PER_DAY
 _FIRST_MONDAY_MS: Final = 4 * MS_PER_DAY
@@ -91,7 +91,7 @@ def create(connection: Connection, week: Week) -> bool:
     low, high = week.bounds
     if _exists(connection, week.name) or _is_crowded(connection, week):
         return False
-    _limit_lock_waits(connection)
+    limit_lock_waits(connection, _LOCK_TIMEOUT_MS)
     connection.execute(f"LOCK TABLE ONLY {week.table}_default IN ACCESS EXCLUSIVE MODE")
     if _is_crowded(connection, week):
         return False
@@ -103,11 +103,10 @@ def drop(connection: Connection, week: Week) -> bool:
     """Drop a partition. False when it has events whose deliveries still exist."""
     if week.table == "events" and _is_needed(connection, week):
         return False
-    _limit_lock_waits(connection)
+    limit_lock_waits(connection, _LOCK_TIMEOUT_MS)
     if week.table == "events":
-        connection.execute(
-            "LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE"
-        )  # a replay reads an event before it inserts a delivery
+        # A transaction that replays an event reads it before it inserts a delivery.
+        connection.execute("LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE")
         if _is_needed(connection, week):
             return False
     connection.execute(f"DROP TABLE {week.name}")
@@ -155,7 +154,3 @@ def _take_advisory_lock(connection: Connection) -> bool:
     """Whether no other process maintains partitions now; holds the lock until the transaction ends."""
     [(taken,)] = connection.execute("SELECT pg_try_advisory_xact_lock(?)", (_ADVISORY_LOCK,))
     return bool(taken)
-
-
-def _limit_lock_waits(connection: Connection) -> None:
-    connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}")

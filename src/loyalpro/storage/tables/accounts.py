@@ -18,12 +18,15 @@ class AccountTables:
             " EXISTS (SELECT 1 FROM users u WHERE u.account_id = a.id AND u.role = 'owner')"
             " FROM accounts a ORDER BY a.id LIMIT 1"
         )
-        return FirstAccount(rows[0][0], has_key=bool(rows[0][1]), has_owner=bool(rows[0][2])) if rows else None
+        for id_, has_key, has_owner in rows:
+            return FirstAccount(id_, has_key=bool(has_key), has_owner=bool(has_owner))
+        return None
 
     def lock_first(self) -> None:
         """Keep every other transaction from opening or completing the first account until this one ends.
 
-        SQLite runs one writing transaction at a time, so there is nothing to lock.
+        There may be no row yet, so the whole table is locked. SQLite runs one writing transaction at a time and has no
+        such statement.
         """
         if self._connection.dialect.is_postgres:
             self._connection.execute("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")

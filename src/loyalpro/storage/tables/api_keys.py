@@ -25,8 +25,11 @@ class ApiKeyTables:
         )
 
     def account_of(self, api_key: str) -> str | None:
-        """The account that a key speaks for. The time of a look-up by digest reveals nothing about any other key."""
+        """The account of a key; None when the key is unknown or revoked.
+
+        The time of a look-up by digest reveals nothing about any other key.
+        """
         rows = self._connection.execute(
             "SELECT account_id FROM api_keys WHERE digest = ? AND revoked_at IS NULL", (key_digest(api_key),)
         )
-        return str(rows[0][0]) if rows else None
+        return next((account_id for (account_id,) in rows), None)

@@ -1,29 +1,57 @@
-"""Deliveries as their owner sees and moves them. Satisfies `webhooks.ports.DeliveryStore`.
+"""The deliveries table, as events add to it and as owners read and change it.
 
-Every write follows a look at the locked row, in the same database transaction.
+Satisfies `webhooks.ports.DeliveryStore` and `events.outbox.NewDeliveryStore`. A change of a delivery first locks and reads its
+row, or its endpoint, in the same database transaction.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_status
+from loyalpro.events.outbox import NewDelivery
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
+from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row
-from loyalpro.storage.rows import FLAG, JSON, RowMapper, enum
-from loyalpro.storage.sql import marks
+from loyalpro.storage.dialect import DialectSql
+from loyalpro.storage.rows import RowMapper, enum
+from loyalpro.storage.sql import marks, where
+from loyalpro.storage.tables.attempts import list_attempts
 from loyalpro.storage.tables.settlements import advance
 from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
 
-ENQUEUE = (
+_ENQUEUE = (
     "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
     " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
+)
+_HAS_PENDING = DialectSql(
+    lambda dialect: (
+        "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending'"
+        f" ORDER BY sequence DESC LIMIT 1 {dialect.for_share} {dialect.skip_locked}"
+    )
 )
 _DELIVERIES = RowMapper(
     Delivery, "deliveries", codecs={"status": enum(DeliveryStatus)}, columns={"next_attempt_at": "due_at"}
 )
-_ATTEMPTS = RowMapper(
-    PastAttempt, "attempts", codecs={"request_headers": JSON, "response_headers": JSON, "response_truncated": FLAG}
+
+
+@record
+class _LockedDelivery:
+    """The columns of a delivery that decide whether its owner may move it. `sequence`: its place in the customer's queue."""
+
+    id: str
+    endpoint_id: str
+    customer_id: str | None
+    status: DeliveryStatus
+    due_at: UnixMs | None
+    fallback_status: DeliveryStatus | None
+    sequence: int | None
+
+
+_LOCKED = RowMapper(
+    _LockedDelivery,
+    "deliveries",
+    codecs={"status": enum(DeliveryStatus), "fallback_status": enum(DeliveryStatus)},
 )
 _SELECT = f"""
 SELECT {_DELIVERIES.columns("d")}, p.status, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
@@ -35,15 +63,29 @@ _VISIBLE_AS = {
     DeliveryStatus.SUCCEEDED: "d.status = 'succeeded'",
     DeliveryStatus.EXHAUSTED: "d.status = 'exhausted'",
 }
-_SNAPSHOT = """
-SELECT d.id, d.endpoint_id, d.customer_id, d.status, d.due_at, p.status, p.deleted_at, d.fallback_status, d.sequence
-FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
-WHERE d.account_id = ? AND d.id = ?
+_LOCK_DELIVERY = DialectSql(
+    lambda dialect: (
+        f"""
+SELECT {_LOCKED.columns("d")}, p.status, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
+WHERE d.account_id = ? AND d.id = ? {dialect.for_update_of("d")}
 """
-_EVENT_KEPT = """
+    )
+)
+_LOCK_EVENT = DialectSql(
+    lambda dialect: (
+        f"""
 SELECT 1 FROM events
 WHERE id = (SELECT event_id FROM deliveries WHERE account_id = ? AND id = ?) AND erased_at IS NULL
+{dialect.for_share}
 """
+    )
+)
+_LOCK_EARLIER = DialectSql(
+    lambda dialect: (
+        "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
+        f" ORDER BY sequence DESC LIMIT 1 {dialect.for_share} {dialect.skip_locked}"
+    )
+)
 # The last condition makes the second of two concurrent calls change nothing.
 _MAKE_DUE = """
 UPDATE deliveries SET status = 'pending', due_at = ?, finished_at = NULL, fallback_status = status,
@@ -69,12 +111,9 @@ class DeliveryTables:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        postgres = connection.dialect.is_postgres
-        self._lock = " FOR UPDATE OF d" if postgres else ""
-        self._share = " FOR SHARE" if postgres else ""
-        self._share_or_skip = " FOR SHARE SKIP LOCKED" if postgres else ""
+        self._dialect = connection.dialect
 
-    # -- look --------------------------------------------------------------------------------------------------------
+    # -- read --------------------------------------------------------------------------------------------------------
 
     def get(self, account_id: str, delivery_id: str) -> Delivery | None:
         """One delivery."""
@@ -93,34 +132,25 @@ class DeliveryTables:
         status: DeliveryStatus | None = None,
     ) -> list[Delivery]:
         """Deliveries that match every filter, newest first."""
-        clauses, params = ["d.account_id = ?"], [account_id]
-        for clause, value in (
+        clause, params = where(
+            ("d.account_id = ?", account_id),
             ("d.id < ?", before_id),
             ("d.endpoint_id = ?", endpoint_id),
             ("d.event_id = ?", event_id),
             ("d.id >= ?", event_id and delivery_id(event_id, "")),
             ("d.id < ?", event_id and delivery_id(event_id, "~")),
             ("d.event_type = ?", event_type),
-        ):
-            if value is not None:
-                clauses.append(clause)
-                params.append(value)
-        if status is not None:
-            clauses.append(_VISIBLE_AS[status])
-        rows = self._connection.execute(
-            f"{_SELECT} WHERE {' AND '.join(clauses)} ORDER BY d.id DESC LIMIT ?", (*params, limit)
+            "" if status is None else _VISIBLE_AS[status],
         )
+        rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY d.id DESC LIMIT ?", (*params, limit))
         return [_delivery(row) for row in rows]
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
-        """Every attempt of a delivery, first to last."""
-        rows = self._connection.execute(
-            f"SELECT {_ATTEMPTS.columns()} FROM attempts WHERE delivery_id = ? ORDER BY number", (delivery_id,)
-        )
-        return _ATTEMPTS.records(rows)
+        """All attempts of a delivery, oldest first."""
+        return list_attempts(self._connection, delivery_id)
 
     def existing(self, delivery_ids: Collection[str]) -> set[str]:
-        """The ids among these of which there is a delivery."""
+        """Those of these ids that a delivery has."""
         if not delivery_ids:
             return set()
         rows = self._connection.execute(
@@ -128,16 +158,16 @@ class DeliveryTables:
         )
         return {id_ for (id_,) in rows}
 
-    # -- move one manually -------------------------------------------------------------------------------------------
+    # -- change one manually -------------------------------------------------------------------------------------------
 
     def lock(self, account_id: str, delivery_id: str) -> DeliverySnapshot | None:
-        """The state of a delivery; no other transaction moves it, or erases its event, until this one ends.
+        """The state of a delivery; no other transaction changes it, or erases its event, until this one ends.
 
         The event is locked first, as an erasure does. Leases are read after the row is locked: a claim locks the row before
         it inserts a lease.
         """
-        event_kept = self._any(_EVENT_KEPT + self._share, account_id, delivery_id)
-        rows = self._connection.execute(_SNAPSHOT + self._lock, (account_id, delivery_id))
+        event_kept = self._any(_LOCK_EVENT[self._dialect], account_id, delivery_id)
+        rows = self._connection.execute(_LOCK_DELIVERY[self._dialect], (account_id, delivery_id))
         return self._snapshot(rows[0], event_kept=event_kept) if rows else None
 
     def make_due(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
@@ -150,28 +180,66 @@ class DeliveryTables:
         advance(self._connection, canceled, now)
 
     def _snapshot(self, row: Row, *, event_kept: bool) -> DeliverySnapshot:
-        id_, endpoint_id, customer_id, status, due_at, endpoint, deleted_at, fallback, sequence = row
+        locked, (endpoint, endpoint_deleted_at) = _LOCKED.split(row)
         return DeliverySnapshot(
-            delivery_id=id_,
-            endpoint_id=endpoint_id,
-            customer_id=customer_id,
-            status=DeliveryStatus(status),
-            due_at=due_at,
-            endpoint=None if deleted_at is not None else EndpointStatus(endpoint),
-            being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", id_),
-            fallback=None if fallback is None else DeliveryStatus(fallback),
-            waits_for=customer_id and self._earlier(endpoint_id, customer_id, sequence),
+            delivery_id=locked.id,
+            endpoint_id=locked.endpoint_id,
+            customer_id=locked.customer_id,
+            status=locked.status,
+            due_at=locked.due_at,
+            endpoint=None if endpoint_deleted_at is not None else EndpointStatus(endpoint),
+            being_sent=self._any("SELECT 1 FROM leases WHERE delivery_id = ?", locked.id),
+            fallback=locked.fallback_status,
+            waits_for=self._first_earlier(locked),
             event_kept=event_kept,
         )
 
-    def _earlier(self, endpoint_id: str, customer_id: str, sequence: int) -> str | None:
-        """The first pending delivery of the customer's queue before this sequence."""
+    def _first_earlier(self, locked: _LockedDelivery) -> str | None:
+        """The first pending delivery of the customer's queue before this one; None without a queue."""
+        if locked.customer_id is None:
+            return None
         rows = self._connection.execute(
             "SELECT id FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
             " ORDER BY sequence LIMIT 1",
-            (endpoint_id, customer_id, sequence),
+            (locked.endpoint_id, locked.customer_id, locked.sequence),
         )
-        return str(rows[0][0]) if rows else None
+        return next((id_ for (id_,) in rows), None)
+
+    # -- new events --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, deliveries: Sequence[NewDelivery], now: UnixMs) -> None:
+        """Store pending deliveries: due now, or after the earlier ones of the customer where the endpoint is ordered."""
+        queued: set[tuple[str, str]] = set()
+        self._connection.execute_many(_ENQUEUE, [self._pending_values(each, now, queued) for each in deliveries])
+
+    def _pending_values(self, delivery: NewDelivery, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
+        """The parameters of `_ENQUEUE`. `queued`: the customers' queues to which the same call has added a delivery."""
+        event = delivery.event
+        due_at: UnixMs | None = now
+        if delivery.ordered and event.customer_id is not None:
+            queue = (delivery.endpoint_id, event.customer_id)
+            due_at = None if queue in queued or self._has_pending(*queue) else now
+            queued.add(queue)
+        in_order = (event.customer_id, event.sequence) if delivery.ordered else (None, None)
+        return (
+            delivery.delivery_id,
+            event.account_id,
+            delivery.endpoint_id,
+            event.id,
+            event.type,
+            due_at,
+            *in_order,
+            now,
+        )
+
+    def _has_pending(self, endpoint_id: str, customer_id: str) -> bool:
+        """Whether a delivery of the customer's queue is pending: its end makes the next one due.
+
+        On PostgreSQL its row is share-locked, so it is settled only after this transaction has committed, and its settlement
+        sees the new delivery. A row that another transaction is settling is skipped: the new delivery is then due at once,
+        and claims keep the order.
+        """
+        return bool(self._connection.execute(_HAS_PENDING[self._dialect], (endpoint_id, customer_id)))
 
     # -- past events -------------------------------------------------------------------------------------------------
 
@@ -180,7 +248,7 @@ class DeliveryTables:
         id_ = delivery_id(event.id, endpoint.id)
         queue = _queue(event, endpoint)
         identity = (id_, event.account_id, endpoint.id, event.id, event.type)
-        self._connection.execute(ENQUEUE, (*identity, self._due_at(endpoint, queue, now), *queue, now))
+        self._connection.execute(_ENQUEUE, (*identity, self._due_at(endpoint, queue, now), *queue, now))
         return id_
 
     def renew(self, statuses: Sequence[str], event: PastEvent, endpoint: Endpoint, now: UnixMs) -> bool:
@@ -193,17 +261,12 @@ class DeliveryTables:
     def _due_at(self, endpoint: Endpoint, queue: tuple[str | None, int | None], now: UnixMs) -> UnixMs | None:
         """Now, or None while an earlier delivery of the customer's queue is pending, whose end makes this one due.
 
-        On PostgreSQL the earlier row is share-locked, so it is settled only after this transaction has committed, and its
-        settlement sees this delivery. If it is being settled right now, this one is due at once: claims keep the order.
+        The lock and its reason are those of `_has_pending`.
         """
         customer_id, sequence = queue
         if customer_id is None:
             return now
-        earlier = self._connection.execute(
-            "SELECT 1 FROM deliveries WHERE endpoint_id = ? AND customer_id = ? AND status = 'pending' AND sequence < ?"
-            f" ORDER BY sequence DESC LIMIT 1{self._share_or_skip}",
-            (endpoint.id, customer_id, sequence),
-        )
+        earlier = self._any(_LOCK_EARLIER[self._dialect], endpoint.id, customer_id, sequence)
         return None if earlier else now
 
     def _any(self, sql: str, *params: object) -> bool:
@@ -211,14 +274,14 @@ class DeliveryTables:
 
 
 def _queue(event: PastEvent, endpoint: Endpoint) -> tuple[str | None, int | None]:
-    """The customer's queue and the sequence in it, where the endpoint gets a customer's events in order."""
+    """The customer's queue and the sequence in it; None for both unless the endpoint is ordered."""
     in_order = endpoint.ordering == "customer" and not event.test
     return (event.customer_id, event.sequence) if in_order else (None, None)
 
 
 def _delivery(row: Row) -> Delivery:
     """The delivery with its visible status; only a pending one has a next attempt."""
-    stored, (endpoint, deleted_at) = _DELIVERIES.record(row), row[_DELIVERIES.width :]
-    status = visible_status(stored.status, EndpointStatus(endpoint), endpoint_deleted=deleted_at is not None)
+    stored, (endpoint, endpoint_deleted_at) = _DELIVERIES.split(row)
+    status = visible_status(stored.status, EndpointStatus(endpoint), endpoint_deleted=endpoint_deleted_at is not None)
     due_at = stored.next_attempt_at if status is DeliveryStatus.PENDING else None
     return replace(stored, status=status, next_attempt_at=due_at)

@@ -1,17 +1,23 @@
-"""The endpoint_health table: the state of the breakers, shared by all workers, and the notices that follow from it."""
+"""The endpoint_health table: the state of the breakers, which all workers share, and the notices that follow from it.
+
+Satisfies `webhooks.ports.HealthStore`.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Final
 
 from loyalpro.delivery.breaker import HEALTHY, Health, after_failures, after_success
 from loyalpro.delivery.settlement import Notice, Settlement
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.rows import RowMapper
+from loyalpro.storage.sql import marks
+from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.notices import NoticeTables
 
-_COLUMNS = ("failures", "failing_since", "probes", "probe_at", "recovered_at", "warned_days")
-HEALTH_COLUMNS = ", ".join(f"h.{column}" for column in _COLUMNS)
+HEALTH: Final = RowMapper(Health, "endpoint_health")
+"""The columns of an endpoint's health. A healthy endpoint has no row."""
 _PROBE_GUARD_MS = 35_000
 """No other probe starts for this long after one: longer than an attempt can take."""
 
@@ -19,7 +25,13 @@ _PROBE_GUARD_MS = 35_000
 _LOCK = f"""
 INSERT INTO endpoint_health (endpoint_id, failures, probes, warned_days) VALUES (?, 0, 0, 0)
 ON CONFLICT (endpoint_id) DO UPDATE SET endpoint_id = excluded.endpoint_id
-RETURNING {", ".join(_COLUMNS)}
+RETURNING {HEALTH.columns()}
+"""
+_STORE = f"""
+INSERT INTO endpoint_health (endpoint_id, {HEALTH.columns()}) VALUES ({marks(HEALTH.width + 1)})
+ON CONFLICT (endpoint_id) DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since,
+    probes = excluded.probes, probe_at = excluded.probe_at, recovered_at = excluded.recovered_at,
+    warned_days = excluded.warned_days
 """
 
 _DISABLED = {
@@ -28,11 +40,9 @@ _DISABLED = {
 }
 
 
-def health_from(row: Sequence[Any]) -> Health | None:
-    """Return the health from the values of `HEALTH_COLUMNS`; None when the endpoint has no row."""
-    if row[0] is None:
-        return None
-    return Health(*row)
+def joined_health(row: Row) -> Health:
+    """Return the health from the columns of a LEFT JOIN, which are NULL when the endpoint has no row."""
+    return HEALTHY if all(value is None for value in row) else HEALTH.record(row)
 
 
 def begin_probe(connection: Connection, endpoint_id: str, now: UnixMs) -> bool:
@@ -47,11 +57,12 @@ def begin_probe(connection: Connection, endpoint_id: str, now: UnixMs) -> bool:
 
 
 class HealthTables:
-    """The health of endpoints, inside one transaction."""
+    """The health of endpoints, inside one database transaction."""
 
     def __init__(self, connection: Connection, ids: IdFactory) -> None:
         self._connection = connection
         self._ids = ids
+        self._endpoints = EndpointTables(connection)
         self._notices = NoticeTables(connection)
 
     def observe(
@@ -70,7 +81,7 @@ class HealthTables:
         return health, notices
 
     def forget(self, endpoint_id: str, now: UnixMs, *, recovering: bool) -> None:
-        """Reset the health of an endpoint that its owner has given another URL or enabled.
+        """Reset the health of an endpoint whose owner has changed its URL or enabled it.
 
         `recovering`: its backlog is sent at a rising rate.
         """
@@ -78,15 +89,15 @@ class HealthTables:
         self._store(endpoint_id, Health(recovered_at=now if recovering else None))
 
     def of(self, endpoint_ids: Sequence[str]) -> dict[str, Health]:
-        """How each of these endpoints is doing."""
+        """The health of each of these endpoints."""
         found = dict.fromkeys(endpoint_ids, HEALTHY)
         if endpoint_ids:
-            marks = ", ".join("?" * len(endpoint_ids))
             rows = self._connection.execute(
-                f"SELECT h.endpoint_id, {HEALTH_COLUMNS} FROM endpoint_health h WHERE h.endpoint_id IN ({marks})",
+                f"SELECT {HEALTH.columns()}, endpoint_id FROM endpoint_health"
+                f" WHERE endpoint_id IN ({marks(len(endpoint_ids))})",
                 endpoint_ids,
             )
-            found.update({row[0]: Health(*row[1:]) for row in rows})
+            found.update({endpoint_id: health for health, (endpoint_id,) in map(HEALTH.split, rows)})
         return found
 
     def _update(self, mine: Sequence[Settlement], now: UnixMs, longest_probe_s: float) -> tuple[Health, list[Notice]]:
@@ -130,36 +141,18 @@ class HealthTables:
         [row], [(url,)] = self._connection.execute_all(
             [(_LOCK, (endpoint_id,)), ("SELECT url FROM endpoints WHERE id = ?", (endpoint_id,))]
         )
-        return Health(*row), url
+        return HEALTH.record(row), url
 
     def _store(self, endpoint_id: str, health: Health) -> None:
         if health == HEALTHY:
             self._connection.execute("DELETE FROM endpoint_health WHERE endpoint_id = ?", (endpoint_id,))
             return
-        self._connection.execute(
-            "INSERT INTO endpoint_health (endpoint_id, failures, failing_since, probes, probe_at, recovered_at, warned_days)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (endpoint_id) DO UPDATE SET failures = excluded.failures,"
-            " failing_since = excluded.failing_since, probes = excluded.probes, probe_at = excluded.probe_at,"
-            " recovered_at = excluded.recovered_at, warned_days = excluded.warned_days",
-            (
-                endpoint_id,
-                health.failures,
-                health.failing_since,
-                health.probes,
-                health.probe_at,
-                health.recovered_at,
-                health.warned_days,
-            ),
-        )
+        self._connection.execute(_STORE, (endpoint_id, *HEALTH.values(health)))
 
     def _disable(self, settlement: Settlement, reason: str, now: UnixMs) -> list[Notice]:
         """Disable the endpoint if it is still enabled; return the notice, unless another transaction has disabled it."""
         endpoint_id = settlement.claimed.target.endpoint_id
-        changed = self._connection.change(
-            "UPDATE endpoints SET status = 'disabled', status_reason = ?, updated_at = ?"
-            " WHERE id = ? AND status = 'enabled' AND deleted_at IS NULL",
-            (reason, now, endpoint_id),
-        )
+        changed = self._endpoints.disable(endpoint_id, reason, now)
         self._store(endpoint_id, HEALTHY)
         return [self._notify(settlement, "endpoint_disabled", _DISABLED[reason], now)] if changed else []
 

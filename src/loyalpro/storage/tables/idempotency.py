@@ -29,7 +29,7 @@ class IdempotencyTables:
     def lock(self, account_id: str, keys: Collection[str]) -> set[str]:
         """Keep other transactions off these keys until this one ends; the keys that no other transaction has locked.
 
-        SQLite runs one writing transaction at a time, so there is nothing to lock.
+        Only PostgreSQL has advisory locks, for keys that may have no row yet. SQLite runs one writing transaction at a time.
         """
         if not self._connection.dialect.is_postgres or not keys:
             return set(keys)

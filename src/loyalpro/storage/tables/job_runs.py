@@ -8,7 +8,7 @@ from loyalpro.storage.rows import RowMapper
 
 _RUNS = RowMapper(JobRun, "job_runs")
 
-# Processes upsert the rows in the order of their keys, so that no two of them wait for each other in a circle.
+# Processes upsert the rows in the order of their keys, so that no two of them wait for each other in a cycle.
 _RECORD = f"""
 INSERT INTO job_runs ({_RUNS.columns()}, changed_at, changed_items) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job) DO UPDATE SET process = excluded.process, started_at = excluded.started_at,
@@ -20,7 +20,7 @@ WHERE excluded.finished_at >= job_runs.finished_at
 
 
 class JobRunTables:
-    """Last runs, inside one database transaction."""
+    """The last runs of periodic jobs, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,7 +35,7 @@ class JobRunTables:
         rows = self._connection.execute(
             f"SELECT {_RUNS.columns()}, changed_at, changed_items FROM job_runs ORDER BY job"
         )
-        return [LastRun(_RUNS.record(row), *row[_RUNS.width :]) for row in rows]
+        return [LastRun(run, changed_at, changed_items) for run, (changed_at, changed_items) in map(_RUNS.split, rows)]
 
 
 def _change(run: JobRun) -> tuple[object, object]:

@@ -1,4 +1,7 @@
-"""Workers and their leases: which workers are alive, and what happens to the deliveries that a dead one had leased."""
+"""Workers and their leases: which workers are alive, and what happens to the deliveries that a dead one had leased.
+
+The part of `delivery.ports.DeliveryStore` that concerns leases, as `delivery_store.py` calls it.
+"""
 
 from collections.abc import Collection
 from typing import Final
@@ -7,8 +10,12 @@ from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.ports import WorkerId
 from loyalpro.delivery.settlement import Attempt
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, limit_lock_waits, server_now
+from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.tables.attempts import insert_attempts
+
+UNLEASED: Final = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"
+"""The condition under which no worker is sending the delivery of the row `d`."""
 
 _INTERRUPTED = "The process that was sending this delivery stopped before the outcome was recorded."
 
@@ -31,23 +38,26 @@ WHERE deliveries.id = leases.delivery_id AND leases.worker = ?
     AND deliveries.status IN ('canceled', 'succeeded', 'exhausted')
 """
 
+_LOCK_WORKER = DialectSql(lambda dialect: f"SELECT 1 FROM workers WHERE id = ? {dialect.for_update}")
 
-# A rescue does not wait longer for locked rows: its worker has deliveries of its own, and has to renew its leases.
-_LOCK_MS: Final = 100
+_RESCUE_LOCK_MS: Final = 100
+"""A rescue does not wait longer for locked rows: its worker has deliveries of its own, and has to renew its leases."""
 
 
 class LeaseTables:
-    """The workers and leases tables, inside one transaction."""
+    """Workers and leases, inside one database transaction.
+
+    Leases expire by `server_now`: on PostgreSQL by the time of the server, because the clocks of hosts differ.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = " FOR UPDATE" if connection.dialect.is_postgres else ""
 
     # -- a worker and its own leases ---------------------------------------------------------------------------------
 
     def register(self, worker: WorkerId, *, host: str, pid: int, now: UnixMs, ttl_ms: int) -> None:
         """Register a worker whose leases hold for `ttl_ms`."""
-        now = self._shared_now(now)
+        now = server_now(self._connection, now)
         self._connection.execute(
             "INSERT INTO workers (id, host, pid, started_at, expires_at) VALUES (?, ?, ?, ?, ?)",
             (worker, host, pid, now, now + ttl_ms),
@@ -55,7 +65,7 @@ class LeaseTables:
 
     def renew(self, worker: WorkerId, *, now: UnixMs, ttl_ms: int) -> bool:
         """Extend the leases of the worker to `ttl_ms` from now; False when they have been taken from it."""
-        expires_at = self._shared_now(now) + ttl_ms
+        expires_at = server_now(self._connection, now) + ttl_ms
         return self._connection.change("UPDATE workers SET expires_at = ? WHERE id = ?", (expires_at, worker)) == 1
 
     def release(self, worker: WorkerId, now: UnixMs) -> None:
@@ -69,7 +79,7 @@ class LeaseTables:
         transaction of a claim whose result was lost may still commit. It holds the shared lock on the row of the worker, so
         the lock taken here waits until it has ended.
         """
-        self._connection.execute(f"SELECT 1 FROM workers WHERE id = ?{self._lock}", (worker,))
+        self._connection.execute(_LOCK_WORKER[self._connection.dialect], (worker,))
         held = self._connection.execute("SELECT delivery_id FROM leases WHERE worker = ?", (worker,))
         unknown = sorted({id_ for (id_,) in held}.difference(keep))
         self._connection.execute_many(
@@ -80,7 +90,8 @@ class LeaseTables:
 
     def expired(self, now: UnixMs) -> list[WorkerId]:
         """Return the workers that have not renewed their leases in time."""
-        rows = self._connection.execute("SELECT id FROM workers WHERE expires_at < ?", (self._shared_now(now),))
+        shared_now = server_now(self._connection, now)
+        rows = self._connection.execute("SELECT id FROM workers WHERE expires_at < ?", (shared_now,))
         return [id_ for (id_,) in rows]
 
     def rescue(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
@@ -89,10 +100,10 @@ class LeaseTables:
         Raises LockTaken when another transaction holds one of the rows, such as that of a process which was stopped
         inside a transaction.
         """
-        expired_at = self._shared_now(now)
-        self._limit_lock_waits(str(_LOCK_MS))
-        rescued = self._remove(worker, now, " AND expires_at < ?", expired_at)
-        self._limit_lock_waits("DEFAULT")
+        shared_now = server_now(self._connection, now)
+        limit_lock_waits(self._connection, _RESCUE_LOCK_MS)
+        rescued = self._remove(worker, now, " AND expires_at < ?", shared_now)
+        limit_lock_waits(self._connection, None)  # other statements of the transaction may wait as long as usual
         return rescued
 
     def rescue_all_but(self, worker: WorkerId, now: UnixMs) -> frozenset[str]:
@@ -130,18 +141,6 @@ class LeaseTables:
         )
         insert_attempts(self._connection, [(id_, _interrupted(number, at)) for id_, _, number, at in released])
         return {endpoint_id for _, endpoint_id, _, _ in released}
-
-    def _limit_lock_waits(self, limit: str) -> None:
-        """Set the limit until the next call: other statements of the same transaction may wait as long as usual."""
-        if self._connection.dialect.is_postgres:
-            self._connection.execute(f"SET LOCAL lock_timeout = {limit}")
-
-    def _shared_now(self, now: UnixMs) -> UnixMs:
-        """Return the time by which leases expire: on PostgreSQL that of the server, because the clocks of hosts differ."""
-        if not self._connection.dialect.is_postgres:
-            return now
-        [(shared,)] = self._connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-        return int(shared)
 
 
 def _interrupted(number: int, started_at: UnixMs) -> Attempt:

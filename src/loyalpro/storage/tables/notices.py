@@ -1,4 +1,4 @@
-"""The notices table: messages for the owners of endpoints about changes that they did not make.
+"""The notices table: messages to the owners of endpoints about changes that the system made.
 
 Satisfies `webhooks.ports.NoticeStore`.
 """
@@ -8,13 +8,14 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory, floor
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import RowMapper
+from loyalpro.storage.sql import where
 from loyalpro.webhooks.entities import PastNotice
 
 _NOTICES = RowMapper(PastNotice, "notices")
 
 
 class NoticeTables:
-    """Notices, inside one transaction."""
+    """Notices, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -36,14 +37,9 @@ class NoticeTables:
         self, account_id: str, before_id: str | None, endpoint_id: str | None, limit: int
     ) -> list[PastNotice]:
         """Return up to `limit` notices of an account, newest first."""
-        clauses, params = ["account_id = ?"], [account_id]
-        for clause, value in (("id < ?", before_id), ("endpoint_id = ?", endpoint_id)):
-            if value is not None:
-                clauses.append(clause)
-                params.append(value)
+        clause, params = where(("account_id = ?", account_id), ("id < ?", before_id), ("endpoint_id = ?", endpoint_id))
         rows = self._connection.execute(
-            f"SELECT {_NOTICES.columns()} FROM notices WHERE {' AND '.join(clauses)} ORDER BY id DESC LIMIT ?",
-            (*params, limit),
+            f"SELECT {_NOTICES.columns()} FROM notices {clause} ORDER BY id DESC LIMIT ?", (*params, limit)
         )
         return _NOTICES.records(rows)
 

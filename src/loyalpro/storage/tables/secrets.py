@@ -1,6 +1,8 @@
-"""The endpoint_secrets table: sealed, several valid at a time during a rotation. Satisfies `webhooks.ports.SecretStore`."""
+"""The endpoint_secrets table: encrypted secrets, several of them valid during a rotation.
 
-import itertools
+Satisfies `webhooks.ports.SecretStore`.
+"""
+
 from collections.abc import Sequence
 
 from loyalpro.kernel.clock import UnixMs
@@ -21,6 +23,14 @@ def sealed_owner(account_id: str, endpoint_id: str) -> str:
     return f"{account_id}/{endpoint_id}"
 
 
+def promote(connection: Connection, endpoint_id: str, version: int, now: UnixMs) -> None:
+    """Sign the header that carries one signature with this version from now on, unless it was promoted before."""
+    connection.execute(
+        "UPDATE endpoint_secrets SET promoted_at = ? WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
+        (now, endpoint_id, version),
+    )
+
+
 class SecretTables:
     """The secrets of endpoints, inside one database transaction."""
 
@@ -38,18 +48,20 @@ class SecretTables:
             " ORDER BY endpoint_id, version DESC",
             (*endpoint_ids, now),
         )
-        grouped = itertools.groupby(rows, key=lambda row: str(row[-1]))
-        return {endpoint_id: _SECRETS.records(secrets) for endpoint_id, secrets in grouped}
+        found: dict[str, list[Secret]] = {}
+        for secret, (endpoint_id,) in map(_SECRETS.split, rows):
+            found.setdefault(endpoint_id, []).append(secret)
+        return found
 
     def newest(self, account_id: str, endpoint_id: str) -> str:
-        """The newest secret of an endpoint that exists, in clear text."""
+        """The newest secret of an endpoint, in clear text. The endpoint has to exist."""
         [(sealed,)] = self._connection.execute(
             "SELECT sealed FROM endpoint_secrets WHERE endpoint_id = ? ORDER BY version DESC LIMIT 1", (endpoint_id,)
         )
         return self._vault.open(sealed, owner=sealed_owner(account_id, endpoint_id))
 
     def key_ids(self, now: UnixMs) -> dict[bytes, str]:
-        """The ids of the keys that sealed valid secrets, each with one endpoint that needs it."""
+        """The ids of the keys that encrypted valid secrets, each with one endpoint that needs it."""
         rows = self._connection.execute(
             f"SELECT substr(s.sealed, 1, {KEY_ID_BYTES}), MIN(e.id) FROM endpoint_secrets s"
             " JOIN endpoints e ON e.id = s.endpoint_id AND e.deleted_at IS NULL"
@@ -59,7 +71,7 @@ class SecretTables:
         return {bytes(key_id): endpoint_id for key_id, endpoint_id in rows}
 
     def add(self, endpoint: Endpoint, version: int, secret: str, now: UnixMs, *, promoted: bool) -> None:
-        """Store the newest secret, and remove what has expired."""
+        """Store a new secret as the newest one of the endpoint, and remove its expired ones."""
         sealed = self._vault.seal(secret, owner=sealed_owner(endpoint.account_id, endpoint.id))
         self._connection.execute(_INSERT, (endpoint.id, version, sealed, now, now if promoted else None))
         self._connection.execute(
@@ -67,7 +79,7 @@ class SecretTables:
         )
 
     def expire_older(self, endpoint_id: str, version: int, at: UnixMs) -> None:
-        """End every secret before this version at `at`, unless it ends sooner."""
+        """Let all secrets before this version expire at `at`, unless they expire sooner."""
         self._connection.execute(
             "UPDATE endpoint_secrets SET expires_at = ? WHERE endpoint_id = ? AND version < ?"
             " AND (expires_at IS NULL OR expires_at > ?)",
@@ -76,7 +88,4 @@ class SecretTables:
 
     def promote(self, endpoint_id: str, version: int, now: UnixMs) -> None:
         """Sign the header that carries one signature with this version from now on."""
-        self._connection.execute(
-            "UPDATE endpoint_secrets SET promoted_at = ? WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
-            (now, endpoint_id, version),
-        )
+        promote(self._connection, endpoint_id, version, now)

@@ -1,8 +1,12 @@
-"""Writes the outcomes of attempts. Every write names the state and the lease that it expects, and else changes nothing."""
+"""Writes the outcomes of attempts. Each write names the state and the lease that it expects, and has no effect otherwise.
+
+The part of `delivery.ports.DeliveryStore` that concerns settlements, as `delivery_store.py` calls it.
+"""
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from loyalpro.delivery.ports import WorkerId
 from loyalpro.delivery.settlement import Settled, Settlement
@@ -10,31 +14,76 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection, Row
-from loyalpro.storage.sql import marks, padded_chunks
+from loyalpro.storage.dialect import Dialect
+from loyalpro.storage.sql import CHUNK_LENGTHS, marks, padded_chunks
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.health import HealthTables
+from loyalpro.storage.tables.secrets import promote
 
-# The list of ids repeats the first column of `v`, so that the planners find the rows by their keys and in no other way.
-# `v` is materialized, because PostgreSQL searches it for each row, and takes many times as long to search bare VALUES.
-_RELEASE_LEASES = """
-WITH v AS MATERIALIZED (VALUES {rows})
-DELETE FROM leases WHERE worker = ? AND delivery_id IN ({ids}) AND (delivery_id, attempt) IN (SELECT * FROM v)
+
+@lru_cache(CHUNK_LENGTHS)
+def _release_leases(count: int) -> str:
+    """The statement that releases `count` leases.
+
+    The list of ids repeats the first column of `v`, so that the planners find the rows by their keys and in no other way. `v`
+    is materialized, because PostgreSQL searches it for each row, and takes many times as long to search bare VALUES.
+    """
+    return f"""
+WITH v AS MATERIALIZED (VALUES {marks(count, "(?, ?)")})
+DELETE FROM leases WHERE worker = ? AND delivery_id IN ({marks(count)}) AND (delivery_id, attempt) IN (SELECT * FROM v)
 RETURNING delivery_id, attempt
 """
 
-# Without the cast, SQLite would scan all deliveries and search an index that it builds over these values.
-_SETTLE = """
-WITH v (column1, column2, column3, column4, column5, column6, column7, column8) AS MATERIALIZED (VALUES {rows})
-UPDATE deliveries SET status = v.column2, due_at = COALESCE(v.column3, due_at), finished_at = v.column4,
-    outcome = COALESCE(v.column5, outcome), attempts = v.column6, first_attempt_at = v.column7,
-    uncounted_attempts = uncounted_attempts + v.column8, fallback_status = NULL, fallback_due_at = NULL
-FROM v WHERE deliveries.id = CAST(v.column1 AS TEXT) AND deliveries.status = 'pending' {among}
-RETURNING deliveries.id, deliveries.status, endpoint_id, customer_id, sequence
-"""
-_ROW = (
+
+_ROW: Final = (
     "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT),"
     " CAST(? AS BIGINT), CAST(? AS BIGINT))"
 )
+
+
+@lru_cache(2 * CHUNK_LENGTHS)
+def _settle(dialect: Dialect, count: int) -> str:
+    """The statement that moves `count` deliveries; its parameters are those of `_settle_params`.
+
+    On PostgreSQL a list of ids repeats the first column of `v`, so that the planner finds the rows by their keys. SQLite does
+    so without the list, thanks to the cast: otherwise it would scan all deliveries, and search an index over the values.
+    """
+    among = f"AND deliveries.id IN ({marks(count)})" if dialect.is_postgres else ""
+    return f"""
+WITH v (id, status, due_at, finished_at, outcome, attempts, first_attempt_at, uncounted) AS MATERIALIZED
+    (VALUES {marks(count, _ROW)})
+UPDATE deliveries SET status = v.status, due_at = COALESCE(v.due_at, deliveries.due_at), finished_at = v.finished_at,
+    outcome = COALESCE(v.outcome, deliveries.outcome), attempts = v.attempts, first_attempt_at = v.first_attempt_at,
+    uncounted_attempts = uncounted_attempts + v.uncounted, fallback_status = NULL, fallback_due_at = NULL
+FROM v WHERE deliveries.id = CAST(v.id AS TEXT) AND deliveries.status = 'pending' {among}
+RETURNING deliveries.id, deliveries.status, endpoint_id, customer_id, sequence
+"""
+
+
+def _settle_params(dialect: Dialect, settlements: Sequence[Settlement], now: UnixMs) -> list[object]:
+    """The parameters of `_settle`: for each settlement the columns of `v`, then the ids if they are listed."""
+    params: list[object] = []
+    for each in settlements:
+        claimed, attempt = each.claimed, each.attempt
+        params += (
+            claimed.delivery_id,
+            each.status.value,
+            each.due_at,
+            None if each.status is DeliveryStatus.PENDING else now,
+            attempt.outcome.value if attempt else None,
+            claimed.attempt_number - (0 if attempt else 1),
+            claimed.first_attempt_at,
+            0 if each.scheduled else 1,
+        )
+    if dialect.is_postgres:
+        params += [each.claimed.delivery_id for each in settlements]
+    return params
+
+
+_COUNT_ATTEMPT: Final = """
+UPDATE deliveries SET attempts = ?, first_attempt_at = COALESCE(first_attempt_at, ?)
+WHERE id = ? AND status IN ('canceled', 'succeeded', 'exhausted')
+"""
 
 # The first pending delivery of a customer is due: no earlier delivery of the customer has to be sent before it.
 #
@@ -67,7 +116,7 @@ def advance(connection: Connection, finished: Iterable[Sequence[Any]], now: Unix
 
 
 class SettlementTables:
-    """The writes of settlements, inside one transaction."""
+    """The writes of settlements, inside one database transaction."""
 
     def __init__(self, connection: Connection, ids: IdFactory) -> None:
         self._connection = connection
@@ -95,28 +144,24 @@ class SettlementTables:
         health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
         return Settled(frozenset(each.claimed.delivery_id for each in kept), health, notices)
 
-    def _release_leases(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[tuple[str, int]]:
+    def _release_leases(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[Row]:
         """Release the leases; return the delivery and the attempt of those that the worker still held.
 
         The attempt is part of the fence, because the worker may have leased the same delivery again meanwhile.
         """
-        released: set[tuple[str, int]] = set()
+        released: set[Row] = set()
         for leases in padded_chunks(sorted(_lease_of(each) for each in settlements)):
-            sql = _RELEASE_LEASES.format(ids=marks(len(leases)), rows=marks(len(leases), "(?, ?)"))
             ids = [delivery_id for delivery_id, _ in leases]
-            released |= set(self._connection.execute(sql, (*itertools.chain.from_iterable(leases), worker, *ids)))
+            params = (*itertools.chain.from_iterable(leases), worker, *ids)
+            rows = self._connection.execute(_release_leases(len(leases)), params)
+            released.update(rows)
         return released
 
     def _move(self, settlements: Sequence[Settlement], now: UnixMs) -> set[Row]:
-        """Move the deliveries that are still pending to their next states; return their rows of `_SETTLE`."""
-        moved: set[Row] = set()
-        for piece in padded_chunks([_moved_values(each, now) for each in settlements]):
-            params = list(itertools.chain.from_iterable(piece))
-            among = ""
-            if self._connection.dialect.is_postgres:
-                among = f"AND id IN ({marks(len(piece))})"
-                params += [values[0] for values in piece]
-            sql = _SETTLE.format(rows=marks(len(piece), _ROW), among=among)
+        """Move the deliveries that are still pending to their next states; return their rows of `_settle`."""
+        dialect, moved = self._connection.dialect, set[Row]()
+        for chunk in padded_chunks(settlements):
+            sql, params = _settle(dialect, len(chunk)), _settle_params(dialect, chunk, now)
             moved |= set(self._connection.execute(sql, params))
         return moved
 
@@ -124,34 +169,13 @@ class SettlementTables:
         """Count the attempts of deliveries that their owner canceled during the request; their states stay."""
         for each in settlements:
             if each.attempt is not None:
-                self._connection.execute(
-                    "UPDATE deliveries SET attempts = ?, first_attempt_at = COALESCE(first_attempt_at, ?)"
-                    " WHERE id = ? AND status IN ('canceled', 'succeeded', 'exhausted')",
-                    (each.attempt.number, each.claimed.first_attempt_at, each.claimed.delivery_id),
-                )
+                params = (each.attempt.number, each.claimed.first_attempt_at, each.claimed.delivery_id)
+                self._connection.execute(_COUNT_ATTEMPT, params)
 
     def _promote(self, secrets: Iterable[tuple[str, int]], now: UnixMs) -> None:
         """Promote secrets that their receivers have accepted. `secrets`: endpoint id and version."""
         for endpoint_id, version in sorted(secrets):
-            self._connection.execute(
-                "UPDATE endpoint_secrets SET promoted_at = ?"
-                " WHERE endpoint_id = ? AND version = ? AND promoted_at IS NULL",
-                (now, endpoint_id, version),
-            )
-
-
-def _moved_values(settlement: Settlement, now: UnixMs) -> tuple[object, ...]:
-    claimed, attempt = settlement.claimed, settlement.attempt
-    return (
-        claimed.delivery_id,
-        settlement.status.value,
-        settlement.due_at,
-        None if settlement.status is DeliveryStatus.PENDING else now,
-        attempt.outcome.value if attempt else None,
-        claimed.attempt_number - (0 if attempt else 1),
-        claimed.first_attempt_at,
-        0 if settlement.scheduled else 1,
-    )
+            promote(self._connection, endpoint_id, version, now)
 
 
 def _lease_of(settlement: Settlement) -> tuple[str, int]:
