@@ -233,12 +233,12 @@ class _Comparison:
 
     def _pairs(self) -> Iterator[Finding]:
         for id_, event in self.database.events.items():
-            window, owed = self._window(event), self.deliveries_of.get(id_, {})
-            yield from _expect(event.owed, len(owed), f"deliveries of event {id_}")
-            for endpoint_id in owed.keys() - self.evidence.subscriptions.keys():
+            window, deliveries = self._window(event), self.deliveries_of.get(id_, {})
+            yield from _expect(event.endpoint_count, len(deliveries), f"deliveries of event {id_}")
+            for endpoint_id in deliveries.keys() - self.evidence.subscriptions.keys():
                 yield Finding(Kind.PHANTOM, f"event {id_} has a delivery to {endpoint_id}, which was not added")
             for subscription in self.evidence.subscriptions.values():
-                yield from self._pair(event, window, subscription, there=subscription.endpoint_id in owed)
+                yield from self._pair(event, window, subscription, there=subscription.endpoint_id in deliveries)
 
     def _pair(
         self, event: Event, window: tuple[float, float], subscription: Subscription, *, there: bool
@@ -427,7 +427,7 @@ class _Comparison:
 
 
 def _expected(event_type: str, window: tuple[float, float], subscription: Subscription) -> bool | None:
-    """Whether an event committed in this window is owed to an endpoint; None if the order of the two is unknown."""
+    """Whether an event committed in this window must be delivered to an endpoint; None if the order of the two is unknown."""
     first, last = window
     if not subscription.wants(event_type) or last < subscription.added[0] or first > subscription.removed[1]:
         return False

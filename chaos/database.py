@@ -18,14 +18,14 @@ Rows = Callable[[str], Iterable[tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event and its stored body. `owed`: the number of its deliveries, as the product counted it."""
+    """An event and its stored body. `endpoint_count`: how many endpoints were subscribed, as the product counted them."""
 
     id: str
     type: str
     customer_id: str | None
     sequence: int | None
     body: bytes
-    owed: int
+    endpoint_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def export(url: str, folder: Path) -> None:
 def _snapshot(rows: Rows) -> Snapshot:
     return Snapshot(
         events={
-            id_: Event(id_, type_, customer_id, sequence, bytes(body), owed)
-            for id_, type_, customer_id, sequence, body, owed in rows(_EVENTS)
+            id_: Event(id_, type_, customer_id, sequence, bytes(body), endpoint_count)
+            for id_, type_, customer_id, sequence, body, endpoint_count in rows(_EVENTS)
         },
         deliveries=_deliveries(rows),
         transactions=[

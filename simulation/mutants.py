@@ -1,4 +1,4 @@
-"""Mistakes that a programmer could make, one in each mutant. The checker has to find every one of them.
+"""Mutants: each has one programming mistake. The checker has to find every one of them.
 
 This module is the only one of the simulation that names private functions of the product.
 """
@@ -261,7 +261,7 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("a lease that nobody heard of is kept", 14, (wrong(Engine._claim, _forget_failed_claim),)),
+    Mutant("a lease of a claim without a response is kept", 14, (wrong(Engine._claim, _forget_failed_claim),)),
     Mutant(
         "a commit that comes late is not waited for",
         72,
@@ -342,9 +342,9 @@ MUTANTS = (
         ),
     ),
     Mutant("a retry is never due", 18, (wrong(decide, _due_never),)),
-    Mutant("owed to endpoints that did not ask", 2, (wrong(Subscription.wants, _wants_everything),)),
+    Mutant("deliveries to endpoints without a subscription", 2, (wrong(Subscription.wants, _wants_everything),)),
     Mutant(
-        "a wake is lost, and nobody looks",
+        "a wake is lost, and no scan follows",
         0,
         (wrong(EndpointQueues.hint, _ignore_hint), wrong(EndpointQueues.add_page, _ignore_page)),
     ),
@@ -359,5 +359,5 @@ MUTANTS = (
         28,
         (wrong(RetrySchedule.next_attempt_at, _ignore_retry_after),),
     ),
-    Mutant("a replay leaves out what was never owed", 73, (wrong(_make_due, _omit_missing),)),
+    Mutant("a replay leaves out events without a delivery", 73, (wrong(_make_due, _omit_missing),)),
 )

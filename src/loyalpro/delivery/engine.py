@@ -49,7 +49,7 @@ class EngineSettings:
 
 
 class Engine:
-    """Delivers until it is cancelled. A process has one."""
+    """Delivers until it is canceled. A process has one."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Engine:
     # -- life cycle --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Deliver until cancelled; then release all leases that are still held."""
+        """Deliver until canceled; then release all leases that are still held."""
         await self._registration.register()
         try:
             async with asyncio.TaskGroup() as group:

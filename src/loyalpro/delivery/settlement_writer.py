@@ -58,7 +58,7 @@ class SettlementWriter:
         return await done
 
     async def run(self) -> None:
-        """Write batches until cancelled."""
+        """Write batches until canceled."""
         while True:
             await self._arrived.wait()
             await self._clock.wait(self._urgent, COALESCE_MS / MS_PER_S)

@@ -68,7 +68,7 @@ class WorkerRegistration:
                 return
 
     async def run(self) -> None:
-        """Renew the leases and rescue those of dead workers, until cancelled."""
+        """Renew the leases and rescue those of dead workers, until canceled."""
         while True:
             await self._clock.wait(self._never, self._times.renew_s)
             try:

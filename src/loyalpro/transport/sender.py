@@ -71,7 +71,7 @@ class CurlSender:
             await client.stop()
 
     async def send(self, request: OutgoingRequest) -> SendResult:
-        """Send a request and wait for its result; a cancelled call cancels the transfer.
+        """Send a request and wait for its result; a canceled call cancels the transfer.
 
         Raises SenderStopped after `stop`, and OSError when no process can be started.
         """

@@ -49,7 +49,7 @@ class SenderClient(asyncio.Protocol):
     _suspected: bool = False
 
     async def send(self, request: OutgoingRequest) -> SendResult:
-        """Send a request and wait for its result; a cancelled call cancels the transfer."""
+        """Send a request and wait for its result; a canceled call cancels the transfer."""
         number = next(self._numbers)
         open_request = _OpenRequest(self.loop.create_future(), self.loop.time() + request.timeout_s + self.overdue_s)
         self._open[number] = open_request
