@@ -122,6 +122,7 @@ class Application:
             resolve=system_resolver(),
             health=health,
             metrics=self.telemetry.render,
+            max_endpoints=self.settings.max_endpoints,
         )
 
     @asynccontextmanager

@@ -102,6 +102,12 @@ class Settings(BaseSettings):
         ge=30,
         description="The number of days for which events, finished deliveries and their attempts are kept.",
     )
+    max_endpoints: int = Field(
+        default=1_000,
+        ge=1,
+        description="The number of webhook endpoints that an account can have. Each event has a delivery to every endpoint "
+        "that is subscribed to it, written in the transaction of its purchase.",
+    )
     min_free_mb: int = Field(
         default=256,
         ge=0,

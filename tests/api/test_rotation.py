@@ -158,7 +158,7 @@ def test_an_overlap_of_0_revokes_the_old_secret_at_once(
     assert (signatures(hit), verifies(old, hit), verifies(made["secret"], hit)) == (1, False, True)
 
 
-def test_promote_uses_the_secret_that_waits_and_else_makes_one_that_signs_at_once(
+def test_promote_finishes_a_rotation_and_never_begins_one(
     server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver
 ) -> None:
     waiting = rotate(server, endpoint)
@@ -168,19 +168,33 @@ def test_promote_uses_the_secret_that_waits_and_else_makes_one_that_signs_at_onc
     checking.secret = waiting["secret"]
     enroll(server)
     assert signatures(receiver.wait_for(1)[0]) == 2
-    at_once = rotate(server, endpoint, promote=True)
-    assert at_once["promoted"]
-    assert at_once["secret"] != waiting["secret"]
-    checking.secret = at_once["secret"]
-    enroll(server)
-    all_delivered(server)
-    assert not checking.refused
     rotate(server, endpoint)
     finished = rotate(server, endpoint, promote=True, overlap_seconds=0)
     assert finished["previous_secret_expires_at"] is None
     checking.secret = finished["secret"]
     enroll(server)
-    assert signatures(receiver.wait_for(3)[2]) == 1
+    assert signatures(receiver.wait_for(2)[1]) == 1
+    all_delivered(server)
+    assert not checking.refused
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["no rotation", "a rotation that the receiver has finished"])
+def test_promote_without_a_rotation_is_refused_and_changes_nothing(
+    server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver, *, noticed: bool
+) -> None:
+    if noticed:
+        checking.secret = rotate(server, endpoint)["secret"]
+        enroll(server)
+        all_delivered(server)
+        assert rotation(server, endpoint) is None
+    hits, secret = len(receiver.hits), server.get(f"/v1/webhook_endpoints/{endpoint}/secret")
+    for body in ({"promote": True}, {"promote": True, "overlap_seconds": 0}):
+        refusal = server.call("POST", f"/v1/webhook_endpoints/{endpoint}/rotate_secret", body)
+        assert (refusal.status, refusal.json["code"], refusal.json["param"]) == (409, "no_rotation", "promote")
+    enroll(server)
+    all_delivered(server)
+    assert signatures(receiver.wait_for(hits + 1)[-1]) == (2 if noticed else 1)
+    assert server.get(f"/v1/webhook_endpoints/{endpoint}/secret") == secret
 
 
 def test_at_most_five_secrets_are_valid(server: Server, endpoint: str) -> None:
@@ -233,6 +247,7 @@ def test_a_receiver_with_any_of_several_valid_secrets_gets_every_event(
 def test_a_receiver_that_still_has_the_old_secret_after_a_promote_gets_every_event(
     server: Server, endpoint: str, checking: OneSecretReceiver
 ) -> None:
+    rotate(server, endpoint)
     rotate(server, endpoint, promote=True)
     enroll(server, 3)
     assert {each["attempt_count"] for each in all_delivered(server)} == {1}

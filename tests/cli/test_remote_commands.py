@@ -134,6 +134,10 @@ def test_secrets_are_rotated(run: Run, endpoint: str) -> None:
     promoted = run("endpoints", "rotate-secret", endpoint, "--promote").stdout
     assert promoted.splitlines()[:2] == started.splitlines()[:2]
     assert "stays" not in promoted
+    assert (
+        "No rotation of this endpoint is under way"
+        in run("endpoints", "rotate-secret", endpoint, "--promote", code=1).stderr
+    )
     assert "is revoked" in run("endpoints", "rotate-secret", endpoint, "--overlap", "0").stdout
 
 

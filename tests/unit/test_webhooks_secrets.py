@@ -13,6 +13,7 @@ from loyalpro.webhooks.secrets import (
     is_waiting,
     previous_expires_at,
     require_capacity,
+    require_rotation,
     rotation_ends_at,
 )
 
@@ -84,3 +85,11 @@ def test_an_overlap_of_0_makes_room_for_the_new_secret() -> None:
 @pytest.mark.parametrize(("overlap_s", "end"), [(0, NOW), (1, NOW + 1_000), (86_400, NOW + 86_400_000)])
 def test_an_overlap_is_in_seconds_and_its_end_in_milliseconds(overlap_s: int, end: UnixMs) -> None:
     assert end_of_overlap(NOW, overlap_s) == end
+
+
+@pytest.mark.parametrize("valid", [[], secrets(newest_promoted=True), secrets(NOW + 1, newest_promoted=True)])
+def test_a_rotation_that_is_not_under_way_cannot_be_finished(valid: list[Secret]) -> None:
+    require_rotation(secrets(NOW + 1, newest_promoted=False))
+    with pytest.raises(Conflict) as refused:
+        require_rotation(valid)
+    assert (refused.value.code, refused.value.param) == ("no_rotation", "promote")

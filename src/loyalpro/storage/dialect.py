@@ -16,6 +16,8 @@ class Dialect:
     name: Literal["sqlite", "postgres"]
     for_update: str
     """The lock clause of rows that this transaction changes."""
+    for_no_key_update: str
+    """The lock clause of rows that this transaction locks, while others may insert rows that refer to them."""
     for_share: str
     """The lock clause of rows that nothing may change before this transaction ends."""
     skip_locked: str
@@ -67,6 +69,7 @@ def _of(clause: str, alias: str) -> str:
 SQLITE: Final = Dialect(
     name="sqlite",
     for_update="",
+    for_no_key_update="",
     for_share="",
     skip_locked="",
     server_now=None,
@@ -79,6 +82,7 @@ SQLITE: Final = Dialect(
 POSTGRES: Final = Dialect(
     name="postgres",
     for_update="FOR UPDATE",
+    for_no_key_update="FOR NO KEY UPDATE",
     for_share="FOR SHARE",
     skip_locked="SKIP LOCKED",
     server_now="SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",

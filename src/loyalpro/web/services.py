@@ -38,6 +38,7 @@ class Services:
     resolve: Resolve
     health: Health
     metrics: Callable[[], bytes]
+    max_endpoints: int
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
 
 

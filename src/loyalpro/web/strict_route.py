@@ -1,12 +1,13 @@
-"""Reads request bodies: after the check of the API key, up to a limit of bytes, and with the strict JSON parser."""
+"""Reads requests: after the check of the API key, with known query parameters only, and with the strict JSON parser."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from loyalpro.kernel.errors import MalformedRequest, TooLarge
+from loyalpro.kernel.errors import InvalidInput, MalformedRequest, TooLarge
 from loyalpro.kernel.strict_json import parse
 from loyalpro.web.auth import account_id, authenticate
 
@@ -36,18 +37,20 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that accepts JSON bodies of a limited size."""
+    """A route that accepts JSON bodies of a limited size, and no query parameter that it does not use."""
 
     max_body_bytes = MAX_BODY_BYTES
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Check the API key, and then read and parse the body, before the framework does."""
+        """Check the API key and the names of query parameters, and then read and parse the body, before the framework does."""
         handle = super().get_route_handler()
         needs_key = any(each.call is account_id for each in self.dependant.dependencies)
+        known = sorted(each.alias for each in self.dependant.query_params)
 
         async def strict(request: Request) -> Response:
             if needs_key:
                 await authenticate(request)
+            _require_known_query(request, known)
             return await handle(await self._read(request))
 
         return strict
@@ -67,6 +70,22 @@ class BatchRoute(StrictRoute):
     """A route whose body contains many objects."""
 
     max_body_bytes = MAX_BATCH_BODY_BYTES
+
+
+def _require_known_query(request: Request, known: Sequence[str]) -> None:
+    """A misspelled filter that was ignored would list everything."""
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidInput(_unknown_query(name[:64], known), code="unknown_field", param=name[:64])
+
+
+def _unknown_query(name: str, known: Sequence[str]) -> str:
+    if not known:
+        return f"This call has no query parameters; leave {name!r} out."
+    near = get_close_matches(name.lower(), known, n=1)
+    return f"There is no query parameter {name!r}. " + (
+        f"Did you mean {near[0]}?" if near else f"This call has: {', '.join(known)}."
+    )
 
 
 def _require_json(request: Request) -> None:

@@ -4,6 +4,7 @@ from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
 from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, PastAttempt
+from loyalpro.webhooks.event_types import checked_type
 from loyalpro.webhooks.ports import WebhooksUnit
 
 
@@ -61,7 +62,9 @@ def get_delivery(unit: WebhooksUnit, query: DeliveryRef) -> DeliveryDetails:
 
 
 def list_deliveries(unit: WebhooksUnit, query: ListDeliveries) -> list[Delivery]:
-    """Deliveries, newest first."""
+    """Deliveries, newest first. Raises `InvalidInput` for an event type that does not exist."""
+    if query.event_type is not None:
+        checked_type(query.event_type, param="type")
     return unit.deliveries.list_before(
         query.account_id,
         query.before_id,

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.errors import NotFound
+from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.transport.signing import new_secret
 from loyalpro.webhooks.custom_headers import validate_custom_headers
@@ -20,11 +20,15 @@ from loyalpro.webhooks.secrets import FIRST_VERSION, SECRET_BYTES, rotation_ends
 
 @record
 class AddEndpoint:
-    """An endpoint to add. `types`: event types, or `*`. `ordering`: `none` or `customer`. `rate_limit`: requests per second."""
+    """An endpoint to add. `types`: event types, or `*`. `ordering`: `none` or `customer`. `rate_limit`: requests per second.
+
+    `max_endpoints`: how many the account can have, with this one.
+    """
 
     account_id: str
     url: PublicUrl
     types: Sequence[str]
+    max_endpoints: int
     description: str | None = None
     ordering: str = "none"
     rate_limit: int | None = None
@@ -103,10 +107,15 @@ class AddedEndpoint:
 
 
 def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
-    """Store an endpoint with its first secret. Events that are committed from now on are delivered to it."""
+    """Store an endpoint with its first secret. Events that are committed from now on are delivered to it.
+
+    Raises `InvalidInput` `too_many_endpoints` for an account that has `max_endpoints`. Accounts that got more before the
+    limit was lowered keep them.
+    """
     types = checked_types(command.types)
     headers = command.headers or {}
     validate_custom_headers(headers)
+    _require_capacity(unit, command)
     endpoint = Endpoint(
         id=unit.ids.new("we"),
         account_id=command.account_id,
@@ -173,6 +182,15 @@ def locked_endpoint(unit: WebhooksUnit, account_id: str, endpoint_id: str, *, pa
 def no_endpoint(endpoint_id: str, *, param: str = "id") -> NotFound:
     """The error for an id that no endpoint of the account has."""
     return NotFound(f"There is no webhook endpoint {endpoint_id}.", param=param)
+
+
+def _require_capacity(unit: WebhooksUnit, command: AddEndpoint) -> None:
+    """Every event is written for every endpoint, so their number bounds what a purchase costs."""
+    if unit.endpoints.lock_and_count(command.account_id) >= command.max_endpoints:
+        raise InvalidInput(
+            f"This account has {command.max_endpoints} webhook endpoints, which is the limit; delete one first.",
+            code="too_many_endpoints",
+        )
 
 
 def _checked(changes: EndpointChanges) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The event types that an endpoint may subscribe to."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.kernel.errors import InvalidInput
@@ -18,8 +19,10 @@ def checked_types(types: Sequence[str], *, param: str = "events") -> tuple[str, 
 def checked_type(event_type: str, *, param: str) -> str:
     """The type. Raises `InvalidInput` when it does not exist."""
     if event_type not in EVENT_TYPES:
+        near = get_close_matches(event_type[:64], EVENT_TYPES, n=1)
+        advice = f"did you mean {near[0]}?" if near else "GET /v1/event_types lists them."
         raise InvalidInput(
-            f"{event_type[:64]!r} is not an event type; GET /v1/event_types lists them.",
+            f"{event_type[:64]!r} is not an event type; {advice}",
             code="unknown_event_type",
             param=param,
         )

@@ -8,6 +8,7 @@ from loyalpro.kernel.record import record
 from loyalpro.webhooks.deliveries import existing_delivery, require_enabled, require_retryable
 from loyalpro.webhooks.endpoints import locked_endpoint
 from loyalpro.webhooks.entities import Delivery, Endpoint, PastEvent
+from loyalpro.webhooks.event_types import checked_type
 from loyalpro.webhooks.ports import WebhooksUnit
 
 
@@ -40,7 +41,12 @@ class ResendEvent:
 
 
 def list_events(unit: WebhooksUnit, query: ListEvents) -> list[Event]:
-    """Events in the order of their commits, oldest first. No event appears before one that was listed earlier."""
+    """Events in the order of their commits, oldest first. No event appears before one that was listed earlier.
+
+    Raises `InvalidInput` for a type that does not exist, and `Expired` when the event `after_id` is no longer kept.
+    """
+    if query.event_type is not None:
+        checked_type(query.event_type, param="type")
     if query.after_id is not None and not unit.events.is_kept(query.account_id, query.after_id):
         raise _cursor_expired(query.after_id)
     return unit.events.list_after(

@@ -34,6 +34,10 @@ class EndpointStore(Protocol):
         """One endpoint; with `lock`, no other transaction changes it until this one ends."""
         ...
 
+    def lock_and_count(self, account_id: str) -> int:
+        """How many endpoints the account has. No other transaction counts them until this one ends."""
+        ...
+
     def list_before(self, account_id: str, before_id: str | None, limit: int) -> list[Endpoint]:
         """Endpoints, newest first."""
         ...

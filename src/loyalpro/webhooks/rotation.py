@@ -15,6 +15,7 @@ from loyalpro.webhooks.secrets import (
     is_waiting,
     previous_expires_at,
     require_capacity,
+    require_rotation,
 )
 
 
@@ -22,8 +23,8 @@ from loyalpro.webhooks.secrets import (
 class RotateSecret:
     """The endpoint whose secret is rotated.
 
-    `overlap_s`: seconds that the old secret stays valid; None for the default, 0 to revoke it now. `promote`: the receiver
-    accepts the newest secret already.
+    `overlap_s`: seconds that the old secret stays valid; None for the default, 0 to revoke it now. `promote`: finish the
+    rotation under way, because the receiver accepts the newest secret already.
     """
 
     account_id: str
@@ -42,13 +43,17 @@ class RotatedSecret:
 
 
 def rotate_secret(unit: WebhooksUnit, command: RotateSecret) -> RotatedSecret:
-    """Make a new secret. With `promote`, promote the secret that waits for the receiver instead, if one does."""
+    """Make a new secret. With `promote`, promote the secret that waits for the receiver instead.
+
+    Raises `Conflict`: `no_rotation` for `promote` when no secret waits, `too_many_secrets` when five are valid.
+    """
     endpoint = locked_endpoint(unit, command.account_id, command.endpoint_id)
     secrets = _valid(unit, endpoint)
-    if command.promote and is_waiting(secrets):
+    if command.promote:
+        require_rotation(secrets)
         _promote(unit, endpoint, secrets[0], command.overlap_s)
     else:
-        _add(unit, endpoint, secrets, command)
+        _add(unit, endpoint, secrets, command.overlap_s)
     secrets = _valid(unit, endpoint)
     return RotatedSecret(
         secret=unit.secrets.newest(endpoint.account_id, endpoint.id),
@@ -69,13 +74,13 @@ def _promote(unit: WebhooksUnit, endpoint: Endpoint, waiting: Secret, overlap_s:
         unit.secrets.expire_older(endpoint.id, waiting.version, end_of_overlap(unit.now, overlap_s))
 
 
-def _add(unit: WebhooksUnit, endpoint: Endpoint, secrets: Sequence[Secret], command: RotateSecret) -> None:
-    overlap_s = DEFAULT_OVERLAP_S if command.overlap_s is None else command.overlap_s
+def _add(unit: WebhooksUnit, endpoint: Endpoint, secrets: Sequence[Secret], given_overlap_s: int | None) -> None:
+    overlap_s = DEFAULT_OVERLAP_S if given_overlap_s is None else given_overlap_s
     require_capacity(secrets, overlap_s)
     version = secrets[0].version + 1
     unit.secrets.expire_older(endpoint.id, version, end_of_overlap(unit.now, overlap_s))
     secret = new_secret(unit.random_bytes(SECRET_BYTES))
-    unit.secrets.add(endpoint, version, secret, unit.now, promoted=command.promote or overlap_s == 0)
+    unit.secrets.add(endpoint, version, secret, unit.now, promoted=overlap_s == 0)
 
 
 def _valid(unit: WebhooksUnit, endpoint: Endpoint) -> Sequence[Secret]:

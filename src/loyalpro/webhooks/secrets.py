@@ -39,6 +39,16 @@ def end_of_overlap(now: UnixMs, overlap_s: int) -> UnixMs:
     return now + overlap_s * MS_PER_S
 
 
+def require_rotation(secrets: Sequence[Secret]) -> None:
+    """Raise `Conflict` unless a rotation is under way. What finishes a rotation must never begin one."""
+    if not is_waiting(secrets):
+        raise Conflict(
+            "No rotation of this endpoint is under way: the newest secret signs already. Leave promote out to make a new one.",
+            code="no_rotation",
+            param="promote",
+        )
+
+
 def require_capacity(secrets: Sequence[Secret], overlap_s: int) -> None:
     """Raise `Conflict` if another secret were more than the headers have room for. An overlap of 0 revokes the others first."""
     if overlap_s and len(secrets) >= MOST_SECRETS:

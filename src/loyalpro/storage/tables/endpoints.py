@@ -6,6 +6,7 @@ from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.outbox import Subscription
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
+from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import JSON, WORDS, Codec, RowMapper, enum
 from loyalpro.storage.sql import where
 from loyalpro.webhooks.entities import Endpoint
@@ -37,6 +38,8 @@ WHERE id = ? AND status = 'enabled' AND deleted_at IS NULL
 _SELECT = f"SELECT {_ENDPOINTS.columns()} FROM endpoints"
 _GET = f"{_SELECT} WHERE account_id = ? AND id = ? AND deleted_at IS NULL"
 _ENABLED = f"{_SELECT} WHERE account_id = ? AND status = 'enabled' AND deleted_at IS NULL ORDER BY id"
+_LOCK_ACCOUNT: Final = DialectSql(lambda dialect: f"SELECT id FROM accounts WHERE id = ? {dialect.for_no_key_update}")
+_COUNT = "SELECT COUNT(*) FROM endpoints WHERE account_id = ? AND deleted_at IS NULL"
 _UPDATE = f"""
 UPDATE endpoints SET {_ENDPOINTS.assignments(*_CONFIGURATION)} WHERE account_id = ? AND id = ? AND deleted_at IS NULL
 """
@@ -58,6 +61,12 @@ class EndpointTables:
             f"{_GET} {self._connection.dialect.for_update}" if lock else _GET, (account_id, endpoint_id)
         )
         return _ENDPOINTS.record(rows[0]) if rows else None
+
+    def lock_and_count(self, account_id: str) -> int:
+        """How many endpoints the account has. No other transaction counts them until this one ends."""
+        self._connection.execute(_LOCK_ACCOUNT[self._connection.dialect], (account_id,))
+        [(count,)] = self._connection.execute(_COUNT, (account_id,))
+        return int(count)
 
     def list_before(self, account_id: str, before_id: str | None, limit: int) -> list[Endpoint]:
         """Endpoints, newest first."""

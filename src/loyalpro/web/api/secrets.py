@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], r
 
 
 class RotateSecret(Body):
-    """How long the old secret stays valid, and whether the newest one signs the header with one signature at once."""
+    """How long the old secret stays valid, and whether to finish the rotation under way."""
 
     overlap_seconds: Annotated[
         int | None,
@@ -30,7 +30,7 @@ class RotateSecret(Body):
         ),
     ] = None
     promote: Annotated[
-        bool, Field(description="The receiver knows the newest secret: sign X-LoyalPro-Signature with it from now on.")
+        bool, Field(description="Finish the rotation: sign X-LoyalPro-Signature with the newest secret from now on.")
     ] = False
 
 
@@ -50,8 +50,8 @@ async def rotate(
     `X-LoyalPro-Signature` has one signature: of the old secret, until a request with it gets 400, 401 or 403 and the same
     request with the new secret, sent at once, gets 2xx; or until `promote`, or the end of the overlap.
 
-    With `promote`, a secret that waits for the receiver is promoted, and no new one is made. If none waits, a new secret is
-    made and promoted at once.
+    With `promote`, the secret that waits for the receiver is promoted, and no new one is made. If none waits, the request is
+    refused with 409 `no_rotation`.
     """
     given = body or RotateSecret()
     command = rotation.RotateSecret(account_id, known_id("we", endpoint_id), given.overlap_seconds, given.promote)

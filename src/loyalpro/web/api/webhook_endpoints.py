@@ -60,13 +60,14 @@ class TestEndpoint(Body):
 
 @router.post("", status_code=201, summary="Add an endpoint")
 async def create(request: Request, account_id: AccountId, services: ServicesDep, body: CreateEndpoint) -> Response:
-    """The response contains the signing secret, which is needed to verify deliveries."""
+    """The response contains the signing secret, which is needed to verify deliveries. The number of endpoints is limited."""
     if (stored := await stored_response(request, account_id)) is not None:
         return stored  # the host name may resolve to another address by now
     command = endpoints.AddEndpoint(
         account_id=account_id,
         url=await _public_url(services, body.url),
         types=body.events,
+        max_endpoints=services.max_endpoints,
         description=body.description,
         ordering=body.ordering,
         rate_limit=body.rate_limit,
