@@ -272,7 +272,7 @@ def test_an_urgent_delivery_is_asked_for_although_the_breaker_is_open() -> None:
 
 
 def test_the_end_of_a_scan_drops_idle_queues_when_there_are_too_many() -> None:
-    """Together with all that is kept for them."""
+    """The queues and everything that the parts keep for them are dropped."""
     queues = EndpointQueues(Bounds(host_width=1, idle_queues=100))
     for turn in range(300):
         host = f"{turn}.example"
@@ -362,7 +362,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(endpoint_id=st.sampled_from(ENDPOINTS), wait_ms=st.integers(1, 5_000), shape=st.sampled_from("obh"))
     def observe(self, endpoint_id: str, wait_ms: int, shape: str) -> None:
-        """Its breaker opens, begins to recover, or closes; this worker or another one has seen it."""
+        """The breaker of an endpoint opens, begins to recover, or closes, because of a result of this worker or of another one."""
         health = {
             "o": Health(failures=9, failing_since=self.now, probes=1, probe_at=self.now + wait_ms),
             "b": Health(recovered_at=self.now),
@@ -405,7 +405,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(misses=st.integers(0, 3), late=st.booleans())
     def dispatch(self, misses: int, *, late: bool = False) -> None:
-        """ClaimResult bring what is due, or less when another worker is quicker; what comes too `late` for it is hinted."""
+        """Claim. `misses`: deliveries that another worker leases first. `late`: new deliveries follow the claim, with a hint."""
         known = {id_: row.target for id_, row in self.rows.items() if row.enabled}
         self.queues.introduce(self.queues.unknown(), known, self.now)
         requests = self.queues.requests(self.now)

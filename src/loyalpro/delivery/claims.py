@@ -1,4 +1,4 @@
-"""The values of claiming: the backlog of each endpoint, what is asked for, and what is leased."""
+"""The values of claiming: the backlog of each endpoint, the claim requests, and the leased deliveries."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
