@@ -6,6 +6,7 @@ locks its event first, too. So either the delivery is canceled here, or that tra
 
 from typing import Final
 
+from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id
 from loyalpro.loyalty.entities import Erasure, StoredBody
@@ -15,7 +16,6 @@ from loyalpro.storage.tables.settlements import advance
 
 _MAPPER: Final = RowMapper(Erasure, "erasures")
 _PROGRESS: Final = ("event_cursor", "transaction_cursor", "events", "canceled")
-_MAX_REMOVED: Final = 200
 
 _CANCEL = """
 UPDATE deliveries SET status = CASE WHEN fallback_status IN ('succeeded', 'exhausted') THEN fallback_status ELSE 'canceled' END,
@@ -82,11 +82,11 @@ class ErasureTables:
         )
 
     def remove_finished(self, before: UnixMs) -> int:
-        """Remove erasures that finished before this instant, 200 at most; how many."""
+        """Remove erasures that finished before this instant, one batch at most; how many."""
         return self._connection.change(
             "DELETE FROM erasures WHERE customer_id IN ("
             "SELECT customer_id FROM erasures WHERE finished_at < ? ORDER BY finished_at LIMIT ?)",
-            (before, _MAX_REMOVED),
+            (before, BATCH_SIZE),
         )
 
     def next_events(self, erasure: Erasure, limit: int) -> list[StoredBody]:
