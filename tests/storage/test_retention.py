@@ -249,6 +249,7 @@ def deliver_during_retention(history: History, now: UnixMs) -> list[int]:
         clock = VirtualClock(now)
         deliveries = DatabaseDeliveryStore(database, VAULT, clock, IdFactory(clock, random.Random(7)))
         sent, _ = await asyncio.gather(deliver(deliveries, endpoint, now), Jobs(measured, now).run())
+        await Jobs(measured, now).run()  # the next run drops a partition that was in use during the first one
         return sent, measured.pieces
 
     sent, pieces = asyncio.run(opened(history.url, use))
