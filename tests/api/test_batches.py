@@ -56,7 +56,9 @@ def plain(value: Any, name: str) -> Any:
 
 
 def state(server: Server, ids: dict[str, str], name: str) -> Any:
-    paths = [f"customers/{each}{rest}" for each in ids.values() for rest in ("", "/ledger?limit=100", "/lots?limit=100")]
+    paths = [
+        f"customers/{each}{rest}" for each in ids.values() for rest in ("", "/ledger?limit=100", "/lots?limit=100")
+    ]
     paths += [f"{kind}?customer_id={each}&limit=100" for each in ids.values() for kind in ("transactions", "events")]
     found = [server.get(f"/v1/{path}") for path in paths]
     return plain(found, name)
