@@ -27,7 +27,7 @@ def counted(server: Server) -> set[str]:
 
 
 def test_a_server_counts_and_records_the_runs_of_every_job(database_url: str, store: str) -> None:
-    expected = ON_BOTH | ({"partitions"} if store == "postgres" else set())
+    expected = ON_BOTH | ({"partitions", "statistics"} if store == "postgres" else set())
     with Server(database_url) as server:
         customer_id = server.post("/v1/customers", {"name": "Ada"})["id"]
         assert server.call("DELETE", f"/v1/customers/{customer_id}").status == 200

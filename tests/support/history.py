@@ -10,9 +10,11 @@ import psycopg
 
 from loyalpro.kernel.clock import UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
+from loyalpro.loyalty.program import default_program
 from loyalpro.storage.connection import DriverConnection
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.sqlite.connection import SqliteConnection
+from loyalpro.storage.tables.programs import ProgramTables
 from loyalpro.storage.vault import Vault
 
 ACCOUNT = "acct_01kat6b8z00000000000000000"
@@ -25,6 +27,28 @@ _DELIVERY = (
 _ATTEMPT = (
     "delivery_id, number, started_at, outcome, detail, request_headers, response_status, response_headers,"
     " response_excerpt, response_truncated"
+)
+_TABLES_OF_PURCHASES = (
+    (
+        "customers",
+        "id, account_id, external_id, email, metadata, status, tier_id, available, ledger_sequence, created_at, updated_at",
+    ),
+    (
+        "transactions",
+        (
+            "id, account_id, customer_id, external_id, status, currency, amount, items, metadata, points_earned, occurred_at,"
+            " created_at"
+        ),
+    ),
+    (
+        "ledger_entries",
+        (
+            "id, customer_id, sequence, type, points, balance_after, pending_after, source_type, source_id, actor, rules,"
+            " occurred_at, created_at"
+        ),
+    ),
+    ("lots", "id, customer_id, entry_id, original, remaining, earned_at, status, created_at"),
+    ("idempotency_keys", "account_id, key, fingerprint, status_code, body, created_at"),
 )
 Rows = list[tuple[object, ...]]
 
@@ -94,6 +118,7 @@ class History:
         self.url = url
         self.now = now
         self._clock = VirtualClock(now)
+        self._purchases = 0
         self.ids = IdFactory(self._clock, random.Random(seed))
         with transaction(url) as connection:
             connection.execute(
@@ -152,3 +177,33 @@ class History:
         insert(self.url, "deliveries", _DELIVERY, deliveries)
         insert(self.url, "attempts", _ATTEMPT, attempts)
         return found
+
+    def purchases(self, number: int) -> None:
+        """Insert so many customers, each with one purchase, its ledger entry, its lot, and the response to its request.
+
+        The n-th customer is `customer-<n>` to the merchant, its purchase `purchase-<n>`, and the key of the request `key-<n>`.
+        """
+        at, tier = self.now, self._lowest_tier()
+        rows: dict[tuple[str, str], Rows] = {table: [] for table in _TABLES_OF_PURCHASES}
+        for n in range(self._purchases, self._purchases + number):
+            cus, txn, entry = self.ids.new("cus"), self.ids.new("txn"), self.ids.new("led")
+            of_one = (
+                (cus, ACCOUNT, f"customer-{n}", f"{n}@example.com", "{}", "active", tier, 10, 1, at, at),
+                (txn, ACCOUNT, cus, f"purchase-{n}", "completed", "EUR", 1_000, "[]", "{}", 10, at, at),
+                (entry, cus, 1, "earn", 10, 10, 0, "transaction", txn, "test", "[]", at, at),
+                (self.ids.new("lot"), cus, entry, 10, 10, at, "active", at),
+                (ACCOUNT, f"key-{n}", b"f", 201, VAULT.seal("{}", owner=f"{ACCOUNT}/idempotency/key-{n}"), at),
+            )
+            for table, row in zip(rows.values(), of_one, strict=True):
+                table.append(row)
+        for (name, columns), values in rows.items():
+            insert(self.url, name, columns, values)
+        self._purchases += number
+
+    def _lowest_tier(self) -> str:
+        """The id of the lowest tier of the account's program, which is made when it is missing."""
+        with transaction(self.url) as connection:
+            programs = ProgramTables(connection)
+            if not connection.execute("SELECT 1 FROM programs WHERE account_id = ?", (ACCOUNT,)):
+                programs.insert(ACCOUNT, default_program(self.ids))
+            return programs.get(ACCOUNT).tiers[0].id

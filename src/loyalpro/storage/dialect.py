@@ -27,6 +27,10 @@ class Dialect:
     lock_timeout: str | None
     """A statement that limits how long later statements of the transaction wait for a lock, with `{limit}` in milliseconds;
     None where a transaction never waits for the lock of a row."""
+    pending_deliveries: str
+    """The smallest table that holds every pending delivery."""
+    is_pending: str
+    """The condition under which a row `d` of `pending_deliveries` is a pending delivery."""
     event_order: str
     """The columns of `events` that put them into the order of their commits."""
     customer_event_order: str
@@ -74,6 +78,8 @@ SQLITE: Final = Dialect(
     skip_locked="",
     server_now=None,
     lock_timeout=None,
+    pending_deliveries="deliveries",
+    is_pending="d.status = 'pending'",
     event_order="position",
     customer_event_order="sequence",
     is_settled_event="",
@@ -86,6 +92,8 @@ POSTGRES: Final = Dialect(
     for_share="FOR SHARE",
     skip_locked="SKIP LOCKED",
     server_now="SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    pending_deliveries="deliveries_owed",  # a partition: a condition on its key is what PostgreSQL would search the key by
+    is_pending="TRUE",
     lock_timeout="SET LOCAL lock_timeout = {limit}",
     event_order="transaction_id, position",
     customer_event_order="transaction_id, position",

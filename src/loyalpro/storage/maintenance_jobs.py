@@ -10,7 +10,7 @@ from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
 from loyalpro.kernel.errors import LockTaken
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.disk_space import DiskSpace
-from loyalpro.storage.postgres import partitions
+from loyalpro.storage.postgres import partitions, statistics
 from loyalpro.storage.tables.retention import Aging
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
@@ -23,6 +23,7 @@ RETENTION: Final = JobKind("retention")
 IDEMPOTENCY: Final = JobKind("idempotency")
 LEFTOVERS: Final = JobKind("leftovers")
 PARTITIONS: Final = JobKind("partitions")
+STATISTICS: Final = JobKind("statistics")
 DISK_SPACE: Final = JobKind("disk_space")
 
 _IDEMPOTENCY_KEPT_MS: Final = MS_PER_DAY
@@ -51,6 +52,7 @@ class MaintenanceJobs:
         ]
         if self._dialect.is_postgres:
             jobs.append(PeriodicJob(PARTITIONS, interval_s, self.maintain_partitions))
+            jobs.append(PeriodicJob(STATISTICS, interval_s, self.analyze_grown_tables))
         return jobs
 
     async def expire_unsent(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
@@ -84,6 +86,15 @@ class MaintenanceJobs:
             return Piece(int(changed), more=changed)
 
         return await self._unless_locked(work, otherwise=Piece(0))
+
+    async def analyze_grown_tables(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
+        """Analyze a table that has grown so much that the statistics of PostgreSQL are far from the truth."""
+
+        def work(unit: UnitOfWork) -> Piece:
+            analyzed = statistics.analyze_grown_table(unit.connection)
+            return Piece(int(analyzed), more=analyzed)
+
+        return await self._runner.change(work, "upkeep")
 
     async def remove_idempotent_results(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
         """Remove results of idempotency keys that are a day old."""

@@ -12,7 +12,7 @@ from loyalpro.storage import migrations
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.disk_space import require
-from loyalpro.storage.postgres import partitions, restored_dump
+from loyalpro.storage.postgres import partitions, restored_dump, statistics
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.postgres.disk_space import ServerDiskSpace
 from loyalpro.storage.readers import Readers
@@ -97,11 +97,13 @@ class PostgresDatabase:
         return await self._engine_readers.run_statement(work)
 
     def migrate(self) -> list[str]:
-        """Apply the missing migrations."""
+        """Apply the missing migrations, and analyze the tables that are larger than their statistics say."""
         connection = PostgresConnection(self._dsn, read_only=False)
         try:
             applied = migrations.migrate(connection, self._migrations, self._clock)
             self._prepare(connection)
+            while statistics.analyze_grown_table(connection):
+                pass
         finally:
             connection.close()
         return applied

@@ -124,7 +124,7 @@ CREATE TABLE customers (
 
 CREATE INDEX customers_by_account ON public.customers USING btree (account_id, id);
 
-CREATE INDEX customers_by_email ON public.customers USING btree (account_id, email) WHERE (email IS NOT NULL);
+CREATE INDEX customers_by_email_and_id ON public.customers USING btree (account_id, email, id) WHERE (email IS NOT NULL);
 
 CREATE TABLE deliveries (
     id text COLLATE "C" NOT NULL,

@@ -68,7 +68,7 @@ CREATE TABLE customers (
 
 CREATE INDEX customers_by_account ON customers (account_id, id);
 
-CREATE INDEX customers_by_email ON customers (account_id, email) WHERE email IS NOT NULL;
+CREATE INDEX customers_by_email_and_id ON customers (account_id, email, id) WHERE email IS NOT NULL;
 
 CREATE TABLE "deliveries" (
     id TEXT PRIMARY KEY,

@@ -3,7 +3,7 @@
 The part of `delivery.ports.DeliveryStore` that concerns claims, as `delivery_store.py` calls it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -23,7 +23,7 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row, Statement
-from loyalpro.storage.dialect import DialectSql
+from loyalpro.storage.dialect import Dialect, DialectSql
 from loyalpro.storage.rows import RowMapper
 from loyalpro.storage.sql import CHUNK_LENGTHS, marks, padded_chunks
 from loyalpro.storage.tables.health import begin_probe
@@ -65,19 +65,25 @@ SELECT endpoint_id, (
 FROM backlog WHERE endpoint_id IS NOT NULL LIMIT {_ENDPOINTS_PER_PAGE}
 """
 
-_URGENT = f"""
-SELECT d.endpoint_id FROM deliveries d
-WHERE d.fallback_status IS NOT NULL AND d.status = 'pending' AND d.due_at <= ? AND {UNLEASED}
+# Small indexes of their own find the urgent deliveries. The expressions `|| ''` and `+ 0` keep the planner from the index of
+# the endpoint, with which it would read the whole queue to find a few rows.
+_URGENT: Final = DialectSql(
+    lambda dialect: (
+        f"""
+SELECT d.endpoint_id FROM {dialect.pending_deliveries} d
+WHERE d.fallback_status IS NOT NULL AND {dialect.is_pending} AND d.due_at + 0 <= ? AND {UNLEASED}
 UNION
-SELECT d.endpoint_id FROM deliveries d
-WHERE d.status = 'pending' AND d.first_attempt_at IS NOT NULL AND d.first_attempt_at <= ? AND d.due_at <= ?
+SELECT d.endpoint_id FROM {dialect.pending_deliveries} d
+WHERE {dialect.is_pending} AND d.first_attempt_at IS NOT NULL AND d.first_attempt_at <= ? AND d.due_at + 0 <= ?
   AND {UNLEASED}
 """
+    )
+)
 
 _KNOWN_WORKER: Final = DialectSql(lambda dialect: f"SELECT 1 FROM workers WHERE id = ? {dialect.for_share}")
 
 
-def _select_due(endpoint: str = "d.endpoint_id", due: str = "d.due_at", urgent: str = "") -> DialectSql:
+def _select_due(endpoint: str, due: str, urgent: Callable[[Dialect], str]) -> DialectSql:
     """The statement that finds and locks due deliveries of an endpoint.
 
     The last condition keeps the events of a customer in order, whatever their due times are.
@@ -91,25 +97,25 @@ WHERE {endpoint} = ? AND d.status = 'pending' AND d.due_at IS NOT NULL AND {due}
     SELECT 1 FROM deliveries earlier
     WHERE earlier.endpoint_id = d.endpoint_id AND earlier.customer_id = d.customer_id
       AND earlier.sequence < d.sequence AND earlier.status = 'pending'))
-  {urgent}
+  {urgent(dialect)}
 ORDER BY {due}, d.id LIMIT ? {dialect.for_update_of("d")} {dialect.skip_locked}
 """
         )
     )
 
 
-_DUE: Final = _select_due()
-# Small indexes of their own find the urgent deliveries. The expressions `|| ''` and `+ 0` keep the planner from the index of
-# the endpoint, with which it would read the whole queue to find a few rows.
-_URGENTLY_DUE: Final = _select_due(
-    endpoint="d.endpoint_id || ''",
-    due="d.due_at + 0",
-    urgent="""
-  AND d.id IN (
-    SELECT id FROM deliveries WHERE endpoint_id = ? AND fallback_status IS NOT NULL AND status = 'pending'
+def _urgent_ids(dialect: Dialect) -> str:
+    return f"""
+    SELECT d.id FROM {dialect.pending_deliveries} d
+    WHERE d.endpoint_id = ? AND d.fallback_status IS NOT NULL AND {dialect.is_pending}
     UNION
-    SELECT id FROM deliveries WHERE status = 'pending' AND first_attempt_at IS NOT NULL AND first_attempt_at <= ?)
-""",
+    SELECT d.id FROM {dialect.pending_deliveries} d
+    WHERE {dialect.is_pending} AND d.first_attempt_at IS NOT NULL AND d.first_attempt_at <= ?"""
+
+
+_DUE: Final = _select_due("d.endpoint_id", "d.due_at", lambda _: "")
+_URGENTLY_DUE: Final = _select_due(
+    "d.endpoint_id || ''", "d.due_at + 0", lambda dialect: f"AND d.id {dialect.among(_urgent_ids(dialect))}"
 )
 
 
@@ -152,7 +158,7 @@ class ClaimTables:
         """
         statements: list[Statement] = [(_BACKLOG, (after,)), ("SELECT COUNT(*) FROM workers", ())]
         if not after:
-            statements.append((_URGENT, (now, closing_since, now)))
+            statements.append((_URGENT[self._connection.dialect], (now, closing_since, now)))
         rows, [(workers,)], *urgent = self._connection.execute_all(statements)
         pending = {id_: due_at for id_, due_at in rows if due_at is not None}
         targets = self._targets.list_enabled(list(pending), now)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from loyalpro.accounts.entities import StoredResponse
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.sql import marks, padded_list
+from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, padded_list
 from loyalpro.storage.vault import Vault
 
 _STORE = (
@@ -46,11 +46,11 @@ class IdempotencyTables:
         """The responses of these keys that were stored after `since`."""
         if not keys:
             return {}
-        wanted = padded_list(keys)
+        wanted = padded_keys(account_id, keys)
         rows = self._connection.execute(
-            "SELECT key, fingerprint, status_code, body FROM idempotency_keys"
-            f" WHERE account_id = ? AND key IN ({marks(len(wanted))}) AND created_at > ?",
-            (account_id, *wanted, since),
+            f"SELECT i.key, i.fingerprint, i.status_code, i.body {keys_table(len(wanted))} idempotency_keys i"
+            " WHERE i.account_id = keys.column1 AND i.key = keys.column2 AND i.created_at > ?",
+            (*flat(wanted), since),
         )
         return {
             key: StoredResponse(fingerprint, status_code, self._open(account_id, key, sealed))

@@ -52,11 +52,15 @@ class LedgerTables:
         return found
 
     def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
-        """A customer's entries, newest first."""
-        clause, params = where(("customer_id = ?", customer_id), ("id < ?", before_id))
+        """A customer's entries, newest first, before the entry `before_id`."""
+        clause, params = where(
+            ("customer_id = ?", customer_id),
+            ("sequence < (SELECT sequence FROM ledger_entries WHERE id = ?)", before_id),
+        )
         return _ENTRIES.records(
             self._connection.execute(
-                f"SELECT {_ENTRIES.columns()} FROM ledger_entries {clause} ORDER BY id DESC LIMIT ?", (*params, limit)
+                f"SELECT {_ENTRIES.columns()} FROM ledger_entries {clause} ORDER BY sequence DESC LIMIT ?",
+                (*params, limit),
             )
         )
 

@@ -6,7 +6,7 @@ from typing import Final
 from loyalpro.loyalty.entities import Transaction
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, RowMapper
-from loyalpro.storage.sql import marks, padded_list, where
+from loyalpro.storage.sql import flat, keys_table, padded_keys, where
 
 _MAPPER: Final = RowMapper(Transaction, "transactions", codecs={"items": JSON, "metadata": JSON})
 
@@ -28,21 +28,26 @@ class TransactionTables:
 
     def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
         """The purchases that have these external ids, of which there is at least one."""
-        padded = padded_list(external_ids)
-        clause = f"WHERE account_id = ? AND external_id IN ({marks(len(padded))})"
-        return self._select(clause, (account_id, *padded))
+        keys = padded_keys(account_id, external_ids)
+        rows = self._connection.execute(
+            f"SELECT {_MAPPER.columns('t')} {keys_table(len(keys))} transactions t"
+            " WHERE t.account_id = keys.column1 AND t.external_id = keys.column2",
+            flat(keys),
+        )
+        return _MAPPER.records(rows)
 
     def list_newest(
         self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
     ) -> list[Transaction]:
-        """Purchases, newest first."""
+        """Purchases, newest first; at most one has an external id."""
         clause, params = where(
             ("account_id = ?", account_id),
             ("customer_id = ?", customer_id),
             ("external_id = ?", external_id),
             ("id < ?", before_id),
         )
-        return self._select(f"{clause} ORDER BY id DESC LIMIT ?", (*params, limit))
+        order = "" if external_id else "ORDER BY id DESC"
+        return self._select(f"{clause} {order} LIMIT ?", (*params, limit))
 
     def _select(self, rest: str, params: Sequence[object]) -> list[Transaction]:
         return _MAPPER.records(self._connection.execute(f"SELECT {_MAPPER.columns()} FROM transactions {rest}", params))
