@@ -43,7 +43,7 @@ class Kind(StrEnum):
     ID = "ids changed"
     SIGNATURE = "signatures wrong"
     DUPLICATE = "duplicates unexplained"
-    REPEATED = "attempt numbers sent twice"
+    REPEATED = "requests not recorded"
     UNRECORDED = "attempts not recorded"
     EARLY = "exhausted early"
     ORDER = "out of order"
@@ -323,8 +323,11 @@ class _Comparison:
             for hit in hits:
                 yield from self._hit(hit, delivery)
             for attempt, times in Counter(hit.attempt for hit in hits).items():
-                if times > 1:
-                    yield Finding(Kind.REPEATED, f"{delivery_id}: attempt {attempt} arrived {times} times")
+                if times > max(1, recorded := delivery.requests.get(attempt, 0)):
+                    yield Finding(
+                        Kind.REPEATED,
+                        f"{delivery_id}: attempt {attempt} arrived {times} times, with {recorded} requests recorded",
+                    )
 
     def _hit(self, hit: Hit, delivery: Delivery) -> Iterator[Finding]:
         if hit.endpoint_id != delivery.endpoint_id or {hit.event_id, hit.webhook_id} != {delivery.event_id}:

@@ -30,7 +30,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for one endpoint, with the status that the API shows. `attempts`: number -> outcome."""
+    """One event for one endpoint, with the status that the API shows.
+
+    `attempts`: number -> outcome. `requests`: number -> how many requests the attempt sent, 0 when nobody knows.
+    """
 
     id: str
     event_id: str
@@ -39,6 +42,7 @@ class Delivery:
     reason: str | None
     attempt_count: int
     attempts: dict[int, str]
+    requests: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,11 @@ def _snapshot(rows: Rows) -> Snapshot:
 
 def _deliveries(rows: Rows) -> dict[str, Delivery]:
     attempts: dict[str, dict[int, str]] = {}
-    for delivery_id, number, outcome in rows(_ATTEMPTS):
+    requests: dict[str, dict[int, int]] = {}
+    for delivery_id, number, outcome, total_ms, listed in rows(_ATTEMPTS):
         attempts.setdefault(delivery_id, {})[number] = outcome
+        sent = len(json.loads(listed)) if listed else int(total_ms is not None)
+        requests.setdefault(delivery_id, {})[number] = sent
     endpoints = {id_: (status, deleted) for id_, status, deleted in rows(_ENDPOINTS)}
     return {
         id_: Delivery(
@@ -125,6 +132,7 @@ def _deliveries(rows: Rows) -> dict[str, Delivery]:
             reason,
             attempt_count,
             attempts.get(id_, {}),
+            requests.get(id_, {}),
         )
         for id_, event_id, endpoint_id, status, reason, attempt_count in rows(_DELIVERIES)
     }
@@ -143,7 +151,7 @@ _TABLES = ("events", "endpoints", "deliveries", "attempts", "leases", "transacti
 _EVENTS = "SELECT id, type, customer_id, sequence, body, owed FROM events"
 _ENDPOINTS = "SELECT id, status, deleted_at FROM endpoints"
 _DELIVERIES = "SELECT id, event_id, endpoint_id, status, outcome, attempts FROM deliveries"
-_ATTEMPTS = "SELECT delivery_id, number, outcome FROM attempts"
+_ATTEMPTS = "SELECT delivery_id, number, outcome, total_ms, requests FROM attempts"
 _TRANSACTIONS = "SELECT id, metadata, customer_id, points_earned FROM transactions"
 _CUSTOMERS = """
 SELECT c.id, c.available, c.debt, COALESCE(SUM(e.points), 0), COUNT(e.id), COALESCE(MAX(e.sequence), 0)

@@ -79,6 +79,7 @@ class Evidence:
     events: list[EventRow]
     deliveries: list[DeliveryRow]
     attempts: dict[str, list[tuple[int, str]]]
+    requests: dict[tuple[str, int], int]
     replays: dict[str, str]
     actions: OwnerActions
     window_s: float
@@ -94,14 +95,18 @@ class Evidence:
                 connection.execute(
                     "SELECT id, event_id, endpoint_id, status, attempts, first_attempt_at, finished_at FROM deliveries"
                 ),
-                connection.execute("SELECT delivery_id, number, outcome FROM attempts ORDER BY delivery_id, number"),
+                connection.execute(
+                    "SELECT delivery_id, number, outcome, requests FROM attempts ORDER BY delivery_id, number"
+                ),
                 connection.execute("SELECT id, status FROM replays"),
             )
 
         events, deliveries, attempts, replays = world.database.run(work, writes=False)
         by_delivery: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        for delivery_id, number, outcome in attempts:
+        requests: dict[tuple[str, int], int] = {}
+        for delivery_id, number, outcome, recorded in attempts:
             by_delivery[delivery_id].append((number, outcome))
+            requests[delivery_id, number] = len(json.loads(recorded)) if recorded else 1
         return cls(
             orders=world.orders,
             subscribers=world.subscribers,
@@ -110,6 +115,7 @@ class Evidence:
             events=[EventRow(row[0], row[1], row[2], row[3], row[4], row[5], bytes(row[6])) for row in events],
             deliveries=[DeliveryRow(*row) for row in deliveries],
             attempts=by_delivery,
+            requests=requests,
             replays=dict(replays),
             actions=world.owner.actions,
             window_s=world.profile.pace.window_s,
@@ -264,17 +270,18 @@ def _requests(evidence: Evidence) -> Iterator[str]:
 
 
 def _records(evidence: Evidence) -> Iterator[str]:
-    """Attempts are numbered without gaps, sent at most once each, and recorded with their true outcome."""
+    """Attempts are numbered without gaps, and recorded with each request that was sent and with their true outcome."""
     for each in evidence.deliveries:
         rows, sent = evidence.attempts[each.id], evidence.sent[each.id]
         numbers = [number for number, _ in rows]
         if numbers != list(range(1, len(rows) + 1)):
             yield f"gaps: {each.id} has the attempts {numbers}"
         counts = Counter(request.attempt for request in sent)
-        for number, count in counts.items():
-            if count > 1:
-                yield f"unexplained duplicate: attempt {number} of {each.id} was sent {count} times"
         outcomes = dict(rows)
+        for number, count in counts.items():
+            recorded = evidence.requests.get((each.id, number), 1)
+            if count > recorded or (count < recorded and outcomes.get(number) != "interrupted"):
+                yield f"unexplained duplicate: attempt {number} of {each.id} has {recorded} requests, {count} were sent"
         resent, canceled = each.id in evidence.actions.resent, each.id in evidence.actions.canceled
         if "succeeded" in list(outcomes.values())[:-1] and not resent:
             yield f"resurrected: {each.id} has {rows}"

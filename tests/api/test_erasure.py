@@ -364,6 +364,29 @@ def found(text: str | bytes) -> list[str]:
     return [canary for canary in CANARIES if canary.encode() in text]
 
 
+def test_responses_to_all_requests_of_an_attempt_are_erased(database_url: str, authority: Authority) -> None:
+    def refuse(connection: Any, _: Any) -> None:
+        connection.sendall(answer(401, EXCERPT.encode(), X_Echo=HEADER))
+
+    with (
+        RawServer(refuse, authority.context()) as receiver,
+        Server(database_url, authority.ca_file, sweep_interval=0.1, retry_schedule="3600") as server,
+    ):
+        made = server.post("/v1/webhook_endpoints", {"url": receiver.url, "events": ["customer.created"]})
+        server.post(f"/v1/webhook_endpoints/{made['id']}/rotate_secret")
+        customer = enroll(server)
+        receiver.wait_for(2)
+        delivery = until(lambda: server.get("/v1/deliveries?status=pending")["data"])[0]["id"]
+        until(lambda: server.get(f"/v1/deliveries/{delivery}")["attempts"])
+        assert {EXCERPT, HEADER} <= set(found(everything(database_url)))
+        delete(server, customer)
+        wait_until_erased(server, database_url)
+        [attempt] = server.get(f"/v1/deliveries/{delivery}")["attempts"]
+    assert [each["outcome"] for each in attempt["requests"]] == ["http_4xx", "http_4xx"], "what was sent stays"
+    assert {each["response"]["body_excerpt"] for each in attempt["requests"]} == {""}
+    assert {EXCERPT, HEADER} & set(found(everything(database_url))) == set()
+
+
 @pytest.mark.parametrize("metadata_bytes", [100, 15_000])
 def test_no_personal_data_of_a_deleted_customer_remains(
     database_url: str, authority: Authority, receiver: RawServer, metadata_bytes: int

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import standardwebhooks
 
+from support.history import query
 from support.receivers import Authority, Hit, RawServer, answer
 from support.server import Server
 
@@ -277,3 +278,64 @@ def test_a_repeated_request_makes_one_secret(server: Server, endpoint: str) -> N
     first, second = (server.post(path, {}, Idempotency_Key="once") for _ in range(2))
     assert first == second
     assert server.get(f"/v1/webhook_endpoints/{endpoint}/secret")["secret"] == first["secret"]
+
+
+def attempt_of(server: Server, delivery_id: str) -> dict[str, Any]:
+    """The first attempt of a delivery."""
+    found: dict[str, Any] = server.get(f"/v1/deliveries/{delivery_id}")["attempts"][0]
+    return found
+
+
+def plain_signature(request: dict[str, Any]) -> str:
+    return str(dict(request["request"]["headers"])["X-LoyalPro-Signature"])
+
+
+def test_an_attempt_shows_each_request_that_the_receiver_got(
+    server: Server, endpoint: str, receiver: RawServer, checking: OneSecretReceiver
+) -> None:
+    checking.secret = rotate(server, endpoint)["secret"]
+    enroll(server)
+    [delivery] = all_delivered(server)
+    attempt = attempt_of(server, delivery["id"])
+    requests = attempt.pop("requests")
+    assert [(each["number"], each["outcome"], each["response"]["status"]) for each in requests] == [
+        (1, "http_4xx", 401),
+        (2, "succeeded", 200),
+    ]
+    assert [plain_signature(each) for each in requests] == [
+        hit.headers["X-LoyalPro-Signature"] for hit in receiver.hits
+    ]
+    for each in requests:
+        assert each["response"]["body_excerpt"] == '{"received":true}'
+        assert each["detail"] == f"The endpoint answered {each['response']['status']}."
+        assert (each["timings"]["total_ms"] > 0, each["remote_ip"]) == (True, "127.0.0.1")
+    first, last = requests
+    assert attempt["started_at"] == first["started_at"] <= last["started_at"]
+    assert attempt == last | {"number": 1, "started_at": first["started_at"]}, "the last request decided the outcome"
+
+
+def test_an_attempt_that_every_secret_failed_shows_all_requests_and_is_decided_by_the_first(
+    server: Server, endpoint: str, checking: OneSecretReceiver
+) -> None:
+    rotate(server, endpoint)
+    rotate(server, endpoint)
+    right, checking.secret = checking.secret, "known to nobody"
+    enroll(server)
+    page = server.until("/v1/deliveries", lambda page: page["data"] and page["data"][0]["attempt_count"])
+    attempt = attempt_of(server, page["data"][0]["id"])
+    assert [each["response"]["status"] for each in attempt["requests"]] == [401, 401, 401]
+    assert len({plain_signature(each) for each in attempt["requests"]}) == 3
+    assert plain_signature(attempt) == plain_signature(attempt["requests"][0])
+    checking.secret = right
+    all_delivered(server)
+
+
+def test_the_usual_attempt_shows_one_request_and_stores_it_once(
+    server: Server, endpoint: str, database_url: str
+) -> None:
+    enroll(server)
+    [delivery] = all_delivered(server)
+    attempt = attempt_of(server, delivery["id"])
+    [only] = attempt.pop("requests")
+    assert only == attempt
+    assert query(database_url, "SELECT requests, responses FROM attempts") == [(None, None)]

@@ -256,7 +256,7 @@ def fault_that_raised(run: ModifiedRun) -> None:
 
 ATTEMPT_REST = (
     "started_at, outcome, detail, request_headers, response_status, response_headers, response_excerpt,"
-    " response_truncated, remote_ip, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms FROM attempts"
+    " response_truncated, remote_ip, dns_ms, connect_ms, tls_ms, first_byte_ms, total_ms, requests, responses FROM attempts"
 )
 
 CASES: list[tuple[Callable[[ModifiedRun], None], Kind]] = [

@@ -111,6 +111,30 @@ def test_deliveries_are_shown_retried_and_canceled(
     assert run("deliveries", "tail", "--status", "succeeded", "--no-follow").stdout == ""
 
 
+def test_every_request_of_an_attempt_is_shown(
+    server: Server, run: Run, endpoint: str, receiver: RawServer, responder: Responder
+) -> None:
+    responder.status = 401
+    run("endpoints", "rotate-secret", endpoint)
+    delivery = enroll(server)
+    shown = run("deliveries", "show", delivery).stdout.split("\n\n")[1]
+    lines = [re.sub(r"\d\d\d\d-\S+Z", "<time>", line) for line in shown.splitlines()]
+    assert [line for line in lines if "ms:" not in line] == [
+        "attempt 1 at <time>: http_4xx (HTTP 401), 2 requests",
+        "  request 1 at <time>: http_4xx (HTTP 401)",
+        "    The endpoint answered 401.",
+        "    answer: '{}'",
+        "  request 2 at <time>: http_4xx (HTTP 401)",
+        "    The endpoint answered 401.",
+        "    answer: '{}'",
+    ]
+    with_headers = run("deliveries", "show", delivery, "--headers").stdout
+    assert re.findall(r"^    > X-LoyalPro-Signature: (\w{64})$", with_headers, re.MULTILINE) == [
+        hit.headers["X-LoyalPro-Signature"] for hit in receiver.hits
+    ]
+    assert with_headers.count("    < Content-Length: 2\n") == 2
+
+
 def test_endpoints_are_paused_enabled_listed_and_tested(
     server: Server, run: Run, endpoint: str, receiver: RawServer, responder: Responder
 ) -> None:

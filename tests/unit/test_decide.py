@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from loyalpro.delivery.attempt import OutcomeCode, Response
+from loyalpro.delivery.attempt import OutcomeCode, Response, Timings
 from loyalpro.delivery.breaker import HEALTHY
 from loyalpro.delivery.claims import Claimed, Fallback, Target
 from loyalpro.delivery.decide import decide, refuses_signature, retry_after_ms
 from loyalpro.delivery.rotation import others, primary_secret
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.delivery.settlement import Attempt, Settlement
+from loyalpro.delivery.settlement import Attempt, SentRequest, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 
 NOW = 1_763_980_200_000
@@ -74,12 +74,13 @@ def test_a_retry_after_pauses_the_endpoint_and_delays_the_delivery() -> None:
 
 
 def test_three_statuses_may_mean_that_the_receiver_knows_another_secret() -> None:
-    attempts = {
-        status: Attempt(1, NOW, OutcomeCode.HTTP_4XX, "", (), response(status), None, None)
+    timings = Timings(None, None, None, None, 1.0)
+    requests = {
+        status: SentRequest(NOW, OutcomeCode.HTTP_4XX, "", (), response(status), None, timings)
         for status in range(200, 600)
     }
-    assert [status for status, each in attempts.items() if refuses_signature(each)] == [400, 401, 403]
-    assert not refuses_signature(Attempt(1, NOW, OutcomeCode.TIMEOUT, "", (), None, None, None))
+    assert [status for status, each in requests.items() if refuses_signature(each)] == [400, 401, 403]
+    assert not refuses_signature(SentRequest(NOW, OutcomeCode.TIMEOUT, "", (), None, None, timings))
 
 
 @pytest.mark.parametrize(("secret", "promoted"), [(None, None), (0, 9), (1, 7), (3, None)])

@@ -29,6 +29,9 @@ Status = Annotated[
         help="Only deliveries with this status: pending, succeeded, exhausted, canceled or parked.", show_default=False
     ),
 ]
+Headers = Annotated[
+    bool, typer.Option("--headers", help="Also print the headers of each request (>) and of its response (<).")
+]
 _PAUSE_S = 0.5
 _MAX_FOLLOWED = 100
 
@@ -58,14 +61,15 @@ def tail(
             seen = found
 
 
-@app.command(epilog="Examples: `loyalpro deliveries show dlv_...` · `loyalpro deliveries show dlv_... --json`")
+@app.command(epilog="Examples: `loyalpro deliveries show dlv_...` · `loyalpro deliveries show dlv_... --headers`")
 def show(
     delivery: DeliveryId,
+    headers: Headers = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = "",
 ) -> None:
-    """Show a delivery and its attempts: the outcome, the reason, and the timings of each."""
+    """Show a delivery, its attempts and the requests of each: the outcome, the reason, and the timings."""
     with connected(server, api_key) as client:
         found = client.call("GET", f"/v1/deliveries/{delivery}")
     if as_json:
@@ -75,7 +79,7 @@ def show(
     for name, value in found.items():
         print(f"{name:<16} {'-' if value is None else value}")
     for attempt in attempts:
-        _print_attempt(attempt)
+        _print_attempt(attempt, headers=headers)
 
 
 @app.command(epilog="Example: `loyalpro deliveries retry dlv_...`")
@@ -108,16 +112,38 @@ def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         print(f"{line}  {row['id']}", flush=True)
 
 
-def _print_attempt(attempt: dict[str, Any]) -> None:
-    response = attempt["response"]
-    status = f" (HTTP {response['status']})" if response else ""
-    print(f"\nattempt {attempt['number']} at {attempt['started_at']}: {attempt['outcome']}{status}")
-    if attempt["detail"]:
+def _print_attempt(attempt: dict[str, Any], *, headers: bool) -> None:
+    requests = attempt["requests"]
+    several = f", {len(requests)} requests" if len(requests) > 1 else ""
+    print(f"\nattempt {attempt['number']} at {attempt['started_at']}: {_ending(attempt)}{several}")
+    if not requests:
         print(f"  {attempt['detail']}")
+    elif not several:
+        _print_request(requests[0], "  ", headers=headers)
+    else:
+        for request in requests:
+            print(f"  request {request['number']} at {request['started_at']}: {_ending(request)}")
+            _print_request(request, "    ", headers=headers)
+
+
+def _ending(sent: dict[str, Any]) -> str:
+    """The outcome of an attempt or of a request, and the status of the response."""
+    response = sent["response"]
+    return f"{sent['outcome']} (HTTP {response['status']})" if response else str(sent["outcome"])
+
+
+def _print_request(request: dict[str, Any], indent: str, *, headers: bool) -> None:
+    response = request["response"]
+    if request["detail"]:
+        print(f"{indent}{request['detail']}")
     times = [
-        f"{name.removesuffix('_ms')} {value:.1f}" for name, value in attempt["timings"].items() if value is not None
+        f"{name.removesuffix('_ms')} {value:.1f}" for name, value in request["timings"].items() if value is not None
     ]
     if times:
-        print(f"  ms: {', '.join(times)}")
+        print(f"{indent}ms: {', '.join(times)}")
+    if headers:
+        for arrow, sent in ((">", request["request"]), ("<", response or {"headers": []})):
+            for name, value in sent["headers"]:
+                print(f"{indent}{arrow} {name}: {value}")
     if response and response["body_excerpt"]:
-        print(f"  answer: {response['body_excerpt'][:500]!r}")
+        print(f"{indent}answer: {response['body_excerpt'][:500]!r}")

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from loyalpro.delivery.attempt import OutcomeCode, Response
 from loyalpro.delivery.claims import Claimed
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.delivery.settlement import Attempt, Settlement
+from loyalpro.delivery.settlement import Attempt, SentRequest, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import MS_PER_S, UnixMs, unix_ms
 
@@ -53,9 +53,9 @@ def close_unsent(claimed: Claimed, now: UnixMs) -> Settlement:
     return Settlement(claimed, DeliveryStatus.EXHAUSTED, now, None)
 
 
-def refuses_signature(attempt: Attempt) -> bool:
+def refuses_signature(request: SentRequest) -> bool:
     """Return whether the status may mean that the receiver knows another secret than the one that signed."""
-    return attempt.response is not None and attempt.response.status in (400, 401, 403)
+    return request.response is not None and request.response.status in (400, 401, 403)
 
 
 def _promoted(claimed: Claimed, secret: int | None) -> int | None:

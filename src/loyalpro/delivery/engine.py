@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Sender, SendResult, classify
+from loyalpro.delivery.attempt import Sender
+from loyalpro.delivery.attempt_runner import AttemptRunner
 from loyalpro.delivery.claims import Claimed
-from loyalpro.delivery.decide import close_unsent, decide, refuses_signature
+from loyalpro.delivery.decide import close_unsent, decide
 from loyalpro.delivery.endpoint_queues import Bounds, EndpointQueues
-from loyalpro.delivery.ports import DeliveryStore, Headers, Metrics, Sign, WorkerId
-from loyalpro.delivery.rotation import others
+from loyalpro.delivery.ports import DeliveryStore, Metrics, Sign, WorkerId
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.settlement import Attempt, Settled, Settlement
 from loyalpro.delivery.settlement_writer import SettlementWriter
 from loyalpro.delivery.slot import Slot
 from loyalpro.delivery.worker_registration import LeaseTimes, WorkerRegistration
-from loyalpro.kernel.clock import MS_PER_S, Clock, UnixMs
+from loyalpro.kernel.clock import MS_PER_S, Clock
 from loyalpro.kernel.errors import StoreError
 
 _PAUSE_S = 0.5
@@ -64,14 +64,20 @@ class Engine:
         settings: EngineSettings,
     ) -> None:
         self._store = store
-        self._sender = sender
-        self._sign = sign
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
         self._settings = settings
         self._schedule = settings.schedule
         self._queues = EndpointQueues(settings.bounds)
+        self._runner = AttemptRunner(
+            sender=sender,
+            sign=sign,
+            clock=clock,
+            metrics=metrics,
+            timeout_s=settings.timeout_s,
+            on_repeat=self._queues.requested_again,
+        )
         self._registration = WorkerRegistration(store, clock, new_worker_id, self.wake, settings.leases)
         self._writer = SettlementWriter(store, clock, self._on_settled, longest_probe_s=self._schedule.longest_wait_s)
         self._tasks: set[asyncio.Task[bool]] = set()
@@ -249,56 +255,9 @@ class Engine:
 
         The index is None unless the receiver refused the primary secret and then accepted another one.
         """
-        now = self._clock.now_ms()
-        if claimed.fallback is None and self._schedule.is_over(claimed.first_attempt_at, now):
+        if claimed.fallback is None and self._schedule.is_over(claimed.first_attempt_at, self._clock.now_ms()):
             return None, None
-        attempt = await self._request(claimed, now, claimed.target.primary, self._settings.timeout_s)
-        if refuses_signature(attempt):
-            return await self._try_other_secrets(claimed, attempt)
-        return attempt, None
-
-    async def _try_other_secrets(self, claimed: Claimed, refused: Attempt) -> tuple[Attempt, int | None]:
-        """Send the request again with one other secret after another, until one is accepted or the time is up."""
-        target = claimed.target
-        for secret in others(len(target.secrets), target.primary, claimed.attempt_number):
-            remaining_s = self._remaining_s(refused)
-            if remaining_s <= 0:
-                break
-            self._queues.requested_again(target.endpoint_id)
-            attempt = await self._request(claimed, refused.started_at, secret, remaining_s)
-            if attempt.outcome is OutcomeCode.SUCCEEDED:
-                return attempt, secret
-            if not refuses_signature(attempt):
-                break
-        return refused, None
-
-    def _remaining_s(self, attempt: Attempt) -> float:
-        return self._settings.timeout_s - (self._clock.now_ms() - attempt.started_at) / MS_PER_S
-
-    async def _request(self, claimed: Claimed, started_at: UnixMs, secret: int, timeout_s: float) -> Attempt:
-        """Sign, send and classify one request. An internal error is an outcome too: it is logged, recorded and retried.
-
-        `secret`: the index of the secret that signs the header which can carry only one signature.
-        """
-        headers: Headers = ()
-        try:
-            headers = self._sign(claimed, timestamp_s=self._clock.now_ms() // MS_PER_S, primary=secret)
-            result = await self._sender.send(OutgoingRequest(claimed.target.url, headers, claimed.body, timeout_s))
-        except Exception:  # noqa: BLE001 - logged, recorded and retried
-            self._log.exception("attempt_crashed", delivery_id=claimed.delivery_id)
-            result = SendResult.internal_error()
-        outcome = classify(result)
-        self._metrics.attempted(outcome, result.timings.total_ms)
-        return Attempt(
-            number=claimed.attempt_number,
-            started_at=started_at,
-            outcome=outcome,
-            detail=result.detail,
-            request_headers=headers,
-            response=result.response,
-            remote_ip=result.remote_ip,
-            timings=result.timings,
-        )
+        return await self._runner.run(claimed)
 
     def _decide(self, claimed: Claimed, attempt: Attempt | None, secret: int | None) -> Settlement:
         now = self._clock.now_ms()

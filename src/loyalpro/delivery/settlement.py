@@ -12,8 +12,25 @@ from loyalpro.kernel.record import record
 
 
 @record
+class SentRequest:
+    """One request of an attempt, and how it ended. `detail`: a sentence about the outcome."""
+
+    started_at: UnixMs
+    outcome: OutcomeCode
+    detail: str
+    request_headers: tuple[tuple[str, str], ...]
+    response: Response | None
+    remote_ip: str | None
+    timings: Timings
+
+
+@record
 class Attempt:
-    """What one attempt sent and how it ended, as the API shows it. `detail`: a sentence about the outcome."""
+    """What one attempt sent and how it ended, as the API shows it. `detail`: a sentence about the outcome.
+
+    `requests`: all requests of the attempt, in the order in which they were sent; empty when they are not known, because the
+    process ended that sent them. The other fields are those of the request that decided the outcome.
+    """
 
     number: int
     started_at: UnixMs
@@ -23,6 +40,22 @@ class Attempt:
     response: Response | None
     remote_ip: str | None
     timings: Timings | None
+    requests: tuple[SentRequest, ...] = ()
+
+    @classmethod
+    def of(cls, number: int, requests: Sequence[SentRequest], deciding: SentRequest) -> "Attempt":
+        """Return the attempt that sent these requests, of which `deciding` has decided the outcome."""
+        return cls(
+            number=number,
+            started_at=requests[0].started_at,
+            outcome=deciding.outcome,
+            detail=deciding.detail,
+            request_headers=deciding.request_headers,
+            response=deciding.response,
+            remote_ip=deciding.remote_ip,
+            timings=deciding.timings,
+            requests=tuple(requests),
+        )
 
 
 @record

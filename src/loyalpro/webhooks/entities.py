@@ -60,10 +60,9 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class PastAttempt:
-    """One attempt as it was recorded. Headers are pairs of name and value; timings are in milliseconds."""
+class PastRequest:
+    """One request of an attempt as it was recorded. Headers are pairs of name and value; timings are in milliseconds."""
 
-    number: int
     started_at: UnixMs
     outcome: str
     detail: str
@@ -78,6 +77,18 @@ class PastAttempt:
     tls_ms: float | None
     first_byte_ms: float | None
     total_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastAttempt:
+    """One attempt as it was recorded. `deciding`: the request that decided its outcome, with the start of the attempt.
+
+    `requests`: all requests in the order in which they were sent; empty when the process ended that sent them.
+    """
+
+    number: int
+    deciding: PastRequest
+    requests: Sequence[PastRequest]
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ CREATE TABLE attempts (
     tls_ms double precision,
     first_byte_ms double precision,
     total_ms double precision,
+    requests text,
+    responses text,
     CONSTRAINT attempts_pkey PRIMARY KEY (delivery_id, number),
     CONSTRAINT attempts_number_check1 CHECK ((number > 0))
 ) PARTITION BY RANGE (delivery_id);

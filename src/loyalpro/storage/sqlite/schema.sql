@@ -39,7 +39,7 @@ CREATE TABLE attempts (
     connect_ms REAL,
     tls_ms REAL,
     first_byte_ms REAL,
-    total_ms REAL,
+    total_ms REAL, requests TEXT, responses TEXT,
     PRIMARY KEY (delivery_id, number)
 ) STRICT;
 

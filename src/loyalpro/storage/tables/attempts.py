@@ -1,4 +1,8 @@
-"""The attempts table: what each attempt sent and received. Rows are appended and never changed, except by an erasure."""
+"""The attempts table: what each attempt sent and received. Rows are appended and never changed, except by an erasure.
+
+The usual attempt is one request, and the columns of its row describe it. Only an attempt of several requests stores lists of
+all requests and of their responses, so the usual one takes no more space.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,20 +12,45 @@ from typing import Any, Final
 
 import msgspec
 
-from loyalpro.delivery.settlement import Attempt
+from loyalpro.delivery.settlement import Attempt, SentRequest
+from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, Codec, RowMapper
 from loyalpro.storage.sql import marks
-from loyalpro.webhooks.entities import PastAttempt
+from loyalpro.webhooks.entities import PastAttempt, PastRequest
 
 _encoder: Final = msgspec.json.Encoder()
-_HEADERS: Final = Codec(lambda pairs: _encoder.encode(pairs).decode(), json.loads)
-"""Pairs as JSON. A faster encoder than that of `rows.JSON`, because the engine stores thousands of attempts a second."""
+
+
+def _encode(value: object) -> str:
+    return _encoder.encode(value).decode()
+
+
+_JSON: Final = Codec(_encode, json.loads)
+"""A faster encoder than that of `rows.JSON`, because the engine stores thousands of attempts a second."""
+
+
+@record
+class _AttemptRow:
+    """A row: the deciding request, and of an attempt with several requests what was sent and received with each."""
+
+    number: int
+    deciding: PastRequest
+    requests: Sequence[dict[str, object]] | None
+    responses: Sequence[dict[str, object]] | None
+
 
 _ATTEMPTS: Final = RowMapper(
-    PastAttempt,
+    _AttemptRow,
     "attempts",
-    codecs={"request_headers": _HEADERS, "response_headers": _HEADERS, "response_truncated": FLAG},
+    parts={"deciding": PastRequest},
+    codecs={
+        "deciding.request_headers": _JSON,
+        "deciding.response_headers": _JSON,
+        "deciding.response_truncated": FLAG,
+        "requests": _JSON,
+        "responses": _JSON,
+    },
 )
 _PARTS: Final = {
     "outcome": "outcome.value",
@@ -35,10 +64,13 @@ _PARTS: Final = {
     "first_byte_ms": "timings.first_byte_ms",
     "total_ms": "timings.total_ms",
 }
-"""The fields of a `PastAttempt` that an `Attempt` has under another path."""
-_PATHS: Final = [_PARTS.get(field.name, field.name) for field in fields(PastAttempt)]
-_read: Final[Callable[[Attempt], tuple[object, ...]]] = attrgetter(*_PATHS)
-"""The values of all fields of a `PastAttempt`, read from an `Attempt` that has a response and timings."""
+"""The fields of a `PastRequest` that an `Attempt` and a `SentRequest` have under another path."""
+_NAMES: Final = [field.name for field in fields(PastRequest)]
+_PATHS: Final = [_PARTS.get(name, name) for name in _NAMES]
+_read: Final[Callable[[Attempt | SentRequest], tuple[object, ...]]] = attrgetter(*_PATHS)
+"""The values of all fields of a `PastRequest`, read from a value that has a response and timings."""
+_ERASABLE: Final = ("response_headers", "response_excerpt", "response_truncated")
+"""What an erasure removes."""
 
 _INSERT: Final = f"INSERT INTO attempts (delivery_id, {_ATTEMPTS.columns()}) VALUES ({marks(_ATTEMPTS.width + 1)})"
 _SELECT: Final = f"SELECT {_ATTEMPTS.columns()} FROM attempts WHERE delivery_id = ? ORDER BY number"
@@ -53,14 +85,23 @@ def insert_attempts(connection: Connection, attempts: Sequence[tuple[str, Attemp
 
 def list_attempts(connection: Connection, delivery_id: str) -> list[PastAttempt]:
     """All attempts of a delivery, oldest first."""
-    return _ATTEMPTS.records(connection.execute(_SELECT, (delivery_id,)))
+    return [_past(row) for row in _ATTEMPTS.records(connection.execute(_SELECT, (delivery_id,)))]
 
 
 def _values(attempt: Attempt) -> tuple[object, ...]:
-    """The values of the columns. Those of a response, or of timings, that the attempt does not have are None."""
-    if attempt.response is None or attempt.timings is None:
-        return _ATTEMPTS.encoded(tuple(_follow(attempt, path) for path in _PATHS))
-    return _ATTEMPTS.encoded(_read(attempt))
+    """The values of the columns, in their order."""
+    requests = attempt.requests if len(attempt.requests) > 1 else ()
+    found = [dict(zip(_NAMES, _fields(each), strict=True)) for each in requests]
+    responses = [{name: each.pop(name) for name in _ERASABLE} for each in found]
+    answered = any(each.response for each in requests)
+    return _ATTEMPTS.encoded((attempt.number, *_fields(attempt), found or None, responses if answered else None))
+
+
+def _fields(request: Attempt | SentRequest) -> tuple[object, ...]:
+    """The values of all fields of a `PastRequest`. Those of a response, or of timings, that it does not have are None."""
+    if request.response is None or request.timings is None:
+        return tuple(_follow(request, path) for path in _PATHS)
+    return _read(request)
 
 
 def _follow(value: Any, path: str) -> Any:
@@ -68,3 +109,12 @@ def _follow(value: Any, path: str) -> Any:
     for name in path.split("."):
         value = None if value is None else getattr(value, name)
     return value
+
+
+def _past(row: _AttemptRow) -> PastAttempt:
+    if row.requests is not None:
+        responses = row.responses or [dict.fromkeys(_ERASABLE) for _ in row.requests]
+        found = [request | response for request, response in zip(row.requests, responses, strict=True)]
+        return PastAttempt(row.number, row.deciding, msgspec.convert(found, list[PastRequest]))
+    known = row.deciding.total_ms is not None  # an attempt that was interrupted has no timings
+    return PastAttempt(row.number, row.deciding, [row.deciding] if known else [])

@@ -24,8 +24,8 @@ WHERE id >= ? AND id < ? AND status = 'pending'
 RETURNING status, endpoint_id, customer_id, sequence
 """
 _ERASE_RESPONSES = """
-UPDATE attempts SET response_headers = NULL, response_excerpt = NULL, response_truncated = NULL
-WHERE delivery_id >= ? AND delivery_id < ? AND response_status IS NOT NULL
+UPDATE attempts SET response_headers = NULL, response_excerpt = NULL, response_truncated = NULL, responses = NULL
+WHERE delivery_id >= ? AND delivery_id < ? AND (response_status IS NOT NULL OR responses IS NOT NULL)
 """
 _ERASE_PURCHASES = """
 UPDATE transactions SET metadata = '{}', items = '[]' WHERE id IN (

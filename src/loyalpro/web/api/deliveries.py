@@ -11,7 +11,7 @@ from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import deliveries
-from loyalpro.webhooks.entities import Delivery, PastAttempt
+from loyalpro.webhooks.entities import Delivery, PastAttempt, PastRequest
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute)
 
@@ -96,29 +96,34 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
 
 
 def attempt_view(attempt: PastAttempt) -> dict[str, Any]:
-    """One attempt in JSON. Its request body is the body of the event: GET /v1/events/{id}."""
+    """One attempt in JSON: what decided its outcome, and each request that was sent."""
+    requests = [{"number": number} | _request_view(each) for number, each in enumerate(attempt.requests, 1)]
+    return {"number": attempt.number} | _request_view(attempt.deciding) | {"requests": requests}
+
+
+def _request_view(request: PastRequest) -> dict[str, Any]:
+    """One request in JSON. Its body is the body of the event: GET /v1/events/{id}."""
     response = None
-    if attempt.response_status is not None:
+    if request.response_status is not None:
         response = {
-            "status": attempt.response_status,
-            "headers": [list(pair) for pair in attempt.response_headers or ()],
-            "body_excerpt": (attempt.response_excerpt or b"").decode("utf-8", "replace"),
-            "body_truncated": bool(attempt.response_truncated),
+            "status": request.response_status,
+            "headers": [list(pair) for pair in request.response_headers or ()],
+            "body_excerpt": (request.response_excerpt or b"").decode("utf-8", "replace"),
+            "body_truncated": bool(request.response_truncated),
         }
     return {
-        "number": attempt.number,
-        "started_at": rfc3339(attempt.started_at),
-        "outcome": attempt.outcome,
-        "detail": attempt.detail,
-        "remote_ip": attempt.remote_ip,
-        "request": {"headers": [list(pair) for pair in attempt.request_headers]},
+        "started_at": rfc3339(request.started_at),
+        "outcome": request.outcome,
+        "detail": request.detail,
+        "remote_ip": request.remote_ip,
+        "request": {"headers": [list(pair) for pair in request.request_headers]},
         "response": response,
         "timings": {
-            "dns_ms": attempt.dns_ms,
-            "connect_ms": attempt.connect_ms,
-            "tls_ms": attempt.tls_ms,
-            "first_byte_ms": attempt.first_byte_ms,
-            "total_ms": attempt.total_ms,
+            "dns_ms": request.dns_ms,
+            "connect_ms": request.connect_ms,
+            "tls_ms": request.tls_ms,
+            "first_byte_ms": request.first_byte_ms,
+            "total_ms": request.total_ms,
         },
     }
 
