@@ -58,7 +58,7 @@ class Timings:
 
 @record
 class Response:
-    """The response, as far as it was read."""
+    """The response, as far as it was read. `truncated`: the excerpt may not be the whole body."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -70,7 +70,7 @@ class Response:
 class SendResult:
     """The result of one request.
 
-    `failure` is set when no complete response arrived in time. `detail`: a sentence about the result.
+    `failure` is set when no complete headers of a response arrived in time. `detail`: a sentence about the result.
     """
 
     response: Response | None

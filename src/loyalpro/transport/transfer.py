@@ -26,7 +26,7 @@ _US_PER_MS: Final = 1_000
 _FAILURES: Final = {
     pycurl.E_COULDNT_RESOLVE_HOST: (OutcomeCode.DNS_FAILED, "The host name could not be resolved."),
     pycurl.E_COULDNT_CONNECT: (OutcomeCode.CONNECT_FAILED, "No connection could be made."),
-    pycurl.E_OPERATION_TIMEDOUT: (OutcomeCode.TIMEOUT, "No complete response arrived in time."),
+    pycurl.E_OPERATION_TIMEDOUT: (OutcomeCode.TIMEOUT, "No complete headers of a response arrived in time."),
     pycurl.E_SSL_CONNECT_ERROR: (OutcomeCode.TLS_FAILED, "The TLS handshake failed."),
     pycurl.E_SSL_CIPHER: (OutcomeCode.TLS_FAILED, "The two sides have no TLS cipher in common."),
     pycurl.E_SSL_CERTPROBLEM: (OutcomeCode.TLS_FAILED, "The server requires a client certificate."),
@@ -35,7 +35,7 @@ _FAILURES: Final = {
     pycurl.E_SEND_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the request was sent."),
     pycurl.E_SEND_FAIL_REWIND: (OutcomeCode.CONNECTION_LOST, "The connection broke before a response arrived."),
     pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the response was read."),
-    pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the response was complete."),
+    pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the headers were complete."),
 }
 _VERIFY_FAILURES: Final = {
     9: (OutcomeCode.TLS_CERTIFICATE_NOT_YET_VALID, "The certificate is not valid yet."),
@@ -43,6 +43,7 @@ _VERIFY_FAILURES: Final = {
 }
 """OpenSSL's X509_V_ERR_*: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/"""
 _INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The response is not valid HTTP.")
+_CUT_BODY: Final = " Only a part of its body was read."
 
 
 class Transfer:
@@ -103,19 +104,22 @@ class Transfer:
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
 
     def result(self, code: int) -> SendResult:
-        """Return the result of the finished transfer. `code`: a CURLcode, 0 for success."""
-        response = self._response()
-        failure: tuple[OutcomeCode, str] | None = None
-        if code and not (code == pycurl.E_WRITE_ERROR and self._truncated):
-            failure = self._failure(code)
-        elif response is None:
-            failure = _INVALID
-        elif not self._head_ended:  # libcurl reports success when a connection ends in the middle of the headers
-            failure = _FAILURES[pycurl.E_PARTIAL_FILE]
+        """Return the result of the finished transfer. `code`: a CURLcode, 0 for success.
+
+        Once the headers are complete the status decides, whatever happened to the body.
+        """
+        cut = self._truncated or code != 0
+        response = Response(self._status, _headers(self._head), bytes(self._excerpt), cut) if self._status else None
+        if response is not None and self._head_ended:
+            failure, detail = None, f"The endpoint answered {response.status}.{_CUT_BODY if cut else ''}"
+        elif code:
+            failure, detail = self._failure(code)
+        else:  # libcurl reports success when a connection ends in the middle of the headers
+            failure, detail = _FAILURES[pycurl.E_PARTIAL_FILE] if response else _INVALID
         return SendResult(
             response=response,
-            failure=failure[0] if failure else None,
-            detail=failure[1] if failure else f"The endpoint answered {response.status if response else 0}.",
+            failure=failure,
+            detail=detail,
             remote_ip=self.handle.getinfo(pycurl.PRIMARY_IP) or None,
             timings=self._timings(),
         )
@@ -133,11 +137,6 @@ class Transfer:
                 return OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another host name."
             return _VERIFY_FAILURES.get(self.handle.getinfo(pycurl.SSL_VERIFYRESULT), _FAILURES[code])
         return _FAILURES.get(code, _INVALID)
-
-    def _response(self) -> Response | None:
-        if not self._status:
-            return None
-        return Response(self._status, _headers(self._head), bytes(self._excerpt), self._truncated)
 
     def _timings(self) -> Timings:
         """libcurl counts every phase from the start; a phase that a kept connection did not need is 0."""
