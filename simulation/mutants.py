@@ -48,7 +48,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.events: list[NewEvent] = []
 
-    def emit(self, event: NewEvent) -> None:
+    def emit(self, event: NewEvent, _: object) -> None:
         self.events.append(event)
 
     def flush(self) -> frozenset[str]:

@@ -21,11 +21,11 @@ from support.jobs import run_jobs
 from support.receivers import Authority, Hit, RawServer, answer
 from support.server import Server
 
-EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER = (
-    f"canary-{word}-7f3a" for word in "mail name phone note item till excerpt header".split()
+EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER, REQUEST = (
+    f"canary-{word}-7f3a" for word in "mail name phone note item till excerpt header request".split()
 )
 DETAILS = {"external_id": "shop-77", "email": f"{EMAIL}@example.com", "name": NAME, "phone": PHONE}
-CANARIES = (EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER)
+CANARIES = (EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER, REQUEST)
 
 
 @pytest.fixture
@@ -401,7 +401,7 @@ def test_no_personal_data_of_a_deleted_customer_remains(
             for n in range(150)
         ]
         body = {**DETAILS, "metadata": {"note": NOTE * (metadata_bytes // len(NOTE))}}
-        customer = server.post("/v1/customers", body, Idempotency_Key="once")["id"]
+        customer = server.post("/v1/customers", body, Idempotency_Key="once", X_Request_Id=REQUEST)["id"]
         server.call("PATCH", f"/v1/customers/{customer}", {"name": f"{NAME} II"})
         buy(server, customer)
         receiver.wait_for(len(batch) + 4)

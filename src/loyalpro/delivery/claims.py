@@ -88,7 +88,8 @@ class Claimed:
     """A delivery that this worker has leased, with all that is needed to send it.
 
     `attempt_number` counts all attempts, the next one included; `scheduled_attempts` only those of the retry schedule.
-    `fallback` is set for a manual attempt. `probe`: the attempt tests an endpoint whose breaker is open.
+    `fallback` is set for a manual attempt. `probe`: the attempt tests an endpoint whose breaker is open. `created_at`: when the
+    delivery was committed; None where nobody measures. `request_id`, `traceparent`: the origin of the event, for the log.
     """
 
     delivery_id: str
@@ -102,6 +103,9 @@ class Claimed:
     fallback: Fallback | None
     probe: bool
     target: Target
+    created_at: UnixMs | None = None
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

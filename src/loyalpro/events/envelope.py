@@ -4,12 +4,16 @@ from loyalpro.events.catalog import API_VERSION
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.stable_json import freeze
 from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 
 
 @record
 class Event:
-    """An event as it is stored. `body` never changes, unless its customer is erased."""
+    """An event as it is stored. `body` never changes, unless its customer is erased.
+
+    `request_id` and `traceparent`: the request that caused it. They are None without one, and are erased with the customer.
+    """
 
     id: str
     account_id: str
@@ -18,10 +22,15 @@ class Event:
     sequence: int | None
     created_at: UnixMs
     body: bytes
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
-def seal(new: NewEvent, *, event_id: str, now: UnixMs) -> Event:
-    """Freeze the body. Raises `InvalidInput` for data that does not fit into an event or that JavaScript would change."""
+def seal(new: NewEvent, *, event_id: str, now: UnixMs, origin: Origin | None = None) -> Event:
+    """Freeze the body, which says nothing of the origin.
+
+    Raises `InvalidInput` for data that does not fit into an event or that JavaScript would change.
+    """
     body = freeze(
         {
             "id": event_id,
@@ -33,4 +42,5 @@ def seal(new: NewEvent, *, event_id: str, now: UnixMs) -> Event:
             "data": new.data,
         }
     )
-    return Event(event_id, new.account_id, new.type, new.customer_id, new.sequence, now, body)
+    request_id, traceparent = (None, None) if origin is None else (origin.request_id, origin.traceparent)
+    return Event(event_id, new.account_id, new.type, new.customer_id, new.sequence, now, body, request_id, traceparent)

@@ -7,6 +7,7 @@ from loyalpro.events.envelope import Event, seal
 from loyalpro.events.new_event import NewEvent
 from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.ids import IdFactory, delivery_id
+from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 
 
@@ -58,7 +59,10 @@ class NewDeliveryStore(Protocol):
 
 
 class Outbox:
-    """Collects the events of one transaction; the transaction calls `flush` once, at its end."""
+    """Collects the events of one transaction; the transaction calls `flush` once, at its end.
+
+    `caused`: the ids of the events that `flush` has written and that have an origin.
+    """
 
     def __init__(
         self,
@@ -73,11 +77,12 @@ class Outbox:
         self._deliveries = deliveries
         self._clock = clock
         self._ids = ids
-        self._new: list[NewEvent] = []
+        self._new: list[tuple[NewEvent, Origin | None]] = []
+        self.caused: list[tuple[Origin, str]] = []
 
-    def emit(self, event: NewEvent) -> None:
+    def emit(self, event: NewEvent, origin: Origin | None = None) -> None:
         """Collect an event; `flush` freezes and writes it."""
-        self._new.append(event)
+        self._new.append((event, origin))
 
     def flush(self) -> frozenset[str]:
         """Write every event and its deliveries; return the ids of the endpoints that have new deliveries."""
@@ -87,11 +92,13 @@ class Outbox:
         subscribed = self._subscribed()
         counted: list[tuple[Event, int]] = []
         deliveries: list[NewDelivery] = []
-        for new in self._new:
-            event = seal(new, event_id=new_id("evt"), now=now)
+        for new, origin in self._new:
+            event = seal(new, event_id=new_id("evt"), now=now, origin=origin)
             targets = subscribed[new.account_id, new.type]
             counted.append((event, len(targets)))
             deliveries += [_delivery(event, each) for each in targets]
+            if origin is not None:
+                self.caused.append((origin, event.id))
         self._events.append(counted)
         self._deliveries.enqueue(deliveries, now)
         self._new.clear()
@@ -99,7 +106,7 @@ class Outbox:
 
     def _subscribed(self) -> dict[tuple[str, str], list[Subscription]]:
         """The subscriptions of each account and event type that was emitted."""
-        kinds = {(new.account_id, new.type) for new in self._new}
+        kinds = {(new.account_id, new.type) for new, _ in self._new}
         all_of = {
             account_id: self._subscriptions.subscriptions(account_id)
             for account_id in {account for account, _ in kinds}

@@ -11,6 +11,7 @@ from loyalpro.events.new_event import NewEvent
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.entities import Customer, Erasure, StoredBody, Transaction
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
 from loyalpro.loyalty.program import Program
@@ -201,6 +202,9 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     def programs(self) -> ProgramStore:
         """The programs of accounts."""
         ...
+
+    origin: Origin | None
+    """The request that causes the events which are emitted from now on."""
 
     def emit(self, event: NewEvent) -> None:
         """Commit the event with what this unit of work changes."""

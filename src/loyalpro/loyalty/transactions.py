@@ -8,6 +8,7 @@ from loyalpro.events.transaction import Item, TransactionCompleted
 from loyalpro.events.transaction import Transaction as TransactionShown
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
+from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Transaction
@@ -22,7 +23,10 @@ MAX_CLOCK_SKEW_MS: Final = 60_000
 
 @record
 class NewPurchase:
-    """A purchase to record. Exactly one of the two customer ids is given. `amount` is in minor units."""
+    """A purchase to record. Exactly one of the two customer ids is given. `amount` is in minor units.
+
+    `origin`: its request; the purchases of one database transaction may come from several.
+    """
 
     customer_id: str | None
     customer_external_id: str | None
@@ -35,6 +39,7 @@ class NewPurchase:
     location_id: str | None
     employee_id: str | None
     metadata: dict[str, Any] = field(repr=False)
+    origin: Origin | None = None
 
 
 @record
@@ -127,6 +132,7 @@ class _Recording:
 
     def _record(self, purchase: NewPurchase) -> Purchase:
         """Every check that may refuse the purchase comes before the first change."""
+        self._unit.origin = purchase.origin
         self._program.require_currency(purchase.currency)
         occurred_at = _occurred_at(purchase, self._unit.now)
         wallet = self._wallet(purchase)

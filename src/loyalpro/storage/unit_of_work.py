@@ -10,6 +10,7 @@ from loyalpro.events.outbox import Outbox
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.origin import Origin, current_origin
 from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
@@ -57,21 +58,23 @@ class Tools:
 class UnitOfWork:
     """The tables of one open database transaction, its events, the time that it calls now, and what it wakes after the commit.
 
-    It satisfies the unit Protocol of each package whose use cases run in it.
+    It satisfies the unit Protocol of each package whose use cases run in it. `origin`: the request that causes the events
+    which are emitted from now on.
     """
 
-    def __init__(self, connection: Connection, tools: Tools) -> None:
+    def __init__(self, connection: Connection, tools: Tools, origin: Origin | None = None) -> None:
         self.connection = connection
         self.ids = tools.ids
         self.vault = tools.vault
         self.random_bytes = tools.random_bytes
+        self.origin = origin
         self.now = tools.clock.now_ms()
         self.outbox = Outbox(self.endpoints, self.events, self.deliveries, tools.clock, tools.ids)
         self.woken = Woken()
 
     def emit(self, event: NewEvent) -> None:
         """Note an event; it is committed with this transaction."""
-        self.outbox.emit(event)
+        self.outbox.emit(event, self.origin)
 
     def wake_endpoints(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         """After the commit, hint to the engine that these endpoints have something to be sent."""
@@ -200,16 +203,19 @@ class DatabaseUnitOfWorkRunner:
         self._wake_job = wake_job
 
     async def change(self, work: Callable[[UnitOfWork], T], writer: WriterName = "ingest") -> T:
-        """Commit `work` and its events; then wake what they concern."""
+        """Commit `work` and its events; then wake what they concern, and note the events with their origins."""
+        origin = current_origin()
 
-        def transaction(connection: Connection) -> tuple[T, Woken]:
-            unit = UnitOfWork(connection, self._tools)
+        def transaction(connection: Connection) -> tuple[T, UnitOfWork]:
+            unit = UnitOfWork(connection, self._tools, origin)
             result = work(unit)
             unit.woken.endpoints |= unit.outbox.flush()
-            return result, unit.woken
+            return result, unit
 
-        result, woken = await self._database.write(transaction, writer)
-        self._wake(woken)
+        result, unit = await self._database.write(transaction, writer)
+        self._wake(unit.woken)
+        for caused_by, event_id in unit.outbox.caused:
+            caused_by.events.append(event_id)
         return result
 
     async def read(self, work: Callable[[UnitOfWork], T]) -> T:

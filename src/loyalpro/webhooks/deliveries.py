@@ -31,10 +31,15 @@ class ListDeliveries:
 
 @record
 class DeliveryDetails:
-    """A delivery and all its attempts, first to last."""
+    """A delivery and all its attempts, first to last.
+
+    `request_id`, `traceparent`: those of the request that caused the event; None without one, or when the event was erased.
+    """
 
     delivery: Delivery
     attempts: list[PastAttempt]
+    request_id: str | None
+    traceparent: str | None
 
 
 def retry_delivery(unit: WebhooksUnit, command: DeliveryRef) -> Delivery:
@@ -56,9 +61,11 @@ def cancel_delivery(unit: WebhooksUnit, command: DeliveryRef) -> Delivery:
 
 
 def get_delivery(unit: WebhooksUnit, query: DeliveryRef) -> DeliveryDetails:
-    """One delivery with its attempts."""
+    """One delivery with its attempts and the origin of its event."""
     delivery = existing_delivery(unit, query.account_id, query.delivery_id)
-    return DeliveryDetails(delivery, unit.deliveries.attempts(delivery.id))
+    event = unit.events.get(query.account_id, delivery.event_id)
+    request_id, traceparent = (None, None) if event is None else (event.request_id, event.traceparent)
+    return DeliveryDetails(delivery, unit.deliveries.attempts(delivery.id), request_id, traceparent)
 
 
 def list_deliveries(unit: WebhooksUnit, query: ListDeliveries) -> list[Delivery]:

@@ -10,6 +10,7 @@ from loyalpro.events.outbox import EventStore, NewDeliveryStore
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.origin import Origin
 from loyalpro.webhooks.entities import (
     Delivery,
     DeliverySnapshot,
@@ -244,6 +245,9 @@ class WebhooksUnit(Protocol):
     def random_bytes(self) -> Callable[[int], bytes]:
         """Makes that many random bytes."""
         ...
+
+    origin: Origin | None
+    """The request that causes the events of this transaction."""
 
     @property
     def endpoints(self) -> EndpointStore:

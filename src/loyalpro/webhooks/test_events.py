@@ -27,7 +27,7 @@ def send_test_event(unit: WebhooksUnit, command: SendTestEvent) -> Delivery:
     type_ = checked_type(command.event_type, param="type")
     endpoint = existing_endpoint(unit, command.account_id, command.endpoint_id)
     new = NewEvent(command.account_id, type_, None, None, sample(type_, unit.now))
-    event = seal(new, event_id=unit.ids.new("evt"), now=unit.now)
+    event = seal(new, event_id=unit.ids.new("evt"), now=unit.now, origin=unit.origin)
     unit.events.append([(event, 1)], test=True)
     id_ = delivery_id(event.id, endpoint.id)
     unit.deliveries.enqueue([NewDelivery(id_, endpoint.id, event, ordered=False)], unit.now)

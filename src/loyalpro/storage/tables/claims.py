@@ -5,7 +5,7 @@ The part of `delivery.ports.DeliveryStore` that concerns claims, as `delivery_st
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.claims import (
@@ -45,6 +45,7 @@ class _DueDelivery:
     customer_id: str | None
     fallback_status: str | None
     fallback_due_at: UnixMs | None
+    created_at: UnixMs
 
 
 _DUE_DELIVERIES: Final = RowMapper(_DueDelivery, "deliveries")
@@ -128,8 +129,12 @@ def _lease_sql(count: int) -> str:
 
 
 @lru_cache(CHUNK_LENGTHS)
-def _bodies_sql(count: int) -> str:
-    return f"SELECT id, body FROM events WHERE id IN ({marks(count)})"
+def _events_sql(count: int) -> str:
+    return f"SELECT id, body, request_id, traceparent FROM events WHERE id IN ({marks(count)})"
+
+
+_SentEvent = Sequence[Any]
+"""Of an event its body, the id of the request that caused it, and the trace context of that request."""
 
 
 @record
@@ -188,8 +193,8 @@ class ClaimTables:
                 deliveries = _DUE_DELIVERIES.records(rows)
                 allowed[request.endpoint_id] = self._allow(request, targets[request.endpoint_id], deliveries, now)
         due = [each for request in requests for each in allowed.get(request.endpoint_id, ())]
-        leased, bodies = self._lease(worker, due, now)
-        claimed = [_claimed(each, bodies[each.delivery.event_id], now) for each in due if each.delivery.id in leased]
+        leased, events = self._lease(worker, due, now)
+        claimed = [_claimed(each, events[each.delivery.event_id], now) for each in due if each.delivery.id in leased]
         return ClaimResult(claimed, targets)
 
     def _find_due(
@@ -225,17 +230,17 @@ class ClaimTables:
             return []
         return [_Due(target, True, deliveries[0])]
 
-    def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> tuple[set[str], dict[str, bytes]]:
-        """Insert the leases; return the ids of the deliveries that were leased, and the bodies of all events by id."""
+    def _lease(self, worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> tuple[set[str], dict[str, _SentEvent]]:
+        """Insert the leases; return the ids of the deliveries that were leased, and all events by id."""
         leases = [_insert_leases(worker, chunk, now) for chunk in padded_chunks(due)]
-        bodies = [_select_bodies(ids) for ids in padded_chunks(list({each.delivery.event_id for each in due}))]
-        rows = self._connection.execute_all([*leases, *bodies])
+        events = [_select_events(ids) for ids in padded_chunks(list({each.delivery.event_id for each in due}))]
+        rows = self._connection.execute_all([*leases, *events])
         leased = {id_ for found in rows[: len(leases)] for (id_,) in found}
-        return leased, {id_: body for found in rows[len(leases) :] for id_, body in found}
+        return leased, {id_: event for found in rows[len(leases) :] for id_, *event in found}
 
 
-def _select_bodies(event_ids: Sequence[str]) -> Statement:
-    return _bodies_sql(len(event_ids)), event_ids
+def _select_events(event_ids: Sequence[str]) -> Statement:
+    return _events_sql(len(event_ids)), event_ids
 
 
 def _insert_leases(worker: WorkerId, due: Sequence[_Due], now: UnixMs) -> Statement:
@@ -252,8 +257,8 @@ def _allowed_kind(requested: ClaimKind, health: Health, now: UnixMs) -> ClaimKin
     return ClaimKind.PROBE if health.probe_at is not None and health.probe_at <= now else None
 
 
-def _claimed(due: _Due, body: bytes, now: UnixMs) -> Claimed:
-    delivery = due.delivery
+def _claimed(due: _Due, event: _SentEvent, now: UnixMs) -> Claimed:
+    delivery, (body, request_id, traceparent) = due.delivery, event
     return Claimed(
         delivery_id=delivery.id,
         event_id=delivery.event_id,
@@ -266,6 +271,9 @@ def _claimed(due: _Due, body: bytes, now: UnixMs) -> Claimed:
         fallback=_fallback(delivery),
         probe=due.probe,
         target=due.target,
+        created_at=delivery.created_at,
+        request_id=request_id,
+        traceparent=traceparent,
     )
 
 

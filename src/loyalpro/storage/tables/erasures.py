@@ -120,10 +120,11 @@ class ErasureTables:
         return sum(status == "canceled" for status, *_ in rows)
 
     def erase_event(self, event: StoredBody, now: UnixMs) -> None:
-        """Replace the event's body by `event.body`, and erase what receivers answered to it."""
+        """Replace the event's body by `event.body`, and erase its origin and what receivers answered to it."""
         self._connection.execute(_ERASE_RESPONSES, _deliveries_of(event.event_id))
         self._connection.execute(
-            "UPDATE events SET body = ?, erased_at = ? WHERE id = ?", (event.body, now, event.event_id)
+            "UPDATE events SET body = ?, erased_at = ?, request_id = NULL, traceparent = NULL WHERE id = ?",
+            (event.body, now, event.event_id),
         )
 
     def erase_purchases(self, customer_id: str, after_id: str, limit: int) -> list[str]:

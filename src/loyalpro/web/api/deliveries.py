@@ -45,10 +45,11 @@ async def list_deliveries(
 
 @router.get("/{delivery_id}", summary="Get a delivery and all its attempts")
 async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) -> dict[str, Any]:
-    """One delivery, with the request, the response and the timings of every attempt."""
+    """One delivery, with the request that caused its event, and the request, the response and the timings of every attempt."""
     query = _ref(account_id, delivery_id)
     found = await services.runner.read(lambda unit: deliveries.get_delivery(unit, query))
-    return delivery_view(found.delivery) | {"attempts": [attempt_view(each) for each in found.attempts]}
+    origin = {"request_id": found.request_id, "traceparent": found.traceparent}
+    return delivery_view(found.delivery) | origin | {"attempts": [attempt_view(each) for each in found.attempts]}
 
 
 @router.post("/{delivery_id}/retry", status_code=202, summary="Send a delivery again now")

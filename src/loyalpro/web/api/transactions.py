@@ -10,6 +10,7 @@ from loyalpro.events.stable_json import require_stable
 from loyalpro.events.transaction import Item
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput, Refused
+from loyalpro.kernel.origin import current_origin
 from loyalpro.loyalty import transactions
 from loyalpro.loyalty.entities import Transaction
 from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
@@ -157,6 +158,7 @@ def _purchase(body: CreateTransaction) -> NewPurchase:
         location_id=body.location_id,
         employee_id=body.employee_id,
         metadata=body.metadata,
+        origin=current_origin(),
     )
 
 
