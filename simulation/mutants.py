@@ -16,7 +16,7 @@ from loyalpro.delivery.endpoint_queues import EndpointQueues
 from loyalpro.delivery.engine import Engine
 from loyalpro.delivery.ports import WorkerId
 from loyalpro.delivery.schedule import RetrySchedule
-from loyalpro.delivery.settlement import Attempt, SentRequest, Settled, Settlement
+from loyalpro.delivery.settlement import Attempt, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.outbox import Outbox, Subscription
@@ -130,10 +130,10 @@ def _new_event_id(sign: Callable[..., Headers], claimed: Claimed, *, timestamp_s
 
 
 async def _new_bytes(
-    send: Callable[..., Awaitable[SentRequest]], runner: AttemptRunner, claimed: Claimed, *args: Any, **kwargs: Any
-) -> SentRequest:
+    run: Callable[..., Awaitable[tuple[Attempt, int | None]]], runner: AttemptRunner, claimed: Claimed
+) -> tuple[Attempt, int | None]:
     body = claimed.body + b" " * (claimed.attempt_number - 1)
-    return await send(runner, replace(claimed, body=body), *args, **kwargs)
+    return await run(runner, replace(claimed, body=body))
 
 
 def _failure_is_success(classify_: Callable[[SendResult], OutcomeCode], result: SendResult) -> OutcomeCode:
@@ -269,7 +269,7 @@ MUTANTS = (
         (wrong_sql(LeaseTables.release_unknown, ("SELECT 1 FROM workers WHERE id = ?", "SELECT 1 WHERE ? <> ''")),),
     ),
     Mutant("a retry has a new event id", 0, (wrong(sign_attempt, _new_event_id),)),
-    Mutant("a retry has new bytes", 0, (wrong(AttemptRunner._send, _new_bytes),)),
+    Mutant("a retry has new bytes", 0, (wrong(AttemptRunner.run, _new_bytes),)),
     Mutant("given up in silence instead of exhausted", 2, (wrong(decide, _canceled_not_exhausted),)),
     Mutant("given up at the third failure", 2, (wrong(decide, _exhausted_at_the_third),)),
     Mutant(

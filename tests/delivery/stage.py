@@ -22,7 +22,7 @@ from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.request import sign_attempt
-from loyalpro.webhooks.entities import Delivery, Endpoint
+from loyalpro.webhooks.entities import Delivery, Endpoint, PastAttempt
 from loyalpro.webhooks.replays import ReplayJob
 from simulation.database import NoFaults, ProcessDatabase, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import START_MS, LoopClock, Process, VirtualLoop, pass_time, stop_if_dead
@@ -54,11 +54,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class Reply:
-    """The response of a receiver, and the time that it takes."""
+    """The response of a receiver, and the time that it takes; a connection that `ends` brings none."""
 
     status: int = 200
     retry_after_s: int | None = None
     wait_s: float = 0.01
+    ends: bool = False
+
+
+ENDS = Reply(ends=True)
 
 
 @dataclass
@@ -104,6 +108,8 @@ class _Sender:
         await pass_time(min(reply.wait_s, request.timeout_s))
         if reply.wait_s > request.timeout_s:
             return SendResult(None, OutcomeCode.TIMEOUT, "", None, _NO_TIMINGS)
+        if reply.ends:
+            return SendResult(None, OutcomeCode.CONNECTION_LOST, "", None, _NO_TIMINGS, repeatable=True)
         asked = () if reply.retry_after_s is None else (("Retry-After", str(reply.retry_after_s)),)
         return SendResult(Response(reply.status, asked, b"", truncated=False), None, "", None, _NO_TIMINGS)
 
@@ -238,6 +244,11 @@ class Stage:
         owner, endpoint_id = receiver.account_id, receiver.endpoint_id
         found = self.change(lambda unit: unit.deliveries.list_before(owner, None, 1_000, endpoint_id=endpoint_id))
         return found[::-1]
+
+    def attempts(self, receiver: Receiver) -> list[PastAttempt]:
+        """The attempts of all deliveries, those of the oldest delivery first."""
+        ids = [each.id for each in self.deliveries(receiver)]
+        return self.change(lambda unit: [attempt for id_ in ids for attempt in unit.deliveries.attempts(id_)])
 
     def statuses(self, receiver: Receiver) -> set[str]:
         return {each.status.value for each in self.deliveries(receiver)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from delivery.stage import DAY, HOUR, HOURS, SECONDS, SECRET, Hit, Reply, SlowStore, Stage, play
+from delivery.stage import DAY, ENDS, HOUR, HOURS, SECONDS, SECRET, Hit, Reply, SlowStore, Stage, play
 from loyalpro.delivery.breaker import RAMP_DOUBLES_S, RAMP_FROM_PER_S
 from loyalpro.delivery.endpoint_queue import FIRST_WINDOW
 from loyalpro.delivery.endpoint_queues import Bounds
@@ -320,6 +320,87 @@ def test_a_request_with_another_secret_has_the_remaining_time_of_the_attempt(
         first, *again = [hit.at_s for hit in shop.hits if hit.attempt == 1]
         assert [at_s - first for at_s in again] == pytest.approx(sent_again_after_s)
         assert stage.statuses(shop) == {"succeeded" if refuses_after_s + 0.8 < 30 else "pending"}
+
+    play(story)
+
+
+def test_a_request_whose_connection_ends_is_sent_again_at_once_and_counts_as_nothing() -> None:
+    """No attempt number, no wait, no failure of the endpoint, no share of its rate limit; and it is recorded."""
+
+    async def story(stage: Stage) -> None:
+        stage.server()
+        sent: set[str] = set()
+
+        def first_ends(hit: Hit) -> Reply:
+            repeated = hit.mark in sent
+            sent.add(hit.mark)
+            return Reply() if repeated else ENDS
+
+        shop = stage.endpoint(first_ends, rate_limit=50)
+        stage.happen(shop, *numbered(100))
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"}, longest_s=3)
+        assert len(shop.hits) == 200
+        assert {hit.attempt for hit in shop.hits} == {1}
+        for attempt in stage.attempts(shop):
+            assert [each.outcome for each in attempt.requests] == ["connection_lost", "succeeded"]
+            assert attempt.deciding.outcome == "succeeded"
+        assert stage.notices() == []
+
+    play(story)
+
+
+def test_a_receiver_that_always_ends_the_connection_gets_five_requests_in_an_attempt() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda hit: Reply() if hit.attempt == 2 else ENDS)
+        stage.happen(shop, "one")
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        first, second = stage.attempts(shop)
+        assert [each.outcome for each in first.requests] == ["connection_lost"] * 5
+        assert (first.deciding.outcome, len(second.requests)) == ("connection_lost", 1)
+        assert [hit.attempt for hit in shop.hits] == [1] * 5 + [2]
+        assert shop.hits[5].at_s - shop.hits[4].at_s > 1, "a failure, which is retried later"
+
+    play(story)
+
+
+def test_repeated_requests_have_the_remaining_time_of_the_attempt() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+        shop = stage.endpoint(lambda hit: Reply(wait_s=20.0, ends=True) if hit.attempt == 1 else Reply())
+        stage.happen(shop, "one")
+        await stage.until(lambda: len(stage.attempts(shop)) == 1)
+        [attempt] = stage.attempts(shop)
+        assert [each.outcome for each in attempt.requests] == ["connection_lost", "timeout"]
+        assert shop.hits[1].at_s - shop.hits[0].at_s == pytest.approx(20)
+
+    play(story)
+
+
+def test_requests_that_are_repeated_and_requests_with_other_secrets_share_an_attempt() -> None:
+    async def story(stage: Stage) -> None:
+        stage.server()
+
+        def ends_every_second_one_and_knows_the_old_secret(hit: Hit) -> Reply:
+            if len(shop.hits) % 2:
+                return ENDS
+            expected = hmac.new(SECRET.encode(), hit.body, hashlib.sha256).hexdigest()
+            return Reply(200 if hit.headers["X-LoyalPro-Signature"] == expected else 401)
+
+        shop = stage.endpoint(ends_every_second_one_and_knows_the_old_secret)
+        newer = [new_secret(bytes([number]) * 32) for number in (1, 2)]
+
+        def rotate_twice(unit: UnitOfWork) -> None:
+            for secret in newer:
+                rotate(unit, shop.account_id, shop.endpoint_id, secret, promoted=True)
+
+        stage.change(rotate_twice)
+        stage.happen(shop, "one")
+        await stage.until(lambda: stage.statuses(shop) == {"succeeded"})
+        [attempt] = stage.attempts(shop)
+        found = [each.response_status for each in attempt.requests]
+        assert found == [None, 401, None, 401, None, 200]
+        assert len({dict(each.request_headers)["X-LoyalPro-Signature"] for each in attempt.requests}) == 3
 
     play(story)
 

@@ -34,12 +34,17 @@ class OutcomeCode(StrEnum):
 
 @record
 class OutgoingRequest:
-    """A `POST` request, to be sent byte for byte."""
+    """A `POST` request, to be sent byte for byte.
+
+    `repeats`: how many requests of the same attempt were `repeatable`. After the first of them another connection is used,
+    and after the second one a new connection.
+    """
 
     url: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
     timeout_s: float
+    repeats: int = 0
 
 
 @record
@@ -71,6 +76,8 @@ class SendResult:
     """The result of one request.
 
     `failure` is set when no complete headers of a response arrived in time. `detail`: a sentence about the result.
+    `repeatable`: the endpoint declared that it has not processed the request, or it closed a connection that had been used
+    before, and sent no byte of an answer.
     """
 
     response: Response | None
@@ -78,6 +85,7 @@ class SendResult:
     detail: str
     remote_ip: str | None
     timings: Timings
+    repeatable: bool = False
 
     @classmethod
     def internal_error(cls) -> "SendResult":

@@ -1,6 +1,12 @@
-"""One attempt: sign -> send -> classify, and again with another secret while the receiver refuses the signature."""
+"""One attempt: sign -> send -> classify, once or more.
+
+The request is sent again at once when a connection ended before the endpoint began to answer, and with another secret when the
+receiver refuses the signature.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -10,7 +16,20 @@ from loyalpro.delivery.decide import refuses_signature
 from loyalpro.delivery.ports import Headers, Metrics, Sign
 from loyalpro.delivery.rotation import others
 from loyalpro.delivery.settlement import Attempt, SentRequest
-from loyalpro.kernel.clock import MS_PER_S, Clock
+from loyalpro.kernel.clock import MS_PER_S, Clock, UnixMs
+
+_MAX_REPEATS: Final = 4
+"""In one attempt. A server that reloads can end a few connections, one after the other, before it answers on a new one."""
+
+
+@dataclass(slots=True)
+class _OpenAttempt:
+    """An attempt that is under way. `repeats`: how many of the requests in `sent` were repeatable, and were sent again."""
+
+    claimed: Claimed
+    ends_s: float
+    sent: list[SentRequest] = field(default_factory=list)
+    repeats: int = 0
 
 
 class AttemptRunner:
@@ -42,60 +61,67 @@ class AttemptRunner:
 
         The index is None unless the receiver refused the primary secret and then accepted another one.
         """
-        ends_s = self._clock.monotonic_s() + self._timeout_s
-        sent: list[SentRequest] = []
-        deciding = await self._send(claimed, claimed.target.primary, ends_s, sent)
-        secret: int | None = None
-        if refuses_signature(deciding):
-            secret = await self._try_other_secrets(claimed, ends_s, sent)
-        attempt = Attempt.of(claimed.attempt_number, sent, deciding if secret is None else sent[-1])
-        self._metrics.attempted(attempt.outcome, sum(each.timings.total_ms for each in sent))
-        return attempt, secret
+        attempt = _OpenAttempt(claimed, self._clock.monotonic_s() + self._timeout_s)
+        deciding = await self._send(attempt, claimed.target.primary)
+        secret = await self._try_other_secrets(attempt) if refuses_signature(deciding) else None
+        if secret is not None:
+            deciding = attempt.sent[-1]
+        self._metrics.attempted(deciding.outcome, sum(each.timings.total_ms for each in attempt.sent))
+        return Attempt.of(claimed.attempt_number, attempt.sent, deciding), secret
 
-    async def _try_other_secrets(self, claimed: Claimed, ends_s: float, sent: list[SentRequest]) -> int | None:
+    async def _try_other_secrets(self, attempt: _OpenAttempt) -> int | None:
         """Send the request again with one other secret after another, until one is accepted or the time is up.
 
         Return the index of the secret that was accepted.
         """
-        target = claimed.target
-        for secret in others(len(target.secrets), target.primary, claimed.attempt_number):
-            if self._clock.monotonic_s() >= ends_s:
+        target = attempt.claimed.target
+        for secret in others(len(target.secrets), target.primary, attempt.claimed.attempt_number):
+            if self._is_over(attempt):
                 return None
             self._on_repeat(target.endpoint_id)
-            request = await self._send(claimed, secret, ends_s, sent)
+            request = await self._send(attempt, secret)
             if request.outcome is OutcomeCode.SUCCEEDED:
                 return secret
             if not refuses_signature(request):
                 return None
         return None
 
-    async def _send(self, claimed: Claimed, secret: int, ends_s: float, sent: list[SentRequest]) -> SentRequest:
-        """Send one request, append it to `sent`, and return it.
+    def _is_over(self, attempt: _OpenAttempt) -> bool:
+        return self._clock.monotonic_s() >= attempt.ends_s
+
+    async def _send(self, attempt: _OpenAttempt, secret: int) -> SentRequest:
+        """Send a request, and again while it is repeatable; return the last one.
 
         `secret`: the index of the secret that signs the header which can carry only one signature.
         """
-        started_at = self._clock.now_ms()
-        headers, result = await self._exchange(claimed, secret, ends_s - self._clock.monotonic_s())
-        request = SentRequest(
-            started_at=started_at,
-            outcome=classify(result),
-            detail=result.detail,
-            request_headers=headers,
-            response=result.response,
-            remote_ip=result.remote_ip,
-            timings=result.timings,
-        )
-        sent.append(request)
-        return request
+        while True:
+            started_at = self._clock.now_ms()
+            headers, result = await self._exchange(attempt, secret)
+            attempt.sent.append(_sent_request(started_at, headers, result))
+            if not result.repeatable or attempt.repeats == _MAX_REPEATS or self._is_over(attempt):
+                return attempt.sent[-1]
+            attempt.repeats += 1
 
-    async def _exchange(self, claimed: Claimed, secret: int, timeout_s: float) -> tuple[Headers, SendResult]:
+    async def _exchange(self, attempt: _OpenAttempt, secret: int) -> tuple[Headers, SendResult]:
         """Sign and send. An internal error is a result too: it is logged, recorded and retried."""
+        claimed, remaining_s = attempt.claimed, attempt.ends_s - self._clock.monotonic_s()
         headers: Headers = ()
         try:
             headers = self._sign(claimed, timestamp_s=self._clock.now_ms() // MS_PER_S, primary=secret)
-            return headers, await self._sender.send(
-                OutgoingRequest(claimed.target.url, headers, claimed.body, timeout_s)
-            )
+            request = OutgoingRequest(claimed.target.url, headers, claimed.body, remaining_s, attempt.repeats)
+            return headers, await self._sender.send(request)
         except Exception:  # noqa: BLE001 - logged, recorded and retried
             self._log.exception("attempt_crashed", delivery_id=claimed.delivery_id)
             return headers, SendResult.internal_error()
+
+
+def _sent_request(started_at: UnixMs, headers: Headers, result: SendResult) -> SentRequest:
+    return SentRequest(
+        started_at=started_at,
+        outcome=classify(result),
+        detail=result.detail,
+        request_headers=headers,
+        response=result.response,
+        remote_ip=result.remote_ip,
+        timings=result.timings,
+    )
