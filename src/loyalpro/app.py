@@ -151,6 +151,7 @@ class Application:
         await self.database.start()
         try:
             self.vault.require(await self.runner.read(lambda unit: unit.secrets.key_ids(unit.now)))
+            await self.runner.change(lambda unit: unit.custom_headers.seal_all(), "upkeep")
             yield
         finally:
             await self.database.stop()

@@ -131,8 +131,38 @@ def test_another_version_of_postgres_has_the_same_schema() -> None:
         cluster.stop()
 
 
-def test_migrations_have_the_same_names_on_both_databases_and_a_number_each() -> None:
+def test_migrations_have_the_same_names_on_both_databases_and_consecutive_numbers() -> None:
     names = [each.name for each in migrations.load(SQLITE)]
     assert names == [each.name for each in migrations.load(POSTGRES)]
-    numbers = [int(name[:4]) for name in names]
-    assert numbers == sorted(set(numbers))
+    assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
+
+
+# -- migrations that change rows ---------------------------------------------------------------------------------------
+
+
+def test_sealed_headers_remove_what_attempts_recorded_of_custom_headers(
+    connection: DriverConnection, store: str
+) -> None:
+    known = migrations.load(SQLITE if store == "sqlite" else POSTGRES)
+    at = next(index for index, each in enumerate(known) if each.name.endswith("sealed_headers"))
+    migrate(connection, known[:at])
+    connection.begin()
+    connection.run_script("""
+        INSERT INTO accounts (id, name, created_at) VALUES ('acct', 'A', 1);
+        INSERT INTO endpoints (id, account_id, url, types, ordering, headers, status, created_at, updated_at, deleted_at)
+            VALUES ('with', 'acct', 'https://a.example/', '*', 'none', '{"X":"token"}', 'enabled', 1, 1, NULL),
+                   ('without', 'acct', 'https://a.example/', '*', 'none', '{}', 'enabled', 1, 1, NULL),
+                   ('gone', 'acct', 'https://a.example/', '*', 'none', '{"X":"token"}', 'enabled', 1, 1, 1);
+        INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, created_at, finished_at)
+            VALUES ('d1', 'acct', 'with', 'e', 't', 'succeeded', 1, 1, 1), ('d2', 'acct', 'without', 'e', 't', 'succeeded', 1, 1, 1);
+        INSERT INTO attempts (delivery_id, number, started_at, outcome, detail, request_headers, response_headers)
+            VALUES ('d1', 1, 1, 'succeeded', '', '[["X","token"]]', '[["Y","token"]]'),
+                   ('d2', 1, 1, 'succeeded', '', '[["A","b"]]', '[["C","d"]]');
+    """)
+    connection.commit()
+    migrate(connection, known)
+    connection.begin()
+    select = "SELECT delivery_id, request_headers, response_headers FROM attempts ORDER BY delivery_id"
+    assert connection.execute(select) == [("d1", "[]", None), ("d2", '[["A","b"]]', '[["C","d"]]')]
+    assert connection.execute("SELECT headers FROM endpoints WHERE id = 'gone'") == [("{}",)]
+    connection.rollback()

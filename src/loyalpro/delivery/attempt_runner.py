@@ -12,6 +12,7 @@ import structlog
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Sender, SendResult, classify
 from loyalpro.delivery.claims import Claimed
+from loyalpro.delivery.concealment import conceal_headers, conceal_response
 from loyalpro.delivery.decide import refuses_signature
 from loyalpro.delivery.ports import Headers, Metrics, Sign
 from loyalpro.delivery.rotation import others
@@ -97,7 +98,7 @@ class AttemptRunner:
         while True:
             started_at = self._clock.now_ms()
             headers, result = await self._exchange(attempt, secret)
-            attempt.sent.append(_sent_request(started_at, headers, result))
+            attempt.sent.append(_sent_request(started_at, headers, result, attempt.claimed.target.headers))
             if not result.repeatable or attempt.repeats == _MAX_REPEATS or self._is_over(attempt):
                 return attempt.sent[-1]
             attempt.repeats += 1
@@ -115,13 +116,14 @@ class AttemptRunner:
             return headers, SendResult.internal_error()
 
 
-def _sent_request(started_at: UnixMs, headers: Headers, result: SendResult) -> SentRequest:
+def _sent_request(started_at: UnixMs, headers: Headers, result: SendResult, custom: Headers) -> SentRequest:
+    """What is recorded of a request, without the values of custom headers."""
     return SentRequest(
         started_at=started_at,
         outcome=classify(result),
         detail=result.detail,
-        request_headers=headers,
-        response=result.response,
+        request_headers=conceal_headers(headers, custom),
+        response=conceal_response(result.response, custom),
         remote_ip=result.remote_ip,
         timings=result.timings,
     )

@@ -16,6 +16,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
+from loyalpro.storage.tables.custom_headers import CustomHeaderTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
@@ -150,6 +151,11 @@ class UnitOfWork:
     def secrets(self) -> SecretTables:
         """Signing secrets."""
         return SecretTables(self.connection, self.vault)
+
+    @property
+    def custom_headers(self) -> CustomHeaderTables:
+        """The values of custom headers."""
+        return CustomHeaderTables(self.connection, self.vault)
 
     @property
     def health(self) -> HealthTables:

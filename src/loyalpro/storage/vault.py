@@ -59,7 +59,7 @@ class Vault:
         """`ConfigurationError` when the key of one of these key ids is missing; each has an endpoint that uses it."""
         for key_id, endpoint_id in endpoints.items():
             if key_id not in self._ciphers:
-                raise ConfigurationError(f"The signing secret of endpoint {endpoint_id} {_KEY_MISSING}")
+                raise ConfigurationError(f"A secret of endpoint {endpoint_id} {_KEY_MISSING}")
 
 
 def _derive(key: str) -> tuple[bytes, bytes]:

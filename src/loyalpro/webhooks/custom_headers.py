@@ -1,9 +1,13 @@
-"""Custom headers of an endpoint: names are tokens, values are one line, and headers that LoyalPro sets are refused."""
+"""Custom headers of an endpoint: names are tokens, values are one line, and headers that LoyalPro sets are refused.
+
+Their values may be credentials of the receiver, so they are shown masked. In a change, the mask stands for the stored value.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from loyalpro.delivery.concealment import MASK
 from loyalpro.kernel.errors import InvalidInput
 
 MOST: Final = 20
@@ -28,6 +32,30 @@ def validate_custom_headers(headers: Mapping[str, str]) -> None:
             shown = name.encode("ascii", "backslashreplace").decode()[:64]
             raise InvalidInput(f"Header {shown!r} {reason}.", code="invalid_header", param=f"headers.{shown}")
         seen.add(name.lower())
+
+
+def masked(headers: Iterable[str]) -> dict[str, str]:
+    """Return the headers as they are shown: every value is the mask."""
+    return dict.fromkeys(headers, MASK)
+
+
+def unmasked(headers: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers to store: a value that is the mask stands for the value of the same header in `known`.
+
+    Raises `InvalidInput` for the mask as the value of a header that `known` does not have.
+    """
+    values = {name.lower(): value for name, value in known.items()}
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        kept = values.get(name.lower()) if value == MASK else value
+        if kept is None:
+            raise InvalidInput(
+                f"Header {name!r} has no value yet that {MASK} could stand for; send its value.",
+                code="invalid_header",
+                param=f"headers.{name}",
+            )
+        found[name] = kept
+    return found
 
 
 def _reason(name: str, value: str, seen: set[str]) -> str | None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 from loyalpro.delivery.breaker import Health
+from loyalpro.delivery.concealment import MASK
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.transport.signing import new_secret
-from loyalpro.webhooks.custom_headers import validate_custom_headers
+from loyalpro.webhooks.custom_headers import masked, unmasked, validate_custom_headers
 from loyalpro.webhooks.endpoint_url import PublicUrl
 from loyalpro.webhooks.entities import Endpoint
 from loyalpro.webhooks.event_types import checked_types
@@ -113,8 +114,7 @@ def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
     limit was lowered keep them.
     """
     types = checked_types(command.types)
-    headers = command.headers or {}
-    validate_custom_headers(headers)
+    headers = _checked_headers(command.headers or {}, known={})
     _require_capacity(unit, command)
     endpoint = Endpoint(
         id=unit.ids.new("we"),
@@ -124,7 +124,7 @@ def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
         types=types,
         ordering=command.ordering,
         rate_limit=command.rate_limit,
-        headers=headers,
+        headers=masked(headers),
         status=EndpointStatus(command.status),
         status_reason=None,
         created_at=unit.now,
@@ -132,6 +132,7 @@ def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
     )
     secret = new_secret(unit.random_bytes(SECRET_BYTES))
     unit.endpoints.insert(endpoint)
+    unit.custom_headers.store(endpoint, headers)
     unit.secrets.add(endpoint, FIRST_VERSION, secret, unit.now, promoted=True)
     return AddedEndpoint(_details(unit, [endpoint])[0], secret)
 
@@ -140,6 +141,8 @@ def change_endpoint(unit: WebhooksUnit, command: ChangeEndpoint) -> EndpointDeta
     """Store new values. An attempt that is under way ends unchanged; every later one, of older events too, uses them."""
     fields = _checked(command.changes)
     before = locked_endpoint(unit, command.account_id, command.endpoint_id)
+    if "headers" in command.changes:
+        fields["headers"] = _changed_headers(unit, before, command.changes["headers"])
     endpoint = replace(before, **fields, updated_at=unit.now)
     unit.endpoints.update(endpoint)
     _reset_health(unit, before, endpoint)
@@ -198,11 +201,23 @@ def _checked(changes: EndpointChanges) -> dict[str, Any]:
     fields: dict[str, Any] = dict(changes)
     if "types" in changes:
         fields["types"] = checked_types(changes["types"])
-    if "headers" in changes:
-        validate_custom_headers(changes["headers"])
     if "status" in changes:
         fields |= {"status": EndpointStatus(changes["status"]), "status_reason": None}
     return fields
+
+
+def _checked_headers(headers: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """The headers to store. Raises `InvalidInput`. `known`: those for whose values the mask may stand."""
+    validate_custom_headers(headers)
+    return unmasked(headers, known)
+
+
+def _changed_headers(unit: WebhooksUnit, endpoint: Endpoint, headers: Mapping[str, str]) -> dict[str, str]:
+    """Store the headers of an endpoint; return them masked. The old values are read only for a change that keeps one."""
+    known = unit.custom_headers.read(endpoint) if MASK in headers.values() else {}
+    changed = _checked_headers(headers, known)
+    unit.custom_headers.store(endpoint, changed)
+    return masked(changed)
 
 
 def _reset_health(unit: WebhooksUnit, before: Endpoint, after: Endpoint) -> None:

@@ -12,7 +12,10 @@ ALL_TYPES = "*"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint as its owner configured it. `ordering` is `none` or `customer`; `rate_limit` is in requests per second."""
+    """An endpoint as its owner configured it. `ordering` is `none` or `customer`; `rate_limit` is in requests per second.
+
+    `headers`: the names of its custom headers, each with the mask in place of its value.
+    """
 
     id: str
     account_id: str

@@ -80,6 +80,18 @@ class SecretStore(Protocol):
         ...
 
 
+class CustomHeaderStore(Protocol):
+    """The values of custom headers. Changes need the lock of the endpoint, unless it is new."""
+
+    def read(self, endpoint: Endpoint) -> Mapping[str, str]:
+        """The headers in clear text."""
+        ...
+
+    def store(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
+        """Replace the headers of an endpoint that is stored."""
+        ...
+
+
 class HealthStore(Protocol):
     """The results of the latest attempts of endpoints."""
 
@@ -257,6 +269,11 @@ class WebhooksUnit(Protocol):
     @property
     def secrets(self) -> SecretStore:
         """Signing secrets."""
+        ...
+
+    @property
+    def custom_headers(self) -> CustomHeaderStore:
+        """The values of custom headers."""
         ...
 
     @property

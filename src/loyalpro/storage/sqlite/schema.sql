@@ -150,7 +150,7 @@ CREATE TABLE endpoints (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     deleted_at INTEGER
-) STRICT;
+, sealed_headers BLOB) STRICT;
 
 CREATE INDEX endpoints_by_account ON endpoints (account_id, id) WHERE deleted_at IS NULL;
 

@@ -43,6 +43,10 @@ _COUNT = "SELECT COUNT(*) FROM endpoints WHERE account_id = ? AND deleted_at IS 
 _UPDATE = f"""
 UPDATE endpoints SET {_ENDPOINTS.assignments(*_CONFIGURATION)} WHERE account_id = ? AND id = ? AND deleted_at IS NULL
 """
+_DELETE = """
+UPDATE endpoints SET deleted_at = ?, updated_at = ?, headers = '{}', sealed_headers = NULL
+WHERE account_id = ? AND id = ? AND deleted_at IS NULL
+"""
 
 
 class EndpointTables:
@@ -94,9 +98,6 @@ class EndpointTables:
         return self._connection.change(_DISABLE, (reason, now, endpoint_id)) == 1
 
     def delete(self, account_id: str, endpoint_id: str, now: UnixMs) -> bool:
-        """Mark the endpoint as deleted, which cancels its pending deliveries. False when there is none."""
-        changed = self._connection.change(
-            "UPDATE endpoints SET deleted_at = ?, updated_at = ? WHERE account_id = ? AND id = ? AND deleted_at IS NULL",
-            (now, now, account_id, endpoint_id),
-        )
+        """Mark the endpoint as deleted, which cancels its pending deliveries, and erase its headers. False without one."""
+        changed = self._connection.change(_DELETE, (now, now, account_id, endpoint_id))
         return changed == 1

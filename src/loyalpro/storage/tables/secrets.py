@@ -61,11 +61,13 @@ class SecretTables:
         return self._vault.open(sealed, owner=sealed_owner(account_id, endpoint_id))
 
     def key_ids(self, now: UnixMs) -> dict[bytes, str]:
-        """The ids of the keys that encrypted valid secrets, each with one endpoint that needs it."""
+        """The ids of the keys that encrypted valid secrets or headers, each with one endpoint that needs it."""
         rows = self._connection.execute(
             f"SELECT substr(s.sealed, 1, {KEY_ID_BYTES}), MIN(e.id) FROM endpoint_secrets s"
             " JOIN endpoints e ON e.id = s.endpoint_id AND e.deleted_at IS NULL"
-            " WHERE s.expires_at IS NULL OR s.expires_at > ? GROUP BY 1",
+            " WHERE s.expires_at IS NULL OR s.expires_at > ? GROUP BY 1"
+            f" UNION ALL SELECT substr(sealed_headers, 1, {KEY_ID_BYTES}), MIN(id) FROM endpoints"
+            " WHERE sealed_headers IS NOT NULL GROUP BY 1",
             (now,),
         )
         return {bytes(key_id): endpoint_id for key_id, endpoint_id in rows}

@@ -1,7 +1,6 @@
 """Targets: the columns of an endpoint, its secrets and its health that the engine needs to send deliveries to it."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -15,8 +14,9 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row, Statement
-from loyalpro.storage.rows import Codec, RowMapper
+from loyalpro.storage.rows import RowMapper
 from loyalpro.storage.sql import CHUNK_LENGTHS, marks, padded_chunks
+from loyalpro.storage.tables.custom_headers import open_headers
 from loyalpro.storage.tables.endpoints import ORDERED
 from loyalpro.storage.tables.health import HEALTH, joined_health
 from loyalpro.storage.tables.secrets import sealed_owner
@@ -30,7 +30,7 @@ class _EndpointRow:
     id: str
     account_id: str
     url: str
-    headers: tuple[tuple[str, str], ...]
+    sealed_headers: bytes | None
     rate_limit: int | None
     ordered: bool
 
@@ -44,12 +44,7 @@ class _SecretRow:
     version: int
 
 
-_HEADERS: Final = Codec(
-    lambda pairs: json.dumps(dict(pairs)), lambda text: () if text == "{}" else tuple(json.loads(text).items())
-)
-_ENDPOINTS: Final = RowMapper(
-    _EndpointRow, "endpoints", codecs={"headers": _HEADERS, "ordered": ORDERED}, columns={"ordered": "ordering"}
-)
+_ENDPOINTS: Final = RowMapper(_EndpointRow, "endpoints", codecs={"ordered": ORDERED}, columns={"ordered": "ordering"})
 _SECRETS: Final = RowMapper(_SecretRow, "endpoint_secrets")
 
 
@@ -122,7 +117,7 @@ class TargetTables:
             endpoint_id=endpoint.id,
             account_id=endpoint.account_id,
             url=endpoint.url,
-            headers=endpoint.headers,
+            headers=open_headers(endpoint.sealed_headers, endpoint.account_id, endpoint.id, self._vault),
             secrets=tuple(self._vault.open(secret.sealed, owner=owner) for secret, _ in secrets),
             primary=primary_secret([secret.promoted_at for secret, _ in secrets]),
             rate_limit=endpoint.rate_limit,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from loyalpro.delivery.concealment import MASK
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.unit_of_work import WriterName
@@ -32,9 +33,9 @@ class CreateEndpoint(Body):
     description: LongText | None = None
     ordering: Literal["none", "customer"] = "none"
     rate_limit: RateLimit | None = None
-    headers: Annotated[dict[str, str], Field(description="Headers to add to every request.")] = Field(
-        default_factory=dict
-    )
+    headers: Annotated[
+        dict[str, str], Field(description="Headers for every request. Their values are not shown again.")
+    ] = Field(default_factory=dict)
     status: Literal["enabled", "paused", "disabled"] = "enabled"
 
 
@@ -46,7 +47,10 @@ class UpdateEndpoint(Body):
     description: LongText | None = None
     ordering: Literal["none", "customer"] | None = None
     rate_limit: RateLimit | None = None
-    headers: dict[str, str] | None = None
+    headers: (
+        Annotated[dict[str, str], Field(description=f"All headers. The value {MASK} keeps the value of a header.")]
+        | None
+    ) = None
     status: Literal["enabled", "paused", "disabled"] | None = None
 
 
@@ -138,7 +142,7 @@ async def send_test(
 
 
 def endpoint_view(details: endpoints.EndpointDetails) -> dict[str, Any]:
-    """An endpoint in JSON: its configuration, its health and its rotation, without the secret."""
+    """An endpoint in JSON: its configuration, its health and its rotation, without the secret and the values of headers."""
     endpoint, health = details.endpoint, details.health
     return {
         "id": endpoint.id,
