@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from loyalpro.delivery.concealment import MASK
+from loyalpro.delivery import concealment
 from loyalpro.kernel.errors import InvalidInput
 
+MASK: Final = concealment.MASK
 MOST: Final = 20
 LONGEST_VALUE: Final = 1_024
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")

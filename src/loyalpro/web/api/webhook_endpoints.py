@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from loyalpro.delivery.concealment import MASK
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.unit_of_work import WriterName
@@ -17,6 +16,7 @@ from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 from loyalpro.webhooks import endpoints, test_events
+from loyalpro.webhooks.custom_headers import MASK
 from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute)
