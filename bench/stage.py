@@ -16,6 +16,9 @@ from loyalpro.cli.demo.certificates import issue
 from loyalpro.kernel.clock import Clock, SystemClock
 from support.postgres import Cluster, OwnCluster
 
+DOMAIN = "bench.example"
+"""The receivers have a certificate for every name in it."""
+
 
 class Machine:
     """Shared by all measurements of a run: certificates, and a PostgreSQL that starts at its first use."""
@@ -24,7 +27,7 @@ class Machine:
         self._ends = ExitStack()
         self.folder = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="loyalpro-bench-")))
         os.environ["PYTHONPYCACHEPREFIX"] = str(self.folder / "compiled")  # only the first start compiles
-        self.certificates = issue(self.folder, SystemClock())
+        self.certificates = issue(self.folder, SystemClock(), [f"*.{DOMAIN}"])
         self.numbers = itertools.count(1)
         self._cluster: Cluster | None = None
 
@@ -85,9 +88,9 @@ class Stage:
         self._ends.callback(receiver.stop)
         return receiver
 
-    def serve(self, url: str) -> Server:
+    def serve(self, url: str, *, dns_servers: str = "") -> Server:
         """Start a `loyalpro serve`."""
-        server = Server(self._environment(url), self._log())
+        server = Server(self._environment(url) | {"LOYALPRO_DNS_SERVERS": dns_servers}, self._log())
         self._ends.callback(server.kill)
         return server
 

@@ -40,7 +40,6 @@ from loyalpro.transport.request import sign_attempt
 from loyalpro.transport.sender import CurlSender
 from loyalpro.web import http
 from loyalpro.web.services import Health, Services
-from loyalpro.webhooks.endpoint_url import system_resolver
 from loyalpro.webhooks.replays import ReplayJob
 
 DRAIN_S = 10.0
@@ -61,7 +60,7 @@ class Application:
         self.database: Database = opened
         self.disk_space: DiskSpace = opened.disk_space
         self.vault = Vault(_secret_keys(settings), self.rng.randbytes)
-        self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file)
+        self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file, dns_servers=settings.dns_servers)
         self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
         self.runner = DatabaseUnitOfWorkRunner(
@@ -119,7 +118,7 @@ class Application:
             batcher=RequestBatcher(self.runner),
             clock=self.clock,
             policy=self.policy,
-            resolve=system_resolver(),
+            resolve=self.sender.addresses,
             health=health,
             metrics=self.telemetry.render,
             max_endpoints=self.settings.max_endpoints,

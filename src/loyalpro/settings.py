@@ -15,6 +15,7 @@ from loyalpro.storage.maintenance_jobs import RETENTION_DAYS
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST = re.compile(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]")
 _HIGHEST_PORT = 65_535
+_WITH_PORT = re.compile(r"(?:[0-9.]+|\[[^\]]+\]):[0-9]{1,5}")
 
 
 class Settings(BaseSettings):
@@ -80,6 +81,12 @@ class Settings(BaseSettings):
         description="A PEM file with certificates that deliveries trust in addition to the authorities of Mozilla.",
         examples=["/etc/loyalpro/internal-ca.pem"],
     )
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="The DNS servers that look up the host names of endpoints, separated by commas: addresses, each with a "
+        "port if it is not 53. When it is empty: those of `/etc/resolv.conf`. `/etc/hosts` is read in any case.",
+        examples=["10.0.0.2,[2001:db8::53]:5353"],
+    )
     delivery_timeout: float = Field(
         default=30.0, gt=0, le=30, description="The maximum duration of one delivery attempt, in seconds."
     )
@@ -127,10 +134,23 @@ class Settings(BaseSettings):
         "and `json` otherwise.",
     )
 
-    @field_validator("egress_allow", mode="before")
+    @field_validator("egress_allow", "dns_servers", mode="before")
     @classmethod
-    def _networks(cls, value: Any) -> Any:
+    def _parts(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for server in value:
+            address, _, port = server.rpartition(":") if _WITH_PORT.fullmatch(server) else (server, "", "53")
+            try:
+                ipaddress.ip_address(address[1:-1] if address[:1] + address[-1:] == "[]" else address)
+            except ValueError:
+                raise ValueError("takes addresses, with a port if needed: 10.0.0.2,[2001:db8::53]:5353") from None
+            if not 0 < int(port) <= _HIGHEST_PORT:
+                raise ValueError("takes ports from 1 to 65535")
+        return value
 
     @field_validator("retry_schedule", mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.transport import transfer, wire
 from loyalpro.transport.address_policy import AddressPolicy, networks
+from loyalpro.transport.dns import Dns
 from loyalpro.transport.sender import CurlSender, SenderStopped
 from loyalpro.transport.sender_process import SenderProcess
 from loyalpro.transport.wire import SendBatch, frame
@@ -149,7 +150,7 @@ def sender_process_in_a_thread(authority: Authority) -> Iterator[socket.socket]:
     """Run the loop of a sender process in a thread of this one, and yield the other end of its socket."""
     ours, theirs = socket.socketpair()
     certificates = transfer.CertificateBundle(authority.ca_file)
-    process = SenderProcess(theirs, LOCAL, certificates.path, SystemClock(), max_idle_connections=1)
+    process = SenderProcess(theirs, LOCAL, certificates.path, SystemClock(), Dns(), max_idle_connections=1)
     thread = threading.Thread(target=process.run)
     thread.start()
     with theirs, ours:

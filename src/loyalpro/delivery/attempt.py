@@ -37,7 +37,7 @@ class OutgoingRequest:
     """A `POST` request, to be sent byte for byte.
 
     `repeats`: how many requests of the same attempt were `repeatable`. After the first of them another connection is used,
-    and after the second one a new connection.
+    and after the second one a new connection. `account_id`: whose limit of look-ups its host name counts against.
     """
 
     url: str
@@ -45,6 +45,7 @@ class OutgoingRequest:
     body: bytes = field(repr=False)
     timeout_s: float
     repeats: int = 0
+    account_id: str = ""
 
 
 @record

@@ -109,7 +109,10 @@ class AttemptRunner:
         headers: Headers = ()
         try:
             headers = self._sign(claimed, timestamp_s=self._clock.now_ms() // MS_PER_S, primary=secret)
-            request = OutgoingRequest(claimed.target.url, headers, claimed.body, remaining_s, attempt.repeats)
+            target = claimed.target
+            request = OutgoingRequest(
+                target.url, headers, claimed.body, remaining_s, attempt.repeats, target.account_id
+            )
             return headers, await self._sender.send(request)
         except Exception:  # noqa: BLE001 - logged, recorded and retried
             self._log.exception("attempt_crashed", delivery_id=claimed.delivery_id)

@@ -14,6 +14,7 @@
     │   │   └── DiskFull            no space for writes; reads still work
     │   ├── CommitUnknown       the answer to COMMIT was lost; repeat with the same Idempotency-Key
     │   └── SchemaMismatch      the schema does not fit this version of the program
+    ├── NameNotLookedUp     there was no time to look up a host name; try again
     ├── LockTaken           a row or table stayed locked for too long; nothing was changed, try again
     └── ConfigurationError  a setting is wrong; the process does not start
 
@@ -122,6 +123,12 @@ class LockTaken(LoyalProError):
     """
 
     code = "lock_taken"
+
+
+class NameNotLookedUp(LoyalProError):
+    """A host name could not be looked up in time, so nothing was decided about its addresses. Try again."""
+
+    code = "name_not_looked_up"
 
 
 class ConfigurationError(LoyalProError):

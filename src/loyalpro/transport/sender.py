@@ -6,16 +6,25 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from loyalpro.delivery.attempt import OutgoingRequest, SendResult
+from loyalpro.kernel.errors import NameNotLookedUp
 from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.resolver import ResolutionStatus
 from loyalpro.transport.sender_client import SenderClient
 from loyalpro.transport.transfer import CertificateBundle
+from loyalpro.transport.wire import Question
 
 _CHECK_S: Final = 5.0
 _OVERDUE_S: Final = 10.0
+_LOOK_UP_S: Final = 8.0
+_NOT_LOOKED_UP: Final = (
+    "There was no time to look up the host name, because many look-ups are under way. Nothing was changed; repeat the call "
+    "in a few seconds."
+)
 _INHERITED: Final = re.compile(
     "PATH|HOME|TMPDIR|TZ|TZDIR|LANG|LANGUAGE|LC_.*|PYTHON.*|LD_LIBRARY_PATH|LD_PRELOAD|OPENSSL_CONF|OPENSSL_MODULES"
     "|RES_OPTIONS|LOCALDOMAIN|HOSTALIASES"
@@ -32,6 +41,8 @@ class CurlSender:
 
     When the sender process ends by itself, its open requests end as `interrupted`, and the next request starts another
     process. A process that has not answered `overdue_s` after the time of a request was up is killed.
+
+    `dns_servers`: `address` or `address:port`; empty for those of the system. `look_up_s`: how long `addresses` may take.
     """
 
     def __init__(
@@ -39,11 +50,15 @@ class CurlSender:
         policy: AddressPolicy,
         ca_file: Path | None = None,
         *,
+        dns_servers: Sequence[str] = (),
+        look_up_s: float = _LOOK_UP_S,
         max_idle_connections: int = 2_000,
         check_s: float = _CHECK_S,
         overdue_s: float = _OVERDUE_S,
     ) -> None:
         self._policy = policy
+        self._dns_servers = dns_servers
+        self._look_up_s = look_up_s
         self._max_idle_connections = max_idle_connections
         self._check_s = check_s
         self._overdue_s = overdue_s
@@ -80,6 +95,20 @@ class CurlSender:
             client = await self._running_client()
         return await client.send(request)
 
+    async def addresses(self, name: str, account_id: str) -> Sequence[str]:
+        """Look up the addresses of a host name; none when it has none, or when the DNS servers were asked and did not answer.
+
+        The sender process does it, which keeps answers that come from strangers out of the server. Raises NameNotLookedUp
+        when the account has too many look-ups under way, or when there is no sender process.
+        """
+        try:
+            resolution = await (await self._running_client()).look_up(Question(name, account_id, self._look_up_s))
+        except (SenderStopped, OSError):
+            raise NameNotLookedUp(_NOT_LOOKED_UP) from None
+        if resolution.status is ResolutionStatus.NO_TIME:
+            raise NameNotLookedUp(_NOT_LOOKED_UP)
+        return resolution.addresses
+
     async def _running_client(self) -> SenderClient:
         async with self._starting:
             if self._stopped:
@@ -110,7 +139,8 @@ class CurlSender:
 
     def _spawn(self, socket_fd: int) -> "subprocess.Popen[bytes]":
         """The process talks to strangers, so of the server's environment, which holds secret keys, it gets the minimum."""
-        arguments = [str(socket_fd), self._bundle.path, str(self._max_idle_connections), *map(str, self._policy.allow)]
+        arguments = [str(socket_fd), self._bundle.path, str(self._max_idle_connections), ",".join(self._dns_servers)]
+        arguments += map(str, self._policy.allow)
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "loyalpro.transport.sender_process", *arguments],
             pass_fds=(socket_fd, self._bundle.fd),

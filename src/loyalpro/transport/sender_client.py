@@ -9,7 +9,8 @@ from typing import Final, cast
 import structlog
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, Timings
-from loyalpro.transport.wire import Frames, ResultBatch, SendBatch, frame
+from loyalpro.transport.resolver import NO_TIME, Resolution
+from loyalpro.transport.wire import Frames, Question, ResultBatch, SendBatch, frame
 
 _STOP_S: Final = 5.0
 _INTERRUPTED: Final = SendResult(
@@ -41,6 +42,7 @@ class SenderClient(asyncio.Protocol):
     overdue_s: float
     alive: bool = True
     _open: dict[int, _OpenRequest] = field(default_factory=dict)
+    _look_ups: dict[int, asyncio.Future[Resolution]] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _batch: SendBatch = field(default_factory=lambda: SendBatch([], []))
     _results: Frames[ResultBatch] = field(default_factory=lambda: Frames(ResultBatch))
@@ -61,6 +63,20 @@ class SenderClient(asyncio.Protocol):
                 self._next_batch().cancel.append(number)
             raise
 
+    async def look_up(self, question: Question) -> Resolution:
+        """Look a name up; `no_time` when the process ends, or does not respond in twice the time."""
+        number = next(self._numbers)
+        future: asyncio.Future[Resolution] = self.loop.create_future()
+        self._look_ups[number] = future
+        self._next_batch().look_up.append((number, question))
+        try:
+            async with asyncio.timeout(2 * question.within_s):
+                return await future
+        except TimeoutError:
+            return NO_TIME
+        finally:
+            self._look_ups.pop(number, None)
+
     async def stop(self) -> None:
         """Close the connection, and wait until the process has ended; one that does not end is killed."""
         if self._transport is not None:
@@ -72,7 +88,7 @@ class SenderClient(asyncio.Protocol):
             await asyncio.to_thread(self.process.wait)
 
     def _next_batch(self) -> SendBatch:
-        if not self._batch.start and not self._batch.cancel:
+        if not (self._batch.start or self._batch.cancel or self._batch.look_up):
             self.loop.call_soon(self._flush)
         return self._batch
 
@@ -95,6 +111,10 @@ class SenderClient(asyncio.Protocol):
                 open_request = self._open.pop(number, None)
                 if open_request is not None and not open_request.future.done():
                     open_request.future.set_result(result)
+            for number, resolution in batch.resolutions:
+                look_up = self._look_ups.get(number)
+                if look_up is not None and not look_up.done():
+                    look_up.set_result(resolution)
 
     def connection_lost(self, _: Exception | None) -> None:
         """End all open requests as `interrupted`: the process has ended, because it was stopped or by itself."""
@@ -109,6 +129,9 @@ class SenderClient(asyncio.Protocol):
         for each in interrupted.values():
             if not each.future.done():
                 each.future.set_result(_INTERRUPTED)
+        for look_up in self._look_ups.values():
+            if not look_up.done():
+                look_up.set_result(NO_TIME)
 
     def _kill_if_unresponsive(self) -> None:
         """Kill the process if a request is overdue in two checks in a row.

@@ -11,12 +11,17 @@ import select
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Final
 
 import pycurl
 
+from loyalpro.delivery.attempt import OutgoingRequest
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.transport.address_policy import AddressPolicy, networks
+from loyalpro.transport.dns import Dns
+from loyalpro.transport.host_names import host_of, not_sent
+from loyalpro.transport.resolver import NameService, Resolution, Resolver
 from loyalpro.transport.transfer import Transfer
 from loyalpro.transport.wire import Frames, ResultBatch, SendBatch, frame
 
@@ -37,12 +42,14 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the server, which lets open requests finish
-    descriptor, certificates, max_idle_connections, *allowed = sys.argv[1:]
+    descriptor, certificates, max_idle_connections, dns_servers, *allowed = sys.argv[1:]
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 10, 10)
     with socket.socket(fileno=int(descriptor)) as server:
         policy = AddressPolicy(networks(allowed))
-        SenderProcess(server, policy, certificates, SystemClock(), max_idle_connections=int(max_idle_connections)).run()
+        dns = Dns([each for each in dns_servers.split(",") if each])
+        idle = int(max_idle_connections)
+        SenderProcess(server, policy, certificates, SystemClock(), dns, max_idle_connections=idle).run()
 
 
 class SenderProcess:
@@ -54,6 +61,7 @@ class SenderProcess:
         policy: AddressPolicy,
         certificates: str,
         clock: Clock,
+        dns: NameService,
         *,
         max_idle_connections: int,
     ) -> None:
@@ -71,6 +79,9 @@ class SenderProcess:
         self._timeout_s: float = -1
         self._transfers: dict[int, Transfer] = {}
         self._numbers: dict[pycurl.Curl, int] = {}
+        self._dns = dns
+        self._resolver = Resolver(dns.ask, clock)
+        self._unresolved: set[int] = set()
         self._idle: list[Transfer] = []
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -80,6 +91,7 @@ class SenderProcess:
     def run(self) -> None:
         """Run until the server closes its end of the socket."""
         self._epoll.register(self._server, select.EPOLLIN)
+        self._epoll.register(self._dns.fd, select.EPOLLIN)
         while self._open:
             self._turn()
 
@@ -89,12 +101,14 @@ class SenderProcess:
         Requests of the server go first, and a turn is short: a TLS handshake takes a millisecond, and a request over an
         open connection must not wait for many of them. A socket that this turn leaves out is still ready in the next one.
         """
-        ready = dict(self._epoll.poll(self._timeout_s))
+        ready = dict(self._epoll.poll(self._longest_wait_s()))
         ends_s = self._clock.monotonic_s() + _TURN_S
         server_events = ready.pop(self._server.fileno(), 0)
         if server_events:
             self._receive(server_events)
-        if server_events or not ready:
+        dns_events = ready.pop(self._dns.fd, 0)
+        self._resolve()
+        if server_events or dns_events or not ready:
             self._timeout_s = -1
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         for fd, events in ready.items():
@@ -104,6 +118,13 @@ class SenderProcess:
                 break
         self._collect()
         self._send_results()
+
+    def _longest_wait_s(self) -> float:
+        """How long the loop may wait for events: until libcurl or the resolver has something to do; -1 means for ever."""
+        resolver_s = self._resolver.next_in_s()
+        if resolver_s is None:
+            return self._timeout_s
+        return resolver_s if self._timeout_s < 0 else min(resolver_s, self._timeout_s)
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +144,7 @@ class SenderProcess:
             self._apply(batch)
 
     def _apply(self, batch: SendBatch) -> None:
-        """Start and cancel transfers.
+        """Start and cancel transfers and look-ups.
 
         The limit of libcurl's connection cache counts the connections in use as well. With a fixed limit, endpoints that
         hang would evict the idle connections of endpoints that answer, and every delivery would begin with a handshake.
@@ -131,14 +152,52 @@ class SenderProcess:
         in_use = len(self._transfers) + len(batch.start)
         self._multi.setopt(pycurl.M_MAXCONNECTS, in_use + self._max_idle_connections)
         for number, request in batch.start:
-            transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._certificates)
-            transfer.prepare(request)
-            self._transfers[number] = transfer
-            self._numbers[transfer.handle] = number
-            self._multi.add_handle(transfer.handle)
+            self._begin(number, request)
+        for number, question in batch.look_up:
+            add = partial(self._add_resolution, number)
+            self._resolver.look_up(question.name, question.account_id, question.within_s, add)
         for number in batch.cancel:
+            self._unresolved.discard(number)
             if number in self._transfers:  # it may have ended meanwhile
                 self._release(number)
+
+    def _begin(self, number: int, request: OutgoingRequest) -> None:
+        """Look up the host name of a request, unless it is an address, and then start the transfer."""
+        name, _ = host_of(request.url)
+        if not name:
+            self._start(number, request)
+            return
+        self._unresolved.add(number)
+        send = partial(self._send_to, number, request, self._clock.monotonic_s())
+        self._resolver.look_up(name, request.account_id, request.timeout_s, send)
+
+    def _send_to(self, number: int, request: OutgoingRequest, began_s: float, found: Resolution) -> None:
+        if number not in self._unresolved:
+            return  # it was canceled
+        self._unresolved.discard(number)
+        waited_s = self._clock.monotonic_s() - began_s
+        if found.addresses:
+            self._start(number, request, found.addresses, waited_s)
+        else:
+            self._finished.results.append((number, not_sent(found.status, waited_s)))
+
+    def _start(
+        self, number: int, request: OutgoingRequest, addresses: tuple[str, ...] = (), waited_s: float = 0.0
+    ) -> None:
+        transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._certificates)
+        transfer.prepare(request, addresses, waited_s)
+        self._transfers[number] = transfer
+        self._numbers[transfer.handle] = number
+        self._multi.add_handle(transfer.handle)
+
+    def _add_resolution(self, number: int, resolution: Resolution) -> None:
+        self._finished.resolutions.append((number, resolution))
+
+    def _resolve(self) -> None:
+        """Take the answers of the DNS servers, and end look-ups whose time is up."""
+        for answer in self._dns.take():
+            self._resolver.answered(answer)
+        self._resolver.expire()
 
     # -- libcurl -----------------------------------------------------------------------------------------------------
 
@@ -189,7 +248,7 @@ class SenderProcess:
     def _send_results(self) -> None:
         """Send one frame with all results of this turn; bytes that do not fit into the socket wait for the next turn."""
         waited = bool(self._unsent)
-        if self._finished.results:
+        if self._finished.results or self._finished.resolutions:
             self._unsent += frame(self._finished)
             self._finished = ResultBatch([])
         if not self._unsent:

@@ -13,6 +13,7 @@ import pycurl
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
 from loyalpro.kernel.errors import ConfigurationError
 from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.host_names import resolve_entries
 
 MAX_EXCERPT_BYTES: Final = 16 * 1024
 MAX_HEADER_BYTES: Final = 32 * 1024
@@ -22,6 +23,7 @@ _BLANK: Final = (b"\r\n", b"\n")
 _SWITCHING_PROTOCOLS: Final = 101
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, for which pycurl has no name: never wait for a resolver thread
 _US_PER_MS: Final = 1_000
+_LEAST_WAIT_MS: Final = 0.1  # less is no look-up: the addresses were known
 
 _FAILURES: Final = {
     pycurl.E_COULDNT_RESOLVE_HOST: (OutcomeCode.DNS_FAILED, "The host name could not be resolved."),
@@ -83,17 +85,24 @@ class Transfer:
     def clear(self) -> None:
         """Drop the last request and its response, so that an idle handle holds no memory of them."""
         self._address_refused = self._socket_opened = False
+        self._waited_ms = 0.0
         self._unsent = memoryview(b"")
         self._status = self._header_bytes = self._header_lines = 0
         self._headers_cut = self._head_ended = self._truncated = False
         self._head = bytearray()
         self._excerpt = bytearray()
 
-    def prepare(self, request: OutgoingRequest) -> None:
-        """Set the options that differ from request to request."""
-        timeout_ms = max(1, round(request.timeout_s * 1_000))
+    def prepare(self, request: OutgoingRequest, addresses: tuple[str, ...] = (), waited_s: float = 0.0) -> None:
+        """Set the options that differ from request to request.
+
+        `addresses`: those of its host name, so that libcurl looks nothing up; empty when the host is an address. `waited_s`:
+        how long their look-up has taken, of the time that the request has.
+        """
+        timeout_ms = max(1, round((request.timeout_s - waited_s) * 1_000))
+        self._waited_ms = waited_s * 1_000
         handle = self.handle
         handle.setopt(pycurl.URL, request.url)
+        handle.setopt(pycurl.RESOLVE, resolve_entries(request.url, addresses, self._policy))
         handle.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
         self._unsent = memoryview(request.body)
         headers = [f"{name}: {value}" for name, value in request.headers]
@@ -139,7 +148,11 @@ class Transfer:
         return _FAILURES.get(code, _INVALID)
 
     def _timings(self) -> Timings:
-        """libcurl counts every phase from the start; a phase that a kept connection did not need is 0."""
+        """libcurl counts every phase from its start; a phase that a kept connection did not need is 0.
+
+        The look-up of the name took place before that start.
+        """
+        waited = self._waited_ms
         dns, connect, tls, first, total = (
             self.handle.getinfo(info) / _US_PER_MS
             for info in (
@@ -152,11 +165,11 @@ class Transfer:
         )
         fresh = connect > dns
         return Timings(
-            dns_ms=round(dns, 3) if dns and (fresh or not connect) else None,
+            dns_ms=round(waited + dns, 3) if waited >= _LEAST_WAIT_MS or (dns and (fresh or not connect)) else None,
             connect_ms=round(connect - dns, 3) if fresh else None,
             tls_ms=round(tls - connect, 3) if fresh and tls > connect else None,
-            first_byte_ms=round(first, 3) if first else None,
-            total_ms=round(total, 3),
+            first_byte_ms=round(waited + first, 3) if first else None,
+            total_ms=round(waited + total, 3),
         )
 
     # -- callbacks: they run inside libcurl, on its thread, and must not raise -------------------------------------------

@@ -1,30 +1,43 @@
 """The messages between the server and its sender process, over a socket pair: frames of MessagePack."""
 
 from collections.abc import Iterator
+from dataclasses import field
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from loyalpro.delivery.attempt import OutgoingRequest, SendResult
 from loyalpro.kernel.record import record
+from loyalpro.transport.resolver import Resolution
 
 M = TypeVar("M")
 _LENGTH_BYTES: Final = 4
 
 
 @record
+class Question:
+    """Which addresses a host name has. `account_id`: whose limit it counts against."""
+
+    name: str
+    account_id: str
+    within_s: float
+
+
+@record
 class SendBatch:
-    """From the server: requests to send, each with a number of its own, and the numbers of requests to cancel."""
+    """From the server: requests to send and names to look up, each with a number of its own, and numbers to cancel."""
 
     start: list[tuple[int, OutgoingRequest]]
     cancel: list[int]
+    look_up: list[tuple[int, Question]] = field(default_factory=list)
 
 
 @record
 class ResultBatch:
-    """From the sender process: the results of requests, each with the number of its request."""
+    """From the sender process: the results of requests and of look-ups, each with its number."""
 
     results: list[tuple[int, SendResult]]
+    resolutions: list[tuple[int, Resolution]] = field(default_factory=list)
 
 
 _encoder = msgspec.msgpack.Encoder()

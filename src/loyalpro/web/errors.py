@@ -28,13 +28,14 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.StoreUnavailable: 503,
     errors.CommitUnknown: 503,
     errors.LockTaken: 503,
+    errors.NameNotLookedUp: 503,
 }
 """The HTTP status of each class of error. A class that is not listed has that of its nearest ancestor, or else 500."""
 
 _MAX_ERRORS_LISTED = 20
 _MAX_ERRORS = 100
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-_RETRY_AFTER_S = {errors.DiskFull.code: "10"}
+_RETRY_AFTER_S = {errors.DiskFull.code: "10", errors.NameNotLookedUp.code: "5"}
 """Seconds after which a client may try again, by error code. Every other code has 1."""
 
 

@@ -1,6 +1,9 @@
 """Custom headers of an endpoint: names are tokens, values are one line, and headers that LoyalPro sets are refused.
 
 Their values may be credentials of the receiver, so they are shown masked. In a change, the mask stands for the stored value.
+
+CGI, WSGI and PHP receivers see upper-case names in which every other character than a letter or a digit is `_`: to them
+`X_LoyalPro.Signature` is `X-LoyalPro-Signature`. So names are compared in that form.
 """
 
 import re
@@ -15,10 +18,10 @@ MOST: Final = 20
 LONGEST_VALUE: Final = 1_024
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _LINE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_NEITHER_LETTER_NOR_DIGIT: Final = re.compile(r"[^a-z0-9]")
 _RESERVED: Final = re.compile(
-    r"host|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|user-agent|accept-encoding|cookie"
-    r"|proxy-.*|webhook-.*|x-loyalpro-.*|:.*",
-    re.IGNORECASE,
+    r"host|content_.*|transfer_encoding|connection|keep_alive|upgrade|te|trailers?|expect|user_agent|accept_encoding|cookie2?"
+    r"|http2_settings|proxy|proxy_.*|webhook_.*|x_loyalpro_.*"
 )
 
 
@@ -32,7 +35,7 @@ def validate_custom_headers(headers: Mapping[str, str]) -> None:
         if reason:
             shown = name.encode("ascii", "backslashreplace").decode()[:64]
             raise InvalidInput(f"Header {shown!r} {reason}.", code="invalid_header", param=f"headers.{shown}")
-        seen.add(name.lower())
+        seen.add(_as_variable(name))
 
 
 def masked(headers: Iterable[str]) -> dict[str, str]:
@@ -62,10 +65,15 @@ def unmasked(headers: Mapping[str, str], known: Mapping[str, str]) -> dict[str, 
 def _reason(name: str, value: str, seen: set[str]) -> str | None:
     if not _TOKEN.fullmatch(name):
         return "has a name that HTTP does not allow"
-    if _RESERVED.fullmatch(name):
-        return "is set by LoyalPro itself"
-    if name.lower() in seen:
-        return "is given twice"
+    if _RESERVED.fullmatch(_as_variable(name)):
+        return "is set by LoyalPro or HTTP, or a receiver could take it for one that is"
+    if _as_variable(name) in seen:
+        return "is given twice, or a receiver cannot tell it from another one"
     if len(value) > LONGEST_VALUE or not _LINE.fullmatch(value):
         return f"needs a value of 1 to {LONGEST_VALUE} printable ASCII characters"
     return None
+
+
+def _as_variable(name: str) -> str:
+    """The name of the variable in which a receiver finds the header, in lower case and without `HTTP_`."""
+    return _NEITHER_LETTER_NOR_DIGIT.sub("_", name.lower())

@@ -1,10 +1,7 @@
 """The parser of endpoint URLs. Every URL that it accepts has one canonical spelling, and libcurl reads it in the same way."""
 
-import asyncio
 import re
-import socket
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NewType
@@ -13,18 +10,21 @@ import idna
 
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.resolver import LOOPBACK, is_loopback_name
 
 LONGEST: Final = 2_048
 _SHAPE: Final = re.compile(r"(?P<host>\[[^\]/?#@]*\]|[^\[\]/?#@:]*)(?::(?P<port>[0-9]*))?(?P<rest>[/?].*)?", re.ASCII)
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\\"<>^`{|}\u2028\u2029]")
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMERIC: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")
-_RESOLVE_S: Final = 5.0
 _HTTPS_PORT: Final = 443
 _FIRST_FREE_PORT: Final = 1_024
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Looks up the addresses of a host and port; an empty result when there are none. Never connects."""
+Resolve = Callable[[str, str], Awaitable[Sequence[str]]]
+"""Looks up the addresses of a host name for an account; an empty result when the DNS servers were asked and name none.
+
+Never connects. Raises `NameNotLookedUp` when there was no time to ask.
+"""
 
 PublicUrl = NewType("PublicUrl", str)
 """An endpoint URL in its canonical spelling that `public_url` has accepted."""
@@ -40,13 +40,14 @@ class EndpointUrl:
     address: IPv4Address | IPv6Address | None
 
 
-async def public_url(text: str, policy: AddressPolicy, resolve: Resolve) -> PublicUrl:
+async def public_url(text: str, policy: AddressPolicy, resolve: Resolve, account_id: str) -> PublicUrl:
     """The canonical spelling of a URL that deliveries may be sent to. Raises `InvalidInput` with the reason for any other.
 
-    It looks up the host name, so it must run before the transaction that stores the URL.
+    Raises `NameNotLookedUp` when there was no time to look up the host name: no URL is accepted unchecked. It looks up the
+    host name, so it must run before the transaction that stores the URL.
     """
     url = canonical_url(text, policy)
-    await check_target(url, policy, resolve)
+    await check_target(url, policy, resolve, account_id)
     return PublicUrl(url.url)
 
 
@@ -72,37 +73,25 @@ def canonical_url(text: str, policy: AddressPolicy) -> EndpointUrl:
     return EndpointUrl(_spell(host, address, port, shape["rest"] or "/"), host, port, address)
 
 
-async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve) -> None:
+async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve, account_id: str) -> None:
     """Raise `InvalidInput` for a host name that resolves to an address that deliveries may not reach.
 
-    A name without addresses may get some later: it is accepted, and every connect checks its addresses again. A
-    single-label name is accepted when one of its addresses is in a network that the operator allows: `localhost` often has
-    an IPv4 and an IPv6 address, and a connect uses the allowed ones only.
+    A name without addresses, or whose DNS servers do not answer, may get some later: it is accepted, and every connect
+    checks its addresses again. An internal name is accepted when one of its addresses is in a network that the operator
+    allows: `localhost` has an IPv4 and an IPv6 address, and a connect uses the allowed ones only.
     """
     if url.address is not None:
         return
-    addresses = await resolve(url.host, url.port)
-    single_label = "." not in url.host
-    accepted = any(map(policy.allows_specially, addresses)) if single_label else all(map(policy.allows, addresses))
+    addresses = LOOPBACK.addresses if is_loopback_name(url.host) else await resolve(url.host, account_id)
+    internal = _is_internal(url.host)
+    accepted = any(map(policy.allows_specially, addresses)) if internal else all(map(policy.allows, addresses))
     if not accepted:
         raise _not_allowed()
 
 
-def system_resolver() -> Resolve:
-    """The resolver of the operating system, in its own threads, so that slow lookups do not delay other work."""
-    pool = ThreadPoolExecutor(8, thread_name_prefix="resolver")
-
-    async def resolve(host: str, port: int) -> Sequence[str]:
-        lookup = asyncio.get_running_loop().run_in_executor(
-            pool, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        try:
-            found = await asyncio.wait_for(lookup, _RESOLVE_S)
-        except (OSError, TimeoutError, UnicodeError):
-            return ()
-        return tuple({str(each[4][0]) for each in found})
-
-    return resolve
+def _is_internal(host: str) -> bool:
+    """Whether a name never leads to the public internet: it has a single label, or means this machine."""
+    return "." not in host or is_loopback_name(host)
 
 
 def _host(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6Address | None]:
@@ -139,7 +128,7 @@ def _literal(text: str, policy: AddressPolicy) -> tuple[str, IPv4Address | IPv6A
 
 def _port(text: str | None, *, specially: bool, name: str) -> int:
     port = int(text) if text and len(text) <= 5 else _HTTPS_PORT if not text else 0
-    free = specially or "." not in name  # a single-label name resolves into the operator's networks
+    free = specially or _is_internal(name)  # such a name is accepted only in the networks of the operator
     if not (0 < port < 65_536 and (free or port == _HTTPS_PORT or port >= _FIRST_FREE_PORT)):
         raise _invalid("has a port that is not allowed; use 443, or 1024 and above")
     return port

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,8 @@ class Certificates:
     key_file: Path
 
 
-def issue(folder: Path, clock: Clock) -> Certificates:
-    """Create an authority and a certificate for localhost. The private key of the authority is not stored."""
+def issue(folder: Path, clock: Clock, host_names: Sequence[str] = ()) -> Certificates:
+    """Create an authority and a certificate for localhost and `host_names`. The authority's private key is not stored."""
     now = dt.datetime.fromtimestamp(clock.now_ms() / MS_PER_S, dt.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name, name = _name("LoyalPro demo authority"), _name("LoyalPro demo receiver")
@@ -36,7 +37,8 @@ def issue(folder: Path, clock: Clock) -> Certificates:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    hosts = [x509.DNSName(each) for each in ("localhost", *host_names)]
+    names = [*hosts, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     leaf = (
         _builder(name, ca_name, key.public_key(), now)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)

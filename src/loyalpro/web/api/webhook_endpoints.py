@@ -69,7 +69,7 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
         return stored  # the host name may resolve to another address by now
     command = endpoints.AddEndpoint(
         account_id=account_id,
-        url=await _public_url(services, body.url),
+        url=await _public_url(services, body.url, account_id),
         types=body.events,
         max_endpoints=services.max_endpoints,
         description=body.description,
@@ -112,7 +112,7 @@ async def update(
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     _refuse_nulls(given)
     if "url" in given:
-        given["url"] = await _public_url(services, given["url"])
+        given["url"] = await _public_url(services, given["url"], account_id)
     if "events" in given:
         given["types"] = given.pop("events")
     command = endpoints.ChangeEndpoint(
@@ -168,8 +168,8 @@ def endpoint_view(details: endpoints.EndpointDetails) -> dict[str, Any]:
     }
 
 
-async def _public_url(services: Services, text: str) -> PublicUrl:
-    return await public_url(text, services.policy, services.resolve)
+async def _public_url(services: Services, text: str, account_id: str) -> PublicUrl:
+    return await public_url(text, services.policy, services.resolve, account_id)
 
 
 def _refuse_nulls(given: dict[str, Any]) -> None:
