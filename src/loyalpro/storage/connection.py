@@ -91,6 +91,10 @@ class DriverConnection(Connection, Protocol):
         """Undo the transaction; never raises."""
         ...
 
+    def check(self) -> None:
+        """Ask the database for a sign of life, outside of a transaction; `StoreError` when there is none."""
+        ...
+
     def close(self) -> None:
         """Close the connection; never raises."""
         ...
