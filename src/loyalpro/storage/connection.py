@@ -119,7 +119,7 @@ def server_now(connection: Connection, now: UnixMs) -> UnixMs:
 def limit_lock_waits(connection: Connection, limit_ms: int | None) -> None:
     """Let later statements of this transaction wait at most so long for a lock, and raise LockTaken after it.
 
-    None: as long as usual. On SQLite no statement waits for a row, so there is nothing to limit.
+    None: as long as usual; 0: without a limit. On SQLite no statement waits for a row, so there is nothing to limit.
     """
     statement = connection.dialect.lock_timeout
     if statement is not None:

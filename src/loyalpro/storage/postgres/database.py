@@ -129,13 +129,13 @@ class PostgresDatabase:
         if self._is_silent():
             raise answers.silent()
 
-    def migrate(self) -> list[str]:
+    def migrate(self, report: migrations.Report = migrations.ignore_report) -> list[str]:
         """Apply the missing migrations, and analyze the tables that are larger than their statistics say."""
         require_own_sessions(self._dsn)
         connection = PostgresConnection(self._dsn, read_only=False, kind=ADMINISTRATION)
         try:
             require_rights(connection)
-            applied = migrations.migrate(connection, self._migrations, self._clock)
+            applied = migrations.migrate(connection, self._migrations, self._clock, report)
             self._prepare(connection)
             while statistics.analyze_grown_table(connection):
                 pass

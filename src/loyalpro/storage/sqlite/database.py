@@ -115,13 +115,13 @@ class SqliteDatabase:
             return await self._readers.run_statement(work)
         return self._readers.run_inline(work)
 
-    def migrate(self) -> list[str]:
+    def migrate(self, report: migrations.Report = migrations.ignore_report) -> list[str]:
         """Apply the missing migrations; no other process may have the database open."""
         self._lock.take()
         try:
             connection = SqliteConnection(self._path, read_only=False)
             try:
-                return migrations.migrate(connection, self._migrations, self._clock)
+                return migrations.migrate(connection, self._migrations, self._clock, report)
             finally:
                 connection.close()
         finally:
