@@ -386,6 +386,7 @@ class ProcessDatabase:
         self._free_at: dict[str, float] = {}
         self.dialect: Dialect = shared.dialect
         self.available = True
+        self.answered_s = 0.0
 
     async def start(self) -> None: ...
 

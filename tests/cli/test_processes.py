@@ -1,17 +1,8 @@
 """`loyalpro serve` and `loyalpro worker` as separate processes."""
 
-import http.client
 import json
-import os
-import queue
 import re
-import resource
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,76 +12,7 @@ from pydantic import ValidationError
 from loyalpro.delivery.endpoint_queues import Bounds
 from loyalpro.settings import Settings
 from support.databases import Databases
-
-_LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-KEY = "a key for tests of enough characters"
-
-
-class Running:
-    """A started command and the lines of its log."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def logged(self, event: str) -> dict[str, Any]:
-        """The next log line of this event. Each line has to arrive within 30 seconds of the previous one."""
-        while (line := self._lines.get(timeout=30))["event"] != event:
-            pass
-        return line
-
-    def limit(self) -> tuple[int, int]:
-        """Its soft and its hard limit of open files."""
-        return resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
-
-    def stop(self) -> None:
-        """Stop it with SIGTERM, as an operator does, and check that it exits in order."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) in (0, -signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it with SIGKILL."""
-        self.process.kill()
-        self._reader.join(30)
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.put(json.loads(line))
-
-
-@contextmanager
-def running(command: str, *, files: tuple[int, int] | None = None, **settings: str) -> Iterator[Running]:
-    """A command with these settings and these limits of open files, soft and hard."""
-    environment = {f"LOYALPRO_{name.upper()}": value for name, value in settings.items()}
-    program = [sys.executable, "-m", "loyalpro", command]
-    with subprocess.Popen(
-        [sys.executable, "-c", _LIMITED, *map(str, files), *program] if files else program,
-        env=os.environ | environment | {"LOYALPRO_LOG_FORMAT": "json", "LOYALPRO_SECRET_KEY": KEY},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        started = Running(process)
-        try:
-            yield started
-        finally:
-            started.kill()
-
-
-def get(address: str, path: str, **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
-    try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
+from support.processes import get, running
 
 
 @pytest.fixture

@@ -1,18 +1,22 @@
 """Databases and programs of different versions, and the schema after all migrations."""
 
 import asyncio
+import queue
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from loyalpro.kernel.clock import SystemClock
-from loyalpro.kernel.errors import SchemaMismatch
+from loyalpro.kernel.errors import LockTaken, SchemaMismatch
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import DriverConnection
 from loyalpro.storage.migrations import Migration
 from loyalpro.storage.open import migrate_database, open_database
 from loyalpro.storage.postgres.database import MIGRATIONS as POSTGRES
+from loyalpro.storage.postgres.database import PostgresDatabase
 from loyalpro.storage.sqlite.database import MIGRATIONS as SQLITE
 from support.databases import Databases
 from support.history import connect, query
@@ -166,3 +170,64 @@ def test_sealed_headers_remove_what_attempts_recorded_of_custom_headers(
     assert connection.execute(select) == [("d1", "[]", None), ("d2", '[["A","b"]]', '[["C","d"]]')]
     assert connection.execute("SELECT headers FROM endpoints WHERE id = 'gone'") == [("{}",)]
     connection.rollback()
+
+
+OPTIONS = ("statement_timeout", "lock_timeout", "enable_seqscan", "enable_sort", "jit", "default_transaction_isolation")
+SEEN = "CREATE TABLE seen AS SELECT name, current_setting(name) AS value FROM unnest(ARRAY[{}]) AS name"
+
+
+def folder_with(path: Path, **files: str) -> Path:
+    """A folder of migrations after those of the product."""
+    for each in POSTGRES.glob("*.sql"):
+        (path / each.name).write_text(each.read_text("utf-8"), "utf-8")
+    for name, text in files.items():
+        (path / f"{name.removeprefix('m')}.sql").write_text(text)
+    return path
+
+
+def test_a_migration_has_the_time_and_the_plans_that_it_needs(databases: Databases, tmp_path: Path) -> None:
+    url = databases.fresh("postgres")
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute(f"ALTER DATABASE {operator.info.dbname} SET statement_timeout = '30s'")
+        operator.execute(f"ALTER DATABASE {operator.info.dbname} SET jit = off")
+    folder = folder_with(tmp_path, m9000_long=SEEN.format(", ".join(f"'{name}'" for name in OPTIONS)))
+    lines: list[str] = []
+    assert PostgresDatabase(url, SystemClock(), folder).migrate(lines.append) == ["9000_long"]
+    assert lines == ["applying 9000_long (1 of 1) ..."]
+    assert dict(query(url, "SELECT name, value FROM seen")) == {
+        "statement_timeout": "0",
+        "lock_timeout": "5s",
+        "enable_seqscan": "on",
+        "enable_sort": "on",
+        "jit": "off",
+        "default_transaction_isolation": "read committed",
+    }
+
+
+def test_a_migration_that_needs_a_table_in_use_changes_nothing_and_says_so(
+    databases: Databases, tmp_path: Path
+) -> None:
+    url = databases.fresh("postgres")
+    folder = folder_with(tmp_path, m9000_alter="ALTER TABLE accounts ADD COLUMN note TEXT")
+    database = PostgresDatabase(url, SystemClock(), folder)
+    with psycopg.connect(url) as reader:
+        reader.execute("SELECT 1 FROM accounts")
+        with pytest.raises(LockTaken, match=r"9000_alter needs a table .* pg_stat_activity .* loyalpro migrate"):
+            database.migrate()
+    assert database.migrate() == ["9000_alter"]
+
+
+def test_a_migration_waits_for_the_one_of_another_process_and_says_so(databases: Databases) -> None:
+    url = databases.fresh("postgres")
+    lines: queue.Queue[str] = queue.Queue()
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute(f"ALTER DATABASE {operator.info.dbname} SET lock_timeout = '50ms'")
+        operator.execute("SELECT pg_advisory_lock(7011963125)")
+        waiting = threading.Thread(target=migrate_database, args=(url, SystemClock(), lines.put))
+        waiting.start()
+        assert "waiting for another process" in lines.get(timeout=30)
+        operator.execute("SELECT pg_sleep(0.2)")  # longer than the lock timeout of the database
+        assert waiting.is_alive()
+        operator.execute("SELECT pg_advisory_unlock(7011963125)")
+        waiting.join(30)
+        assert not waiting.is_alive()

@@ -10,6 +10,7 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, StoreUnavailable
+from loyalpro.storage.answers import Answers, CallLimit, stop
 from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction
 from loyalpro.storage.open import open_database
 from loyalpro.storage.postgres.connection import PostgresConnection
@@ -296,11 +297,11 @@ def test_a_server_with_refused_settings_is_not_retried_in_a_loop(databases: Data
         with pytest.raises(StoreUnavailable):
             await writer.submit(insert("lost"))
 
-    writer = GroupWriter(connect, name="refused", max_group_size=1)
+    writer = GroupWriter(connect, Answers(SystemClock()), CallLimit(lambda: False), name="refused", max_group_size=1)
     writer.start()
     asyncio.run(lose_the_connection())
     retried = third.wait(0.5)
-    writer.stop()
+    assert stop([writer], SystemClock())
     assert not retried
 
 

@@ -80,13 +80,13 @@ class OwnCluster(Cluster):
     """A server started from binaries. PostgreSQL refuses to run as root, so root starts it as another user."""
 
     def __init__(self, binaries: Path, folder: Path | None = None) -> None:
-        self._user = _unprivileged() if os.geteuid() == 0 else None
+        self._user = unprivileged() if os.geteuid() == 0 else None
         shm = Path("/dev/shm")  # fast, while fsync is still called
         folder = folder or (shm if os.access(shm, os.W_OK) else None)
         self.folder = Path(tempfile.mkdtemp(prefix="loyalpro-pg-", dir=folder))
         self.own(self.folder)
         self._binaries = self._reachable(binaries)
-        self.port = _free_port()
+        self.port = free_port()
         self._run("initdb", "-D", str(self.data), "-U", "loyalpro", "-A", "trust", "-E", "UTF8", "--locale=C")
         self.launch()
         super().__init__(f"postgresql://loyalpro@127.0.0.1:{self.port}/postgres")
@@ -147,11 +147,13 @@ class OwnCluster(Cluster):
         return copy / binaries.name
 
 
-def _unprivileged() -> str:
+def unprivileged() -> str:
+    """A user without rights, for servers that refuse to run as root."""
     return next(name for name in ("postgres", "nobody") if name in {user.pw_name for user in pwd.getpwall()})
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nothing uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that closes the connection of the client at a COMMIT."""
+"""TCP proxies in front of PostgreSQL: one closes the connection of the client at a COMMIT, one can freeze."""
 
 import socket
 import threading
@@ -9,12 +9,9 @@ class CuttingProxy:
     """Forwards all bytes. `cut_after_commit` and `hold_commit` each apply to the next COMMIT."""
 
     def __init__(self, dsn: str) -> None:
-        head, _, tail = dsn.rpartition("@")
-        address, _, database = tail.partition("/")
-        host, _, port = address.partition(":")
-        self._target = (host, int(port))
+        self._target = address_of(dsn)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"{head}@127.0.0.1:{self._listener.getsockname()[1]}/{database}"
+        self.url = at_port(dsn, self._listener.getsockname()[1])
         self._armed = threading.Event()
         self._holds = False
         self._held = threading.Event()
@@ -81,3 +78,65 @@ class CuttingProxy:
             while data := server.recv(65_536):
                 client.sendall(data)
             client.shutdown(socket.SHUT_RDWR)
+
+
+class FreezingProxy:
+    """Forwards all bytes until it freezes: then connections stay open, new ones are accepted, and no byte passes any more."""
+
+    def __init__(self, dsn: str) -> None:
+        self._target = address_of(dsn)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = at_port(dsn, self._listener.getsockname()[1])
+        self._passes = threading.Event()
+        self._passes.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def freeze(self) -> None:
+        """Hold everything back from now on."""
+        self._passes.clear()
+
+    def thaw(self) -> None:
+        """Forward what was held back, and go on."""
+        self._passes.set()
+
+    def __enter__(self) -> "FreezingProxy":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thaw()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(self._target) as server:
+            back = threading.Thread(target=self._forward, args=(server, client), daemon=True)
+            back.start()
+            self._forward(client, server)
+            back.join()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                self._passes.wait()
+                target.sendall(data)
+        self._passes.wait()
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+def address_of(dsn: str) -> tuple[str, int]:
+    """The host and the port in the URL of a database."""
+    host, _, port = dsn.rpartition("@")[2].partition("/")[0].partition(":")
+    return host, int(port)
+
+
+def at_port(dsn: str, port: int) -> str:
+    """The URL of the same database at another port of this machine."""
+    head, _, tail = dsn.rpartition("@")
+    return f"{head}@127.0.0.1:{port}/{tail.partition('/')[2]}"

@@ -93,7 +93,7 @@ async def _work(application: Application) -> None:
 
 def migrate() -> list[str]:
     """Apply the missing migrations; their names."""
-    return migrate_database(load().url, SystemClock())
+    return migrate_database(load().url, SystemClock(), lambda line: print(line, flush=True))
 
 
 def _listen(host: str, port: int, variable: str) -> socket.socket:

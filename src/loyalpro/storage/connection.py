@@ -91,6 +91,10 @@ class DriverConnection(Connection, Protocol):
         """Undo the transaction; never raises."""
         ...
 
+    def check(self) -> None:
+        """Ask the database for a sign of life, outside of a transaction; `StoreError` when there is none."""
+        ...
+
     def close(self) -> None:
         """Close the connection; never raises."""
         ...
@@ -115,7 +119,7 @@ def server_now(connection: Connection, now: UnixMs) -> UnixMs:
 def limit_lock_waits(connection: Connection, limit_ms: int | None) -> None:
     """Let later statements of this transaction wait at most so long for a lock, and raise LockTaken after it.
 
-    None: as long as usual. On SQLite no statement waits for a row, so there is nothing to limit.
+    None: as long as usual; 0: without a limit. On SQLite no statement waits for a row, so there is nothing to limit.
     """
     statement = connection.dialect.lock_timeout
     if statement is not None:

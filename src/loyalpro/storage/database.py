@@ -20,7 +20,12 @@ class Database(Protocol):
 
     @property
     def available(self) -> bool:
-        """Whether the database accepts writes now."""
+        """Whether the database accepts writes now: it is connected, and has not been silent for long."""
+        ...
+
+    @property
+    def answered_s(self) -> float:
+        """When the database last answered, on the monotonic clock. An idle process asks it every second."""
         ...
 
     @property
@@ -33,7 +38,7 @@ class Database(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Finish the queued writes and disconnect."""
+        """Finish the queued writes and disconnect, within seconds even when the database does not answer."""
         ...
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:

@@ -5,13 +5,14 @@ can use the database at the same time, so hosts are upgraded one after the other
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from loyalpro.kernel.clock import Clock
-from loyalpro.kernel.errors import SchemaMismatch
-from loyalpro.storage.connection import DriverConnection
+from loyalpro.kernel.errors import LockTaken, SchemaMismatch
+from loyalpro.storage.connection import DriverConnection, limit_lock_waits
 
 _COMPATIBLE = "-- compatible:"
 _TABLE = """
@@ -23,7 +24,21 @@ CREATE TABLE schema_migrations (
 )
 """
 _ADD_COMPATIBLE = "ALTER TABLE schema_migrations ADD COLUMN compatible BIGINT NOT NULL DEFAULT 0"
+_ADVISORY_LOCK: Final = 7_011_963_125
+_LOCK_LIMIT_MS: Final = 5_000
+"""A statement that waits for the lock of a table holds up every later one that needs the table."""
+_IN_USE = (
+    "Migration {name} needs a table that another transaction has used for over 5 seconds; nothing was changed. Find and end "
+    "that transaction (SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start), then run: loyalpro migrate"
+)
 _MIGRATE = "Stop the other processes if they are of an older version, then run: loyalpro migrate"
+
+Report = Callable[[str], None]
+"""Gets a line for each step, when it begins."""
+
+
+def ignore_report(_: str) -> None:
+    """For callers that have nobody to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +72,47 @@ def load(folder: Path) -> list[Migration]:
     return [Migration(path.stem, path.read_text("utf-8")) for path in sorted(folder.glob("[0-9]*.sql"))]
 
 
-def migrate(connection: DriverConnection, migrations: Sequence[Migration], clock: Clock) -> list[str]:
-    """Apply the missing migrations; their names. When two hosts do this at the same time, the second has nothing to apply."""
+def migrate(
+    connection: DriverConnection, migrations: Sequence[Migration], clock: Clock, report: Report = ignore_report
+) -> list[str]:
+    """Apply the missing migrations; their names. When two hosts do this at the same time, the second has nothing to apply.
+
+    `LockTaken`, with advice, when a table stays in use by another transaction; then nothing is changed.
+    """
     connection.begin()
     try:
-        if connection.dialect.is_postgres:
-            connection.execute("SELECT pg_advisory_xact_lock(7011963125)")
+        _wait_for_others(connection, report)
         missing = _missing(_recorded(connection), migrations)
-        for each in missing:
-            connection.run_script(each.sql)
-            connection.execute(
-                "INSERT INTO schema_migrations (name, checksum, applied_at, compatible) VALUES (?, ?, ?, ?)",
-                (each.name, each.checksum, clock.now_ms(), int(each.compatible)),
-            )
+        for number, each in enumerate(missing, start=1):
+            report(f"applying {each.name} ({number} of {len(missing)}) ...")
+            _apply(connection, each, clock)
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
     return [each.name for each in missing]
+
+
+def _wait_for_others(connection: DriverConnection, report: Report) -> None:
+    """Let one process at a time migrate a database. The wait for it has no limit, as its migrations have none."""
+    if not connection.dialect.is_postgres:
+        return
+    limit_lock_waits(connection, 0)
+    if connection.execute("SELECT pg_try_advisory_xact_lock(?)", (_ADVISORY_LOCK,)) == [(False,)]:
+        report("waiting for another process that migrates this database ...")
+        connection.execute("SELECT pg_advisory_xact_lock(?)", (_ADVISORY_LOCK,))
+    limit_lock_waits(connection, _LOCK_LIMIT_MS)
+
+
+def _apply(connection: DriverConnection, migration: Migration, clock: Clock) -> None:
+    try:
+        connection.run_script(migration.sql)
+    except LockTaken as error:
+        raise LockTaken(_IN_USE.format(name=migration.name)) from error
+    connection.execute(
+        "INSERT INTO schema_migrations (name, checksum, applied_at, compatible) VALUES (?, ?, ?, ?)",
+        (migration.name, migration.checksum, clock.now_ms(), int(migration.compatible)),
+    )
 
 
 def prepare(connection: DriverConnection, migrations: Sequence[Migration], clock: Clock) -> None:

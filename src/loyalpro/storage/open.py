@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from loyalpro.kernel.clock import Clock
+from loyalpro.storage.migrations import Report, ignore_report
 from loyalpro.storage.postgres.database import PostgresDatabase
 from loyalpro.storage.sqlite.database import SqliteDatabase
 
@@ -17,6 +18,6 @@ def open_database(url: str, clock: Clock, *, min_free_bytes: int = 0) -> SqliteD
     return PostgresDatabase(url, clock)
 
 
-def migrate_database(url: str, clock: Clock) -> list[str]:
+def migrate_database(url: str, clock: Clock, report: Report = ignore_report) -> list[str]:
     """Apply the missing migrations to the database of a URL; their names."""
-    return open_database(url, clock).migrate()
+    return open_database(url, clock).migrate(report)

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from loyalpro.kernel.errors import DiskFull, StoreError, StoreUnavailable
+from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreError, StoreUnavailable
+from loyalpro.storage.answers import CHECK_EVERY_S, Answers, CallLimit, unanswered
 from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction, run_work
 
 T = TypeVar("T")
@@ -31,6 +32,9 @@ class _QueuedWrite:
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
+    has_begun: bool = False
+    is_given_up: bool = False
+    """Its caller no longer waits. If it has not begun by then, it never does."""
     is_final: bool = False
     """The outcome no longer depends on the rest of the group: the write is committed, or it was undone by itself."""
 
@@ -42,35 +46,58 @@ class GroupWriter:
     once for its whole group (the subscribed endpoints, say), as long as it sees all that was committed before it was submitted.
     """
 
-    def __init__(self, connect: Callable[[], DriverConnection], *, name: str, max_group_size: int) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], DriverConnection],
+        answers: Answers,
+        call_limit: CallLimit,
+        *,
+        name: str,
+        max_group_size: int,
+    ) -> None:
         self._connect = connect
         self._name = name
         self._max_group_size = max_group_size
+        self._call_limit = call_limit
         self._connection: DriverConnection | None = None
         self._queue: deque[_QueuedWrite] = deque()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self.answers = answers
         self.group_count = 0
-        self.available = False
+        self._refusal = ""
+        self._connected = False
+
+    @property
+    def available(self) -> bool:
+        """Whether the writer is connected, and its database answers."""
+        return self._connected and not self.answers.is_silent
 
     def start(self) -> None:
         """Connect on the thread of the caller, so that it gets the error if that fails, and start the writing thread."""
         self._connection = self._connect()
-        self.available = True
+        self.answers.got()
+        self._connected = True
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Finish the queued writes, then disconnect."""
+    def request_stop(self) -> None:
+        """Finish the queued writes, and then end; accept no more."""
         self._stopping.set()
         with self._changed:
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The writing thread, once it was started."""
+        return [] if self._thread is None else [self._thread]
+
+    def disconnect(self) -> None:
+        """Close the connection, after the thread has ended."""
         if self._connection is not None:
             self._connection.close()
-        self.available = False
+        self._connected = False
 
     async def submit(self, work: Callable[[Connection], T]) -> T:
         """The result of `work`, once its transaction is durable. What `work` raises undoes it and is raised here.
@@ -84,61 +111,93 @@ class GroupWriter:
                 raise StoreUnavailable("The server is busy or stopping; nothing was written. Repeat it in a second.")
             self._queue.append(write)
             self._changed.notify()
-        result: T = await write.future
+        watch = self._call_limit.watch(loop, lambda: self._give_up(write))
+        try:
+            result: T = await write.future
+        finally:
+            watch.cancel()
         return result
+
+    def _give_up(self, write: _QueuedWrite) -> None:
+        """Raise an error for the caller, who has waited too long."""
+        with self._changed:
+            write.is_given_up = True
+        if not write.future.done():
+            write.future.set_exception(unanswered(may_be_written=write.has_begun))
 
     # -- the writing thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         """Run groups until the writer stops.
 
-        A lost connection is replaced even when nothing is queued: a server that is not ready gets no requests, so it could
-        not wait for one.
+        A connection is checked, and a lost one is replaced, even when nothing is queued: a server that is not ready gets no
+        requests, so it could not wait for one.
         """
-        while True:
-            with self._changed:
-                if not self._queue and not self._stopping.is_set():
-                    self._changed.wait(None if self._connection is not None else _LONGEST_PAUSE_S)
-                if not self._queue and self._stopping.is_set():
-                    return
-                group = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_group_size))]
-            if group or self._connection is None:
-                self._write_group(group)
+        while (group := self._next_group()) is not None:
+            self._write_group(group)
+
+    def _next_group(self) -> list[_QueuedWrite] | None:
+        """The next writes, empty when none is queued for a while; None when the writer has to end."""
+        with self._changed:
+            if not self._queue and not self._stopping.is_set():
+                self._changed.wait(CHECK_EVERY_S)
+            if not self._queue and self._stopping.is_set():
+                return None
+            group = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_group_size))]
+            group = [write for write in group if not write.is_given_up]
+            for write in group:
+                write.has_begun = True
+            return group
 
     def _write_group(self, group: list[_QueuedWrite]) -> None:
+        self.answers.wait()
         try:
             connection = self._ensure_connected()
             if group:
                 self._commit_group(connection, group)
+            else:
+                connection.check()
         except StoreError as error:
             self._fail_group(error, group)
+        except ConfigurationError as error:
+            self._log_refusal(error.detail)
+            self._fail_group(StoreUnavailable(f"{error.detail} Nothing was written."), group)
         except Exception as error:  # noqa: BLE001 - the thread continues; the callers get the error
             structlog.get_logger("storage").exception("writer_crashed", writer=self._name)
             reason = f"The database failed ({type(error).__name__}); nothing was written."
             self._fail_group(StoreUnavailable(reason), group)
+        else:
+            self.answers.got()
+            self._refusal = ""
         _return_outcomes(group)
+
+    def _log_refusal(self, reason: str) -> None:
+        """Log why the database cannot be used until its operator changes it; once, because every try finds the same."""
+        if reason != self._refusal:
+            self._refusal = reason
+            structlog.get_logger("storage").error("database_refused", writer=self._name, reason=reason)
 
     def _ensure_connected(self) -> DriverConnection:
         """The connection, replaced if it was lost. Pauses between tries double; a stop ends them."""
         pause_s = _FIRST_PAUSE_S
         while self._connection is None:
             try:
-                self._connection = self._connect()
+                self._connection = _connect_and_check(self._connect)
             except StoreUnavailable:
                 if pause_s > _LONGEST_PAUSE_S or self._stopping.wait(pause_s):
                     raise
                 pause_s *= 2
-        self.available = True
+        self._connected = True
         return self._connection
 
     def _commit_group(self, connection: DriverConnection, group: list[_QueuedWrite]) -> None:
         """One transaction for the whole group. If the database asks for another try, one transaction for each write."""
         try:
-            _run_group(connection, group)
+            _run_group(connection, group, self.answers)
         except RetryTransaction:
             connection.rollback()
             for write in group:
-                _run_alone(connection, write)
+                _run_alone(connection, write, self.answers)
         self.group_count += 1
 
     def _fail_group(self, error: StoreError, group: list[_QueuedWrite]) -> None:
@@ -150,13 +209,25 @@ class GroupWriter:
             return
         if isinstance(error, DiskFull):
             self._connection.rollback()
+            self.answers.got()
         else:
             self._connection.close()
             self._connection = None
-            self.available = False
+            self._connected = False
 
 
-def _run_group(connection: DriverConnection, group: list[_QueuedWrite]) -> None:
+def _connect_and_check(connect: Callable[[], DriverConnection]) -> DriverConnection:
+    """A connection to a database that answers. One that only accepts connections is not back yet."""
+    connection = connect()
+    try:
+        connection.check()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _run_group(connection: DriverConnection, group: list[_QueuedWrite], answers: Answers) -> None:
     connection.begin()
     for write in group:
         if len(group) == 1:
@@ -167,6 +238,7 @@ def _run_group(connection: DriverConnection, group: list[_QueuedWrite]) -> None:
                 return
         else:
             _run_in_savepoint(connection, write)
+        answers.got(more=True)
     connection.commit()
     for write in group:
         write.is_final = True
@@ -181,10 +253,10 @@ def _run_in_savepoint(connection: DriverConnection, write: _QueuedWrite) -> None
         connection.undo()
 
 
-def _run_alone(connection: DriverConnection, write: _QueuedWrite) -> None:
+def _run_alone(connection: DriverConnection, write: _QueuedWrite, answers: Answers) -> None:
     for _ in range(_MAX_TRIES):
         try:
-            _run_group(connection, [write])
+            _run_group(connection, [write], answers)
         except RetryTransaction:
             connection.rollback()
         else:

@@ -10,38 +10,38 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import errors, pq
-from psycopg.types.numeric import Int8Dumper
 
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, LockTaken, StoreUnavailable
 from loyalpro.storage.connection import RetryTransaction, Row, Statement
 from loyalpro.storage.dialect import POSTGRES
+from loyalpro.storage.postgres import pooler, session
+from loyalpro.storage.postgres.requirements import require_server
 from loyalpro.storage.sql import marks
 
-_OLDEST_VERSION = 130_000
-_STATEMENT_TIMEOUT_MS = 60_000
-_IDLE_IN_TRANSACTION_MS = 5_000
-"""The longest time that a process which stops within a transaction keeps its locks. It is shorter than the time after which a
-worker counts as dead. It does not limit a running statement, and between two statements of a transaction LoyalPro does no
-slow work."""
 logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of failed pipelines, which raise an error as well
 _QUOTED_OR_PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|\?")
 _ONE_ROW = re.compile(r" VALUES (\([^()]*\))$")
 _CHUNK_SIZES = (64, 8, 1)
 """Rows in one INSERT. Few sizes, so that each statement is prepared once; large ones, because a statement costs as much as
 a row or more."""
-_DISABLED_PLANS = ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material")
-_PLANNER_OPTIONS = " ".join([*(f"-c enable_{plan}=off" for plan in _DISABLED_PLANS), "-c jit=off"])
-"""Every statement is written for an index, and stops early in the order of that index. Some tables fill and empty within a
-second, so the statistics of the planner are always old, and one wrong plan reads and sorts a whole backlog for each claim.
-`jit` is off because the disabled plans raise the estimated cost of every statement above the threshold for compiling."""
 _BEGIN: Statement = ("BEGIN", ())
 _SAVEPOINT: Statement = ("SAVEPOINT part", ())
 _UNDO: Statement = ("ROLLBACK TO SAVEPOINT part", ())
 _RELEASE: Statement = ("RELEASE SAVEPOINT part", ())
+_PLAIN_WARNING = "01000"
 _SESSION_OVER = (errors.IdleInTransactionSessionTimeout, errors.IdleSessionTimeout)
 """The server has ended an idle session and undone its transaction."""
 _NO_WRITES = (
-    "PostgreSQL accepts no writes at the moment (is it a standby?); nothing was written. Repeat it in a moment."
+    "PostgreSQL accepts no writes at the moment (it is a standby, or default_transaction_read_only is on); nothing was "
+    "written. Repeat it in a moment."
+)
+_COMMIT_UNKNOWN = (
+    "The connection broke while the change was being committed: it may or may not have taken effect. Repeat it with the same "
+    "Idempotency-Key; it takes effect once."
+)
+_NOT_REPLICATED = (
+    "The standby did not confirm the change: it could be lost with the primary. Repeat it with the same Idempotency-Key; it "
+    "takes effect once."
 )
 _LOCK_TAKEN = "Another transaction holds a lock that this one needs; nothing was written. Repeat it in a moment."
 _NOT_WRITTEN = "The database is not reachable; nothing was written. Repeat it in a moment."
@@ -56,51 +56,31 @@ class PostgresConnection:
 
     dialect = POSTGRES
 
-    def __init__(self, dsn: str, *, read_only: bool) -> None:
+    def __init__(self, dsn: str, *, read_only: bool, kind: session.SessionKind = session.WORK) -> None:
         self._deferred: list[Statement] = []
+        self._is_replicated = True
+        self._session = session.Session.open(dsn, kind)
+        self._session.add_notice_handler(self._noticed)
         try:
-            self._session = psycopg.connect(
-                dsn,
-                autocommit=True,  # transactions are begun and ended by name
-                cursor_factory=psycopg.RawCursor,  # placeholders as $1: long statements need no rewriting
-                prepare_threshold=3,
-                connect_timeout=5,
-                application_name="loyalpro",
-                keepalives_idle=5,
-                keepalives_interval=3,
-                keepalives_count=3,
-                tcp_user_timeout=20_000,
-                options=f"{_PLANNER_OPTIONS} -c statement_timeout={_STATEMENT_TIMEOUT_MS}"
-                f" -c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}"
-                + (" -c default_transaction_read_only=on" if read_only else ""),
-            )
-        except psycopg.OperationalError as error:
-            raise StoreUnavailable(f"PostgreSQL cannot be reached ({_reason(error)}).") from None
-        # One type for every integer: otherwise a statement is prepared once for each mix of large and small integers.
-        self._session.adapters.register_dumper(int, Int8Dumper)
-        try:
-            self._refuse_unsafe()
+            version = self._session.info.server_version
+            with _translated():
+                session.apply(self._session, session.settings(kind, read_only=read_only, server_version=version))
+            self._backend = require_server(self).backend
             if not read_only:
                 self._refuse_standby()
         except BaseException:
             self.close()
             raise
 
-    def _refuse_unsafe(self) -> None:
-        """`ConfigurationError` when an acknowledged commit would not survive a power failure."""
-        if self._session.info.server_version < _OLDEST_VERSION:
-            raise ConfigurationError("LoyalPro needs PostgreSQL 13 or newer.")
-        for setting in ("synchronous_commit", "fsync", "full_page_writes"):
-            [(value,)] = self.execute(f"SHOW {setting}")
-            if value == "off":
-                raise ConfigurationError(
-                    f"PostgreSQL runs with {setting}=off, so it can lose commits that it has acknowledged. Set {setting}=on."
-                )
-
     def _refuse_standby(self) -> None:
         """`StoreUnavailable` for a server that accepts no writes. It may be a former primary, so the next try can succeed."""
         if self.execute("SHOW transaction_read_only") == [("on",)]:
             raise StoreUnavailable(_NO_WRITES)
+
+    def _noticed(self, notice: errors.Diagnostic) -> None:
+        """A warning without a code of its own at a commit: the wait for the synchronous standby was cut short."""
+        if notice.sqlstate == _PLAIN_WARNING:
+            self._is_replicated = False
 
     def begin(self) -> None:
         """Begin a transaction. Each of its statements sees what was committed before that statement."""
@@ -128,6 +108,7 @@ class PostgresConnection:
     def commit(self) -> None:
         """Commit; durable when this returns. `CommitUnknown` when the connection broke before the answer arrived."""
         self.flush()
+        self._is_replicated = True
         try:
             self._session.execute("COMMIT")
         except (errors.SerializationFailure, errors.DeadlockDetected) as error:
@@ -135,10 +116,9 @@ class PostgresConnection:
         except _SESSION_OVER:
             raise StoreUnavailable(_NOT_WRITTEN) from None
         except psycopg.OperationalError:
-            raise CommitUnknown(
-                "The connection broke while the change was being committed: it may or may not have taken effect. Repeat it "
-                "with the same Idempotency-Key; it takes effect once."
-            ) from None
+            raise CommitUnknown(_COMMIT_UNKNOWN) from None
+        if not self._is_replicated:
+            raise CommitUnknown(_NOT_REPLICATED)
 
     def rollback(self) -> None:
         """Undo the transaction. On a broken connection the server does so."""
@@ -146,6 +126,11 @@ class PostgresConnection:
         if self._session.info.transaction_status != pq.TransactionStatus.IDLE:
             with contextlib.suppress(psycopg.Error):
                 self._session.execute("ROLLBACK")
+
+    def check(self) -> None:
+        """Ask the server for a sign of life. `ConfigurationError` when another backend of it answers: a pooler shares them."""
+        if self.execute("SELECT pg_backend_pid()") != [(self._backend,)]:
+            raise ConfigurationError(pooler.SHARED)
 
     def close(self) -> None:
         """Close the connection."""
@@ -230,9 +215,3 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(_NO_WRITES) from None
     except (psycopg.OperationalError, psycopg.InterfaceError, *_SESSION_OVER):
         raise StoreUnavailable(_NOT_WRITTEN) from None
-
-
-def _reason(error: psycopg.Error) -> str:
-    """The text of the driver, without the parts that may contain a password."""
-    text = str(error).strip().splitlines()
-    return text[-1].rpartition("FATAL:")[2].strip()[:200] if text else type(error).__name__

@@ -8,18 +8,25 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull
 from loyalpro.kernel.unit_of_work import WriterName
-from loyalpro.storage import migrations
+from loyalpro.storage import answers, migrations
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.disk_space import require
 from loyalpro.storage.postgres import partitions, restored_dump, statistics
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.postgres.disk_space import ServerDiskSpace
+from loyalpro.storage.postgres.pooler import require_own_sessions
+from loyalpro.storage.postgres.requirements import require_rights
+from loyalpro.storage.postgres.session import ADMINISTRATION, UPKEEP, WORK
 from loyalpro.storage.readers import Readers
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
+_ESSENTIAL: tuple[WriterName, ...] = ("ingest", "delivery")
+"""The writers without which the process can do nothing."""
 MIGRATIONS = Path(__file__).parent / "migrations"
+_UPKEEP_LIMIT_S = 120.0
+"""A piece of upkeep is several statements, and the limit of each of them is longer than that of other writers."""
 _READERS = 4
 _ENGINE_READERS = 2
 """For the engine and for API keys, so that neither waits for the lists that callers read."""
@@ -38,28 +45,50 @@ class PostgresDatabase:
         self._dsn = dsn
         self._clock = clock
         self._migrations = migrations.load(migrations_folder)
-        self._writers = {
-            name: GroupWriter(
-                lambda: PostgresConnection(dsn, read_only=False), name=f"postgres-{name}", max_group_size=size
-            )
-            for name, size in _MAX_GROUP_SIZE.items()
-        }
+        self._call_limit = answers.CallLimit(self._is_silent)
+        self._writers = {name: self._writer(name, size) for name, size in _MAX_GROUP_SIZE.items()}
         self.disk_space = ServerDiskSpace(self._writers["upkeep"].submit)
-        self._readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_READERS)
-        self._engine_readers = Readers(lambda: PostgresConnection(dsn, read_only=True), count=_ENGINE_READERS)
+        self._readers = Readers(self._connect_reader, self._call_limit, count=_READERS)
+        self._engine_readers = Readers(
+            self._connect_reader, self._call_limit, count=_ENGINE_READERS, name="engine-reader"
+        )
+
+    def _writer(self, name: WriterName, max_group_size: int) -> GroupWriter:
+        kind = UPKEEP if name == "upkeep" else WORK
+        return GroupWriter(
+            lambda: PostgresConnection(self._dsn, read_only=False, kind=kind),
+            answers.Answers(self._clock),
+            answers.CallLimit(self._is_silent, _UPKEEP_LIMIT_S) if kind is UPKEEP else self._call_limit,
+            name=f"postgres-{name}",
+            max_group_size=max_group_size,
+        )
+
+    def _connect_reader(self) -> PostgresConnection:
+        return PostgresConnection(self._dsn, read_only=True)
+
+    def _is_silent(self) -> bool:
+        """Whether the whole server is silent. One writer may only be waiting for a lock."""
+        return all(self._writers[name].answers.is_silent for name in _ESSENTIAL)
 
     @property
     def available(self) -> bool:
         """Whether the database accepts writes now."""
-        return self._writers["ingest"].available and self._writers["delivery"].available
+        return all(self._writers[name].available for name in _ESSENTIAL)
+
+    @property
+    def answered_s(self) -> float:
+        """When the server last answered, on the monotonic clock: the older of the answers to two writers."""
+        return min(self._writers[name].answers.last_s for name in _ESSENTIAL)
 
     async def start(self) -> None:
         """Check the server and the schema, and connect."""
         await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
-        connection = PostgresConnection(self._dsn, read_only=False)
+        require_own_sessions(self._dsn)
+        connection = PostgresConnection(self._dsn, read_only=False, kind=UPKEEP)
         try:
+            require_rights(connection)
             migrations.prepare(connection, self._migrations, self._clock)
             self._prepare(connection)
         finally:
@@ -68,19 +97,16 @@ class PostgresDatabase:
             writer.start()
 
     async def stop(self) -> None:
-        """Finish the queued writes and disconnect."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self._readers.stop()
-        self._engine_readers.stop()
-        for writer in self._writers.values():
-            writer.stop()
+        """Finish the queued writes and disconnect, within seconds. The server undoes what a hanging thread has begun."""
+        await asyncio.to_thread(
+            answers.stop, [self._readers, self._engine_readers, *self._writers.values()], self._clock
+        )
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in the next group of its writer. `DiskFull` for new data while there is too little disk space."""
         if writer == "ingest":
             require(self.disk_space)
+        self._refuse_if_silent()
         try:
             return await self._writers["ingest" if writer == "control" else writer].submit(work)
         except DiskFull:
@@ -89,18 +115,27 @@ class PostgresDatabase:
 
     async def read(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` on a reader; the engine has its own."""
+        self._refuse_if_silent()
         readers = self._engine_readers if writer == "delivery" else self._readers
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which is one statement, on a reader without a transaction: each round trip to the server counts."""
+        self._refuse_if_silent()
         return await self._engine_readers.run_statement(work)
 
-    def migrate(self) -> list[str]:
+    def _refuse_if_silent(self) -> None:
+        """`StoreUnavailable` when the whole server is silent."""
+        if self._is_silent():
+            raise answers.silent()
+
+    def migrate(self, report: migrations.Report = migrations.ignore_report) -> list[str]:
         """Apply the missing migrations, and analyze the tables that are larger than their statistics say."""
-        connection = PostgresConnection(self._dsn, read_only=False)
+        require_own_sessions(self._dsn)
+        connection = PostgresConnection(self._dsn, read_only=False, kind=ADMINISTRATION)
         try:
-            applied = migrations.migrate(connection, self._migrations, self._clock)
+            require_rights(connection)
+            applied = migrations.migrate(connection, self._migrations, self._clock, report)
             self._prepare(connection)
             while statistics.analyze_grown_table(connection):
                 pass

@@ -14,6 +14,7 @@ _BUSY_MS = 10_000
 _CACHE_KB = 64 * 1024
 _LOG_PAGES = 4_000
 """16 MB: the size at which the log is copied into the database. A page that changed often by then is copied once."""
+_BUSY = "Another program has locked the database file; nothing was written. Close that program: only LoyalPro may use the file."
 _MACHINE_ERRORS = (
     apsw.FullError,
     apsw.IOError,
@@ -91,6 +92,11 @@ class SqliteConnection:
             with contextlib.suppress(apsw.Error):
                 self._cursor.execute("ROLLBACK")
 
+    def check(self) -> None:
+        """Take the lock of this connection's transactions for a moment; for a writer, another program may hold it."""
+        self.begin()
+        self.rollback()
+
     def close(self) -> None:
         """Close the file."""
         with contextlib.suppress(apsw.Error):
@@ -131,4 +137,6 @@ def _translated(error: apsw.Error) -> StoreUnavailable:
     """The error of LoyalPro for an error of the machine. Errors in the SQL itself are bugs and are not translated."""
     if isinstance(error, apsw.FullError):
         return DiskFull("The disk is full; nothing was written. Free some space; writing then resumes by itself.")
+    if isinstance(error, apsw.BusyError):
+        return StoreUnavailable(_BUSY)
     return StoreUnavailable(f"The database cannot be used ({type(error).__name__}); nothing was written.")

@@ -10,7 +10,7 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull
 from loyalpro.kernel.unit_of_work import WriterName
-from loyalpro.storage import migrations
+from loyalpro.storage import answers, migrations
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import SQLITE
 from loyalpro.storage.disk_space import require
@@ -39,16 +39,29 @@ class SqliteDatabase:
         self._migrations = migrations.load(migrations_folder)
         self._lock = FolderLock(path)
         self.disk_space = FolderDiskSpace(path, min_free_bytes)
+        self._answers = answers.Answers(clock)
+        call_limit = answers.CallLimit(lambda: self._answers.is_silent)
         self._writer = GroupWriter(
-            lambda: SqliteConnection(path, read_only=False), name="sqlite-writer", max_group_size=_MAX_GROUP_SIZE
+            lambda: SqliteConnection(path, read_only=False),
+            self._answers,
+            call_limit,
+            name="sqlite-writer",
+            max_group_size=_MAX_GROUP_SIZE,
         )
-        self._readers = Readers(lambda: SqliteConnection(path, read_only=True), count=_READERS)
-        self._engine_reader = Readers(lambda: SqliteConnection(path, read_only=True), count=1)
+        self._readers = Readers(lambda: SqliteConnection(path, read_only=True), call_limit, count=_READERS)
+        self._engine_reader = Readers(
+            lambda: SqliteConnection(path, read_only=True), call_limit, count=1, name="engine-reader"
+        )
 
     @property
     def available(self) -> bool:
         """Whether the database accepts writes now."""
         return self._writer.available
+
+    @property
+    def answered_s(self) -> float:
+        """When the file was last used with success, on the monotonic clock."""
+        return self._answers.last_s
 
     async def start(self) -> None:
         """Take the lock, check the schema, and connect."""
@@ -69,19 +82,19 @@ class SqliteDatabase:
             raise
 
     async def stop(self) -> None:
-        """Finish the queued writes, disconnect, and release the lock."""
+        """Finish the queued writes, disconnect, and release the lock. A thread that hangs keeps it until the process ends."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._readers.stop()
-        self._engine_reader.stop()
-        self._writer.stop()
-        self._lock.release()
+        if answers.stop([self._readers, self._engine_reader, self._writer], self._clock):
+            self._lock.release()
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in the next group of the only writer. `DiskFull` for new data while there is too little disk space."""
         if writer == "ingest":
             require(self.disk_space)
+        if self._answers.is_silent:
+            raise answers.silent()
         try:
             return await self._writer.submit(work)
         except DiskFull:
@@ -94,16 +107,21 @@ class SqliteDatabase:
         return await readers.run(work)
 
     async def lookup(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on the calling thread: the row is in memory, and a reader never waits for a writer."""
+        """Run `work` on the calling thread: the row is in memory, and a reader never waits for a writer.
+
+        On a disk that may hang, run it on a thread of its own, so that the caller's thread does not hang with it.
+        """
+        if self._answers.is_silent:
+            return await self._readers.run_statement(work)
         return self._readers.run_inline(work)
 
-    def migrate(self) -> list[str]:
+    def migrate(self, report: migrations.Report = migrations.ignore_report) -> list[str]:
         """Apply the missing migrations; no other process may have the database open."""
         self._lock.take()
         try:
             connection = SqliteConnection(self._path, read_only=False)
             try:
-                return migrations.migrate(connection, self._migrations, self._clock)
+                return migrations.migrate(connection, self._migrations, self._clock, report)
             finally:
                 connection.close()
         finally:
