@@ -33,7 +33,7 @@ def test_the_nearest_name_is_suggested(server: Server) -> None:
     for sent, meant in (("externalId", "external_id"), ("emial", "email"), ("curser", "cursor")):
         assert f"Did you mean {meant}?" in server.call("GET", f"/v1/customers?{sent}=x").json["detail"]
     listed = server.call("GET", "/v1/customers?q=x").json["detail"]
-    assert listed == "There is no query parameter 'q'. This call has: cursor, email, external_id, limit."
+    assert listed == "There is no query parameter 'q'. Known query parameters: cursor, email, external_id, limit."
 
 
 def test_a_call_without_parameters_refuses_every_one(server: Server) -> None:

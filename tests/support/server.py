@@ -1,5 +1,6 @@
 """A complete server in the process of the test: the application of `loyalpro serve`, on a free port."""
 
+import asyncio
 import http.client
 import json
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from loyalpro.app import Application
+from loyalpro.cli.bounded_http import BoundedHttp
 from loyalpro.kernel.clock import Clock
 from loyalpro.settings import Settings
 
@@ -45,8 +47,11 @@ class Server:
             "min_free_mb": 0,
         }
         self.application = Application(Settings(**chosen | settings), clock)
-        config = uvicorn.Config(self.application.web, port=0, log_config=None, access_log=False, lifespan="on")
+        config = uvicorn.Config(
+            self.application.web, http=BoundedHttp, port=0, log_config=None, access_log=False, lifespan="on"
+        )
         self._server = uvicorn.Server(config)
+        self.loop: asyncio.AbstractEventLoop
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -106,6 +111,7 @@ class Server:
         startup = self._server.startup
 
         async def announced(sockets: Any = None) -> None:
+            self.loop = asyncio.get_running_loop()
             await startup(sockets=sockets)
             self._ready.set()
 

@@ -61,12 +61,29 @@ def freeze(value: object) -> bytes:
     return body
 
 
-def require_stable(value: object, *, param: str, max_depth: int, max_bytes: int) -> None:
-    """Raise `InvalidInput`, with the name of the field, for a value that `freeze` would refuse later."""
+def require_stable(value: object, *, param: str, max_depth: int, max_bytes: int) -> int:
+    """The bytes of `value` as JSON. Raises `InvalidInput`, with the name of the field, for what `freeze` would refuse later."""
     quick = _encode_plain(value, max_depth)
-    size = len(_encode(value, max_depth, (param,)) if quick is None else quick)
+    size = (
+        2 * _count(value, max_depth) if quick is None else len(quick)
+    )  # a value and its separator take two bytes or more
+    if size <= max_bytes and quick is None:
+        size = len(_encode(value, max_depth, (param,)))
     if size > max_bytes:
-        raise InvalidInput(f"{param} has {size} bytes as JSON; {max_bytes} is the most.", code="too_large", param=param)
+        raise InvalidInput(f"{param} has over {max_bytes} bytes as JSON; shorten it.", code="too_large", param=param)
+    return size
+
+
+def _count(value: object, depth: int) -> int:
+    """How many values are inside of `value`, down to `depth`."""
+    inner: Iterable[object] = ()
+    if isinstance(value, dict):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    else:
+        return 0
+    return len(value) + (sum(_count(each, depth - 1) for each in inner) if depth else 0)
 
 
 def es_number(number: float) -> str:

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from loyalpro.events.payload import STRICT, Money, Payload, Points, Shape, Time, shape
 
+Quantity = Annotated[float, Field(description="Any number; an integer is written without a fraction.")]
 _Text = Annotated[str | None, Field(json_schema_extra={"default": None})]
 
 
@@ -17,7 +18,7 @@ class Item(TypedDict):
     sku: NotRequired[_Text]
     name: NotRequired[_Text]
     category: NotRequired[_Text]
-    quantity: int
+    quantity: Quantity
     amount: Money
 
 

@@ -8,7 +8,8 @@
     │   ├── NotFound            the account has no such object
     │   ├── Conflict            the request contradicts the current state
     │   ├── Expired             the object existed, and is no longer kept
-    │   └── TooLarge            the request has too many bytes
+    │   ├── TooLarge            the request has too many bytes or values
+    │   └── TooSlow             the request did not arrive in time
     ├── StoreError          the database failed
     │   ├── StoreUnavailable    nothing was written; try again
     │   │   └── DiskFull            no space for writes; reads still work
@@ -81,9 +82,15 @@ class Expired(Refused):
 
 
 class TooLarge(Refused):
-    """The request has too many bytes."""
+    """The request has too many bytes or values."""
 
     code = "body_too_large"
+
+
+class TooSlow(Refused):
+    """The request did not arrive in time."""
+
+    code = "body_timeout"
 
 
 class StoreError(LoyalProError):

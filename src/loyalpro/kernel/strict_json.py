@@ -1,11 +1,10 @@
 """Parses JSON of untrusted callers.
 
-It refuses what the standard library accepts and LoyalPro does not: duplicate keys, NaN and the infinities, numbers that a
-double cannot hold exactly, halves of surrogate pairs, and deep nesting. Each refusal names the field.
+It refuses what the standard library accepts and LoyalPro does not: duplicate keys, NaN and the infinities, numbers beyond
+2^53-1, halves of surrogate pairs, and deep nesting. Each refusal names the field.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
@@ -13,6 +12,7 @@ from typing import Any, Final, NoReturn
 from loyalpro.kernel.errors import InvalidInput, LoyalProError, MalformedRequest
 from loyalpro.kernel.json_path import Path, path_text
 
+MAX_DEPTH: Final = 64
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 _SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)
 _MAX_DIGITS: Final = 16
@@ -34,31 +34,67 @@ class _NotANumber:
 
 
 _OUT_OF_RANGE: Final = object()
+_TOO_LARGE: Final = (
+    f"is beyond {MAX_SAFE_INTEGER} (2^53-1), up to which every reader of JSON keeps integers exactly; "
+    "send it as a string"
+)
 
 
-def parse(body: bytes, *, max_depth: int = 64) -> Any:
+def parse(body: bytes) -> Any:
     """The value of a JSON document in UTF-8. Raises `MalformedRequest` or `InvalidInput`, which names the field."""
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _malformed(f"Byte {error.start} is not UTF-8; send the body as UTF-8.") from None
+    text = text_of(body)
     try:
         value = _FAST_DECODER.decode(text)
-        if _is_plain(value, max_depth) and not _SURROGATE_ESCAPE.search(text):
+        if _is_plain(value, MAX_DEPTH) and not _SURROGATE_ESCAPE.search(text):
             return value
     except (ValueError, RecursionError):
         pass  # the slow path finds the error and names its place
-    return _parse_slowly(text, max_depth)
+    return _parse_slowly(text)
 
 
-def _parse_slowly(text: str, max_depth: int) -> Any:
+def parse_at(text: str, start: int, path: Path) -> tuple[Any, int]:
+    """The value that starts at `start`, and where it ends. What follows it is not read.
+
+    `path` is where the value stands in its document. Raises `json.JSONDecodeError` for what is not JSON, otherwise as `parse`.
+    """
+    depth = MAX_DEPTH - len(path)
+    try:
+        value, end = _FAST_DECODER.raw_decode(text, start)
+        if _is_plain(value, depth) and not _SURROGATE_ESCAPE.search(text, start, end):
+            return value, end
+    except (ValueError, RecursionError):
+        pass
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except RecursionError:
+        raise _too_deep(path) from None
+    _check(value, path, depth)
+    return value, end
+
+
+def text_of(body: bytes) -> str:
+    """The text of a body in UTF-8, without a byte order mark. Raises `MalformedRequest`."""
+    try:
+        return body.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise malformed(f"Byte {error.start} is not UTF-8; send the body as UTF-8.") from None
+
+
+def not_json(reason: str, text: str, position: int) -> LoyalProError:
+    """The error for a text that is not JSON at `position`."""
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return malformed(f"{reason} at line {line}, column {column}; send JSON.")
+
+
+def _parse_slowly(text: str) -> Any:
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise _malformed(f"{error.msg} at line {error.lineno}, column {error.colno}; send JSON.") from None
+        raise not_json(error.msg, text, error.pos) from None
     except RecursionError:
-        raise _too_deep(max_depth) from None
-    _check(value, (), max_depth, max_depth)
+        raise _too_deep() from None
+    _check(value, (), MAX_DEPTH)
     return value
 
 
@@ -78,7 +114,7 @@ def _is_plain(value: Any, depth: int) -> bool:
         return depth > 0 and _are_plain(value.values(), depth - 1)
     if kind is list:
         return depth > 0 and _are_plain(value, depth - 1)
-    return kind is not float or math.isfinite(value)
+    return kind is not float or -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
 
 
 def _are_plain(values: Iterable[Any], depth: int) -> bool:
@@ -108,7 +144,7 @@ def _integer(digits: str) -> object:
 
 def _double(text: str) -> object:
     number = float(text)
-    return number if math.isfinite(number) else _OUT_OF_RANGE
+    return number if -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER else _OUT_OF_RANGE
 
 
 _DECODER: Final = json.JSONDecoder(
@@ -120,23 +156,23 @@ _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape for half of a surrogate pair. The slow path checks that its other half is there."""
 
 
-def _check(value: Any, path: Path, depth: int, max_depth: int) -> None:
+def _check(value: Any, path: Path, depth: int) -> None:
     """Raise an error for everything that the decoder let through. The path becomes text only in an error."""
     kind = type(value)
     if kind is str:
         _check_text(value, path)
     elif kind is dict:
         if depth == 0:
-            raise _too_deep(max_depth, path)
+            raise _too_deep(path)
         for key, item in value.items():
             here = (*path, key)
             _check_text(key, here)
-            _check(item, here, depth - 1, max_depth)
+            _check(item, here, depth - 1)
     elif kind is list:
         if depth == 0:
-            raise _too_deep(max_depth, path)
+            raise _too_deep(path)
         for index, item in enumerate(value):
-            _check(item, (*path, index), depth - 1, max_depth)
+            _check(item, (*path, index), depth - 1)
     elif kind is _Duplicate or kind is _NotANumber or value is _OUT_OF_RANGE:
         _refuse(value, path)
 
@@ -164,7 +200,7 @@ def _refuse(value: object, path: Path) -> NoReturn:
                 code="invalid_json",
                 param=name or None,
             )
-    raise _invalid("number_out_of_range", path, "is larger than a double can hold exactly; send it as a string")
+    raise _invalid("number_out_of_range", path, _TOO_LARGE)
 
 
 def _invalid(code: str, path: Path, reason: str) -> LoyalProError:
@@ -172,13 +208,14 @@ def _invalid(code: str, path: Path, reason: str) -> LoyalProError:
     return InvalidInput(f"{name or 'The body'} {reason}.", code=code, param=name or None)
 
 
-def _malformed(detail: str) -> LoyalProError:
+def malformed(detail: str) -> LoyalProError:
+    """The error for a body that is not JSON."""
     return MalformedRequest(detail, code="invalid_json")
 
 
-def _too_deep(max_depth: int, path: Path = ()) -> LoyalProError:
+def _too_deep(path: Path = ()) -> LoyalProError:
     return InvalidInput(
-        f"The body is nested more than {max_depth} levels deep; flatten it.",
+        f"The body is nested more than {MAX_DEPTH} levels deep; flatten it.",
         code="too_deep",
         param=path_text(path[:1]) if path and isinstance(path[0], str) else None,
     )

@@ -1,20 +1,17 @@
 """Error responses: RFC 9457 `application/problem+json` documents with a stable code, and a text that says what to do."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from loyalpro.kernel import errors
-from loyalpro.kernel.json_path import path_text
+from loyalpro.web.field_errors import MAX_ERRORS, field_error, refused
 
 STATUS: dict[type[errors.LoyalProError], int] = {
     errors.MalformedRequest: 400,
@@ -24,6 +21,7 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.Conflict: 409,
     errors.Expired: 410,
     errors.TooLarge: 413,
+    errors.TooSlow: 408,
     errors.Refused: 400,
     errors.StoreUnavailable: 503,
     errors.CommitUnknown: 503,
@@ -33,7 +31,6 @@ STATUS: dict[type[errors.LoyalProError], int] = {
 """The HTTP status of each class of error. A class that is not listed has that of its nearest ancestor, or else 500."""
 
 _MAX_ERRORS_LISTED = 20
-_MAX_ERRORS = 100
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _RETRY_AFTER_S = {errors.DiskFull.code: "10", errors.NameNotLookedUp.code: "5"}
 """Seconds after which a client may try again, by error code. Every other code has 1."""
@@ -54,7 +51,11 @@ def problem(
     if param is not None:
         content["param"] = param
     retry_after = _RETRY_AFTER_S.get(code, "1")
-    headers = {"Retry-After": retry_after} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = {"Cache-Control": "no-store"}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = retry_after
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # the rest of the body may never come
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(content | more, status, headers, "application/problem+json")
@@ -63,41 +64,6 @@ def problem(
 def status_of(error: errors.LoyalProError) -> int:
     """The HTTP status of an error: its class's, or the nearest ancestor's."""
     return next((STATUS[each] for each in type(error).__mro__ if each in STATUS), 500)
-
-
-def refusal(error: ValidationError) -> errors.InvalidInput:
-    """The error of one object of a batch: the same as if the object were the whole body."""
-    if error.error_count() > _MAX_ERRORS:
-        return _too_many()  # pydantic formats each of them, and a batch can contain hundreds of thousands
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return _refused([_FieldError(each["type"], each["loc"], each["msg"]) for each in found])
-
-
-@dataclass(frozen=True, slots=True)
-class _FieldError:
-    """One field that pydantic refused."""
-
-    kind: str
-    location: Sequence[str | int]
-    detail: str
-
-    @property
-    def param(self) -> str:
-        return path_text([step for step in self.location if step != "[key]"])
-
-
-def _refused(found: Sequence[_FieldError]) -> errors.InvalidInput:
-    if len(found) > _MAX_ERRORS:
-        return _too_many()
-    first = found[0]
-    code = {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(first.kind, "invalid_field")
-    return errors.InvalidInput(f"{first.param or 'The body'}: {first.detail}.", code=code, param=first.param or None)
-
-
-def _too_many() -> errors.InvalidInput:
-    return errors.InvalidInput(
-        f"More than {_MAX_ERRORS} fields are wrong; GET /openapi.json describes the fields.", code="invalid_field"
-    )
 
 
 async def _loyalpro_error(request: Request, error: Exception) -> Response:
@@ -110,10 +76,10 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [_FieldError(each["type"], each["loc"][1:], each["msg"]) for each in error.errors()[: _MAX_ERRORS + 1]]
-    refused = _refused(found)
+    found = [field_error(each, each["loc"][1:]) for each in error.errors()[: MAX_ERRORS + 1]]
+    first = refused(found)
     listed = [{"param": each.param, "detail": each.detail} for each in found[:_MAX_ERRORS_LISTED]]
-    return problem(422, refused.code, refused.detail, request=request, param=refused.param, errors=listed)
+    return problem(422, first.code, first.detail, request=request, param=first.param, errors=listed)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -204,7 +204,8 @@ def _still_running() -> Conflict:
 
 async def _fingerprint(request: Request) -> bytes:
     target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-    return hashlib.sha256(target + await request.body()).digest()
+    body = await request.body()
+    return await services_of(request).heavy_work.run_for(len(body), lambda: hashlib.sha256(target + body).digest())
 
 
 def _response(outcome: IdempotentResult) -> Response:

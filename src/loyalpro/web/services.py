@@ -10,6 +10,7 @@ from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import LoyalProError
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.web.heavy_work import HeavyWork
 from loyalpro.web.unit import Unit
 from loyalpro.webhooks.endpoint_url import Resolve
 
@@ -39,6 +40,7 @@ class Services:
     health: Health
     metrics: Callable[[], bytes]
     max_endpoints: int
+    heavy_work: HeavyWork = field(default_factory=HeavyWork)
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
 
 

@@ -1,20 +1,30 @@
 """Reads requests: after the check of the API key, with known query parameters only, and with the strict JSON parser."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from loyalpro.kernel.errors import InvalidInput, MalformedRequest, TooLarge
+from loyalpro.kernel.errors import InvalidInput, MalformedRequest, TooLarge, TooSlow
+from loyalpro.kernel.nearest import suggestion
+from loyalpro.kernel.strict_batch import BatchLimits, parse_batch
 from loyalpro.kernel.strict_json import parse
 from loyalpro.web.auth import account_id, authenticate
+from loyalpro.web.services import services_of
 
+NO_STORE: Final = "no-store"
+"""The `Cache-Control` of all data: no proxy and no browser keeps it."""
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_BATCH_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_UNREAD_BODY_BYTES: Final = 16 * 1024
 """The limit for a `POST` without fields, whose body only decides whether the request is the same as an earlier one."""
+MAX_VALUES: Final = 64 * 1024
+MAX_BATCH_VALUES: Final = 1_000_000
+"""Objects, arrays and their members in a body. The parsed body takes about 80 bytes for each, so this bounds its memory; no
+purchase that is small enough to be accepted has as many as `MAX_VALUES`."""
+MAX_BATCH: Final = 1_000
 
 
 class StrictRequest(Request):
@@ -40,6 +50,7 @@ class StrictRoute(APIRoute):
     """A route that accepts JSON bodies of a limited size, and no query parameter that it does not use."""
 
     max_body_bytes = MAX_BODY_BYTES
+    body_timeout_s = 60.0
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Check the API key and the names of query parameters, and then read and parse the body, before the framework does."""
@@ -51,41 +62,65 @@ class StrictRoute(APIRoute):
             if needs_key:
                 await authenticate(request)
             _require_known_query(request, known)
-            return await handle(await self._read(request))
+            response = await handle(await self._read(request))
+            response.headers["Cache-Control"] = NO_STORE
+            return response
 
         return strict
 
     async def _read(self, request: Request) -> Request:
         if self.body_field is not None:
             _require_json(request)
-            body = await _capped(request, self.max_body_bytes)
-            parsed = parse(body) if body.strip() or self.body_field.field_info.is_required() else None
+            body = await _received(request, self.max_body_bytes, self.body_timeout_s)
+            parsed = None
+            if body.strip() or self.body_field.field_info.is_required():
+                parsed = await services_of(request).heavy_work.run_for(len(body), lambda: self.parse(body))
             return StrictRequest(request, body if parsed is not None else b"", parsed)
         if request.method == "POST":
-            return StrictRequest(request, await _capped(request, MAX_UNREAD_BODY_BYTES), None)
+            body = await _received(request, MAX_UNREAD_BODY_BYTES, self.body_timeout_s)
+            return StrictRequest(request, body, None)
         return request
+
+    def parse(self, body: bytes) -> Any:
+        """The value of a body. Runs in calls that hold the lock of the interpreter for a few milliseconds each."""
+        _require_few_values(body, MAX_VALUES)
+        return parse(body)
 
 
 class BatchRoute(StrictRoute):
-    """A route whose body contains many objects."""
+    """A route whose body is an object with one field, an array of many members. The limits of a `StrictRoute` hold for each."""
 
     max_body_bytes = MAX_BATCH_BODY_BYTES
+    field: str
+
+    def parse(self, body: bytes) -> Any:
+        """The value of a batch, parsed and converted member by member."""
+        _require_few_values(body, MAX_BATCH_VALUES)
+        return parse_batch(body, self.field, BatchLimits(MAX_BATCH, MAX_BODY_BYTES), self.convert)
+
+    def convert(self, member: Any) -> Any:
+        """What the route makes of a member. An error of one member is returned."""
+        return member
+
+
+def _require_few_values(body: bytes, most: int) -> None:
+    """Refuse a body with too many values before they are made. Every value but the first follows one of these characters.
+
+    Those within texts are counted as well. No text that is accepted is long enough to matter.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise TooLarge(f"The body may have at most {most} values; send fewer in each request.", code="too_many_values")
 
 
 def _require_known_query(request: Request, known: Sequence[str]) -> None:
-    """A misspelled filter that was ignored would list everything."""
-    for name in request.query_params:
+    """A misspelled filter that was ignored would list everything, and so would the first of two values."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        shown = name[:64]
         if name not in known:
-            raise InvalidInput(_unknown_query(name[:64], known), code="unknown_field", param=name[:64])
-
-
-def _unknown_query(name: str, known: Sequence[str]) -> str:
-    if not known:
-        return f"This call has no query parameters; leave {name!r} out."
-    near = get_close_matches(name.lower(), known, n=1)
-    return f"There is no query parameter {name!r}. " + (
-        f"Did you mean {near[0]}?" if near else f"This call has: {', '.join(known)}."
-    )
+            raise InvalidInput(suggestion(name, known, "query parameter"), code="unknown_field", param=shown)
+        if names.count(name) > 1:
+            raise InvalidInput(f"{shown} is sent more than once; send one value.", code="invalid_field", param=shown)
 
 
 def _require_json(request: Request) -> None:
@@ -96,6 +131,14 @@ def _require_json(request: Request) -> None:
         )
     if request.headers.get("content-encoding", "identity") != "identity":
         raise MalformedRequest("Send the body uncompressed.", code="unsupported_content_encoding")
+
+
+async def _received(request: Request, most_bytes: int, timeout_s: float) -> bytes:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _capped(request, most_bytes)
+    except TimeoutError:
+        raise TooSlow(f"The body did not arrive within {timeout_s:g} seconds; send it again, or less of it.") from None
 
 
 async def _capped(request: Request, most_bytes: int) -> bytes:

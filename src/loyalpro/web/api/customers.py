@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty import customers, deletion
@@ -33,7 +34,7 @@ router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=Stric
 def _looks_like_email(text: str) -> str:
     local, at, domain = text.rpartition("@")
     if not (local and at and domain) or " " in text:
-        raise ValueError("an e-mail address has a name, an @ and a domain")
+        raise PydanticCustomError("email", "Send an e-mail address: a name, an @ and a domain, without blanks")
     return text
 
 

@@ -19,10 +19,10 @@ router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], r
 Status = Literal["succeeded", "exhausted", "canceled", "missing"]
 Statuses = Annotated[
     list[Status],
-    Field(min_length=1),
+    Field(min_length=1, max_length=4),
     BeforeValidator(
         lambda value: [value] if isinstance(value, str) else value,
-        json_schema_input_type=Status | Annotated[list[Status], Field(min_length=1)],
+        json_schema_input_type=Status | Annotated[list[Status], Field(min_length=1, max_length=4)],
     ),
 ]
 

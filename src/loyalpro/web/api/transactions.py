@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.events.transaction import Item
@@ -15,41 +15,64 @@ from loyalpro.loyalty import transactions
 from loyalpro.loyalty.entities import Transaction
 from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
 from loyalpro.web.api.fields import (
+    MAX_AMOUNT,
     Amount,
     Body,
     Cursor,
+    Description,
     Instant,
     Limit,
     LongText,
     Metadata,
     SearchText,
     ShortText,
+    Whole,
     check_metadata,
     known_id,
     page,
+    whole,
 )
 from loyalpro.web.auth import AccountId
-from loyalpro.web.errors import refusal, status_of
+from loyalpro.web.errors import status_of
+from loyalpro.web.field_errors import refusal
 from loyalpro.web.idempotency import Reply, commit, commit_batched
 from loyalpro.web.services import ServicesDep
-from loyalpro.web.strict_route import BatchRoute, StrictRoute
+from loyalpro.web.strict_route import MAX_BATCH, BatchRoute, StrictRoute
 from loyalpro.web.unit import Unit
 
-router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute)
-batch_router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=BatchRoute)
 
-_MAX_BATCH = 1_000
-_MAX_ITEMS_BYTES = 24 * 1024
+class _Purchases(BatchRoute):
+    """Each member becomes a `NewPurchase`, or the `Refused` that tells why not."""
+
+    field = "transactions"
+
+    def convert(self, member: Any) -> Any:
+        """The purchase of a member."""
+        return _parsed(member)
+
+
+router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute)
+batch_router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=_Purchases)
+
+_MAX_DETAILS_BYTES = 56 * 1024
+"""The limit for the items and the metadata of a purchase together: with the rest they fit into an event of 64 KiB."""
+
+Quantity = Annotated[
+    float, AfterValidator(whole), Field(description="Any number: 0.75 of a kilogram, -1 for what is returned.")
+]
 
 
 class ItemBody(Body):
-    """One line of a purchase."""
+    """One line of a purchase, as the till has it. It only describes: points depend on the amount of the purchase."""
 
-    sku: ShortText | None = None
-    name: LongText | None = None
-    category: ShortText | None = None
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    amount: Amount
+    sku: str | None = None
+    name: str | None = None
+    category: str | None = None
+    quantity: Quantity = 1
+    amount: Annotated[
+        Whole,
+        Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT, description="In the minor unit; a coupon or a return is below 0."),
+    ]
 
     def item(self) -> Item:
         """The item without the fields that were left out."""
@@ -67,17 +90,17 @@ class CreateTransaction(Body):
     amount: Amount
     currency: Annotated[str, Field(description="ISO 4217, such as EUR.", max_length=32)]
     occurred_at: Instant | None = None
-    items: Annotated[list[ItemBody], Field(max_length=200)] = Field(default_factory=list)
-    channel: ShortText | None = None
-    location_id: ShortText | None = None
-    employee_id: ShortText | None = None
+    items: Annotated[list[ItemBody], Field(max_length=1_000)] = Field(default_factory=list)
+    channel: Description | None = None
+    location_id: Description | None = None
+    employee_id: Description | None = None
     metadata: Metadata = Field(default_factory=dict)
 
 
 class CreateTransactions(Body):
     """Up to 1,000 purchases. A refused one does not stop the others."""
 
-    transactions: Annotated[list[Any], Field(min_length=1, max_length=_MAX_BATCH)]
+    transactions: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 @router.post("", status_code=201, summary="Record a purchase")
@@ -101,7 +124,7 @@ def _reply(purchase: Purchase) -> Reply:
 @batch_router.post("/batch", summary="Record up to 1,000 purchases")
 async def create_batch(request: Request, account_id: AccountId, body: CreateTransactions) -> Response:
     """The response has a result for each purchase, in their order: what the request for this purchase alone would return."""
-    parsed = [_parsed(each) for each in body.transactions]
+    parsed = body.transactions
     valid = [each for each in parsed if isinstance(each, NewPurchase)]
 
     def work(unit: Unit) -> Reply:
@@ -143,9 +166,9 @@ def _purchase(body: CreateTransaction) -> NewPurchase:
             code="missing_field" if body.customer_id is None else "invalid_field",
             param="customer_id",
         )
-    check_metadata(body.metadata)
+    metadata_bytes = check_metadata(body.metadata)
     items = [each.item() for each in body.items]
-    require_stable(items, param="items", max_depth=4, max_bytes=_MAX_ITEMS_BYTES)
+    require_stable(items, param="items", max_depth=4, max_bytes=_MAX_DETAILS_BYTES - metadata_bytes)
     return NewPurchase(
         customer_id=body.customer_id,
         customer_external_id=body.customer_external_id,

@@ -9,7 +9,7 @@ from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.web.api.deliveries import delivery_view
-from loyalpro.web.api.fields import Body, Cursor, Limit, LongText, known_id, page
+from loyalpro.web.api.fields import Body, Cursor, Limit, LongText, few, known_id, page
 from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit, stored_response
 from loyalpro.web.services import Services, ServicesDep
@@ -25,6 +25,15 @@ Types = Annotated[list[str], Field(min_length=1, max_length=50, description='Eve
 RateLimit = Annotated[int, Field(ge=1, le=10_000, description="The highest number of requests per second.")]
 
 
+Headers = Annotated[
+    dict[str, str],
+    few(1_000),
+    Field(
+        description=f"Headers for every request, at most 20. Answers show {MASK} as each value, which keeps the value."
+    ),
+]
+
+
 class CreateEndpoint(Body):
     """An endpoint to send events to."""
 
@@ -33,9 +42,7 @@ class CreateEndpoint(Body):
     description: LongText | None = None
     ordering: Literal["none", "customer"] = "none"
     rate_limit: RateLimit | None = None
-    headers: Annotated[
-        dict[str, str], Field(description="Headers for every request. Their values are not shown again.")
-    ] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     status: Literal["enabled", "paused", "disabled"] = "enabled"
 
 
@@ -47,10 +54,7 @@ class UpdateEndpoint(Body):
     description: LongText | None = None
     ordering: Literal["none", "customer"] | None = None
     rate_limit: RateLimit | None = None
-    headers: (
-        Annotated[dict[str, str], Field(description=f"All headers. The value {MASK} keeps the value of a header.")]
-        | None
-    ) = None
+    headers: Headers | None = None
     status: Literal["enabled", "paused", "disabled"] | None = None
 
 
