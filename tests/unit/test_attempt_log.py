@@ -79,7 +79,7 @@ def test_a_storm_has_few_lines_and_every_failure_is_in_one_of_them(clock: Virtua
                 log.settled(failed(f"we_{number % endpoints}", (OutcomeCode.TIMEOUT, OutcomeCode.HTTP_5XX)[number % 2]))
                 sent += 1
             clock.advance(1)
-        log.flush()
+        log.end_window()
     lines = Counter(line["event"] for line in logs)
     assert lines["attempt_failed"] <= 6 * min(LINES, LINES_PER_ENDPOINT * endpoints)
     assert lines["attempts_left_out"] <= 6 * (min(endpoints, SUMMARIES) + 1)

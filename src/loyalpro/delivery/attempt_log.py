@@ -45,11 +45,13 @@ class AttemptLog:
 
     def flush(self) -> None:
         """If the window is over, log what was left out in it, and begin another one."""
-        now_s = self._clock.monotonic_s()
-        if now_s - self._began_s < WINDOW_S:
-            return
+        if self._clock.monotonic_s() - self._began_s >= WINDOW_S:
+            self.end_window()
+
+    def end_window(self) -> None:
+        """Log what was left out since the window began, and begin another one."""
         left_out, self._left_out = self._left_out, {}
-        self._began_s = now_s
+        self._began_s = self._clock.monotonic_s()
         self._logged.clear()
         most = sorted(left_out, key=lambda each: (-left_out[each].total(), each))
         for endpoint_id in most[:SUMMARIES]:

@@ -104,6 +104,7 @@ class Engine:
         finally:
             self.ready = False
             await self._abandon()
+            self._attempt_log.end_window()
 
     def wake(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         """Hint, after a commit, that these endpoints have new deliveries.
