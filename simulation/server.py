@@ -3,17 +3,19 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.lag import WaitsFor
 from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.schedule import RetrySchedule
+from loyalpro.delivery.settlement import Settlement
 from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.jobs.periodic_job import JobRun, PeriodicJob
 from loyalpro.jobs.scheduler import JobScheduler
-from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools
@@ -42,6 +44,10 @@ class CountingMetrics:
         self._counted["fenced"] += 1
 
     def in_flight(self, count: int) -> None: ...
+
+    def settled(self, settlement: Settlement) -> None: ...
+
+    def oldest_due(self, due_at: Mapping[WaitsFor, UnixMs]) -> None: ...
 
 
 class NoJobMetrics:

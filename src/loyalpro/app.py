@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -26,10 +28,12 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
 from loyalpro.settings import Settings
+from loyalpro.storage.count_job import CountJob
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.disk_space import DiskSpace
 from loyalpro.storage.maintenance_jobs import MaintenanceJobs, disk_space_job
+from loyalpro.storage.measured_database import MeasuredDatabase
 from loyalpro.storage.open import open_database
 from loyalpro.storage.request_batcher import RequestBatcher
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools
@@ -55,16 +59,17 @@ class Application:
         self.rng = rng or random.SystemRandom()
         self.ids = IdFactory(self.clock, self.rng)
         self.policy = AddressPolicy(settings.egress_allow)
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(self.clock)
         opened = open_database(settings.url, self.clock, min_free_bytes=settings.min_free_mb * 2**20)
         self.database: Database = opened
+        self._measured = MeasuredDatabase(opened, self.telemetry, self.clock)
         self.disk_space: DiskSpace = opened.disk_space
         self.vault = Vault(_secret_keys(settings), self.rng.randbytes)
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file, dns_servers=settings.dns_servers)
         self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
         self.runner = DatabaseUnitOfWorkRunner(
-            self.database,
+            self._measured,
             Tools(self.clock, self.ids, self.vault, self.rng.randbytes),
             wake_endpoints=self.engine.wake,
             wake_job=self._wake_job,
@@ -76,12 +81,13 @@ class Application:
             record=self._record_job_runs,
             metrics=self.telemetry,
         )
+        self._watch_parts()
         self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
         self.watch = http.build_watch(self._services(works_only=True), lambda _: self.working())
 
     def _engine(self) -> Engine:
         return Engine(
-            store=DatabaseDeliveryStore(self.database, self.vault, self.clock, self.ids),
+            store=DatabaseDeliveryStore(self._measured, self.vault, self.clock, self.ids),
             sender=self.sender,
             sign=sign_attempt,
             clock=self.clock,
@@ -94,14 +100,46 @@ class Application:
     def _jobs(self) -> list[PeriodicJob]:
         """Every periodic job of every package."""
         interval_s = self.settings.sweep_interval
-        maintenance = MaintenanceJobs(self.runner, self.database.dialect, retention_days=self.settings.retention_days)
+        maintenance = MaintenanceJobs(
+            self.runner,
+            self.database.dialect,
+            retention_days=self.settings.retention_days,
+            on_exhausted=self.telemetry.exhausted,
+        )
         return [
-            *delivery_jobs(self.runner, self.schedule, interval_s=interval_s),
+            *delivery_jobs(self.runner, self.schedule, interval_s=interval_s, on_exhausted=self.telemetry.exhausted),
             ReplayJob(self.runner).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
             disk_space_job(self.disk_space, interval_s),
+            CountJob(self._measured, self.telemetry).periodic(interval_s),
         ]
+
+    def _watch_parts(self) -> None:
+        """Have the metrics read the state of the parts at each scrape."""
+        watch = self.telemetry.watch
+        watch("loyalpro_database_up", "1 while the database accepts writes.", lambda: self.database.available)
+        watch("loyalpro_sender_up", "1 while the sender process can send.", lambda: self.sender.alive)
+        watch("loyalpro_engine_up", "1 while the engine claims deliveries.", lambda: self.engine.ready)
+        watch(
+            "loyalpro_ingestion_stopped",
+            "1 while new data is refused, because the disk of the database is nearly full.",
+            lambda: not self.disk_space.is_enough,
+        )
+        if not self.settings.is_postgres:
+            folder, least_bytes = self.settings.sqlite_path.parent, self.settings.min_free_mb * 2**20
+            watch(
+                "loyalpro_data_folder_free_bytes",
+                "Free bytes on the disk of the data folder.",
+                lambda: _free_bytes(folder),
+            )
+            watch(
+                "loyalpro_data_folder_min_free_bytes",
+                "Free bytes below which new data is refused.",
+                lambda: least_bytes,
+            )
+        self.telemetry.watch_process("loyalpro_sender", lambda: self.sender.process_id)
+        self.telemetry.describe_build(self.database.dialect.name)
 
     def _wake_job(self, kind: JobKind) -> None:
         self.scheduler.wake(kind)
@@ -172,6 +210,13 @@ class Application:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.sender.stop()
+
+
+def _free_bytes(folder: Path) -> float:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return math.nan
 
 
 def _log_erasure(erasure: Erasure) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +11,14 @@ from typing import TypeVar
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
 from loyalpro.delivery.endpoint_queues import Bounds
 from loyalpro.delivery.engine import Engine, EngineSettings
+from loyalpro.delivery.lag import WaitsFor
 from loyalpro.delivery.maintenance import WINDOWS, delivery_jobs
+from loyalpro.delivery.settlement import Settlement
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
@@ -85,6 +88,10 @@ class _NoMetrics:
     def attempted(self, outcome: OutcomeCode, total_ms: float) -> None: ...
 
     def fenced(self) -> None: ...
+
+    def settled(self, settlement: Settlement) -> None: ...
+
+    def oldest_due(self, due_at: Mapping[WaitsFor, UnixMs]) -> None: ...
 
     def in_flight(self, count: int) -> None: ...
 

@@ -29,6 +29,7 @@ from loyalpro.storage.connection import Connection, DriverConnection, Row, State
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
 from loyalpro.storage.tables.claims import ClaimTables
+from loyalpro.storage.tables.counts import PAGE, CountTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
@@ -345,6 +346,16 @@ def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:
         connection, 4 * BATCH_SIZE, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, BATCH_SIZE)
     )
     explained(connection, 2 * BATCH_SIZE, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
+
+
+def test_counting(world: World, connection: DriverConnection) -> None:
+    first = explained(connection, 2 * PAGE, lambda c: CountTables(c).pending("", world.now))
+    assert first.next_after is not None
+    after = first.next_after
+    assert (
+        sum(explained(connection, 2 * PAGE, lambda c: CountTables(c).pending(after, world.now)).counts.values()) == PAGE
+    )
+    explained(connection, 2 * PAGE, lambda c: CountTables(c).endpoints("", world.now))
 
 
 def test_removing_a_batch_of_old_rows(databases: Databases, world: World) -> None:

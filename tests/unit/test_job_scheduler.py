@@ -163,8 +163,8 @@ def test_pieces_follow_each_other_after_a_pause_while_there_is_more_to_do() -> N
 @pytest.mark.parametrize(
     ("error", "code", "event", "level"),
     [
-        (StoreUnavailable("The database is down."), "store_unavailable", "job_failed", "warning"),
-        (DiskFull("The disk is full."), "disk_full", "job_failed", "warning"),
+        (StoreUnavailable("The database is down."), "store_unavailable", "job_failed", "debug"),
+        (DiskFull("The disk is full."), "disk_full", "job_failed", "debug"),
         (LockTaken("A query reads the table."), "lock_taken", "job_waits", "info"),
         (RuntimeError("a bug"), "internal_error", "job_crashed", "error"),
     ],

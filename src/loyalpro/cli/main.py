@@ -83,6 +83,16 @@ def migrate() -> None:
     print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the database is up to date")
 
 
+@app.command(
+    "alerts", epilog="Example: `loyalpro alerts > /etc/prometheus/loyalpro.yml`, and name the file in `rule_files`"
+)
+def print_alerts() -> None:
+    """Print alert rules for Prometheus: database down, late deliveries, failing endpoints, a full disk, and others."""
+    from loyalpro.cli import alerts
+
+    print(alerts.rules(), end="")
+
+
 @app.command(epilog="Example: `loyalpro demo` (what `make run` does)")
 def demo(port: Port = None) -> None:
     """Run a demo: a server on SQLite, a shop with purchases, and an HTTPS receiver that verifies each delivery."""

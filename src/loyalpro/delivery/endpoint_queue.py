@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from loyalpro.delivery.claims import ClaimKind, ClaimRequest, Target
+from loyalpro.delivery.lag import WaitsFor
 from loyalpro.delivery.token_bucket import TokenBucket
 from loyalpro.kernel.clock import UnixMs
 
@@ -111,6 +112,13 @@ class EndpointQueue:
         if self.bucket is not None and self.bucket.available(now) < 1:
             return max(self.due_at, self.bucket.refilled_at(now))
         return self.due_at
+
+    def waits_for(self, now: UnixMs) -> WaitsFor:
+        """Return what holds a delivery back that is due now."""
+        held_back = not self.is_healthy or self.is_silent(now) or self.target.health.allowed_per_s(now) is not None
+        if held_back or self.in_flight >= min(self.window, self.width) or self.destination.is_full:
+            return WaitsFor.ENDPOINT
+        return WaitsFor.RATE_LIMIT if self.target.rate_limit is not None else WaitsFor.WORKER
 
     def _probe(self, now: UnixMs) -> ClaimRequest | None:
         due = self.target.health.probe_at is not None and self.target.health.probe_at <= now

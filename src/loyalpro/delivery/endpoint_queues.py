@@ -13,6 +13,7 @@ from loyalpro.delivery.claims import BacklogPage, ClaimRequest, ClaimResult, End
 from loyalpro.delivery.destinations import Destinations
 from loyalpro.delivery.endpoint_queue import Destination, EndpointQueue
 from loyalpro.delivery.hints import Hints
+from loyalpro.delivery.lag import Lag
 from loyalpro.delivery.settlement import Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.delivery.timers import Timers, coalesced
@@ -43,6 +44,7 @@ class EndpointQueues:
         self._hints = Hints()
         self._timers = Timers(self._queues)
         self._admission = Admission(bounds.in_flight)
+        self.lag = Lag()
 
     @property
     def in_flight(self) -> int:
@@ -80,6 +82,7 @@ class EndpointQueues:
     def begin_scan(self) -> None:
         """A backlog scan begins to read now. It may miss what changes from now on."""
         self._hints.begin_scan()
+        self.lag.begin_scan()
 
     def add_page(self, page: BacklogPage, now: UnixMs) -> None:
         """Take over one page of the backlog scan; after the last page, drop idle queues if there are too many."""
@@ -87,9 +90,12 @@ class EndpointQueues:
         self.hint(page.urgent, now, urgent=True)
         for backlog in page.endpoints:
             queue = self._refresh(backlog.target, now)
+            if backlog.due_at <= now:
+                self.lag.add(queue.waits_for(now), backlog.due_at)
             self._correct(queue, backlog, now)
             self._place(queue, now)
         if page.until is None:
+            self.lag.end_scan()
             self._drop_idle_queues()
 
     def requests(self, now: UnixMs) -> list[ClaimRequest]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from loyalpro.delivery.attempt import Sender
+from loyalpro.delivery.attempt_log import AttemptLog
 from loyalpro.delivery.attempt_runner import AttemptRunner
 from loyalpro.delivery.claims import Claimed
 from loyalpro.delivery.decide import close_unsent, decide
@@ -84,6 +85,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._never = asyncio.Event()
         self._log = structlog.get_logger("delivery")
+        self._attempt_log = AttemptLog(clock)
         self._draining = False
         self._may_have_unknown_leases = False
         self.ready = False
@@ -102,6 +104,7 @@ class Engine:
         finally:
             self.ready = False
             await self._abandon()
+            self._attempt_log.end_window()
 
     def wake(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         """Hint, after a commit, that these endpoints have new deliveries.
@@ -145,7 +148,7 @@ class Engine:
             try:
                 after = await self._scan_page(after)
             except StoreError as error:
-                self._log.warning("backlog_scan_failed", code=error.code)
+                self._log.debug("backlog_scan_failed", code=error.code)
                 await self._clock.wait(self._never, _PAUSE_S)
             except Exception:  # noqa: BLE001 - a programming error must not end all deliveries
                 self._log.exception("backlog_scan_crashed")
@@ -161,6 +164,9 @@ class Engine:
             self._queues.begin_scan()
         page = await self._store.scan_backlog(now, after=after, closing_since=self._schedule.closing_since(now))
         self._queues.add_page(page, self._clock.now_ms())
+        self._attempt_log.flush()
+        if page.until is None:
+            self._metrics.oldest_due(self._queues.lag.oldest)
         self._wake.set()
         return page.until or ""
 
@@ -172,7 +178,7 @@ class Engine:
             try:
                 asked = await self._claim()
             except StoreError as error:
-                self._log.warning("claim_failed", code=error.code)
+                self._log.debug("claim_failed", code=error.code)
                 self._may_have_unknown_leases = True
                 await self._clock.wait(self._never, _PAUSE_S)
                 continue
@@ -245,7 +251,10 @@ class Engine:
             slot.answered(settlement)
             held = await self._writer.settle(worker, settlement)
             slot.settled(settlement)
-        if not held:
+        if held:
+            self._metrics.settled(settlement)
+            self._attempt_log.settled(settlement)
+        else:
             self._metrics.fenced()
             self._log.warning("lease_lost", delivery_id=claimed.delivery_id)
         return held

@@ -1,5 +1,6 @@
 """Periodic jobs of the engine: they change pending deliveries and leases when time has passed and no attempt does it."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from loyalpro.delivery.schedule import RetrySchedule
@@ -44,15 +45,22 @@ class MaintenanceUnit(Protocol):
 
 
 def delivery_jobs(
-    runner: UnitOfWorkRunner[MaintenanceUnit], schedule: RetrySchedule, *, interval_s: float
+    runner: UnitOfWorkRunner[MaintenanceUnit],
+    schedule: RetrySchedule,
+    *,
+    interval_s: float,
+    on_exhausted: Callable[[int], None] = lambda _: None,
 ) -> list[PeriodicJob]:
-    """The jobs of the engine. `interval_s`: the interval that the operator has set."""
+    """The jobs of the engine. `interval_s`: the interval that the operator has set. `on_exhausted` counts deliveries."""
+    close = in_transaction(runner, lambda unit: close_windows(unit, schedule), "delivery")
+
+    async def close_and_count(now: UnixMs) -> Piece:
+        piece = await close(now)
+        on_exhausted(piece.items)
+        return piece
+
     return [
-        PeriodicJob(
-            WINDOWS,
-            min(interval_s, _WINDOWS_EVERY_S),
-            in_transaction(runner, lambda unit: close_windows(unit, schedule), "delivery"),
-        ),
+        PeriodicJob(WINDOWS, min(interval_s, _WINDOWS_EVERY_S), close_and_count),
         PeriodicJob(DELETED_ENDPOINTS, interval_s, in_transaction(runner, cancel_of_deleted_endpoints, "delivery")),
         PeriodicJob(ORPHANED_LEASES, interval_s, in_transaction(runner, free_orphaned_leases, "delivery")),
     ]

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.claims import BacklogPage, Claimed, ClaimRequest, ClaimResult, Target
+from loyalpro.delivery.lag import WaitsFor
 from loyalpro.delivery.settlement import Settled, Settlement
 from loyalpro.kernel.clock import UnixMs
 
@@ -81,6 +82,14 @@ class Metrics(Protocol):
 
     def attempted(self, outcome: OutcomeCode, total_ms: float) -> None:
         """One request ended after `total_ms`."""
+        ...
+
+    def settled(self, settlement: Settlement) -> None:
+        """The outcome of one delivery is durable."""
+        ...
+
+    def oldest_due(self, due_at: Mapping[WaitsFor, UnixMs]) -> None:
+        """A backlog scan has ended: since when the oldest delivery is due that waits for each of these."""
         ...
 
     def fenced(self) -> None:

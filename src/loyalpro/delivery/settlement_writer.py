@@ -97,6 +97,6 @@ class SettlementWriter:
                     worker, settlements, self._clock.now_ms(), longest_probe_s=self._longest_probe_s
                 )
             except StoreError as error:
-                structlog.get_logger("delivery").warning("settle_failed", code=error.code, deliveries=len(settlements))
+                structlog.get_logger("delivery").debug("settle_failed", code=error.code, deliveries=len(settlements))
                 await self._clock.wait(self._never, pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

@@ -119,7 +119,7 @@ class WorkerRegistration:
 
     def _log_error(self, what: str, error: Exception) -> None:
         if isinstance(error, StoreError):
-            self._log.warning(f"{what}_failed", code=error.code)
+            self._log.debug(f"{what}_failed", code=error.code)  # the database logs its outages
         else:
             self._log.error(f"{what}_crashed", exc_info=error)
 

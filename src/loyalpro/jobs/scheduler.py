@@ -81,7 +81,7 @@ class JobScheduler:
             self._log.info("job_waits", job=job.kind.name, code=error)
         except StoreError as failure:
             error = failure.code
-            self._log.warning("job_failed", job=job.kind.name, code=error)
+            self._log.debug("job_failed", job=job.kind.name, code=error)
         except Exception:  # noqa: BLE001 - logged and recorded; the next run tries again, and the other jobs continue
             error = _INTERNAL_ERROR
             self._log.exception("job_crashed", job=job.kind.name)
@@ -111,7 +111,7 @@ class JobScheduler:
         try:
             await self._record([run for job in sorted(runs) for run in runs[job]])
         except (StoreError, LockTaken) as failure:
-            self._log.warning("job_runs_not_recorded", code=failure.code)
+            self._log.debug("job_runs_not_recorded", code=failure.code)
         except Exception:  # noqa: BLE001 - logged; the jobs themselves continue
             self._log.exception("job_recorder_crashed")
         else:

@@ -35,11 +35,17 @@ class MaintenanceJobs:
     """The jobs of retention, on SQLite or PostgreSQL. They may run in several processes at once."""
 
     def __init__(
-        self, runner: DatabaseUnitOfWorkRunner, dialect: Dialect, *, retention_days: int = RETENTION_DAYS
+        self,
+        runner: DatabaseUnitOfWorkRunner,
+        dialect: Dialect,
+        *,
+        retention_days: int = RETENTION_DAYS,
+        on_exhausted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._runner = runner
         self._dialect = dialect
         self._kept_ms = retention_days * MS_PER_DAY
+        self._on_exhausted = on_exhausted
         self._log = structlog.get_logger("storage")
 
     def periodic(self, interval_s: float) -> list[PeriodicJob]:
@@ -63,6 +69,7 @@ class MaintenanceJobs:
             ),
             "delivery",
         )
+        self._on_exhausted(count)
         if count:
             self._log.warning("deliveries_expired_unsent", deliveries=count)
         return Piece(count, more=count == BATCH_SIZE)

@@ -73,6 +73,12 @@ class CurlSender:
         """Whether requests can be sent. A process that has ended does not count, unless no other can be started."""
         return self._last_start_succeeded and not self._stopped
 
+    @property
+    def process_id(self) -> int | None:
+        """The process id of the sender process; None while there is none."""
+        client = self._client
+        return client.process.pid if client is not None and client.alive else None
+
     async def start(self) -> None:
         """Start the process. Raises OSError when that is not possible."""
         self._stopped = False
