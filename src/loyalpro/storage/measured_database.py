@@ -51,6 +51,11 @@ class MeasuredDatabase:
         return self._inner.available
 
     @property
+    def answered_s(self) -> float:
+        """When the database last answered, on the monotonic clock."""
+        return self._inner.answered_s
+
+    @property
     def exclusive(self) -> bool:
         """Whether only one process at a time can open the database."""
         return self._inner.exclusive
