@@ -87,13 +87,14 @@ def is_loopback_name(name: str) -> bool:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    done: Done
-    has_ended: bool = False
+    """One caller. Its timer outlives it, so `done`, which may hold a whole request, is dropped with its call."""
+
+    done: Done | None
 
     def end(self, resolution: Resolution) -> None:
-        if not self.has_ended:
-            self.has_ended = True
-            self.done(resolution)
+        done, self.done = self.done, None
+        if done is not None:
+            done(resolution)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +107,7 @@ class _LookUp:
 
     @property
     def is_wanted(self) -> bool:
-        return self.account_id is None and any(not each.has_ended for each in self.waiters)
+        return self.account_id is None and any(each.done is not None for each in self.waiters)
 
 
 @dataclass(slots=True)

@@ -107,7 +107,9 @@ class SenderProcess:
         if server_events:
             self._receive(server_events)
         dns_events = ready.pop(self._dns.fd, 0)
-        self._resolve()
+        if dns_events:
+            self._take_answers()
+        self._resolver.expire()
         if server_events or dns_events or not ready:
             self._timeout_s = -1
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -193,11 +195,9 @@ class SenderProcess:
     def _add_resolution(self, number: int, resolution: Resolution) -> None:
         self._finished.resolutions.append((number, resolution))
 
-    def _resolve(self) -> None:
-        """Take the answers of the DNS servers, and end look-ups whose time is up."""
+    def _take_answers(self) -> None:
         for answer in self._dns.take():
             self._resolver.answered(answer)
-        self._resolver.expire()
 
     # -- libcurl -----------------------------------------------------------------------------------------------------
 
