@@ -4,6 +4,7 @@ import ipaddress
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +18,10 @@ _SILENT = "silent."
 
 @dataclass(frozen=True)
 class Zone:
-    """What the server says about a name: `addresses`, or an error code, `after_s` seconds later; nothing when `silent`."""
+    """What the server says about a name: `addresses`, or an error code; nothing when `silent`.
+
+    `after_s`: it does so that long after the first question, like a server that asks others and keeps what they say.
+    """
 
     addresses: tuple[str, ...] = ()
     error: int = 0
@@ -47,6 +51,7 @@ class DnsServer:
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
         self._questions: Counter[str] = Counter()
+        self._first_s: dict[tuple[str, int], float] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         self._socket.bind((self.host, self.port))
@@ -93,8 +98,9 @@ class DnsServer:
             if zone.silent:
                 continue
             answer = _answer(question, end, kind, zone)
-            if zone.after_s:
-                timer = threading.Timer(zone.after_s, self._send, (answer, client))
+            wait_s = self._first_s.setdefault((name, kind), time.monotonic()) + zone.after_s - time.monotonic()
+            if wait_s > 0:
+                timer = threading.Timer(wait_s, self._send, (answer, client))
                 timer.daemon = True
                 timer.start()
             else:

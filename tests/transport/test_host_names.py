@@ -136,6 +136,18 @@ def test_options_of_the_environment_are_in_force(authority: Authority, monkeypat
     assert result.timings.total_ms < 4_000
 
 
+def test_a_server_that_is_quick_as_a_rule_may_be_slow_for_one_name(authority: Authority) -> None:
+    """c-ares shortens its time-outs when a server answers quickly; a name has its five seconds all the same."""
+    quick = {f"{n}.example": at("192.0.2.1") for n in range(20)}
+
+    async def ask(sender: CurlSender, _: DnsServer) -> Any:
+        for name in quick:
+            await sender.addresses(name, "acct_1")
+        return await sender.addresses("slow.example", "acct_1")
+
+    assert run(authority, quick | {"slow.example": at("10.0.0.1", after_s=3)}, ask) == ("10.0.0.1",)
+
+
 @pytest.mark.parametrize("closes", [True, False])
 def test_the_addresses_of_a_name_are_looked_up_once(
     authority: Authority, receiver: Callable[[Script], RawServer], *, closes: bool

@@ -1,6 +1,7 @@
 """The DNS servers, asked through c-ares: any number of questions at once, from one thread of its own.
 
 c-ares reads /etc/hosts, the `hosts` line of /etc/nsswitch.conf, /etc/resolv.conf (again when it changes) and `RES_OPTIONS`.
+It makes its own time-outs from how quickly a server answers as a rule.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from pycares import errno
 
 from loyalpro.transport.resolver import NO_ADDRESS, NO_ANSWER, Answer, Resolution, ResolutionStatus
 
+_TRIES: Final = 6  # the time-out doubles from 250 ms or more: fewer tries would not use the time that a look-up has
 _WITHOUT_ADDRESS: Final = frozenset({errno.ARES_ENODATA, errno.ARES_ENOTFOUND, errno.ARES_EBADNAME})
 
 
@@ -25,7 +27,8 @@ class Dns:
     def __init__(self, servers: Sequence[str] = ()) -> None:
         self._answers: deque[Answer] = deque()
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._channel = pycares.Channel(servers=servers or None)
+        tries = None if "attempts:" in os.environ.get("RES_OPTIONS", "") else _TRIES
+        self._channel = pycares.Channel(servers=servers or None, tries=tries)
 
     @property
     def fd(self) -> int:
