@@ -1,9 +1,12 @@
 """A database that gives no answer: callers get an error in time, and a stop does not wait for it."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,7 +14,7 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock, VirtualClock
 from loyalpro.kernel.errors import CommitUnknown, StoreUnavailable
-from loyalpro.storage import answers
+from loyalpro.storage import threads
 from loyalpro.storage.answers import Answers, CallLimit
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.open import open_database
@@ -60,7 +63,7 @@ def writer_of(url: str, call_limit: CallLimit) -> Iterator[GroupWriter]:
     writer = GroupWriter(lambda: connect(url), Answers(SystemClock()), call_limit, name="writer", max_group_size=1)
     writer.start()
     yield writer
-    assert answers.stop([writer], SystemClock())
+    assert threads.stop([writer], SystemClock())
 
 
 def test_the_caller_of_a_write_that_hangs_learns_that_its_outcome_is_unknown(database_url: str) -> None:
@@ -114,7 +117,7 @@ def test_a_read_that_hangs_ends_for_its_caller_and_for_those_behind_it(database_
 
     readers = Readers(lambda: connect(database_url), CallLimit(lambda: False, limit_s=0.5), count=1)
     asyncio.run(use(readers))
-    assert answers.stop([readers], SystemClock())
+    assert threads.stop([readers], SystemClock())
     assert not ran.is_set(), "nobody waits for it any more"
 
 
@@ -135,6 +138,29 @@ def test_a_stop_does_not_wait_for_threads_that_hang(databases: Databases, store:
     held.go.set()
     go.set()
     asyncio.run(database.stop())  # closes the connections that the threads were using
+
+
+ENDS = """
+import asyncio, os, sys
+from pathlib import Path
+from loyalpro.storage.sqlite.disk_space import FolderDiskSpace
+
+async def main():
+    database = Path(sys.argv[1]) / "loyalpro.db"
+    os.mkfifo(database.with_name("loyalpro.db.reserve"))  # to open it hangs, as on a disk that does
+    checking = asyncio.create_task(FolderDiskSpace(database, 1).check(0))
+    done, _ = await asyncio.wait([checking], timeout=0.5)
+    assert not done
+
+asyncio.run(main())
+print("ended")
+"""
+
+
+def test_a_process_ends_although_its_disk_hangs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
 
 
 def statement(connection: PostgresConnection) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, StoreUnavailable
-from loyalpro.storage.answers import Answers, CallLimit, stop
+from loyalpro.storage import threads
+from loyalpro.storage.answers import Answers, CallLimit
 from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction
 from loyalpro.storage.open import open_database
 from loyalpro.storage.postgres.connection import PostgresConnection
@@ -301,7 +302,7 @@ def test_a_server_with_refused_settings_is_not_retried_in_a_loop(databases: Data
     writer.start()
     asyncio.run(lose_the_connection())
     retried = third.wait(0.5)
-    assert stop([writer], SystemClock())
+    assert threads.stop([writer], SystemClock())
     assert not retried
 
 

@@ -5,11 +5,8 @@ then ends a call from below, so each call has a limit of its own, and a silent d
 """
 
 import asyncio
-import threading
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
-
-import structlog
+from collections.abc import Callable
+from typing import Final
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import CommitUnknown, StoreUnavailable
@@ -20,8 +17,6 @@ CALL_LIMIT_S: Final = 15.0
 """The longest time for which a caller waits, in the queue of a thread and for the database."""
 CHECK_EVERY_S: Final = 1.0
 """An idle writer asks its database so often whether it still answers."""
-STOP_LIMIT_S: Final = 5.0
-"""The longest time that the threads of a database have to end when the process stops."""
 _SILENT: Final = "The database does not answer; nothing was written. Repeat it in a moment."
 
 
@@ -100,38 +95,3 @@ def unanswered(*, may_be_written: bool) -> StoreUnavailable | CommitUnknown:
         "The database did not answer in time: the change may or may not take effect. Repeat it with the same "
         "Idempotency-Key; it takes effect once."
     )
-
-
-class ConnectedThreads(Protocol):
-    """Threads that use a database, each with a connection of its own."""
-
-    @property
-    def threads(self) -> Sequence[threading.Thread]:
-        """Those that were started."""
-        ...
-
-    def request_stop(self) -> None:
-        """Finish what is queued, and then end; accept no more."""
-        ...
-
-    def disconnect(self) -> None:
-        """Close the connections, after the threads have ended."""
-        ...
-
-
-def stop(parts: Sequence[ConnectedThreads], clock: Clock) -> bool:
-    """Stop threads, within `STOP_LIMIT_S` in all; False when one of them hangs. They are daemons, and end with the process."""
-    for part in parts:
-        part.request_stop()
-    until_s = clock.monotonic_s() + STOP_LIMIT_S
-    hanging = []
-    for part in parts:
-        for thread in part.threads:
-            thread.join(max(0.0, until_s - clock.monotonic_s()))
-        alive = [thread.name for thread in part.threads if thread.is_alive()]
-        if not alive:
-            part.disconnect()
-        hanging += alive
-    if hanging:
-        structlog.get_logger("storage").warning("threads_hang", threads=hanging)
-    return not hanging

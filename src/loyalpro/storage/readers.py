@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from loyalpro.kernel.errors import StoreError, StoreUnavailable
 from loyalpro.storage.answers import CallLimit, unanswered
 from loyalpro.storage.connection import Connection, DriverConnection, run_work
+from loyalpro.storage.threads import resolve
 
 T = TypeVar("T")
 
@@ -96,15 +97,8 @@ class Readers:
 
     def _work(self) -> None:
         while (read := self._queue.get()) is not None:
-            if read.future.done():
-                continue  # the caller has given up, or was canceled
-            result, error = None, None
-            try:
-                result = read.run()
-            except Exception as raised:  # noqa: BLE001 - raised again for the caller
-                error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the caller is gone
-                read.loop.call_soon_threadsafe(_resolve, read.future, result, error)
+            if not read.future.done():  # else the caller has given up, or was canceled
+                resolve(read.loop, read.future, read.run)
 
     def _run_in_transaction(self, work: Callable[[Connection], T]) -> T:
         with self._borrowed() as connection:
@@ -139,12 +133,3 @@ class Readers:
 def _give_up(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_exception(unanswered(may_be_written=False))
-
-
-def _resolve(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)

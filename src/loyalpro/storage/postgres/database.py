@@ -1,6 +1,5 @@
 """The PostgreSQL database: one writer each for ingestion, deliveries and upkeep, and a few readers."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -8,7 +7,7 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull
 from loyalpro.kernel.unit_of_work import WriterName
-from loyalpro.storage import answers, migrations
+from loyalpro.storage import answers, migrations, threads
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.disk_space import require
@@ -19,6 +18,7 @@ from loyalpro.storage.postgres.pooler import require_own_sessions
 from loyalpro.storage.postgres.requirements import require_rights
 from loyalpro.storage.postgres.session import ADMINISTRATION, UPKEEP, WORK
 from loyalpro.storage.readers import Readers
+from loyalpro.storage.threads import in_daemon_thread
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class PostgresDatabase:
 
     async def start(self) -> None:
         """Check the server and the schema, and connect."""
-        await asyncio.to_thread(self._open)
+        await in_daemon_thread(self._open)
 
     def _open(self) -> None:
         require_own_sessions(self._dsn)
@@ -98,9 +98,8 @@ class PostgresDatabase:
 
     async def stop(self) -> None:
         """Finish the queued writes and disconnect, within seconds. The server undoes what a hanging thread has begun."""
-        await asyncio.to_thread(
-            answers.stop, [self._readers, self._engine_readers, *self._writers.values()], self._clock
-        )
+        parts: list[threads.ConnectedThreads] = [self._readers, self._engine_readers, *self._writers.values()]
+        await in_daemon_thread(lambda: threads.stop(parts, self._clock))
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in the next group of its writer. `DiskFull` for new data while there is too little disk space."""

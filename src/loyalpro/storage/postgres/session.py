@@ -24,8 +24,9 @@ slow work."""
 _DISABLED_PLANS: Final = ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin", "material")
 _PLANNER: Final = {
     **{f"enable_{plan}": "off" for plan in _DISABLED_PLANS},
-    **{f"enable_{plan}": "on" for plan in ("indexscan", "indexonlyscan", "nestloop")},
+    **{f"enable_{plan}": "on" for plan in ("indexscan", "indexonlyscan", "nestloop", "partition_pruning")},
     "jit": "off",
+    "plan_cache_mode": "auto",
 }
 """Every statement is written for an index, and stops early in the order of that index. Some tables fill and empty within a
 second, so the statistics of the planner are always old, and one wrong plan reads and sorts a whole backlog for each claim.
@@ -33,6 +34,7 @@ second, so the statistics of the planner are always old, and one wrong plan read
 _MEANING: Final = {
     "bytea_output": "hex",
     "client_encoding": "UTF8",
+    "client_min_messages": "warning",
     "DateStyle": "ISO, MDY",
     "default_transaction_deferrable": "off",
     "default_transaction_isolation": "read committed",
@@ -106,13 +108,16 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
 
 
 def settings(kind: SessionKind, *, read_only: bool, server_version: int) -> dict[str, str]:
-    """The settings of a session. `lock_timeout` stays that of the role: an operator may want one."""
+    """The settings of a session. `lock_timeout` stays that of the role: an operator may want one.
+
+    A migration may pause between two statements: it prints its steps, and a terminal may hold its output back.
+    """
     wanted = {
         **_MEANING,
         **(_PLANNER if kind.has_planner_settings else {}),
         **({"default_transaction_read_only": "on"} if read_only else {}),
         "statement_timeout": f"{kind.statement_limit_s}s" if kind.statement_limit_s else "0",
-        "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
+        "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION if kind.statement_limit_s else "0",
         "idle_session_timeout": "0",
         "transaction_timeout": "0",
     }

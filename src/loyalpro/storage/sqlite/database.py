@@ -1,6 +1,5 @@
 """The SQLite database: one writer, a few readers, and a lock file that allows one process at a time."""
 
-import asyncio
 import fcntl
 import os
 from collections.abc import Callable
@@ -10,13 +9,14 @@ from typing import TypeVar
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull
 from loyalpro.kernel.unit_of_work import WriterName
-from loyalpro.storage import answers, migrations
+from loyalpro.storage import answers, migrations, threads
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import SQLITE
 from loyalpro.storage.disk_space import require
 from loyalpro.storage.readers import Readers
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from loyalpro.storage.sqlite.disk_space import FolderDiskSpace
+from loyalpro.storage.threads import in_daemon_thread
 from loyalpro.storage.writer import GroupWriter
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class SqliteDatabase:
 
     async def start(self) -> None:
         """Take the lock, check the schema, and connect."""
-        await asyncio.to_thread(self._open)
+        await in_daemon_thread(self._open)
 
     def _open(self) -> None:
         self._lock.take()
@@ -83,10 +83,10 @@ class SqliteDatabase:
 
     async def stop(self) -> None:
         """Finish the queued writes, disconnect, and release the lock. A thread that hangs keeps it until the process ends."""
-        await asyncio.to_thread(self._close)
+        await in_daemon_thread(self._close)
 
     def _close(self) -> None:
-        if answers.stop([self._readers, self._engine_reader, self._writer], self._clock):
+        if threads.stop([self._readers, self._engine_reader, self._writer], self._clock):
             self._lock.release()
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:

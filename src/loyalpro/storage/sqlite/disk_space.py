@@ -5,7 +5,6 @@ value therefore reserves space. Deleting it frees enough to record the outcome o
 pages SQLite then uses again.
 """
 
-import asyncio
 import contextlib
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.storage.threads import in_daemon_thread
 
 _MIB = 2**20
 RESERVE_BYTES = 32 * _MIB
@@ -47,7 +47,7 @@ class FolderDiskSpace:
 
     async def check(self, now: UnixMs) -> bool:  # noqa: ARG002 - the signature of a periodic job
         """Measure the file system, and write the reserve file again when there is space for it."""
-        await asyncio.to_thread(self._measure)
+        await in_daemon_thread(self._measure)
         return False
 
     def ran_out(self) -> None:
