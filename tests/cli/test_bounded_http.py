@@ -12,15 +12,19 @@ from uvicorn.server import ServerState
 
 from loyalpro.cli.bounded_http import MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttp
 
-GET = b"GET / HTTP/1.1\r\n"
-CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+seen: list[list[tuple[bytes, bytes]]] = []
+"""The headers of each request, as the application has them when it has read the body."""
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Responds with the size of the request body in bytes."""
     size, more = 0, True
+    seen.append(scope["headers"])
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -100,8 +104,8 @@ def test_endless_bytes_between_and_after_chunks_are_refused(start: bytes, piece:
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"a: b\r\n" * MAX_HEADERS, b"200"),
-        (b"a: b\r\n" * (MAX_HEADERS + 1), b"431"),
+        (b"a: b\r\n" * (MAX_HEADERS - 1), b"200"),
+        (b"a: b\r\n" * MAX_HEADERS, b"431"),
         (b"a: " + b"b" * (MAX_HEAD_BYTES - 100) + b"\r\n", b"200"),
         (b"a: " + b"b" * MAX_HEAD_BYTES + b"\r\n", b"431"),
     ],
@@ -118,7 +122,7 @@ def test_bodies_may_be_larger_and_each_request_of_a_connection_has_its_own_limit
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[bytes]:
         answers = []
         for _ in range(3):
-            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 900000\r\n" + b"a: b\r\n" * (MAX_HEADERS - 1) + b"\r\n")
+            writer.write(POST + b"Content-Length: 900000\r\n" + b"a: b\r\n" * (MAX_HEADERS - 2) + b"\r\n")
             writer.write(b"x" * 900_000)
             await reader.readuntil(b"\r\n\r\n")
             answers.append(await reader.readexactly(6))
@@ -127,7 +131,7 @@ def test_bodies_may_be_larger_and_each_request_of_a_connection_has_its_own_limit
     assert talk(ask) == [b"900000"] * 3
 
 
-@pytest.mark.parametrize("start", [b"", b"\r\n", GET, GET + b"Host: x\r\n"])
+@pytest.mark.parametrize("start", [b"", b"\r\n", GET, GET + b"a: b\r\n"])
 def test_a_connection_without_a_complete_head_is_closed_after_the_timeout(start: bytes) -> None:
     async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(start)
@@ -144,6 +148,41 @@ def test_an_incomplete_second_request_is_closed_after_the_timeout() -> None:
         return await reader.read()
 
     assert talk(stall, ShortTimeout) == b""
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"400"),
+        (GET + b"hOST: a\r\n", b"400"),
+        (GET + b"Host: b\r\n", b"400"),
+        (GET, b"200"),
+        (b"GET / HTTP/1.1\r\nHost:\r\n", b"200"),
+        (b"GET / HTTP/1.0\r\n", b"200"),
+        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n", b"400"),
+        (POST + b"Content-Length: 0\r\nContent-Length: 0\r\n", b"400"),
+        (POST + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", b"400"),
+    ],
+)
+def test_a_request_names_one_host_and_one_length(head: bytes, status: bytes) -> None:
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(head + b"\r\n")
+        return await reader.readline()
+
+    assert talk(ask).split()[1] == status
+
+
+def test_trailers_are_dropped_and_the_headers_of_the_next_request_are_kept() -> None:
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[bytes]:
+        writer.write(CHUNKED + b"0\r\nAuthorization: Bearer lp_x\r\nHost: b\r\n\r\n" + GET + b"a: b\r\n\r\n")
+        return [await reader.readuntil(b"\r\n\r\n" + size) for size in (b"2", b"0")]
+
+    seen.clear()
+    assert len(talk(ask)) == 2
+    assert [dict(headers) for headers in seen] == [
+        {b"host": b"a", b"transfer-encoding": b"chunked"},
+        {b"host": b"a", b"a": b"b"},
+    ]
 
 
 def test_bytes_that_are_not_http_are_refused() -> None:

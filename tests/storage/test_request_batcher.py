@@ -210,3 +210,25 @@ def test_every_request_gets_its_own_result_once_at_any_timing(database_url: str,
         assert max(map(len, caller.work.batches)) > 1
 
     with_caller(database_url, use)
+
+
+@pytest.mark.parametrize("error", [StopIteration(), StopAsyncIteration(), LookupError()])
+def test_a_batch_function_that_raises_or_returns_an_error_for_loops_ends_for_every_caller(
+    database_url: str, error: Exception
+) -> None:
+    """A future refuses a `StopIteration`, so its caller would wait for ever."""
+
+    def raises(_: UnitOfWork, __: Sequence[str]) -> list[Any]:
+        raise error
+
+    def returns(_: UnitOfWork, requests: Sequence[str]) -> list[Any]:
+        return [error for _ in requests]
+
+    async def use(caller: Caller) -> None:
+        for work in (raises, returns):
+            calls = [caller.batcher.change(work, name, work) for name in ("a", "b")]
+            results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+            assert all(isinstance(each, RuntimeError | type(error)) for each in results)
+            assert not any(isinstance(each, StopIteration) for each in results)
+
+    with_caller(database_url, use)

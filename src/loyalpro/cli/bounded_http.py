@@ -11,16 +11,20 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
 
 
-class _HeadTooLarge(Exception):
-    """Ends the parsing of a head that is too large."""
+class _BadHead(Exception):
+    """Ends the parsing of a head that is too large, or that does not name one host."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """An HTTP protocol with bounded memory: it limits heads, trailers, and the bytes between chunks."""
+    """An HTTP protocol with bounded memory: it limits heads, trailers, and the bytes between chunks.
+
+    Trailers are dropped. They come behind the body, when the request is under way, and could say what its headers do not.
+    """
 
     head_timeout_s = 30.0
     _head_bytes = 0
     _headers = 0
+    _is_in_body = False
     _unaccounted_bytes = 0
     _head_timer: TimerHandle | None = None
 
@@ -54,6 +58,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Reset the counts for a new request."""
         super().on_message_begin()
         self._head_bytes = self._headers = 0
+        self._is_in_body = False
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the request target."""
@@ -61,13 +66,18 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count one line of the head or of the trailers."""
+        """Count one line of the head or of the trailers, and keep it if it is of the head."""
         self._headers += 1
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        if not self._is_in_body:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Stop the timer: from here on, the application limits the time of the request."""
+        self._is_in_body = True
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise _BadHead
         self._unaccounted_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
@@ -88,7 +98,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._is_too_large():
-            raise _HeadTooLarge
+            raise _BadHead
 
     def _is_too_large(self) -> bool:
         return self._head_bytes > MAX_HEAD_BYTES or self._headers > MAX_HEADERS

@@ -13,6 +13,7 @@ from loyalpro.delivery.claims import ClaimRequest
 from loyalpro.delivery.endpoint_queue import EndpointQueue
 from loyalpro.delivery.timers import coalesced
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.iteration import pull
 
 QUEUES_PER_TURN = 64
 """A turn asks at most so many queues."""
@@ -88,7 +89,7 @@ class Admission:
     def _ask_account(self, account: Account, now: UnixMs, turn: _Turn) -> None:
         """Ask the ready queues of the account in order, until one has something to claim."""
         while account.ready:
-            endpoint_id, queue = next(iter(account.ready.items()))
+            endpoint_id, queue = pull(iter(account.ready.items()))
             del account.ready[endpoint_id]
             request = queue.request(now, self._limit(account, queue, turn))
             if request is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from loyalpro.kernel.errors import InvalidInput, LoyalProError, MalformedRequest
+from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.json_path import Path, path_text
 
 MAX_DEPTH: Final = 64
@@ -132,7 +133,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> object:
     if len(found) == len(pairs):
         return found
     seen: set[str] = set()
-    return _Duplicate(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return _Duplicate(pull(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
 
 
 def _integer(digits: str) -> object:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.kernel.iteration import pull
 
 _NONCE_BYTES: Final = 12
 KEY_ID_BYTES: Final = 4
@@ -35,7 +36,7 @@ class Vault:
             )
         self._random_bytes = random_bytes
         self._ciphers = {key_id: AESGCM(key) for key_id, key in map(_derive, keys)}
-        self._newest = next(iter(self._ciphers))
+        self._newest = pull(iter(self._ciphers))
 
     def seal(self, secret: str, *, owner: str) -> bytes:
         """`secret`, encrypted with the first key."""

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from loyalpro.kernel.clock import Clock
+from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.record import record
 
 ANSWER_WITHIN_S: Final = 5.0
@@ -227,7 +228,7 @@ class Resolver:
             kept = _Kept(answer.resolution, now_s + _FAILURE_S, now_s)
         self._kept[answer.name] = kept
         if len(self._kept) > self._max_kept:
-            del self._kept[next(iter(self._kept))]
+            del self._kept[pull(iter(self._kept))]
 
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (self._clock.monotonic_s() + seconds, next(self._numbers), act))
+        heapq.heappush(self._timers, (self._clock.monotonic_s() + seconds, pull(self._numbers), act))

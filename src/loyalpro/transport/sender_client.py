@@ -9,6 +9,7 @@ from typing import Final, cast
 import structlog
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, Timings
+from loyalpro.kernel.iteration import pull
 from loyalpro.transport.resolver import NO_TIME, Resolution
 from loyalpro.transport.wire import Frames, Question, ResultBatch, SendBatch, frame
 
@@ -52,7 +53,7 @@ class SenderClient(asyncio.Protocol):
 
     async def send(self, request: OutgoingRequest) -> SendResult:
         """Send a request and wait for its result; a canceled call cancels the transfer."""
-        number = next(self._numbers)
+        number = pull(self._numbers)
         open_request = _OpenRequest(self.loop.create_future(), self.loop.time() + request.timeout_s + self.overdue_s)
         self._open[number] = open_request
         self._next_batch().start.append((number, request))
@@ -65,7 +66,7 @@ class SenderClient(asyncio.Protocol):
 
     async def look_up(self, question: Question) -> Resolution:
         """Look a name up; `no_time` when the process ends, or does not respond in twice the time."""
-        number = next(self._numbers)
+        number = pull(self._numbers)
         future: asyncio.Future[Resolution] = self.loop.create_future()
         self._look_ups[number] = future
         self._next_batch().look_up.append((number, question))

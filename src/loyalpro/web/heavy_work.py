@@ -19,8 +19,16 @@ class HeavyWork:
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`, which consists of calls of a few milliseconds; what it raises is raised here."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _ended, work)
 
     async def run_for(self, size_bytes: int, work: Callable[[], T]) -> T:
         """The result of `work` on a body of this size: at once when the body is small."""
-        return await self.run(work) if size_bytes > LARGE_BYTES else work()
+        return await self.run(work) if size_bytes > LARGE_BYTES else _ended(work)
+
+
+def _ended(work: Callable[[], T]) -> T:
+    """The result of `work`. A future refuses a `StopIteration`: the caller that awaits it would never resume."""
+    try:
+        return work()
+    except StopIteration as error:
+        raise RuntimeError("The work raised StopIteration.") from error

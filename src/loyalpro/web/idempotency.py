@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from loyalpro.accounts.entities import StoredResponse
 from loyalpro.kernel.clock import MS_PER_DAY
 from loyalpro.kernel.errors import Conflict, InvalidInput, Refused
+from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.web.services import Services, services_of
@@ -105,7 +106,7 @@ def run_once(
     done = [_first(incoming, reply) for incoming, reply in zip(new, replies, strict=True)]
     _store(unit, account_id, zip(new, done, strict=True))
     rest = iter(done)
-    return [next(rest) if outcome is None else outcome for outcome in outcomes]
+    return [pull(rest) if outcome is None else outcome for outcome in outcomes]
 
 
 async def _respond(

@@ -40,6 +40,7 @@ class Services:
     health: Health
     metrics: Callable[[], bytes]
     max_endpoints: int
+    body_timeout_s: float = 60.0
     heavy_work: HeavyWork = field(default_factory=HeavyWork)
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)
 

@@ -50,7 +50,6 @@ class StrictRoute(APIRoute):
     """A route that accepts JSON bodies of a limited size, and no query parameter that it does not use."""
 
     max_body_bytes = MAX_BODY_BYTES
-    body_timeout_s = 60.0
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Check the API key and the names of query parameters, and then read and parse the body, before the framework does."""
@@ -71,13 +70,13 @@ class StrictRoute(APIRoute):
     async def _read(self, request: Request) -> Request:
         if self.body_field is not None:
             _require_json(request)
-            body = await _received(request, self.max_body_bytes, self.body_timeout_s)
+            body = await _received(request, self.max_body_bytes)
             parsed = None
             if body.strip() or self.body_field.field_info.is_required():
                 parsed = await services_of(request).heavy_work.run_for(len(body), lambda: self.parse(body))
             return StrictRequest(request, body if parsed is not None else b"", parsed)
         if request.method == "POST":
-            body = await _received(request, MAX_UNREAD_BODY_BYTES, self.body_timeout_s)
+            body = await _received(request, MAX_UNREAD_BODY_BYTES)
             return StrictRequest(request, body, None)
         return request
 
@@ -133,7 +132,8 @@ def _require_json(request: Request) -> None:
         raise MalformedRequest("Send the body uncompressed.", code="unsupported_content_encoding")
 
 
-async def _received(request: Request, most_bytes: int, timeout_s: float) -> bytes:
+async def _received(request: Request, most_bytes: int) -> bytes:
+    timeout_s = services_of(request).body_timeout_s
     try:
         async with asyncio.timeout(timeout_s):
             return await _capped(request, most_bytes)

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors, pq
 
 from loyalpro.kernel.errors import CommitUnknown, ConfigurationError, DiskFull, LockTaken, StoreUnavailable
+from loyalpro.kernel.iteration import pull
 from loyalpro.storage.connection import RetryTransaction, Row, Statement
 from loyalpro.storage.dialect import POSTGRES
 from loyalpro.storage.postgres import pooler, session
@@ -190,7 +191,7 @@ def repeated(sql: str, rows: int) -> str:
 def numbered(sql: str) -> str:
     """The statement with `$1`, `$2` ... for each `?`. Question marks in quoted text stay."""
     numbers = itertools.count(1)
-    return _QUOTED_OR_PLACEHOLDER.sub(lambda found: f"${next(numbers)}" if found[0] == "?" else found[0], sql)
+    return _QUOTED_OR_PLACEHOLDER.sub(lambda found: f"${pull(numbers)}" if found[0] == "?" else found[0], sql)
 
 
 def _flat(rows: Sequence[Sequence[object]]) -> Sequence[object]:

@@ -21,6 +21,7 @@ from loyalpro.delivery.claims import (
 from loyalpro.delivery.ports import WorkerId
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row, Statement
 from loyalpro.storage.dialect import Dialect, DialectSql
@@ -170,7 +171,7 @@ class ClaimTables:
         return BacklogPage(
             endpoints=[EndpointBacklog(targets[id_], pending[id_]) for id_ in pending if id_ in targets],
             workers=workers,
-            until=next(id_ for id_, _ in reversed(rows)) if len(rows) == _ENDPOINTS_PER_PAGE else None,
+            until=pull(id_ for id_, _ in reversed(rows)) if len(rows) == _ENDPOINTS_PER_PAGE else None,
             urgent=[id_ for found in urgent for (id_,) in found],
         )
 

@@ -5,6 +5,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from loyalpro import __version__
 from loyalpro.web.services import ServicesDep
+from loyalpro.web.strict_route import NO_STORE
 
 router = APIRouter(tags=["service"])
 watch_router = APIRouter(tags=["service"])
@@ -29,8 +30,11 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+_NOW = {"Cache-Control": NO_STORE}
+"""What a probe reads is true now only."""
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def welcome() -> HTMLResponse:
     """The page at the address of the server."""
@@ -45,9 +49,9 @@ async def style() -> Response:
 
 @watch_router.head("/healthz", include_in_schema=False)
 @watch_router.get("/healthz", summary="Is the process alive?")
-async def healthz() -> dict[str, str]:
+async def healthz() -> JSONResponse:
     """200 while the process runs."""
-    return {"status": "ok", "version": __version__}
+    return JSONResponse({"status": "ok", "version": __version__}, headers=_NOW)
 
 
 @watch_router.head("/readyz", include_in_schema=False)
@@ -56,11 +60,14 @@ async def readyz(services: ServicesDep) -> JSONResponse:
     """200 when both are true, else 503. A worker only delivers."""
     checks = {name: check() for name, check in services.health.items()}
     return JSONResponse(
-        {"status": "ok" if all(checks.values()) else "unavailable", **checks}, 200 if all(checks.values()) else 503
+        {"status": "ok" if all(checks.values()) else "unavailable", **checks},
+        200 if all(checks.values()) else 503,
+        _NOW,
     )
 
 
+@watch_router.head("/metrics", include_in_schema=False)
 @watch_router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(services: ServicesDep) -> Response:
     """The metrics of this process in the text format of Prometheus."""
-    return Response(services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(services.metrics(), headers=_NOW, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -10,6 +10,7 @@ from loyalpro.events.stable_json import require_stable
 from loyalpro.events.transaction import Item
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput, Refused
+from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.origin import current_origin
 from loyalpro.loyalty import transactions
 from loyalpro.loyalty.entities import Transaction
@@ -129,7 +130,7 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
 
     def work(unit: Unit) -> Reply:
         recorded = iter(record_purchases(unit, RecordPurchases(account_id, "api", valid)))
-        outcomes = [each if isinstance(each, Refused) else next(recorded) for each in parsed]
+        outcomes = [each if isinstance(each, Refused) else pull(recorded) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
     return await commit(request, account_id, work)
