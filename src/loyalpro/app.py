@@ -25,6 +25,7 @@ from loyalpro.jobs.ports import record_job_runs
 from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.log_limit import LogLimit
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
 from loyalpro.settings import Settings
@@ -83,7 +84,9 @@ class Application:
         )
         self._watch_parts()
         self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
-        self.watch = http.build_watch(self._services(works_only=True), lambda _: self.working())
+        self.watch = http.build_watch(
+            self._services(works_only=True), self.telemetry, self.ids, lambda _: self.working()
+        )
 
     def _engine(self) -> Engine:
         return Engine(
@@ -119,6 +122,11 @@ class Application:
         """Have the metrics read the state of the parts at each scrape."""
         watch = self.telemetry.watch
         watch("loyalpro_database_up", "1 while the database accepts writes.", lambda: self.database.available)
+        watch(
+            "loyalpro_database_last_answer_age_seconds",
+            "Time since the database last answered.",
+            lambda: self.clock.monotonic_s() - self.database.answered_s,
+        )
         watch("loyalpro_sender_up", "1 while the sender process can send.", lambda: self.sender.alive)
         watch("loyalpro_engine_up", "1 while the engine claims deliveries.", lambda: self.engine.ready)
         watch(
@@ -241,6 +249,7 @@ def configure_logs(settings: Settings) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            LogLimit(SystemClock()),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,

@@ -49,9 +49,11 @@ def test_a_worker_serves_its_health_and_metrics_at_the_configured_address(databa
         assert json.loads(body).keys() == {"status", "delivers"}
         status, body = get(address, "/metrics")
         assert (status, b"loyalpro_deliveries_in_flight" in body) == (200, True)
+        assert b'loyalpro_http_requests_total{method="GET",route="/readyz"' in body
         assert get(address, "/healthz", a="b" * 70_000)[0] == 431
         for path in ("/v1/customers", "/", "/openapi.json"):
-            assert get(address, path)[0] == 404
+            status, body = get(address, path, **{"X-Request-Id": "check-1"})
+            assert (status, json.loads(body)["request_id"]) == (404, "check-1")
         worker.stop()
 
 

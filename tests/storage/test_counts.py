@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from loyalpro.kernel.clock import SystemClock
-from loyalpro.storage.count_job import ENDPOINT_STATES, PENDING_STATES, CountJob
+from loyalpro.storage.count_job import ENDPOINT_STATES, PAGES_PER_RUN, PENDING_STATES, CountJob
 from loyalpro.storage.database import Database
-from loyalpro.storage.tables.counts import PAGE
+from loyalpro.storage.tables.counts import PAGE, CountedPage
 from support.databases import Databases
 from support.history import History, query
 from support.jobs import opened
@@ -42,6 +43,31 @@ def counted(url: str) -> tuple[Counts, int]:
 
     found: tuple[Counts, int] = asyncio.run(opened(url, run))
     return found
+
+
+class Pages:
+    """Satisfies `Database` as far as the job needs it: it returns these pages, one after the other."""
+
+    def __init__(self, *pages: CountedPage) -> None:
+        self._pages = list(pages)
+
+    async def read(self, work: object, writer: str = "ingest") -> CountedPage:
+        return self._pages.pop(0)
+
+
+def test_a_count_of_many_pages_takes_several_runs_and_never_falls_meanwhile() -> None:
+    full, end = CountedPage({"pending": 2_000}, "dlv_x"), CountedPage({"pending": 10}, None)
+    counts, pages = Counts(), [*[full] * (2 * PAGES_PER_RUN), end, CountedPage({}, None), *[full] * PAGES_PER_RUN, end]
+    job: Any = CountJob(Pages(*pages), counts)  # type: ignore[arg-type]
+    seen = []
+    for _ in range(4):
+        while asyncio.run(job.run_piece(NOW)).more:
+            pass
+        seen.append(counts.deliveries["pending"])
+    half, whole = PAGES_PER_RUN * 2_000, 2 * PAGES_PER_RUN * 2_000
+    assert seen == [half, whole, whole + 10, whole + 10]
+    asyncio.run(job.run_piece(NOW))
+    assert counts.deliveries["pending"] == half + 10
 
 
 def test_an_empty_database_has_a_zero_for_every_state(database_url: str) -> None:

@@ -68,6 +68,25 @@ def test_a_kind_that_is_not_tried_any_more_does_not_keep_an_outage_from_ending(c
     assert brief(logs) == [("database_unavailable", 0.0), ("database_available", 6.0)]
 
 
+def test_a_second_outage_right_after_the_first_has_a_line_only_if_it_lasts(clock: VirtualClock) -> None:
+    log = OutageLog(clock)
+    with capture_logs() as logs:
+        log.failed("delivery", DOWN)
+        clock.advance(30)
+        log.succeeded("delivery")
+        for _ in range(12):
+            clock.advance(1)
+            log.failed("delivery", DOWN)
+        log.succeeded("delivery")
+    assert brief(logs) == [
+        ("database_unavailable", 0.0),
+        ("database_available", 30.0),
+        ("database_unavailable", 9.0),
+        ("database_available", 11.0),
+    ]
+    assert logs[2]["failed"] == 10
+
+
 def test_a_database_that_fails_every_second_has_as_few_lines(clock: VirtualClock) -> None:
     log = OutageLog(clock)
     with capture_logs() as logs:
@@ -77,4 +96,4 @@ def test_a_database_that_fails_every_second_has_as_few_lines(clock: VirtualClock
             log.succeeded("delivery")
             clock.advance(0.5)
     assert len(logs) == 2 * 6
-    assert sum(line.get("failed", 0) for line in logs) == 51
+    assert sum(line.get("failed", 0) for line in logs) == 56

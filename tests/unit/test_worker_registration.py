@@ -72,6 +72,8 @@ def test_no_error_ends_the_registration(error: Exception) -> None:
         runner.run(main(loop))
     assert store.renewed >= 2
     assert rescued
+    assert {each["endpoints"] for each in logs if each["event"] == "leases_rescued"} == {1}
+    logs = [each for each in logs if each["event"] != "leases_rescued"]
     ending = "failed" if isinstance(error, StoreUnavailable) else "crashed"
     assert {each["event"].rpartition("_")[2] for each in logs} == {ending}
     assert {each["event"].partition("_")[0] for each in logs} == {

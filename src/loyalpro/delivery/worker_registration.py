@@ -113,7 +113,9 @@ class WorkerRegistration:
     async def _rescue(self) -> None:
         """Rescue the leases of dead workers. An error of it must not keep this worker from deliveries of its own."""
         try:
-            self._on_rescued(sorted(await self._store.rescue(self.worker)))
+            if endpoints := await self._store.rescue(self.worker):
+                self._log.info("leases_rescued", endpoints=len(endpoints))
+            self._on_rescued(sorted(endpoints))
         except Exception as error:  # noqa: BLE001 - logged, and tried again by the next heartbeat
             self._log_error("rescue", error)
 

@@ -19,6 +19,8 @@ ENDPOINT_STATES: Final = (
     EndpointStatus.DISABLED.value,
 )
 _EVERY_S: Final = 15.0
+PAGES_PER_RUN: Final = 100
+"""A run over more pages goes on in the next one, so that counts of a large backlog take a few percent of a CPU."""
 
 
 class CountMetrics(Protocol):
@@ -38,9 +40,10 @@ _Count = tuple[Callable[[CountTables, str, UnixMs], CountedPage], Sequence[str],
 
 
 class CountJob:
-    """Counts one page of rows in each piece, so that a run over millions of rows delays nothing else.
+    """Counts one page of rows in each piece, so that counts of millions of rows delay nothing else.
 
-    The counts of a run are those of the time that it takes, and not of one instant.
+    A count is one of the time that it takes, and not of one instant. While it takes several runs, the last count is
+    reported, or what was counted so far where that is more.
     """
 
     def __init__(self, database: Database, metrics: CountMetrics) -> None:
@@ -49,21 +52,32 @@ class CountJob:
             (CountTables.pending, PENDING_STATES, metrics.deliveries_counted),
             (CountTables.endpoints, ENDPOINT_STATES, metrics.endpoints_counted),
         )
-        self._at, self._after, self._counted = 0, "", Counter[str]()
+        self._at, self._after, self._pages = 0, "", 0
+        self._counted, self._last = Counter[str](), [Counter[str]() for _ in self._counts]
 
     def periodic(self, interval_s: float) -> PeriodicJob:
         """The job. `interval_s`: the interval that the operator has set."""
         return PeriodicJob(COUNTS, min(interval_s, _EVERY_S), self.run_piece)
 
     async def run_piece(self, now: UnixMs) -> Piece:
-        """Count the next page, and begin anew after the last one. A page that fails is counted again by the next run."""
+        """Count the next page, and begin anew after the last one. A page that fails is counted by the next run."""
         read, states, report = self._counts[self._at]
         page = await self._database.read(lambda connection: read(CountTables(connection), self._after, now))
         self._counted.update(page.counts)
-        if page.next_after is not None:
-            self._after = page.next_after
-            return Piece(0, more=True)
-        report({state: self._counted[state] for state in states})
-        self._at, self._after = (self._at + 1) % len(self._counts), ""
-        self._counted.clear()
-        return Piece(0, more=self._at > 0)
+        self._pages += 1
+        if page.next_after is None:
+            self._last[self._at] = self._counted
+            report({state: self._counted[state] for state in states})
+            self._at, self._after, self._counted = (self._at + 1) % len(self._counts), "", Counter()
+            return self._piece(more=self._at > 0)
+        self._after = page.next_after
+        if self._pages < PAGES_PER_RUN:
+            return self._piece(more=True)
+        report({state: max(self._counted[state], self._last[self._at][state]) for state in states})
+        return self._piece(more=False)
+
+    def _piece(self, *, more: bool) -> Piece:
+        """What a piece did; with the last piece, the run ends."""
+        if not more:
+            self._pages = 0
+        return Piece(0, more=more)

@@ -16,7 +16,7 @@ class OutageLog:
     """Logs when an outage begins, every `LINE_EVERY_S` seconds while operations fail, and when it is over.
 
     It is over when an operation succeeds and those of no other kind have failed in the last seconds. An outage that begins
-    within `LINE_EVERY_S` of the last line is part of the next one.
+    within `LINE_EVERY_S` of the last line has no line until then: a server that is back often ends connections once more.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -56,4 +56,4 @@ class OutageLog:
         self._failed_at_s.clear()
         if self._announced:
             self._log.info("database_available", outage_s=round(now_s - self._began_s, 1))
-            self._announced = False
+            self._logged_at_s, self._announced = now_s, False

@@ -58,10 +58,11 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     return app
 
 
-def build_watch(services: Services, lifespan: Lifespan) -> FastAPI:
+def build_watch(services: Services, metrics: observation.RequestMetrics, ids: IdFactory, lifespan: Lifespan) -> FastAPI:
     """The application of a worker: health and metrics."""
     app = FastAPI(title="LoyalPro worker", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
     app.include_router(service.watch_router)
     errors.install(app)
+    observation.install(app, metrics, services.clock, ids)
     return app
