@@ -21,6 +21,8 @@ from chaos.evidence import NEVER, End, Evidence, Hit, Purchase, Subscription
 from receivers.behavior import ACCEPTED, ACKNOWLEDGED
 
 _POINT_COSTS = 100
+_MOST_REQUESTS = 5
+"""An attempt that was interrupted, and whose requests nobody could record, may have sent so many."""
 _NEARBY_MS = 20_000
 """A fault explains a duplicate up to this time before or after it: a lease, a restart and some retries."""
 _IN_FLIGHT_MS = 5_000
@@ -45,6 +47,7 @@ class Kind(StrEnum):
     DUPLICATE = "duplicates unexplained"
     REPEATED = "requests not recorded"
     UNRECORDED = "attempts not recorded"
+    UNANSWERED = "attempts without an answer of nginx"
     EARLY = "exhausted early"
     ORDER = "out of order"
     SEQUENCE = "sequence gaps"
@@ -259,6 +262,9 @@ class _Comparison:
             hits = self.hits_of.get(delivery.id, [])
             yield from self._ending(delivery, hits)
             yield from self._duplicates_of(delivery, [hit for hit in hits if hit.behavior in ACCEPTED])
+            for attempt, outcome in delivery.attempts.items():
+                if self.evidence.behind_nginx and outcome == "connection_lost":
+                    yield Finding(Kind.UNANSWERED, f"{delivery.id}: attempt {attempt} is connection_lost")
 
     def _ending(self, delivery: Delivery, hits: list[Hit]) -> Iterator[Finding]:
         match delivery.status:
@@ -323,7 +329,8 @@ class _Comparison:
             for hit in hits:
                 yield from self._hit(hit, delivery)
             for attempt, times in Counter(hit.attempt for hit in hits).items():
-                if times > max(1, recorded := delivery.requests.get(attempt, 0)):
+                recorded = delivery.requests.get(attempt, 1)
+                if times > (recorded or _MOST_REQUESTS):
                     yield Finding(
                         Kind.REPEATED,
                         f"{delivery_id}: attempt {attempt} arrived {times} times, with {recorded} requests recorded",
@@ -381,6 +388,8 @@ class _Comparison:
             if not self._ended_while_starting(end):
                 ready = "after" if end.was_ready else "before"
                 yield Finding(Kind.CRASHED, f"{end.product} ended with exit code {end.exit_code} {ready} it was ready")
+        if self.evidence.behind_nginx and not self.evidence.reloads:
+            yield Finding(Kind.TOO_FEW, "nginx was never reloaded")
         for why in self.evidence.missed:
             yield Finding(Kind.TOO_FEW, why)
         for name, asked in self.evidence.asked.items():
@@ -412,6 +421,8 @@ class _Comparison:
     def _counts(self) -> dict[str, int]:
         purchases = self.evidence.purchases.values()
         ends = Counter(each.status for each in self.database.deliveries.values())
+        sent = [count for each in self.database.deliveries.values() for count in each.requests.values()]
+        reloads = {"reloads of nginx": self.evidence.reloads} if self.evidence.behind_nginx else {}
         return {
             "requests": self.evidence.requests["attempt"],
             "without a clear answer": self.evidence.requests["unknown"],
@@ -425,6 +436,8 @@ class _Comparison:
             "exhausted": ends["exhausted"],
             "canceled with their endpoint": ends["canceled"],
             "requests at the receiver": len(self.evidence.hits),
+            "requests sent again within their attempt": sum(max(0, count - 1) for count in sent),
+            **reloads,
             "processes ended before they were ready": sum(map(self._ended_while_starting, self.evidence.ends)),
         }
 

@@ -93,6 +93,8 @@ class Evidence:
     ends: list[End] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     resent: Counter[str] = field(default_factory=Counter)
+    behind_nginx: bool = False
+    reloads: int = 0
 
 
 def read(folder: Path) -> Evidence:
@@ -110,9 +112,11 @@ def read(folder: Path) -> Evidence:
 
 def _read_run(evidence: Evidence, line: dict[str, Any]) -> None:
     began = line.get("began", line["at"])
+    evidence.reloads += line["kind"] == "reloaded"
     match line["kind"]:
         case "plan":
             evidence.asked, evidence.retries = line["asked"], line["retries"]
+            evidence.behind_nginx = line.get("nginx", False)
         case "enrolled":
             evidence.enrolled[line["customer"]] = (began, line["at"])
         case "subscribed":

@@ -26,6 +26,8 @@ FIRST_ENDPOINTS: tuple[FirstEndpoint, ...] = (
     ("rejections", _REJECTIONS, ("points.earned", "transaction.completed"), "none"),
     ("leaver", STEADY, EVERYTHING, "none"),
 )
+BEHIND_NGINX = tuple(each for each in FIRST_ENDPOINTS if each[0] not in {"resets", "hangs", "outage"})
+"""Those that never break a connection."""
 _PAUSE_S = 3.0
 
 

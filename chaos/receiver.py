@@ -11,11 +11,14 @@ from typing import Any, assert_never, cast
 
 import uvloop
 
+from chaos.front import Front
 from chaos.journal import Journal
 from receivers.behavior import ACKNOWLEDGED, ASKS_TO_WAIT, STATUSES, Behavior, BehaviorMix, seeded_points
 from receivers.receiver import Receiver
 
 _BODY = b'{"received":true}'
+_CUT_BYTES = 40
+"""A response is cut between its status line and the end of its headers: complete headers would be an answer."""
 _RETRY_AFTER_S = 1
 _SLOW_S = 1.0
 _NO_CLOCK_S = 0.0
@@ -86,7 +89,7 @@ class _Connection(asyncio.Protocol):
             case Behavior.REFUSE | Behavior.LOST_ACCEPT:
                 self._transport.abort()
             case Behavior.CUT_ACCEPT:
-                self._transport.write(_response(Behavior.ACCEPT)[:-5])
+                self._transport.write(_response(Behavior.ACCEPT)[:_CUT_BYTES])
                 self._transport.close()
             case Behavior.GARBAGE:
                 self._transport.write(b"garbage\r\n\r\n")
@@ -121,11 +124,10 @@ def _headers(head: bytes) -> dict[str, str]:
 class _Server:
     """Inside the process: one listener for each endpoint, and a method for each question of the run."""
 
-    def __init__(self, folder: Path, seed: str) -> None:
+    def __init__(self, folder: Path, seed: str, *, tls: bool) -> None:
         from support.receivers import Authority
 
-        authority = Authority(folder)
-        self._context = authority.context()
+        self._context = Authority(folder).context() if tls else None
         self._seed = seed
         self._journal = Journal(folder / "hits.jsonl")
         self._endpoints: dict[str, _Endpoint] = {}
@@ -162,8 +164,8 @@ class _Server:
         return {name: len(endpoint.acknowledged) for name, endpoint in self._endpoints.items()}
 
 
-async def _serve(folder: Path, seed: str, pipe: multiprocessing.connection.Connection) -> None:
-    server = _Server(folder, seed)
+async def _serve(folder: Path, seed: str, pipe: multiprocessing.connection.Connection, *, tls: bool) -> None:
+    server = _Server(folder, seed, tls=tls)
     pipe.send(None)
     asked: asyncio.Queue[tuple[str, tuple[Any, ...]] | None] = asyncio.Queue()
 
@@ -179,27 +181,32 @@ async def _serve(folder: Path, seed: str, pipe: multiprocessing.connection.Conne
         pipe.send(await getattr(server, name)(*arguments))
 
 
-def _main(folder: Path, seed: str, pipe: multiprocessing.connection.Connection) -> None:
+def _main(folder: Path, seed: str, pipe: multiprocessing.connection.Connection, tls: bool) -> None:  # noqa: FBT001 - by position
     with suppress(KeyboardInterrupt):
-        uvloop.run(_serve(folder, seed, pipe))
+        uvloop.run(_serve(folder, seed, pipe, tls=tls))
 
 
 class ReceiverProcess:
-    """The handle that the run has on the process. `ca_file`: the authority that the product has to trust."""
+    """The handle that the run has on the process. `ca_file`: the authority that the product has to trust.
 
-    def __init__(self, folder: Path, seed: str) -> None:
+    Behind a `front`, the receivers speak plain HTTP.
+    """
+
+    def __init__(self, folder: Path, seed: str, front: Front | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_main, args=(folder, seed, theirs), daemon=True)
+        self._process = context.Process(target=_main, args=(folder, seed, theirs, front is None), daemon=True)
         self._process.start()
         theirs.close()
         self._turn = threading.Lock()
         self._pipe.recv()
-        self.ca_file = folder / "ca.pem"
+        self._front = front
+        self.ca_file = front.ca_file if front else folder / "ca.pem"
 
     def open(self, name: str, mix: BehaviorMix) -> str:
         """Listen for an endpoint; returns its URL."""
-        return f"https://localhost:{self._ask('open', name, mix)}/{name}"
+        port = self._ask("open", name, mix)
+        return self._front.url(port, name) if self._front else f"https://localhost:{port}/{name}"
 
     def trust(self, name: str, endpoint_id: str, secret: str) -> None:
         """Set the id and the secret of an endpoint."""

@@ -1,5 +1,6 @@
 """Reports the result of runs: a table on the terminal, and the page bench/CHAOS.md."""
 
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ class RunReport:
     processes: str
     elapsed_s: float
     verdict: Verdict
+    behind_nginx: bool = False
 
 
 def rows(report: RunReport) -> list[tuple[str, str]]:
@@ -29,7 +31,8 @@ def rows(report: RunReport) -> list[tuple[str, str]]:
     verdict = report.verdict
     pairs = verdict.counts.get("pairs (event, endpoint)", 0)
     found = [(name, f"{count:,}") for name, count in verdict.counts.items()]
-    found += [(kind.value, f"{verdict.found(kind):,}") for kind in Kind]
+    kinds = [kind for kind in Kind if kind is not Kind.UNANSWERED or report.behind_nginx]
+    found += [(kind.value, f"{verdict.found(kind):,}") for kind in kinds]
     explained = sum(verdict.duplicates.values())
     found.append(
         ("duplicates explained", f"{explained:,}" + (f" ({explained / pairs * 1e6:,.0f} per million)" if pairs else ""))
@@ -78,8 +81,9 @@ def examples(verdict: Verdict) -> list[str]:
 
 
 def page(reports: Sequence[RunReport], command: str, day: str, machine: str) -> str:
-    """The text of bench/CHAOS.md."""
-    sections = [f"# Chaos\n\nCommand: `{command}`, on {day}: {machine}.\n{_INTRODUCTION}"]
+    """One part of bench/CHAOS.md: about runs with receivers behind nginx, or about runs without it."""
+    heading, introduction = _NGINX if reports[0].behind_nginx else ("# Chaos", _INTRODUCTION)
+    sections = [f"{heading}\n\nCommand: `{command}`, on {day}: {machine}.\n{introduction}"]
     for report in reports:
         lines = [f"## {_title(report)}", "", "| what | count |", "|---|---|"]
         lines += [f"| {name} | {value} |" for name, value in rows(report)]
@@ -88,12 +92,22 @@ def page(reports: Sequence[RunReport], command: str, day: str, machine: str) -> 
     return "\n".join(sections)
 
 
+def with_part(text: str, part: str) -> str:
+    """The text of bench/CHAOS.md with a new part in the place of the one that has the same heading, or at its end."""
+    parts = {
+        each.partition("\n")[0]: each.rstrip("\n") for each in re.split(r"^(?=# )", text, flags=re.MULTILINE) if each
+    }
+    parts[part.partition("\n")[0]] = part.rstrip("\n")
+    return "\n\n".join(parts.values()) + "\n"
+
+
 def _spread(waits_s: Sequence[float], what: str) -> str:
     return f"median {statistics.median(waits_s):.1f} s, max {max(waits_s):.1f} s ({len(waits_s)} {what})"
 
 
 def _title(report: RunReport) -> str:
-    return f"{report.store}, {report.processes}, seed {report.seed}: {_outcome(report.verdict)}"
+    where = " behind nginx" if report.behind_nginx else ""
+    return f"{report.store}, {report.processes}{where}, seed {report.seed}: {_outcome(report.verdict)}"
 
 
 def _outcome(verdict: Verdict) -> str:
@@ -109,3 +123,13 @@ same delivery before. It is explained if every earlier attempt is recorded as fa
 or a fault at that time is the reason. A process that ends before it was ever ready, while its database is broken, is started
 again, as a supervisor does; one that ends by itself at any other time has crashed.
 """
+
+_NGINX = (
+    "# Chaos behind nginx",
+    """
+The receivers are behind nginx, over HTTP/2 with its default limits, and nginx is reloaded every 20 seconds. No other fault
+concerns the network: processes are killed and frozen, and the database restarts. So every connection that ends was ended by
+nginx in an orderly way, and no attempt may have the outcome `connection_lost`: a request that nginx did not begin to answer is
+sent again within its attempt. The checks are the same otherwise.
+""",
+)

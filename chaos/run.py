@@ -27,6 +27,7 @@ from chaos.faults import (
     SmallDisk,
     fault_times,
 )
+from chaos.front import Front
 from chaos.journal import Journal
 from chaos.merchant import FIRST_ENDPOINTS, STEADY, Enrollment, FirstEndpoint, Merchant
 from chaos.producer import Assignment, Producers
@@ -48,7 +49,10 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The parameters of a run. `faults`: how often each fault fires; the names depend on the store."""
+    """The parameters of a run. `faults`: how often each fault fires; the names depend on the store.
+
+    `reload_nginx_every_s`: the receivers are behind nginx, which is reloaded at this interval; None for receivers without it.
+    """
 
     store: str
     pairs: int
@@ -63,6 +67,7 @@ class Plan:
     drain_s: float = 240.0
     keep: bool = False
     endpoints: tuple[FirstEndpoint, ...] = FIRST_ENDPOINTS
+    reload_nginx_every_s: float | None = None
 
     @property
     def purchases(self) -> int:
@@ -73,6 +78,11 @@ class Plan:
     def processes(self) -> str:
         """The processes, for the title of the table."""
         return f"{self.serves} serve" + (f" + {self.workers} worker" if self.workers else "")
+
+    @property
+    def is_behind_nginx(self) -> bool:
+        """Whether the receivers are behind nginx."""
+        return self.reload_nginx_every_s is not None
 
 
 OnProgress = Callable[[float, str], None]
@@ -108,12 +118,27 @@ class _Site:
 def run(plan: Plan, folder: Path, on_progress: OnProgress) -> Verdict:
     """Run a plan and check it. All journals are written to `folder`."""
     journal = Journal(folder / "run.jsonl", durable=True)
-    journal.write("plan", asked=dict(plan.faults), retries=len(plan.retries_s), seed=plan.seed, store=plan.store)
+    journal.write(
+        "plan",
+        asked=dict(plan.faults),
+        retries=len(plan.retries_s),
+        seed=plan.seed,
+        store=plan.store,
+        nginx=plan.is_behind_nginx,
+    )
     with ExitStack() as stack:
-        receiver = ReceiverProcess(folder, plan.seed)
+        front = (
+            stack.enter_context(Front(folder / "nginx", every_s)) if (every_s := plan.reload_nginx_every_s) else None
+        )
+        receiver = ReceiverProcess(folder, plan.seed, front)
         stack.callback(receiver.stop)
         site = stack.enter_context(_site(plan, folder, receiver.ca_file))
+        if front is not None:
+            front.keep_reloading(journal)
+            stack.callback(front.stop)
         _work(plan, site, receiver, journal, on_progress)
+        if front is not None:
+            front.stop()
         on_progress(1.0, "checking")
         journal.close()
         if plan.keep:

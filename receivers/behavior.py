@@ -25,7 +25,7 @@ class Behavior(StrEnum):
     LOST_ACCEPT = "lost_accept"  # processes the request; the connection breaks before the response
     GARBAGE = "garbage"  # answers bytes that are not HTTP
     SLOW_ACCEPT = "slow_accept"  # answers 200 after a pause
-    CUT_ACCEPT = "cut_accept"  # processes the request; the connection breaks in the middle of the response
+    CUT_ACCEPT = "cut_accept"  # processes the request; the connection breaks in the middle of the headers
 
 
 STATUSES: Mapping[Behavior, int] = {

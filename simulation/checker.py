@@ -18,6 +18,10 @@ from simulation.network import Sent
 from simulation.owner import OwnerActions, Subscriber
 from simulation.world import TYPES, Order, SendSnapshot, World
 
+_MOST_REQUESTS = 5
+"""In one attempt."""
+_TIME_LEFT_UNTIL_S = 4.0
+"""A request that arrived so soon after the start of its attempt has an answer in time, at any distance of its receiver."""
 _LAST_ATTEMPT_BEFORE_THE_END_S = 20.0
 """The last attempt is due at most this long before the window closes."""
 _RECORDED_AS = {
@@ -79,11 +83,12 @@ class Evidence:
     events: list[EventRow]
     deliveries: list[DeliveryRow]
     attempts: dict[str, list[tuple[int, str]]]
-    requests: dict[tuple[str, int], int]
+    requests: dict[tuple[str, int], list[str]]
     replays: dict[str, str]
     actions: OwnerActions
     window_s: float
     tolerance_s: float
+    frozen: bool
 
     @classmethod
     def of(cls, world: World) -> "Evidence":
@@ -103,10 +108,12 @@ class Evidence:
 
         events, deliveries, attempts, replays = world.database.run(work, writes=False)
         by_delivery: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        requests: dict[tuple[str, int], int] = {}
+        requests: dict[tuple[str, int], list[str]] = {}
         for delivery_id, number, outcome, recorded in attempts:
             by_delivery[delivery_id].append((number, outcome))
-            requests[delivery_id, number] = len(json.loads(recorded)) if recorded else 1
+            requests[delivery_id, number] = (
+                [each["outcome"] for each in json.loads(recorded)] if recorded else [outcome]
+            )
         return cls(
             orders=world.orders,
             subscribers=world.subscribers,
@@ -120,6 +127,7 @@ class Evidence:
             actions=world.owner.actions,
             window_s=world.profile.pace.window_s,
             tolerance_s=2 * world.profile.skew_ms / 1_000 + 0.01,
+            frozen=world.profile.freezes,
         )
 
     @cached_property
@@ -168,6 +176,7 @@ def statistics(evidence: Evidence) -> Counter[str]:
     counted["events"] = len(evidence.events)
     counted["deliveries"] = len(evidence.deliveries)
     counted["requests"] = len(evidence.log)
+    counted["ended"] = sum(each.ended for each in evidence.log)
     for delivery in evidence.deliveries:
         counted[delivery.status] += 1
     for rows in evidence.attempts.values():
@@ -276,28 +285,45 @@ def _records(evidence: Evidence) -> Iterator[str]:
         numbers = [number for number, _ in rows]
         if numbers != list(range(1, len(rows) + 1)):
             yield f"gaps: {each.id} has the attempts {numbers}"
-        counts = Counter(request.attempt for request in sent)
         outcomes = dict(rows)
-        for number, count in counts.items():
-            recorded = evidence.requests.get((each.id, number), 1)
-            if count > recorded or (count < recorded and outcomes.get(number) != "interrupted"):
-                yield f"unexplained duplicate: attempt {number} of {each.id} has {recorded} requests, {count} were sent"
         resent, canceled = each.id in evidence.actions.resent, each.id in evidence.actions.canceled
         if "succeeded" in list(outcomes.values())[:-1] and not resent:
             yield f"resurrected: {each.id} has {rows}"
         last_succeeded = list(outcomes.values())[-1:] == ["succeeded"]
         if (each.status == "succeeded") != last_succeeded and not resent and not canceled:
             yield f"untrue: {each.id} is {each.status} with {rows}"
-        for request in sent:
-            yield from _record(each, request, outcomes.get(request.attempt))
+        for number in sorted({request.attempt for request in sent}):
+            requests = [request for request in sent if request.attempt == number]
+            yield from _record(each, number, requests, evidence.requests.get((each.id, number)), frozen=evidence.frozen)
 
 
-def _record(each: DeliveryRow, request: Sent, outcome: str | None) -> Iterator[str]:
-    if outcome is None:
+def _record(
+    each: DeliveryRow, number: int, sent: list[Sent], recorded: list[str] | None, *, frozen: bool
+) -> Iterator[str]:
+    """One attempt: the requests that were sent, and the outcomes of those that are recorded.
+
+    `frozen`: processes may be frozen in this run, and find that an attempt is over when they read an answer.
+    """
+    if recorded is None:
         if each.status in ("succeeded", "exhausted"):
-            yield f"unexplained: attempt {request.attempt} of {each.id} was sent, and is not recorded"
-    elif outcome != "interrupted" and (request.behavior is None or outcome != _RECORDED_AS[request.behavior]):
-        yield f"untrue: attempt {request.attempt} of {each.id} was {request.behavior}, and {outcome} is recorded"
+            yield f"unexplained: attempt {number} of {each.id} was sent, and is not recorded"
+        return
+    if any(not request.ended for request in sent[:-1]) or len(sent) > _MOST_REQUESTS:
+        yield f"unexplained duplicate: attempt {number} of {each.id} was sent {len(sent)} times"
+    if recorded == ["interrupted"]:
+        return
+    true = [_recorded_as(request) for request in sent]
+    if recorded != true:
+        yield f"untrue: attempt {number} of {each.id} was {true}, and {recorded} is recorded"
+    in_time = (sent[-1].arrived_at_s or 0.0) - sent[0].at_s < _TIME_LEFT_UNTIL_S
+    if sent[-1].ended and len(sent) < _MOST_REQUESTS and in_time and not frozen:
+        yield f"not repeated: the connection of attempt {number} of {each.id} ended after {len(sent)} requests"
+
+
+def _recorded_as(request: Sent) -> str | None:
+    if request.ended:
+        return "connection_lost"
+    return None if request.behavior is None else _RECORDED_AS[request.behavior]
 
 
 def _windows(evidence: Evidence) -> Iterator[str]:
@@ -307,7 +333,8 @@ def _windows(evidence: Evidence) -> Iterator[str]:
         if delivery is None or delivery.first_attempt_at is None:
             continue
         first_s = min((delivery.first_attempt_at - START_MS) / 1_000, evidence.sent[sent.delivery_id][0].at_s)
-        after_s = sent.at_s - first_s
+        began_s = min(each.at_s for each in evidence.sent[sent.delivery_id] if each.attempt == sent.attempt)
+        after_s = began_s - first_s
         if sent.delivery_id not in evidence.actions.resent and after_s > evidence.window_s + evidence.tolerance_s:
             yield f"late: attempt {sent.attempt} of {sent.delivery_id} was sent {after_s} s after the first"
     for snapshot in evidence.snapshots:

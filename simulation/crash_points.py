@@ -181,6 +181,7 @@ def _profile(*, processes: int) -> Profile:
         gone_share=0.0,
         longest_retry_after_s=0,
         freeze_at_send=0.0,
+        ended_connections=0.0,
     )
 
 

@@ -136,6 +136,10 @@ async def _new_bytes(
     return await run(runner, replace(claimed, body=body))
 
 
+def _is_over(_: object, runner: AttemptRunner, attempt: object) -> bool:
+    return True
+
+
 def _failure_is_success(classify_: Callable[[SendResult], OutcomeCode], result: SendResult) -> OutcomeCode:
     return OutcomeCode.SUCCEEDED if result.failure else classify_(result)
 
@@ -269,6 +273,7 @@ MUTANTS = (
         (wrong_sql(LeaseTables.release_unknown, ("SELECT 1 FROM workers WHERE id = ?", "SELECT 1 WHERE ? <> ''")),),
     ),
     Mutant("a retry has a new event id", 0, (wrong(sign_attempt, _new_event_id),)),
+    Mutant("a request whose connection ended is not repeated", 0, (wrong(AttemptRunner._is_over, _is_over),)),
     Mutant("a retry has new bytes", 0, (wrong(AttemptRunner.run, _new_bytes),)),
     Mutant("given up in silence instead of exhausted", 2, (wrong(decide, _canceled_not_exhausted),)),
     Mutant("given up at the third failure", 2, (wrong(decide, _exhausted_at_the_third),)),

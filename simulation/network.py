@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
 from receivers.behavior import ACCEPTED, ASKS_TO_WAIT, HANGS, STATUSES, Behavior
@@ -25,12 +25,17 @@ _FAILURE = {
 
 @dataclass(kw_only=True)
 class SimulatedReceiver(Receiver):
-    """A receiver with an address, a distance and a `Retry-After`, all drawn from `rng`."""
+    """A receiver with an address, a distance and a `Retry-After`, all drawn from `rng`.
+
+    `ended_connections`: the share of the requests whose connection ends before it begins to answer; `endings` decides which.
+    """
 
     url: str
     rng: random.Random
     slowest_s: float = 0.05
     longest_retry_after_s: int = 0
+    endings: random.Random = field(default_factory=lambda: random.Random(0))
+    ended_connections: float = 0.0
 
     def latency_s(self) -> float:
         """The time of a request and its response in the network."""
@@ -41,12 +46,19 @@ class SimulatedReceiver(Receiver):
         asks = not self.healed and self.longest_retry_after_s and self.rng.random() < 0.7
         return self.rng.randint(1, self.longest_retry_after_s) if asks else None
 
+    def ending(self) -> Behavior | None:
+        """What it does with a request whose connection ends: usually it has not read it. None if the connection stays open."""
+        if self.healed or self.endings.random() >= self.ended_connections:
+            return None
+        return self.endings.choice((Behavior.REFUSE, Behavior.REFUSE, Behavior.LOST_ACCEPT))
+
 
 @dataclass(slots=True)
 class Sent:
     """One request, from the moment it was sent. `behavior` is None until the request arrives.
 
-    `in_the_wire`: it arrives even if its sender dies meanwhile. `forced`: what the receiver has to do with it.
+    `in_the_wire`: it arrives even if its sender dies meanwhile. `forced`: what the receiver has to do with it. `ended`: its
+    connection ended without an answer, and it may be repeated.
     """
 
     at_s: float
@@ -58,6 +70,7 @@ class Sent:
     behavior: Behavior | None = None
     arrived_at_s: float | None = None
     retry_after_s: int | None = None
+    ended: bool = False
 
     @property
     def delivery_id(self) -> str:
@@ -127,6 +140,8 @@ class _Exchange:
         if self.process is not None and self.process.dead and not sent.in_the_wire:
             return  # its process died before the last byte had left
         behavior = sent.forced or self.receiver.behavior(sent.request, self.loop.time())
+        if sent.forced is None and (ending := self.receiver.ending()) is not None:
+            behavior, sent.ended = ending, True
         sent.behavior, sent.arrived_at_s = behavior, self.loop.time()
         if behavior in ASKS_TO_WAIT:
             sent.retry_after_s = self.receiver.retry_after_s()
@@ -135,7 +150,13 @@ class _Exchange:
 
     def respond(self, behavior: Behavior) -> None:
         if not self.future.done():
-            self.future.set_result(_result(behavior, self.sent.retry_after_s))
+            result = _ENDED if self.sent.ended else _result(behavior, self.sent.retry_after_s)
+            self.future.set_result(result)
+
+
+_ENDED = SendResult(
+    None, OutcomeCode.CONNECTION_LOST, "simulated", None, Timings(None, None, None, None, 1.0), repeatable=True
+)
 
 
 class SimulatedSender:

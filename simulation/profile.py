@@ -79,6 +79,14 @@ class Profile:
     longest_retry_after_s: int
     freeze_at_send: float
     """The probability that a process is frozen for longer than its lease when it sends a request."""
+    ended_connections: float
+    """The share of the requests whose connection ends, in an orderly way, before the receiver begins to answer."""
+
+    @property
+    def freezes(self) -> bool:
+        """Whether a process may be frozen."""
+        by_database = self.database_faults.keys() & {Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER}
+        return bool(self.freeze_every_s or self.freeze_at_send or by_database)
 
     @classmethod
     def draw(cls, seed: int) -> "Profile":
@@ -111,6 +119,7 @@ class Profile:
             gone_share=_sometimes(rng, 0.2, 0.1) or 0.0,
             longest_retry_after_s=int(pace.window_s * rng.choice((0.0, 0.05, 0.5))),
             freeze_at_send=rng.choice((0.0, 0.1, 0.4)),
+            ended_connections=_sometimes(rng, 0.25, 0.4) or 0.0,
         )
 
 

@@ -149,6 +149,8 @@ class World:
             outages=outages,
             slowest_s=rng.choice((0.01, 0.5, 5.0)),
             longest_retry_after_s=profile.longest_retry_after_s,
+            endings=self._rng(f"endings {number}"),
+            ended_connections=profile.ended_connections,
         )
         self._add_endpoint(
             receiver,

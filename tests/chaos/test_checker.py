@@ -176,6 +176,15 @@ def same_attempt_twice(run: ModifiedRun) -> None:
     run.second_hit()
 
 
+def attempt_without_an_answer_of_nginx(run: ModifiedRun) -> None:
+    run.change("run", lambda lines: lines[0].update(nginx=True))
+    run.sql(f"UPDATE attempts SET outcome = 'connection_lost' WHERE delivery_id = '{run.delivery}'")
+
+
+def nginx_that_was_not_reloaded(run: ModifiedRun) -> None:
+    run.change("run", lambda lines: lines[0].update(nginx=True))
+
+
 def attempt_without_a_record(run: ModifiedRun) -> None:
     run.second_hit(attempt=2, behavior="server_error")
 
@@ -291,6 +300,7 @@ CASES: list[tuple[Callable[[ModifiedRun], None], Kind]] = [
     (interrupted_without_a_fault, Kind.DUPLICATE),
     (same_attempt_twice, Kind.REPEATED),
     (attempt_without_a_record, Kind.UNRECORDED),
+    (attempt_without_an_answer_of_nginx, Kind.UNANSWERED),
     (exhausted_early, Kind.EARLY),
     (later_before_earlier, Kind.ORDER),
     (gap_in_a_sequence, Kind.SEQUENCE),
@@ -304,6 +314,7 @@ CASES: list[tuple[Callable[[ModifiedRun], None], Kind]] = [
     (process_that_did_not_start_after_the_database_was_back, Kind.CRASHED),
     (fault_that_did_not_fire, Kind.TOO_FEW),
     (fault_that_raised, Kind.TOO_FEW),
+    (nginx_that_was_not_reloaded, Kind.TOO_FEW),
 ]
 
 
@@ -327,6 +338,22 @@ def test_a_duplicate_is_explained_by_a_recorded_interruption_with_a_fault_nearby
     verdict = modified.check_run()
     assert verdict.findings == []
     assert verdict.duplicates["fault: interrupted"] == before + 1
+
+
+def test_an_attempt_may_arrive_as_often_as_it_has_requests(modified: ModifiedRun) -> None:
+    """And at most five times when it was interrupted, because its requests could not be recorded."""
+    modified.hit(behavior="lost_accept")
+    modified.second_hit()
+    two = '[{"started_at":1},{"started_at":2}]'
+    modified.sql(f"UPDATE attempts SET requests = '{two}' WHERE delivery_id = '{modified.delivery}'")
+    assert modified.check_run().found(Kind.REPEATED) == 0
+    unknown = "outcome = 'interrupted', total_ms = NULL, requests = NULL"
+    modified.sql(f"UPDATE attempts SET {unknown} WHERE delivery_id = '{modified.delivery}'")
+    for hits in (3, 4, 5):
+        modified.second_hit()
+        assert modified.check_run().found(Kind.REPEATED) == 0, hits
+    modified.second_hit()
+    assert modified.check_run().found(Kind.REPEATED) == 1
 
 
 def test_a_duplicate_is_explained_by_a_manual_resend(modified: ModifiedRun) -> None:

@@ -18,7 +18,7 @@ _CHUNK = 10
 _HAPPENS = (
     *(f"db {fault}" for fault in Fault),
     *(f"net {behavior}" for behavior in BEHAVIORS),
-    *"crash freeze freeze_at_send stop fenced interrupted duplicates orders_repeated succeeded exhausted canceled".split(),
+    *"crash freeze freeze_at_send stop fenced interrupted ended duplicates orders_repeated succeeded exhausted canceled".split(),
     *(f"owner {action}" for action in "pause enable delete add_endpoint retry cancel resend replay".split()),
 )
 _ROOT = Path(__file__).parent.parent.parent

@@ -38,20 +38,12 @@ class Authority:
         ends: dt.timedelta = DAY * 30,
         self_signed: bool = False,
         newest: ssl.TLSVersion | None = None,
+        common_name: str = "Test receiver",
+        named: bool = True,
     ) -> ssl.SSLContext:
-        """A TLS context for a server, with a certificate for these names (by default localhost and 127.0.0.1)."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test receiver")])
-        certificate = self._certificate(
-            subject, key, names or ("localhost", "127.0.0.1"), starts, ends, self_signed=self_signed
-        )
-        self._made += 1
-        file = self._folder / f"receiver-{self._made}.pem"
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
+        """A TLS context for a server, with such a certificate."""
+        file = self.certificate_file(
+            *names, starts=starts, ends=ends, self_signed=self_signed, common_name=common_name, named=named
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
@@ -60,6 +52,33 @@ class Authority:
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = newest
         return context
+
+    def certificate_file(
+        self,
+        *names: str,
+        starts: dt.timedelta = -DAY,
+        ends: dt.timedelta = DAY * 30,
+        self_signed: bool = False,
+        common_name: str = "Test receiver",
+        named: bool = True,
+    ) -> Path:
+        """A file with a key and a certificate for these names (by default localhost and 127.0.0.1).
+
+        Without `named` the certificate has no alternative names, but only its common name.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        alternatives = names or ("localhost", "127.0.0.1") if named else None
+        certificate = self._certificate(subject, key, alternatives, starts, ends, self_signed=self_signed)
+        self._made += 1
+        file = self._folder / f"receiver-{self._made}.pem"
+        file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        return file
 
     def _certificate(
         self,
@@ -153,6 +172,10 @@ class RawServer:
         with self._changed:
             if not self._changed.wait_for(lambda: self.connections >= count, timeout_s):
                 raise AssertionError(f"only {self.connections} of {count} connections came within {timeout_s} s")
+
+    def open_connections(self) -> set[socket.socket]:
+        """The connections that have not ended."""
+        return set(self._open)
 
     def stop(self) -> None:
         """Close the listener and all connections."""

@@ -35,10 +35,14 @@ _FAILURES: Final = {
     pycurl.E_PEER_FAILED_VERIFICATION: (OutcomeCode.TLS_UNTRUSTED, "The certificate is not trusted."),
     pycurl.E_GOT_NOTHING: (OutcomeCode.CONNECTION_LOST, "The connection was closed without a response."),
     pycurl.E_SEND_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the request was sent."),
-    pycurl.E_SEND_FAIL_REWIND: (OutcomeCode.CONNECTION_LOST, "The connection broke before a response arrived."),
+    pycurl.E_SEND_FAIL_REWIND: (
+        OutcomeCode.CONNECTION_LOST,
+        "The connection ended before the endpoint began to answer.",
+    ),
     pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the response was read."),
     pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the headers were complete."),
 }
+_CONNECTION_ENDED: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
 _VERIFY_FAILURES: Final = {
     9: (OutcomeCode.TLS_CERTIFICATE_NOT_YET_VALID, "The certificate is not valid yet."),
     10: (OutcomeCode.TLS_CERTIFICATE_EXPIRED, "The certificate has expired."),
@@ -111,6 +115,17 @@ class Transfer:
         )  # without the headers that libcurl adds by itself
         handle.setopt(pycurl.TIMEOUT_MS, timeout_ms)
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
+        self._choose_connection(request.repeats)
+
+    def _choose_connection(self, repeats: int) -> None:
+        """Choose the connection. `repeats`: how often the request was sent before in its attempt, and its connection ended.
+
+        libcurl does not know which of its connections to a server have ended as well: it finds out when it uses them. So the
+        second repeat goes over a new connection. The first one waits for a connection that is being made, if it can share that:
+        the streams of an HTTP/2 connection end together, and a new connection for each would be a flood of handshakes.
+        """
+        self.handle.setopt(pycurl.PIPEWAIT, repeats > 0)
+        self.handle.setopt(pycurl.FRESH_CONNECT, repeats > 1)
 
     def result(self, code: int) -> SendResult:
         """Return the result of the finished transfer. `code`: a CURLcode, 0 for success.
@@ -131,7 +146,19 @@ class Transfer:
             detail=detail,
             remote_ip=self.handle.getinfo(pycurl.PRIMARY_IP) or None,
             timings=self._timings(),
+            repeatable=self._is_repeatable(code),
         )
+
+    def _is_repeatable(self, code: int) -> bool:
+        """Return whether the endpoint has not processed the request, or has closed a used connection without an answer.
+
+        libcurl would then send the request again by itself, but cannot rewind the body: see `_send_body`. It does so for each
+        stream that HTTP/2 declares unprocessed, and for used connections of HTTP/1.1, but not for those of HTTP/2.
+        """
+        if self._header_bytes:
+            return False
+        is_used = self.handle.getinfo(pycurl.NUM_CONNECTS) == 0
+        return code == pycurl.E_SEND_FAIL_REWIND or (is_used and code in _CONNECTION_ENDED)
 
     def _failure(self, code: int) -> tuple[OutcomeCode, str]:
         if self._address_refused and not self._socket_opened:
@@ -189,7 +216,7 @@ class Transfer:
         """Give libcurl the body once, with no way to rewind it.
 
         When a kept connection breaks, libcurl would send the request again by itself, up to five times, although the
-        receiver may have processed it. Only the engine decides whether to retry, and records the retry as an attempt.
+        receiver may have processed it. Only the engine decides whether to repeat a request, and records each of them.
         """
         piece, self._unsent = self._unsent[:size], self._unsent[size:]
         return bytes(piece)
