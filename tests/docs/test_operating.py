@@ -1,6 +1,7 @@
 """docs/operating.md lists every metric, with its type and labels, and every event of the log."""
 
 import re
+import subprocess
 from pathlib import Path
 
 from docs.pages import ROOT
@@ -8,6 +9,7 @@ from loyalpro.app import Application
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.jobs.periodic_job import JobRun
 from loyalpro.settings import Settings
+from support.debian import program
 
 PAGE = ROOT / "docs" / "operating.md"
 
@@ -49,3 +51,21 @@ def test_every_event_of_the_log_is_listed() -> None:
     missing = {event for event in logged - listed if not event.endswith("_failed")}
     assert missing == set()
     assert {"request", "few_open_files", "settle_crashed", "results_dropped"} <= logged
+
+
+def test_the_unit_of_systemd_is_hardened(tmp_path: Path) -> None:
+    """Exposure 2.0 of 10 at most, by the rating of systemd; the threshold is ten times that."""
+    [unit] = re.findall(r"```ini\n(\[Unit\].*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    file = tmp_path / "loyalpro-hardened.service"
+    file.write_text(unit)
+    analyze = program("systemd-analyze", "systemd")
+    rated = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rated.returncode == 0, rated.stdout + rated.stderr
+    shown = re.search(r"rates this unit ([\d.]+)", PAGE.read_text("utf-8"))
+    assert shown is not None
+    assert f"for {file.name}: {shown[1]} OK" in rated.stdout

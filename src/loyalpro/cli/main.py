@@ -1,5 +1,6 @@
 """The command `loyalpro` with its subcommands. Heavy imports happen inside the commands, so that `--help` is fast."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -81,6 +82,27 @@ def migrate() -> None:
     except LoyalProError as error:
         fail(error)
     print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the database is up to date")
+
+
+@app.command(
+    epilog="Examples: `loyalpro backup /backups/loyalpro-$(date +%F).db` · `loyalpro backup --force /backups/newest.db`"
+)
+def backup(
+    file: Annotated[
+        Path, typer.Argument(help="The file to write. It appears when it is complete.", show_default=False)
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,  # noqa: FBT002
+) -> None:
+    """Copy the SQLite database to a file, also while a server runs, which goes on undisturbed.
+
+    The copy has every change that was acknowledged before it began. It does not have the file `secret.key`.
+    """
+    from loyalpro.cli.backup import back_up_database
+
+    try:
+        print(back_up_database(file, overwrite=force))
+    except LoyalProError as error:
+        fail(error)
 
 
 @app.command(

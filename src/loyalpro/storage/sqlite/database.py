@@ -15,6 +15,7 @@ from loyalpro.storage.dialect import SQLITE
 from loyalpro.storage.disk_space import require
 from loyalpro.storage.readers import Readers
 from loyalpro.storage.sqlite.connection import SqliteConnection
+from loyalpro.storage.sqlite.data_folder import keep_to_user
 from loyalpro.storage.sqlite.disk_space import FolderDiskSpace
 from loyalpro.storage.threads import in_daemon_thread
 from loyalpro.storage.writer import GroupWriter
@@ -70,6 +71,7 @@ class SqliteDatabase:
     def _open(self) -> None:
         self._lock.take()
         try:
+            keep_to_user(self._path)
             self.disk_space.start()
             connection = SqliteConnection(self._path, read_only=False)
             try:
@@ -119,6 +121,7 @@ class SqliteDatabase:
         """Apply the missing migrations; no other process may have the database open."""
         self._lock.take()
         try:
+            keep_to_user(self._path)
             connection = SqliteConnection(self._path, read_only=False)
             try:
                 return migrations.migrate(connection, self._migrations, self._clock, report)
