@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from support.databases import Databases
 from support.history import query
-from support.receivers import Authority, RawServer, good
+from support.receivers import Authority, RawServer, Responder, good
 from support.server import Server
 from support.writes import Held
 
@@ -100,6 +100,26 @@ def test_a_request_is_found_from_the_purchase_to_the_delivery_and_receivers_get_
     assert b"till-4" not in hit.body
     assert not {"till-4", TRACE} & set(hit.headers.values())
     assert server.get(f"/v1/events/{event_id}") == json.loads(hit.body)
+
+
+def test_the_log_line_of_a_failed_attempt_names_the_request_that_caused_the_event(
+    database_url: str, authority: Authority
+) -> None:
+    with (
+        RawServer(Responder(status=503), authority.context()) as receiver,
+        Server(database_url, authority.ca_file, retry_schedule="0.05") as server,
+        capture_logs() as logs,
+    ):
+        made = server.post("/v1/webhook_endpoints", {"url": f"{receiver.url}?token=abc", "events": ["*"]})
+        server.post("/v1/customers", {"name": "canary"}, X_Request_Id="enroll-1", traceparent=TRACE)
+        [shown] = server.until("/v1/deliveries?status=exhausted", lambda page: page["data"])["data"]
+        while len(lines := [line for line in logs if line["event"] == "attempt_failed"]) < 2:
+            server.call("GET", "/healthz")
+    for number, line in enumerate(lines, 1):
+        assert (line["request_id"], line["traceparent"], line["attempt"]) == ("enroll-1", TRACE, number)
+        assert (line["delivery_id"], line["endpoint_id"], line["outcome"]) == (shown["id"], made["id"], "http_5xx")
+    assert [(line["status"], "next_at" in line) for line in lines] == [("pending", True), ("exhausted", False)]
+    assert not [word for word in ("canary", "token=abc", "whsec_") if word in repr(logs)]
 
 
 def test_purchases_of_one_database_transaction_keep_the_ids_of_their_own_requests(server: Server) -> None:
