@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 import psycopg
@@ -13,7 +12,6 @@ from loyalpro.kernel.errors import ConfigurationError, StoreUnavailable
 from loyalpro.storage.open import migrate_database, open_database
 from loyalpro.storage.postgres.connection import PostgresConnection
 from loyalpro.storage.postgres.session import WORK, settings
-from support import pgbouncer
 from support.databases import Databases
 from support.pgbouncer import PgBouncer
 from support.receivers import Authority, RawServer, good
@@ -109,11 +107,3 @@ async def eventually(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         except StoreUnavailable:
             continue
-
-
-def test_a_missing_pgbouncer_is_an_error_that_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))  # without apt-get
-    with pytest.raises(RuntimeError, match="install Debian's package pgbouncer"):
-        pgbouncer.binary(folders=str(tmp_path))

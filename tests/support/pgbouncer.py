@@ -9,22 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+from support.debian import program
 from support.postgres import free_port, unprivileged
 from support.proxy import address_of, at_port
 from support.waiting import until
-
-_MISSING = "No PgBouncer was found: install Debian's package pgbouncer."
-
-
-def binary(folders: str = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") -> str:
-    """The program in one of the folders, installed from Debian if it is missing and this is root."""
-    found = shutil.which("pgbouncer", path=folders)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-qq", "--yes", "pgbouncer"], check=False, timeout=300)
-        found = shutil.which("pgbouncer", path=folders)
-    if found is None:
-        raise RuntimeError(_MISSING)
-    return found
 
 
 class PgBouncer:
@@ -67,7 +55,7 @@ class PgBouncer:
             shutil.chown(self._folder, user)
         with (self._folder / "log").open("wb") as log:
             return subprocess.Popen(
-                [binary(), str(self._folder / "pgbouncer.ini")],
+                [program("pgbouncer", "pgbouncer"), str(self._folder / "pgbouncer.ini")],
                 user=user,
                 group=pwd.getpwnam(user).pw_gid if user else None,
                 cwd=self._folder,

@@ -12,7 +12,7 @@ from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import CommitUnknown, StoreUnavailable
 
 SILENT_AFTER_S: Final = 5.0
-"""A thread that has waited for so long without an answer makes its process not ready, and its new calls fail at once."""
+"""A thread that has waited for so long makes the process not ready. When every writer has, calls fail at once."""
 CALL_LIMIT_S: Final = 15.0
 """The longest time for which a caller waits, in the queue of a thread and for the database."""
 CHECK_EVERY_S: Final = 1.0

@@ -92,7 +92,7 @@ class DriverConnection(Connection, Protocol):
         ...
 
     def check(self) -> None:
-        """Ask the database for a sign of life, outside of a transaction; `StoreError` when there is none."""
+        """Run a short statement outside of a transaction; `StoreError` when the database does not answer it."""
         ...
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ Report = Callable[[str], None]
 
 
 def ignore_report(_: str) -> None:
-    """For callers that have nobody to tell."""
+    """A report that is not shown."""
 
 
 @dataclass(frozen=True, slots=True)

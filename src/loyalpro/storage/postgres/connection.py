@@ -129,7 +129,7 @@ class PostgresConnection:
                 self._session.execute("ROLLBACK")
 
     def check(self) -> None:
-        """Ask the server for a sign of life. `ConfigurationError` when another backend of it answers: a pooler shares them."""
+        """Run a short statement. `ConfigurationError` when another backend of the server answers it: a pooler shares them."""
         if self.execute("SELECT pg_backend_pid()") != [(self._backend,)]:
             raise ConfigurationError(pooler.SHARED)
 

@@ -13,7 +13,7 @@ from loyalpro.kernel.errors import ConfigurationError, StoreUnavailable
 from loyalpro.storage.postgres.session import WORK, Session
 
 SHARED: Final = (
-    "The pooler in front of PostgreSQL shares sessions (transaction or statement mode), and LoyalPro needs its own ones. "
+    "The pooler in front of PostgreSQL shares sessions (transaction or statement mode), and LoyalPro needs to keep its own. "
     "Set pool_mode=session for this database, or connect directly to PostgreSQL."
 )
 _NO_BACKEND: Final = (

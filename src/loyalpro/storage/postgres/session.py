@@ -56,20 +56,20 @@ class SessionKind:
     statement_limit_s: int | None
     """The server cancels a statement that takes longer."""
     answer_limit_s: float | None
-    """The client gives a session up whose server says nothing for so long. It is longer: the server's word is more precise."""
+    """The client closes a session that gets no answer for so long. It is longer: the server says more precisely why."""
     has_planner_settings: bool = True
 
 
 WORK: Final = SessionKind(statement_limit_s=10, answer_limit_s=12.0)
 """What callers and the engine wait for."""
 UPKEEP: Final = SessionKind(statement_limit_s=60, answer_limit_s=65.0)
-"""Periodic jobs that nobody waits for, the start of a process included."""
+"""Periodic jobs, which no call waits for, and the start of a process."""
 ADMINISTRATION: Final = SessionKind(statement_limit_s=None, answer_limit_s=None, has_planner_settings=False)
 """Migrations: the time that they take grows with the tables."""
 
 
 class Session(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that gives up a silent server. TCP does not: the kernel of a frozen server still acknowledges packets."""
+    """A connection that waits for a limited time. TCP has no such limit: the kernel of a frozen server acknowledges packets."""
 
     answer_limit_s: float | None = None
 
