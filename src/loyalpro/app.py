@@ -17,6 +17,8 @@ import structlog
 from fastapi import FastAPI
 
 from loyalpro import bootstrap
+from loyalpro.accounts.key_uses import KeyUses
+from loyalpro.accounts.request_limits import RequestLimits
 from loyalpro.delivery.engine import Engine, EngineSettings
 from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.schedule import RetrySchedule
@@ -75,6 +77,7 @@ class Application:
             wake_endpoints=self.engine.wake,
             wake_job=self._wake_job,
         )
+        self.key_uses = KeyUses()
         self.scheduler = JobScheduler(
             self._jobs(),
             self.clock,
@@ -116,6 +119,7 @@ class Application:
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
             disk_space_job(self.disk_space, interval_s),
             CountJob(self._measured, self.telemetry).periodic(interval_s),
+            self.key_uses.job(self.runner, interval_s),
         ]
 
     def _watch_parts(self) -> None:
@@ -168,6 +172,8 @@ class Application:
             health=health,
             metrics=self.telemetry.render,
             max_endpoints=self.settings.max_endpoints,
+            request_limits=RequestLimits(self.clock),
+            key_uses=self.key_uses,
         )
 
     @asynccontextmanager
