@@ -79,9 +79,9 @@ def commands() -> str:
     intro = (
         "# Commands\n\n"
         f"{_GENERATED}\n\n"
-        "`make setup` puts the `loyalpro` command into `.venv/bin`. `serve`, `worker` and `migrate` read the\n"
-        "[environment](environment.md). `events`, `deliveries` and `endpoints` call a running server: `LOYALPRO_SERVER` is\n"
-        "its address, and `LOYALPRO_API_KEY` the key of an account.\n"
+        "`make setup` puts the `loyalpro` command into `.venv/bin`. `serve`, `worker`, `migrate`,\n"
+        "`accounts` and `keys` read the [environment](environment.md). `events`, `deliveries` and `endpoints` call a running\n"
+        "server: `LOYALPRO_SERVER` is its address, and `LOYALPRO_API_KEY` the key of an account.\n"
     )
     sections = [f"## `{' '.join(words)}`\n\n```text\n{_help(words[1:])}\n```\n" for words in _every_command()]
     return "\n".join([intro, *sections])

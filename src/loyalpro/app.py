@@ -19,6 +19,8 @@ from fastapi import FastAPI
 from loyalpro import bootstrap
 from loyalpro.accounts.key_uses import KeyUses
 from loyalpro.accounts.request_limits import RequestLimits
+from loyalpro.control.administration import Administration
+from loyalpro.control.control_socket import ControlSocket, socket_path
 from loyalpro.delivery.engine import Engine, EngineSettings
 from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.schedule import RetrySchedule
@@ -187,8 +189,17 @@ class Application:
         """The context of a server: parts start from the bottom up, and stop from the top down when their work has ended."""
         async with self._open():
             await bootstrap.prepare_first_account(self.runner, self.settings)
-            async with self._delivering():
+            async with self._controlled(), self._delivering():
                 yield
+
+    @asynccontextmanager
+    async def administering(self) -> AsyncIterator[Administration]:
+        """The context of a command on the server's machine: the database alone."""
+        await self.database.start()
+        try:
+            yield Administration(self.runner)
+        finally:
+            await self.database.stop()
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -206,6 +217,20 @@ class Application:
             yield
         finally:
             await self.database.stop()
+
+    @asynccontextmanager
+    async def _controlled(self) -> AsyncIterator[None]:
+        """On SQLite, commands reach the database through the server; PostgreSQL they reach by themselves."""
+        if self.settings.is_postgres:
+            yield
+            return
+        answer = Administration(self.runner).answer
+        control = ControlSocket(socket_path(self.settings.sqlite_path), answer, self.clock)
+        await control.start()
+        try:
+            yield
+        finally:
+            await control.stop()
 
     @asynccontextmanager
     async def _delivering(self) -> AsyncIterator[None]:

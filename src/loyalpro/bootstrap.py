@@ -11,7 +11,7 @@ from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
 _ACTOR = "system:bootstrap"
 _ADVICE = (
-    "Every API request is refused. Create a key with: loyalpro keys create --name NAME. Or set "
+    "Every API request is refused. Create a key with: loyalpro keys create NAME. Or set "
     "LOYALPRO_BOOTSTRAP_API_KEY to the key of the first account, and start again."
 )
 
