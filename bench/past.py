@@ -9,12 +9,15 @@ from pydantic import SecretStr
 
 from bench.server import API_KEY, SECRET_KEY
 from loyalpro import bootstrap
+from loyalpro.accounts.accounts import CreateAccount, create_account
+from loyalpro.accounts.api_keys import authenticate_key, new_key
+from loyalpro.accounts.scopes import SCOPES
 from loyalpro.app import Application
 from loyalpro.delivery.states import EndpointStatus
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.samples import sample
 from loyalpro.kernel.clock import Clock
-from loyalpro.loyalty.program import default_program
+from loyalpro.loyalty.new_program import start_program
 from loyalpro.settings import Settings
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.storage.vault import Vault
@@ -41,9 +44,7 @@ class Past:
         self._runner = asyncio.Runner()
         self._runner.run(self._application.database.start())
         self._runner.run(bootstrap.prepare_first_account(self._application.runner, settings))
-        account_id = self._change(lambda unit: unit.api_keys.account_of(API_KEY))
-        assert account_id is not None
-        self.account_id = account_id
+        self.account_id = self._change(lambda unit: authenticate_key(unit, API_KEY)).account_id
 
     @property
     def vault(self) -> Vault:
@@ -54,11 +55,10 @@ class Past:
         """Add an account; its id."""
 
         def work(unit: UnitOfWork) -> str:
-            account_id = unit.ids.new("acct")
-            unit.accounts.insert(account_id, "Another", unit.now)
-            unit.programs.insert(account_id, default_program(unit.ids))
-            unit.api_keys.insert(unit.ids.new("key"), account_id, "bench", api_key, unit.now)
-            return account_id
+            account = create_account(unit, CreateAccount("Another"))
+            start_program(unit, account.id)
+            new_key(unit, account.id, name="bench", api_key=api_key, scopes=SCOPES)
+            return account.id
 
         return self._change(work)
 

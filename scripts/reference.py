@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,16 @@ FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
 _LIMITS: Final = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 _PLAIN: Final = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
 _COLOR_VARIABLES: Final = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
-_LOYALPRO: Final = "from loyalpro.cli.main import app; app(prog_name='loyalpro')"
+_HELPS: Final = """
+import json, sys
+from typer.testing import CliRunner
+from loyalpro.cli.main import app
+print(json.dumps([
+    CliRunner().invoke(app, [*words, "--help"], prog_name="loyalpro", catch_exceptions=False).output
+    for words in json.loads(sys.argv[1])
+]))
+"""
+"""Prints the help of every command, in a process whose environment decides how wide and how plain it is."""
 _SAMPLE_TIME: Final = 1_795_428_930_123
 _GENERATED: Final = "<!-- Written by scripts/reference.py: change the code, then run `make docs`. -->"
 
@@ -79,12 +88,13 @@ def commands() -> str:
     intro = (
         "# Commands\n\n"
         f"{_GENERATED}\n\n"
-        "`make setup` puts the `loyalpro` command into `.venv/bin`. `serve`, `worker` and `migrate` read the\n"
-        "[environment](environment.md). `events`, `deliveries` and `endpoints` call a running server: `LOYALPRO_SERVER` is\n"
-        "its address, and `LOYALPRO_API_KEY` the key of an account.\n"
+        "`make setup` puts the `loyalpro` command into `.venv/bin`. `serve`, `worker`, `migrate`,\n"
+        "`accounts` and `keys` read the [environment](environment.md). `events`, `deliveries` and `endpoints` call a running\n"
+        "server: `LOYALPRO_SERVER` is its address, and `LOYALPRO_API_KEY` the key of an account.\n"
     )
-    sections = [f"## `{' '.join(words)}`\n\n```text\n{_help(words[1:])}\n```\n" for words in _every_command()]
-    return "\n".join([intro, *sections])
+    words = list(_every_command())
+    helps = zip(words, _helps([each[1:] for each in words]), strict=True)
+    return "\n".join([intro, *(f"## `{' '.join(each)}`\n\n```text\n{text}\n```\n" for each, text in helps)])
 
 
 def _every_command() -> Iterator[tuple[str, ...]]:
@@ -96,12 +106,12 @@ def _every_command() -> Iterator[tuple[str, ...]]:
         waiting += [((*words, name), each) for name, each in getattr(command, "commands", {}).items()]
 
 
-def _help(words: tuple[str, ...]) -> str:
-    """The output of `--help`; the same text with or without a terminal."""
+def _helps(commands: Sequence[Sequence[str]]) -> list[str]:
+    """The output of `--help` of each command; the same text with or without a terminal."""
     surroundings = {name: value for name, value in os.environ.items() if name not in _COLOR_VARIABLES}
-    command = [sys.executable, "-c", _LOYALPRO, *words, "--help"]
-    done = subprocess.run(command, env=surroundings | _PLAIN, capture_output=True, text=True, check=True)
-    return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
+    program = [sys.executable, "-c", _HELPS, json.dumps(commands)]
+    done = subprocess.run(program, env=surroundings | _PLAIN, capture_output=True, text=True, check=True)
+    return ["\n".join(line.rstrip() for line in text.splitlines()).strip("\n") for text in json.loads(done.stdout)]
 
 
 def events() -> str:

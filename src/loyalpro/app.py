@@ -17,6 +17,10 @@ import structlog
 from fastapi import FastAPI
 
 from loyalpro import bootstrap
+from loyalpro.accounts.key_uses import KeyUses
+from loyalpro.accounts.request_limits import RequestLimits
+from loyalpro.control.administration import Administration
+from loyalpro.control.control_socket import ControlSocket, socket_path
 from loyalpro.delivery.engine import Engine, EngineSettings
 from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.schedule import RetrySchedule
@@ -75,6 +79,7 @@ class Application:
             wake_endpoints=self.engine.wake,
             wake_job=self._wake_job,
         )
+        self.key_uses = KeyUses()
         self.scheduler = JobScheduler(
             self._jobs(),
             self.clock,
@@ -116,6 +121,7 @@ class Application:
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
             disk_space_job(self.disk_space, interval_s),
             CountJob(self._measured, self.telemetry).periodic(interval_s),
+            self.key_uses.job(self.runner, interval_s),
         ]
 
     def _watch_parts(self) -> None:
@@ -168,6 +174,8 @@ class Application:
             health=health,
             metrics=self.telemetry.render,
             max_endpoints=self.settings.max_endpoints,
+            request_limits=RequestLimits(self.clock),
+            key_uses=self.key_uses,
         )
 
     @asynccontextmanager
@@ -181,8 +189,17 @@ class Application:
         """The context of a server: parts start from the bottom up, and stop from the top down when their work has ended."""
         async with self._open():
             await bootstrap.prepare_first_account(self.runner, self.settings)
-            async with self._delivering():
+            async with self._controlled(), self._delivering():
                 yield
+
+    @asynccontextmanager
+    async def administering(self) -> AsyncIterator[Administration]:
+        """The context of a command on the server's machine: the database alone."""
+        await self.database.start()
+        try:
+            yield Administration(self.runner)
+        finally:
+            await self.database.stop()
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -200,6 +217,20 @@ class Application:
             yield
         finally:
             await self.database.stop()
+
+    @asynccontextmanager
+    async def _controlled(self) -> AsyncIterator[None]:
+        """On SQLite, commands reach the database through the server; PostgreSQL they reach by themselves."""
+        if self.settings.is_postgres:
+            yield
+            return
+        answer = Administration(self.runner).answer
+        control = ControlSocket(socket_path(self.settings.sqlite_path), answer, self.clock)
+        await control.start()
+        try:
+            yield
+        finally:
+            await control.stop()
 
     @asynccontextmanager
     async def _delivering(self) -> AsyncIterator[None]:

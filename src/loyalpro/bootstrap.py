@@ -5,12 +5,14 @@ from argon2 import PasswordHasher
 
 from loyalpro.accounts.accounts import CompleteFirstAccount, complete_first_account, first_account
 from loyalpro.accounts.entities import FirstAccount
-from loyalpro.loyalty.program import default_program
+from loyalpro.loyalty.new_program import start_program
 from loyalpro.settings import Settings
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
+_ACTOR = "system:bootstrap"
 _ADVICE = (
-    "Every API request is refused. Set LOYALPRO_BOOTSTRAP_API_KEY to the key of the first account, and start again."
+    "Every API request is refused. Create a key with: loyalpro keys create NAME. Or set "
+    "LOYALPRO_BOOTSTRAP_API_KEY to the key of the first account, and start again."
 )
 
 
@@ -19,7 +21,7 @@ async def prepare_first_account(runner: DatabaseUnitOfWorkRunner, settings: Sett
     account = await runner.read(first_account)
     if account is None or _lacks(account, settings):
         command = _command(settings)
-        account = await runner.change(lambda unit: _complete(unit, command))
+        account = await runner.change(lambda unit: _complete(unit, command), actor=_ACTOR)
     if not account.has_key:
         structlog.get_logger("server").warning("account_without_key", advice=_ADVICE)
 
@@ -43,5 +45,5 @@ def _complete(unit: UnitOfWork, command: CompleteFirstAccount) -> FirstAccount:
     """The account and its program are opened in one transaction."""
     completed = complete_first_account(unit, command)
     if completed.opened:
-        unit.programs.insert(completed.account.id, default_program(unit.ids))
+        start_program(unit, completed.account.id)
     return completed.account

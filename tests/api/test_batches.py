@@ -1,6 +1,5 @@
 """A batch has the effect of its purchases recorded one by one, in their order."""
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -97,28 +96,3 @@ def test_event_sequences_have_no_gap_after_a_batch(server: Server) -> None:
     for each in ids.values():
         events = server.get(f"/v1/events?customer_id={each}&limit=100")["data"]
         assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-
-
-def test_a_key_that_is_revoked_stops_working_at_once(server: Server) -> None:
-    application = server.application
-    key = "lp_second_0123456789abcdef0123456789"
-
-    async def add() -> None:
-        def work(unit: Any) -> None:
-            [(account_id,)] = unit.connection.execute("SELECT id FROM accounts")
-            unit.api_keys.insert(unit.ids.new("key"), account_id, "second", key, unit.now)
-
-        await application.runner.change(work)
-
-    async def revoke() -> None:
-        await application.runner.change(
-            lambda unit: unit.connection.execute(
-                "UPDATE api_keys SET revoked_at = ? WHERE name = 'second'", (unit.now,)
-            )
-        )
-
-    assert server.call("POST", "/v1/customers", {}, key=key).status == 401
-    asyncio.run(add())
-    assert server.call("POST", "/v1/customers", {}, key=key).status == 201
-    asyncio.run(revoke())
-    assert server.call("POST", "/v1/customers", {}, key=key).status == 401

@@ -191,7 +191,7 @@ def test_a_refused_call_prints_the_text_of_the_server_and_exits_with_1(run: Run,
         assert expected in run("events", "list", *arguments, code=1).stderr
 
 
-@pytest.mark.parametrize("noun", ["events", "deliveries", "endpoints"])
+@pytest.mark.parametrize("noun", ["events", "deliveries", "endpoints", "accounts", "keys"])
 def test_the_help_of_every_command_has_an_example(run: Run, noun: str) -> None:
     listed = re.findall(r"^│ ([a-z-]+) ", run(noun, "--help").stdout.partition("Commands")[2], re.MULTILINE)
     assert len(listed) >= 2

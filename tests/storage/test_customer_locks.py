@@ -21,7 +21,7 @@ def url(databases: Databases) -> str:
 
 
 def record(url: str, purchases: Sequence[NewPurchase]) -> list[Purchase | Refused]:
-    return commit(url, lambda unit: record_purchases(unit, RecordPurchases(ACCOUNT, "api", purchases)))
+    return commit(url, lambda unit: record_purchases(unit, RecordPurchases(ACCOUNT, purchases)))
 
 
 def wait_for_waiting(url: str, number: int, batches: Sequence[Future[Any]]) -> None:

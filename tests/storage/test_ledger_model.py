@@ -66,7 +66,7 @@ class Commands(RuleBasedStateMachine):
         batch = [self.named(data, id_, amount) for id_, amount in zip(chosen, sizes, strict=True)]
         numbered = [_with_number(each) for each in batch]
         for expected_replay in (False, True):
-            outcomes = commit(self.url, lambda unit: record_purchases(unit, RecordPurchases(ACCOUNT, "api", numbered)))
+            outcomes = commit(self.url, lambda unit: record_purchases(unit, RecordPurchases(ACCOUNT, numbered)))
             for id_, outcome in zip(chosen, outcomes, strict=True):
                 if self.model.customers[id_].deleted:
                     assert isinstance(outcome, NotFound)
@@ -124,7 +124,7 @@ class Commands(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
         id_ = self.draw_active(data)
-        commit(self.url, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, id_, actor="api")))
+        commit(self.url, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, id_)))
         self.model.customers[id_].deleted = True
 
     @invariant()

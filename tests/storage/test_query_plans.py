@@ -403,7 +403,7 @@ def test_recording_purchases(connection: DriverConnection, size: int, *, known: 
         )
         for n in numbers
     ]
-    command = RecordPurchases(ACCOUNT, "test", purchases)
+    command = RecordPurchases(ACCOUNT, purchases)
     outcomes = in_unit(connection, 4 * size, lambda unit: record_purchases(unit, command))
     assert [isinstance(each, Purchase) and each.replayed for each in outcomes] == [known] * size
 
@@ -428,9 +428,9 @@ def test_customers(world: World, connection: DriverConnection) -> None:
         in_unit(connection, 8, lambda unit: enroll_customer(unit, replace(enrollment, external_id="customer-7")))
     changes = {"external_id": "another id", "name": "A name"}
     in_unit(connection, 8, lambda unit: update_customer(unit, UpdateCustomer(ACCOUNT, customer.id, changes)))
-    command = RecordPurchases(ACCOUNT, "test", [purchase(customer_id=customer.id)])
+    command = RecordPurchases(ACCOUNT, [purchase(customer_id=customer.id)])
     in_unit(connection, 8, lambda unit: record_purchases(unit, command))
-    in_unit(connection, 8, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, customer.id, "test")))
+    in_unit(connection, 8, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, customer.id)))
     lists: list[Callable[[UnitOfWork], Sequence[object]]] = [
         lambda unit: unit.customers.list_newest(ACCOUNT, None, None, None, BATCH),
         lambda unit: unit.customers.list_newest(ACCOUNT, None, None, _middle(connection, "customers"), BATCH),

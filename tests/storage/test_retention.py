@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from loyalpro.accounts.entities import StoredResponse
+from loyalpro.accounts.entities import AuditEntry, StoredResponse
 from loyalpro.app import Application
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
@@ -206,12 +206,17 @@ def test_expired_results_and_secrets_old_notices_and_replays_and_rows_of_deleted
                 "INSERT INTO endpoint_secrets (endpoint_id, version, sealed, created_at, expires_at) VALUES (?, ?, ?, 1, ?)",
                 (kept, n + 2, b"s", now + n),
             )
+        for age in (401, 399):
+            made_at = now - age * MS_PER_DAY
+            entry = AuditEntry(floor("aud", made_at), ACCOUNT, "cli", "api_key.created", "key_1", made_at)
+            unit_on(connection).audit_log.insert(entry)
         for endpoint in (kept, gone):
             connection.execute("INSERT INTO endpoint_health VALUES (?, 1, 1, 0, NULL, NULL, 0)", (endpoint,))
         connection.execute("UPDATE endpoints SET deleted_at = ? WHERE id = ?", (now, gone))
     run_jobs(history.url, now)
     assert query(history.url, "SELECT key FROM idempotency_keys") == [("new",)]
     assert query(history.url, "SELECT created_at FROM notices") == [(now - 89 * MS_PER_DAY,)]
+    assert query(history.url, "SELECT created_at FROM audit_log") == [(now - 399 * MS_PER_DAY,)]
     assert count(history.url, "replays") == 3
     assert query(history.url, "SELECT endpoint_id, version FROM endpoint_secrets ORDER BY version") == [
         (kept, 1),

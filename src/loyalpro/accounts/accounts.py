@@ -1,9 +1,12 @@
-"""The first account: opened on an empty database, and completed with the key and the owner that the environment names."""
+"""Accounts: create and list them; the first one is completed with the key and the owner that the environment names."""
 
 from dataclasses import field, replace
 
-from loyalpro.accounts.entities import FirstAccount
+from loyalpro.accounts.api_keys import new_key
+from loyalpro.accounts.entities import Account, FirstAccount
+from loyalpro.accounts.names import checked_name
 from loyalpro.accounts.ports import AccountsUnit
+from loyalpro.accounts.scopes import SCOPES
 from loyalpro.kernel.record import record
 
 
@@ -24,6 +27,21 @@ class CompletedAccount:
     opened: bool
 
 
+@record
+class CreateAccount:
+    """An account to create."""
+
+    name: str
+
+
+@record
+class ListAccounts:
+    """A page of accounts, oldest first: those after `after_id`."""
+
+    after_id: str | None
+    limit: int
+
+
 def first_account(unit: AccountsUnit) -> FirstAccount | None:
     """The account that was opened first; None on an empty database."""
     return unit.accounts.first()
@@ -35,7 +53,7 @@ def complete_first_account(unit: AccountsUnit, command: CompleteFirstAccount) ->
     found = unit.accounts.first()
     account = found or _open(unit)
     if command.api_key is not None and not account.has_key:
-        unit.api_keys.insert(unit.ids.new("key"), account.id, "bootstrap", command.api_key, unit.now)
+        new_key(unit, account.id, name="bootstrap", api_key=command.api_key, scopes=SCOPES)
         account = replace(account, has_key=True)
     if command.owner_email and command.owner_password_hash and not account.has_owner:
         unit.accounts.insert_owner(
@@ -45,7 +63,19 @@ def complete_first_account(unit: AccountsUnit, command: CompleteFirstAccount) ->
     return CompletedAccount(account, opened=found is None)
 
 
+def create_account(unit: AccountsUnit, command: CreateAccount) -> Account:
+    """Store an account without a key. It needs a program in the same transaction: `loyalty.program.start_program`."""
+    account = Account(unit.ids.new("acct"), checked_name(command.name), unit.now, keys=0)
+    unit.accounts.insert(account.id, account.name, account.created_at)
+    unit.audit(account.id, "account.created", account.id)
+    return account
+
+
+def list_accounts(unit: AccountsUnit, query: ListAccounts) -> list[Account]:
+    """Accounts, oldest first."""
+    return unit.accounts.list_after(query.after_id, query.limit)
+
+
 def _open(unit: AccountsUnit) -> FirstAccount:
-    account_id = unit.ids.new("acct")
-    unit.accounts.insert(account_id, "Main", unit.now)
-    return FirstAccount(account_id, has_key=False, has_owner=False)
+    account = create_account(unit, CreateAccount("Main"))
+    return FirstAccount(account.id, has_key=False, has_owner=False)

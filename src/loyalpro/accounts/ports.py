@@ -1,9 +1,9 @@
 """What the use cases of this package need from a unit of work."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from loyalpro.accounts.entities import FirstAccount, StoredResponse
+from loyalpro.accounts.entities import Account, ApiKey, AuditEntry, FirstAccount, StoredResponse
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 
@@ -23,20 +23,62 @@ class AccountStore(Protocol):
         """Store an account."""
         ...
 
+    def exists(self, account_id: str) -> bool:
+        """Whether there is such an account."""
+        ...
+
+    def list_after(self, after_id: str | None, limit: int) -> list[Account]:
+        """Accounts, oldest first."""
+        ...
+
     def insert_owner(self, user_id: str, account_id: str, email: str, password_hash: str, now: UnixMs) -> None:
         """Store the owner of an account."""
         ...
 
 
 class ApiKeyStore(Protocol):
-    """API keys, of which only a digest is stored."""
+    """API keys, of whose texts only a digest is stored."""
 
-    def insert(self, key_id: str, account_id: str, name: str, api_key: str, now: UnixMs) -> None:
-        """Store the digest of a key and its last four characters."""
+    def insert(self, key: ApiKey, api_key: str) -> None:
+        """Store a key and the digest of its text."""
         ...
 
-    def account_of(self, api_key: str) -> str | None:
-        """The id of the account of a key; None when the key is unknown or revoked."""
+    def find(self, api_key: str) -> ApiKey | None:
+        """The key with this text, also a revoked or an expired one."""
+        ...
+
+    def get(self, account_id: str | None, key_id: str) -> ApiKey | None:
+        """One key of an account; None as the account means any account."""
+        ...
+
+    def list_before(self, account_id: str | None, before_id: str | None, limit: int) -> list[ApiKey]:
+        """Keys, newest first, also revoked ones; None as the account means all accounts."""
+        ...
+
+    def lock_unrevoked(self, account_id: str) -> list[ApiKey]:
+        """The keys of an account that are not revoked. No other transaction adds or revokes one until this one ends."""
+        ...
+
+    def rename(self, key_id: str, name: str) -> None:
+        """Change the name of a key."""
+        ...
+
+    def revoke(self, key_id: str, now: UnixMs) -> None:
+        """Revoke a key that is not revoked."""
+        ...
+
+    def mark_used(self, hours: Mapping[str, UnixMs]) -> None:
+        """Store, by the ids of keys, the hours in which they were last used, unless a later hour is stored."""
+        ...
+
+
+class AuditStore(Protocol):
+    """The changes that were made, with their actors."""
+
+    def list_before(
+        self, account_id: str, before_id: str | None, limit: int, *, actor: str | None, object_id: str | None
+    ) -> list[AuditEntry]:
+        """Changes that match every filter, newest first."""
         ...
 
 
@@ -70,6 +112,16 @@ class AccountsUnit(Protocol):
         ...
 
     @property
+    def actor(self) -> str:
+        """Who makes the changes of the transaction."""
+        ...
+
+    @property
+    def random_bytes(self) -> Callable[[int], bytes]:
+        """Makes that many random bytes."""
+        ...
+
+    @property
     def accounts(self) -> AccountStore:
         """Accounts."""
         ...
@@ -80,6 +132,15 @@ class AccountsUnit(Protocol):
         ...
 
     @property
+    def audit_log(self) -> AuditStore:
+        """The changes that were made."""
+        ...
+
+    @property
     def idempotency(self) -> IdempotencyStore:
         """Results of requests with an idempotency key."""
+        ...
+
+    def audit(self, account_id: str, action: str, object_id: str) -> None:
+        """Store that the actor of this transaction makes a change."""
         ...

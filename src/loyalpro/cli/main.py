@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 
 from loyalpro import __version__
-from loyalpro.cli import deliveries, endpoints, events
+from loyalpro.cli import accounts, deliveries, endpoints, events, keys
 from loyalpro.cli.remote import fail
 from loyalpro.kernel.errors import LoyalProError
 
 app = typer.Typer(
     name="loyalpro",
     help="A loyalty platform with real-time webhooks.\n\n"
-    "`serve`, `worker` and `migrate` read their settings from environment variables: docs/reference/environment.md.\n\n"
+    "`serve`, `worker`, `migrate`, `accounts` and `keys` read their settings from environment variables: "
+    "docs/reference/environment.md.\n\n"
     "`events`, `deliveries` and `endpoints` talk to a running server: set LOYALPRO_API_KEY to an API key of your account, "
     "and LOYALPRO_SERVER to the address of the server if it does not run on this machine.",
     no_args_is_help=True,
@@ -24,6 +25,8 @@ app = typer.Typer(
 app.add_typer(events.app, name="events")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(keys.app, name="keys")
 
 Port = Annotated[int | None, typer.Option(help="The port to listen on, instead of LOYALPRO_PORT.")]
 

@@ -28,6 +28,15 @@ def fail(error: LoyalProError) -> NoReturn:
 
 
 @contextmanager
+def reported() -> Iterator[None]:
+    """When the command fails in here, it prints the reason and exits with status 1."""
+    try:
+        yield
+    except LoyalProError as error:
+        fail(error)
+
+
+@contextmanager
 def connected(server: str, api_key: str) -> Iterator[ApiClient]:
     """A client of the server. When the server refuses a call, the command prints its text and exits with status 1."""
     try:

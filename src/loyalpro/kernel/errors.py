@@ -5,6 +5,8 @@
     │   ├── MalformedRequest    the body cannot be parsed
     │   ├── InvalidInput        a field is wrong; `param` names it
     │   ├── Unauthenticated     the API key is missing or unknown
+    │   ├── Forbidden           the API key may not do this
+    │   ├── RateLimited         the API key made too many requests; try again after `retry_after_s`
     │   ├── NotFound            the account has no such object
     │   ├── Conflict            the request contradicts the current state
     │   ├── Expired             the object existed, and is no longer kept
@@ -61,6 +63,22 @@ class Unauthenticated(Refused):
     """The API key is missing or unknown."""
 
     code = "unauthenticated"
+
+
+class Forbidden(Refused):
+    """The API key may not do this."""
+
+    code = "forbidden"
+
+
+class RateLimited(Refused):
+    """The API key made too many requests. `retry_after_s`: after how many whole seconds the next one is accepted."""
+
+    code = "rate_limited"
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class NotFound(Refused):

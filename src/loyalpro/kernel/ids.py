@@ -13,7 +13,23 @@ from typing import Final, Literal
 from loyalpro.kernel.clock import Clock, UnixMs
 
 Prefix = Literal[
-    "acct", "key", "usr", "cus", "txn", "led", "lot", "tier", "rule", "evt", "we", "dlv", "wrk", "req", "ntc", "rpl"
+    "acct",
+    "key",
+    "usr",
+    "cus",
+    "txn",
+    "led",
+    "lot",
+    "tier",
+    "rule",
+    "evt",
+    "we",
+    "dlv",
+    "wrk",
+    "req",
+    "ntc",
+    "rpl",
+    "aud",
 ]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -1,7 +1,7 @@
 """How a package runs its work in a database transaction without knowing the database."""
 
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 U_co = TypeVar("U_co", covariant=True)
@@ -14,14 +14,20 @@ connection of `ingest`, and is not refused with it. `delivery`: the engine and i
 table lock.
 """
 
+SYSTEM: Final = "system"
+"""The actor of a change that nobody asked for, such as one of a periodic job.
+
+The actor of a change is `key:<id of an API key>`, `cli` for a command of the operator, `system`, or `system:<part>`.
+"""
+
 
 class UnitOfWorkRunner(Protocol[U_co]):
     """Runs functions of a unit of work, each in one database transaction of its own."""
 
-    async def change(self, work: Callable[[U_co], T], writer: WriterName = "ingest") -> T:
+    async def change(self, work: Callable[[U_co], T], writer: WriterName = "ingest", *, actor: str = SYSTEM) -> T:
         """Commit what `work` changes together with the events that it emits; its result, once that is durable.
 
-        Raises what `work` raises, and then nothing of it is committed.
+        `actor`: who makes the changes. Raises what `work` raises, and then nothing of it is committed.
         """
         ...
 

@@ -77,6 +77,7 @@ def enroll_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
     wallet.emit(CustomerCreated(customer=_shown(wallet.customer), source=command.source))
     if not unit.customers.insert(wallet.customer):
         raise _taken(command.external_id)
+    unit.audit(command.account_id, "customer.created", wallet.id)
     return wallet.customer
 
 
@@ -99,6 +100,7 @@ def update_customer(unit: LoyaltyUnit, command: UpdateCustomer) -> Customer:
     wallet.emit(CustomerUpdated(customer=_shown(wallet.customer), previous_attributes=previous, changed=changed))
     if not book.write():
         raise _taken(wallet.customer.external_id)
+    unit.audit(command.account_id, "customer.updated", wallet.id)
     return wallet.customer
 
 

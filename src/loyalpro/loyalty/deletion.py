@@ -16,11 +16,10 @@ _REASON: Final = "customer_deleted"
 
 @record
 class DeleteCustomer:
-    """A customer to delete. `actor` stands in the ledger beside the points that are forfeited."""
+    """A customer to delete."""
 
     account_id: str
     customer_id: str
-    actor: str
 
 
 def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
@@ -34,7 +33,7 @@ def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
     if wallet is None:
         raise unknown_customer(command.customer_id)
     before = wallet.customer
-    forfeited = wallet.forfeit(Cause("customer", before.id, command.actor, unit.now, _REASON))
+    forfeited = wallet.forfeit(Cause("customer", before.id, unit.actor, unit.now, _REASON))
     wallet.change_details(external_id=None, email=None, phone=None, name=None, metadata={}, status="deleted")
     wallet.emit(
         CustomerDeleted(
@@ -49,3 +48,4 @@ def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
     )
     book.write()
     begin_erasure(unit, before)
+    unit.audit(before.account_id, "customer.deleted", before.id)

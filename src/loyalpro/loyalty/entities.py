@@ -32,7 +32,7 @@ class Customer:
 
 @record
 class Transaction:
-    """A purchase. `amount` is in minor units of `currency`."""
+    """A purchase. `amount` is in minor units of `currency`. `actor`: who recorded it; None for old purchases."""
 
     id: str
     account_id: str
@@ -49,6 +49,7 @@ class Transaction:
     points_earned: int
     occurred_at: UnixMs
     created_at: UnixMs
+    actor: str | None
 
 
 @record

@@ -108,6 +108,10 @@ class LedgerStore(Protocol):
 class ProgramStore(Protocol):
     """The programs of accounts."""
 
+    def insert(self, account_id: str, program: Program) -> None:
+        """Store the first program of a new account."""
+        ...
+
     def get(self, account_id: str) -> Program:
         """The rules in force. Raises `ProgramMissing` for an account without a program."""
         ...
@@ -184,6 +188,11 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         ...
 
     @property
+    def actor(self) -> str:
+        """Who makes the changes. Entries and purchases store it."""
+        ...
+
+    @property
     def customers(self) -> CustomerStore:
         """Customers."""
         ...
@@ -208,6 +217,10 @@ class LoyaltyUnit(ErasureUnit, Protocol):
 
     def emit(self, event: NewEvent) -> None:
         """Commit the event with what this unit of work changes."""
+        ...
+
+    def audit(self, account_id: str, action: str, object_id: str) -> None:
+        """Store that the actor makes a change."""
         ...
 
     def wake_job(self, kind: JobKind) -> None:

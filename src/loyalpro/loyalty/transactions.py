@@ -44,10 +44,9 @@ class NewPurchase:
 
 @record
 class RecordPurchases:
-    """Purchases of one account to record, in this order. `actor` stands in the ledger beside the points that they earn."""
+    """Purchases of one account to record, in this order."""
 
     account_id: str
-    actor: str
     purchases: Sequence[NewPurchase]
 
 
@@ -146,7 +145,7 @@ class _Recording:
         self._known[transaction.external_id] = transaction
         wallet.emit(TransactionCompleted(transaction=_shown(transaction), points_earned=points))
         if points:
-            cause = Cause("transaction", transaction.id, self._command.actor, occurred_at)
+            cause = Cause("transaction", transaction.id, self._unit.actor, occurred_at)
             wallet.earn(_earning(self._program, points, occurred_at), cause)
         return Purchase(transaction, replayed=False)
 
@@ -180,6 +179,7 @@ class _Recording:
             points_earned=points,
             occurred_at=occurred_at,
             created_at=self._unit.now,
+            actor=self._unit.actor,
         )
 
 

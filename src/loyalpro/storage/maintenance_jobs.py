@@ -27,6 +27,8 @@ STATISTICS: Final = JobKind("statistics")
 DISK_SPACE: Final = JobKind("disk_space")
 
 _IDEMPOTENCY_KEPT_MS: Final = MS_PER_DAY
+_AUDIT_KEPT_MS: Final = 400 * MS_PER_DAY
+"""More than a year, so that the same time last year is still there."""
 _DISK_SPACE_EVERY_S: Final = 5.0
 _OLD: tuple[Aging, ...] = ("attempts", "deliveries", "events")
 
@@ -111,7 +113,7 @@ class MaintenanceJobs:
         return Piece(count, more=count == BATCH_SIZE)
 
     async def remove_leftovers(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
-        """Remove old notices, replays and erasures, expired secrets, and the health and secrets of deleted endpoints."""
+        """Remove old notices, replays, erasures and audit entries, expired secrets, and what deleted endpoints leave behind."""
 
         def work(unit: UnitOfWork) -> Piece:
             before = unit.retention.kept_since(unit.now, self._kept_ms)
@@ -120,6 +122,7 @@ class MaintenanceJobs:
                 unit.retention.remove_replays(before),
                 unit.retention.remove_leftovers(unit.now),
                 unit.erasures.remove_finished(before),
+                unit.audit_log.remove(unit.retention.kept_since(unit.now, max(self._kept_ms, _AUDIT_KEPT_MS))),
             )
             return Piece(sum(counts), more=max(counts) >= BATCH_SIZE)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, TypeVar
 
 from loyalpro.kernel.errors import LoyalProError, StoreError
+from loyalpro.kernel.unit_of_work import SYSTEM
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
 
 Request = TypeVar("Request")
@@ -28,39 +29,42 @@ class RequestBatcher:
         self._runner = runner
         self._open: dict[Hashable, Batch] = {}
 
-    async def change(self, kind: Hashable, request: Request, work: BatchFunction[Request, Result]) -> Result:
-        """What `work` returns for `request`, once it is durable. All requests of one kind pass the same `work`."""
+    async def change(
+        self, kind: Hashable, request: Request, work: BatchFunction[Request, Result], *, actor: str = SYSTEM
+    ) -> Result:
+        """What `work` returns for `request`, once it is durable. All requests of one kind and actor pass the same `work`."""
+        kind = (kind, actor)
         batch = self._open.get(kind)
         index = None if batch is None else batch.add(request)
         if batch is None or index is None:
             batch, index = Batch(request), 0
             self._open[kind] = batch
-            batch.results = asyncio.ensure_future(self._run(kind, batch, work))
+            batch.results = asyncio.ensure_future(self._run(kind, batch, work, actor))
         assert batch.results is not None
         result: Result | Exception = (await asyncio.shield(batch.results))[index]
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def _run(self, kind: Hashable, batch: "Batch", work: BatchFunction[Any, Any]) -> Sequence[Any]:
+    async def _run(self, kind: Hashable, batch: "Batch", work: BatchFunction[Any, Any], actor: str) -> Sequence[Any]:
         """The results of a batch. When `work` raises, one request is at fault: each then runs in a transaction of its own.
 
         A `StoreError` is no fault of a request, so all of them get it.
         """
         try:
-            return await self._runner.change(lambda unit: work(unit, batch.close()))
+            return await self._runner.change(lambda unit: work(unit, batch.close()), actor=actor)
         except Exception as error:  # noqa: BLE001 - raised again for the callers
             requests = batch.close()
             if isinstance(error, StoreError) or len(requests) == 1:
                 return [error] * len(requests)
-            return [await self._run_alone(request, work) for request in requests]
+            return [await self._run_alone(request, work, actor) for request in requests]
         finally:
             if self._open.get(kind) is batch:
                 del self._open[kind]
 
-    async def _run_alone(self, request: Any, work: BatchFunction[Any, Any]) -> Any:
+    async def _run_alone(self, request: Any, work: BatchFunction[Any, Any], actor: str) -> Any:
         try:
-            [result] = await self._runner.change(lambda unit: work(unit, [request]))
+            [result] = await self._runner.change(lambda unit: work(unit, [request]), actor=actor)
         except Exception as error:  # noqa: BLE001 - raised again for the caller
             return error
         return result

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
+from loyalpro.accounts.entities import AuditEntry
 from loyalpro.events.new_event import NewEvent
 from loyalpro.events.outbox import Outbox
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin, current_origin
-from loyalpro.kernel.unit_of_work import WriterName
+from loyalpro.kernel.unit_of_work import SYSTEM, WriterName
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
+from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
@@ -60,11 +62,14 @@ class UnitOfWork:
     """The tables of one open database transaction, its events, the time that it calls now, and what it wakes after the commit.
 
     It satisfies the unit Protocol of each package whose use cases run in it. `origin`: the request that causes the events
-    which are emitted from now on.
+    which are emitted from now on. `actor`: who makes its changes.
     """
 
-    def __init__(self, connection: Connection, tools: Tools, origin: Origin | None = None) -> None:
+    def __init__(
+        self, connection: Connection, tools: Tools, origin: Origin | None = None, *, actor: str = SYSTEM
+    ) -> None:
         self.connection = connection
+        self.actor = actor
         self.ids = tools.ids
         self.vault = tools.vault
         self.random_bytes = tools.random_bytes
@@ -85,6 +90,10 @@ class UnitOfWork:
         """After the commit, hint to the scheduler that this job has something to do."""
         self.woken.jobs.add(kind)
 
+    def audit(self, account_id: str, action: str, object_id: str) -> None:
+        """Store that the actor makes a change, such as `api_key.revoked`; it is committed with this transaction."""
+        self.audit_log.insert(AuditEntry(self.ids.new("aud"), account_id, self.actor, action, object_id, self.now))
+
     # -- tables ------------------------------------------------------------------------------------------------------
 
     @property
@@ -96,6 +105,11 @@ class UnitOfWork:
     def api_keys(self) -> ApiKeyTables:
         """API keys."""
         return ApiKeyTables(self.connection)
+
+    @property
+    def audit_log(self) -> AuditTables:
+        """The changes that were made, with their actors."""
+        return AuditTables(self.connection)
 
     @property
     def idempotency(self) -> IdempotencyTables:
@@ -208,12 +222,12 @@ class DatabaseUnitOfWorkRunner:
         self._wake_endpoints = wake_endpoints
         self._wake_job = wake_job
 
-    async def change(self, work: Callable[[UnitOfWork], T], writer: WriterName = "ingest") -> T:
+    async def change(self, work: Callable[[UnitOfWork], T], writer: WriterName = "ingest", *, actor: str = SYSTEM) -> T:
         """Commit `work` and its events; then wake what they concern, and note the events with their origins."""
         origin = current_origin()
 
         def transaction(connection: Connection) -> tuple[T, UnitOfWork]:
-            unit = UnitOfWork(connection, self._tools, origin)
+            unit = UnitOfWork(connection, self._tools, origin, actor=actor)
             result = work(unit)
             unit.woken.endpoints |= unit.outbox.flush()
             return result, unit

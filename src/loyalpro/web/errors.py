@@ -17,6 +17,8 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.MalformedRequest: 400,
     errors.InvalidInput: 422,
     errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.RateLimited: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Expired: 410,
@@ -71,7 +73,10 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unexpected(request, error)
-    return problem(status, error.code, error.detail, request=request, param=error.param)
+    response = problem(status, error.code, error.detail, request=request, param=error.param)
+    if isinstance(error, errors.RateLimited):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

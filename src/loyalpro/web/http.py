@@ -9,6 +9,8 @@ from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
+    api_keys,
+    audit_log,
     customers,
     deliveries,
     events,
@@ -48,6 +50,8 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         events,
         deliveries,
         notices,
+        api_keys,
+        audit_log,
         service,
     ):
         app.include_router(resource.router)

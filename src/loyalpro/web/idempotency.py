@@ -15,6 +15,7 @@ from loyalpro.kernel.errors import Conflict, InvalidInput, Refused
 from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import WriterName
+from loyalpro.web.auth import key_of
 from loyalpro.web.services import Services, services_of
 from loyalpro.web.unit import Unit
 
@@ -61,20 +62,23 @@ async def commit(request: Request, account_id: str, reply_to: ReplyTo, writer: W
 
     async def change(incoming: IdempotentRequest) -> IdempotentResult:
         return await services_of(request).runner.change(
-            lambda unit: _only(run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)])), writer
+            lambda unit: _only(run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)])),
+            writer,
+            actor=key_of(request).actor,
         )
 
     return await _respond(request, account_id, None, change)
 
 
 async def commit_batched(request: Request, account_id: str, command: Any, reply_to_all: ReplyToAll) -> Response:
-    """`commit`, in one database transaction with concurrent requests of the account that have the same `reply_to_all`."""
+    """`commit`, in one database transaction with concurrent requests with the key that have the same `reply_to_all`."""
 
     async def change(incoming: IdempotentRequest) -> IdempotentResult:
         outcome: IdempotentResult = await services_of(request).batcher.change(
             (reply_to_all, account_id),
             incoming,
             lambda unit, requests: run_once(unit, account_id, requests, reply_to_all),
+            actor=key_of(request).actor,
         )
         return outcome
 

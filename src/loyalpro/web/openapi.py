@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from loyalpro.events.catalog import EVENT_TYPES, EventType
 from loyalpro.web.idempotency import LONGEST_KEY
+from loyalpro.web.strict_route import SCOPE
 
 _PROBLEM = {
     "type": "object",
@@ -67,7 +68,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe(method: str, operation: dict[str, Any]) -> None:
-    """Add the error responses, and the idempotency key of a `POST`."""
+    """Add the scope, the error responses, and the idempotency key of a `POST`."""
+    if (scope := operation.pop(SCOPE, None)) is not None:
+        operation["security"] = [{scheme: [scope] for scheme in operation["security"][0]}]
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     operation["responses"].pop("422", None)
     operation["responses"]["4XX"] = {"description": "The request is wrong.", "content": content}

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
+from loyalpro.accounts.key_uses import KeyUses
+from loyalpro.accounts.request_limits import RequestLimits
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import LoyalProError
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
@@ -22,7 +24,13 @@ class RequestBatcher(Protocol):
     """Runs concurrent requests of one kind in one database transaction."""
 
     def change(
-        self, kind: Hashable, request: Any, work: Callable[[Unit, Sequence[Any]], Sequence[Any | LoyalProError]], /
+        self,
+        kind: Hashable,
+        request: Any,
+        work: Callable[[Unit, Sequence[Any]], Sequence[Any | LoyalProError]],
+        /,
+        *,
+        actor: str,
     ) -> Awaitable[Any]:
         """The result of `work` for this request, once it is durable; an error that is returned in its place is raised."""
         ...
@@ -40,6 +48,8 @@ class Services:
     health: Health
     metrics: Callable[[], bytes]
     max_endpoints: int
+    request_limits: RequestLimits
+    key_uses: KeyUses
     body_timeout_s: float = 60.0
     heavy_work: HeavyWork = field(default_factory=HeavyWork)
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)

@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from loyalpro.accounts.scopes import Scope
 from loyalpro.kernel.errors import InvalidInput, MalformedRequest, TooLarge, TooSlow
 from loyalpro.kernel.nearest import suggestion
 from loyalpro.kernel.strict_batch import BatchLimits, parse_batch
 from loyalpro.kernel.strict_json import parse
-from loyalpro.web.auth import account_id, authenticate
+from loyalpro.web.auth import account_id, authorize, caller
 from loyalpro.web.services import services_of
 
 NO_STORE: Final = "no-store"
 """The `Cache-Control` of all data: no proxy and no browser keeps it."""
+SCOPE: Final = "x-scope"
+"""Where an operation of the OpenAPI document has its scope until `web.openapi` moves it into the security requirement."""
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_BATCH_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_UNREAD_BODY_BYTES: Final = 16 * 1024
@@ -47,19 +50,44 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that accepts JSON bodies of a limited size, and no query parameter that it does not use."""
+    """A route that accepts JSON bodies of a limited size, and no query parameter that it does not use.
+
+    `read_scope` and `write_scope`: what the API key needs for a `GET`, and for every other method.
+    """
 
     max_body_bytes = MAX_BODY_BYTES
+    read_scope: Scope | None = None
+    write_scope: Scope | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.scope is not None:
+            self.openapi_extra = {**(self.openapi_extra or {}), SCOPE: self.scope}
+
+    @classmethod
+    def needing(cls, *, write: Scope, read: Scope = "read") -> type[Self]:
+        """The class of routes that need these scopes."""
+        return type(cls.__name__, (cls,), {"read_scope": read, "write_scope": write})
+
+    @property
+    def scope(self) -> Scope | None:
+        """What the API key needs for this route; None for a route without a key."""
+        if not any(each.call in (account_id, caller) for each in self.dependant.dependencies):
+            return None
+        scope = self.read_scope if self.methods == {"GET"} else self.write_scope
+        if scope is None:
+            raise TypeError(f"The route {self.path} needs an API key, and names no scope.")
+        return scope
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Check the API key and the names of query parameters, and then read and parse the body, before the framework does."""
         handle = super().get_route_handler()
-        needs_key = any(each.call is account_id for each in self.dependant.dependencies)
+        scope = self.scope
         known = sorted(each.alias for each in self.dependant.query_params)
 
         async def strict(request: Request) -> Response:
-            if needs_key:
-                await authenticate(request)
+            if scope is not None:
+                await authorize(request, scope)
             _require_known_query(request, known)
             response = await handle(await self._read(request))
             response.headers["Cache-Control"] = NO_STORE

@@ -47,6 +47,7 @@ def retry_delivery(unit: WebhooksUnit, command: DeliveryRef) -> Delivery:
     snapshot = _locked(unit, command)
     require_retryable(snapshot)
     unit.deliveries.make_due(snapshot, unit.now)
+    unit.audit(command.account_id, "delivery.retried", command.delivery_id)
     unit.wake_endpoints([snapshot.endpoint_id], urgent=True)
     return existing_delivery(unit, command.account_id, command.delivery_id)
 
@@ -56,6 +57,7 @@ def cancel_delivery(unit: WebhooksUnit, command: DeliveryRef) -> Delivery:
     snapshot = _locked(unit, command)
     if needs_cancel(snapshot):
         unit.deliveries.cancel(snapshot, unit.now)
+        unit.audit(command.account_id, "delivery.canceled", command.delivery_id)
         unit.wake_endpoints([snapshot.endpoint_id])
     return existing_delivery(unit, command.account_id, command.delivery_id)
 

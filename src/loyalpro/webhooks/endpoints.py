@@ -134,6 +134,7 @@ def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
     unit.endpoints.insert(endpoint)
     unit.custom_headers.store(endpoint, headers)
     unit.secrets.add(endpoint, FIRST_VERSION, secret, unit.now, promoted=True)
+    unit.audit(endpoint.account_id, "webhook_endpoint.created", endpoint.id)
     return AddedEndpoint(_details(unit, [endpoint])[0], secret)
 
 
@@ -146,6 +147,7 @@ def change_endpoint(unit: WebhooksUnit, command: ChangeEndpoint) -> EndpointDeta
     endpoint = replace(before, **fields, updated_at=unit.now)
     unit.endpoints.update(endpoint)
     _reset_health(unit, before, endpoint)
+    unit.audit(endpoint.account_id, "webhook_endpoint.updated", endpoint.id)
     unit.wake_endpoints([endpoint.id])
     return _details(unit, [endpoint])[0]
 
@@ -154,6 +156,7 @@ def delete_endpoint(unit: WebhooksUnit, command: EndpointRef) -> None:
     """Delete an endpoint. Its pending deliveries are canceled; its past ones stay visible."""
     if not unit.endpoints.delete(command.account_id, command.endpoint_id, unit.now):
         raise no_endpoint(command.endpoint_id)
+    unit.audit(command.account_id, "webhook_endpoint.deleted", command.endpoint_id)
 
 
 def get_endpoint(unit: WebhooksUnit, query: EndpointRef) -> EndpointDetails:

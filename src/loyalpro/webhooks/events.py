@@ -68,6 +68,7 @@ def resend_event(unit: WebhooksUnit, command: ResendEvent) -> list[Delivery]:
     alone = command.endpoint_id is not None
     endpoints = [_chosen(unit, command)] if alone else _subscribed(unit, event)
     sent = [_send(unit, event, each, alone=alone) for each in endpoints]
+    unit.audit(command.account_id, "event.resent", command.event_id)
     unit.wake_endpoints([each.id for each in endpoints], urgent=True)
     return [existing_delivery(unit, command.account_id, each) for each in sent]
 

@@ -301,6 +301,10 @@ class WebhooksUnit(Protocol):
         """Notices."""
         ...
 
+    def audit(self, account_id: str, action: str, object_id: str) -> None:
+        """Store that the actor of this transaction makes a change."""
+        ...
+
     def wake_endpoints(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         """After the commit, hint to the engine that these endpoints have deliveries to send."""
         ...

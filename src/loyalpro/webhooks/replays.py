@@ -77,6 +77,7 @@ def start_replay(unit: WebhooksUnit, command: StartReplay) -> ReplayProgress:
     endpoint = existing_endpoint(unit, command.account_id, command.endpoint_id)
     replay = _replay(unit, command, endpoint, types or endpoint.types, until)
     unit.replays.insert(replay)
+    unit.audit(command.account_id, "replay.started", replay.id)
     unit.wake_job(REPLAYS)
     return get_replay(unit, ReplayRef(command.account_id, endpoint.id, replay.id))
 
@@ -88,6 +89,7 @@ def cancel_replay(unit: WebhooksUnit, command: ReplayRef) -> ReplayProgress:
     progress = get_replay(unit, command)
     if progress.replay.status != "canceled":
         raise Conflict("This replay is done, so it cannot be canceled.", code="replay_finished")
+    unit.audit(command.account_id, "replay.canceled", command.replay_id)
     return progress
 
 

@@ -52,8 +52,10 @@ def rotate_secret(unit: WebhooksUnit, command: RotateSecret) -> RotatedSecret:
     if command.promote:
         require_rotation(secrets)
         _promote(unit, endpoint, secrets[0], command.overlap_s)
+        unit.audit(endpoint.account_id, "secret.promoted", endpoint.id)
     else:
         _add(unit, endpoint, secrets, command.overlap_s)
+        unit.audit(endpoint.account_id, "secret.rotated", endpoint.id)
     secrets = _valid(unit, endpoint)
     return RotatedSecret(
         secret=unit.secrets.newest(endpoint.account_id, endpoint.id),

@@ -31,5 +31,6 @@ def send_test_event(unit: WebhooksUnit, command: SendTestEvent) -> Delivery:
     unit.events.append([(event, 1)], test=True)
     id_ = delivery_id(event.id, endpoint.id)
     unit.deliveries.enqueue([NewDelivery(id_, endpoint.id, event, ordered=False)], unit.now)
+    unit.audit(command.account_id, "webhook_endpoint.tested", endpoint.id)
     unit.wake_endpoints([endpoint.id])
     return existing_delivery(unit, command.account_id, id_)

@@ -64,10 +64,18 @@ CREATE TABLE api_keys (
     hint text NOT NULL,
     created_at bigint NOT NULL,
     revoked_at bigint,
+    scopes text DEFAULT 'read customers transactions points program webhooks admin'::text NOT NULL,
+    requests_per_minute bigint,
+    created_by text DEFAULT 'system:bootstrap'::text NOT NULL,
+    expires_at bigint,
+    last_used_at bigint,
     CONSTRAINT api_keys_pkey PRIMARY KEY (id),
     CONSTRAINT api_keys_digest_key UNIQUE (digest),
-    CONSTRAINT api_keys_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id)
+    CONSTRAINT api_keys_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+    CONSTRAINT api_keys_requests_per_minute_check CHECK ((requests_per_minute > 0))
 );
+
+CREATE INDEX api_keys_by_account ON public.api_keys USING btree (account_id, id);
 
 CREATE TABLE attempts (
     delivery_id text COLLATE "C" NOT NULL,
@@ -93,6 +101,22 @@ CREATE TABLE attempts (
 ) PARTITION BY RANGE (delivery_id);
 
 CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
+
+CREATE TABLE audit_log (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    object_id text NOT NULL,
+    created_at bigint NOT NULL,
+    CONSTRAINT audit_log_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX audit_log_by_account ON public.audit_log USING btree (account_id, id);
+
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (account_id, actor, id);
+
+CREATE INDEX audit_log_by_object ON public.audit_log USING btree (account_id, object_id, id);
 
 CREATE TABLE customers (
     id text NOT NULL,
@@ -435,6 +459,7 @@ CREATE TABLE transactions (
     points_earned bigint NOT NULL,
     occurred_at bigint NOT NULL,
     created_at bigint NOT NULL,
+    actor text,
     CONSTRAINT transactions_pkey PRIMARY KEY (id),
     CONSTRAINT transactions_account_id_external_id_key UNIQUE (account_id, external_id),
     CONSTRAINT transactions_amount_check CHECK ((amount >= 0)),

@@ -131,6 +131,10 @@ class SqliteDatabase:
             self._lock.release()
 
 
+class FolderInUse(ConfigurationError):
+    """Another process has the database open."""
+
+
 class FolderLock:
     """A lock file beside the database. The operating system releases the lock when its process ends, even by a crash."""
 
@@ -147,7 +151,7 @@ class FolderLock:
         except BlockingIOError:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
-            raise ConfigurationError(
+            raise FolderInUse(
                 f"Another LoyalPro (process {holder}) is using {self._path.parent}. Stop it, or choose another folder "
                 "with LOYALPRO_DATA_DIR. To run several processes, use PostgreSQL."
             ) from None

@@ -21,7 +21,10 @@ CREATE TABLE api_keys (
     hint TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     revoked_at INTEGER
-) STRICT;
+, scopes TEXT NOT NULL
+    DEFAULT 'read customers transactions points program webhooks admin', requests_per_minute INTEGER CHECK (requests_per_minute > 0), created_by TEXT NOT NULL DEFAULT 'system:bootstrap', expires_at INTEGER, last_used_at INTEGER) STRICT;
+
+CREATE INDEX api_keys_by_account ON api_keys (account_id, id);
 
 CREATE TABLE attempts (
     delivery_id TEXT NOT NULL,
@@ -42,6 +45,21 @@ CREATE TABLE attempts (
     total_ms REAL, requests TEXT, responses TEXT,
     PRIMARY KEY (delivery_id, number)
 ) STRICT;
+
+CREATE TABLE audit_log (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX audit_log_by_account ON audit_log (account_id, id);
+
+CREATE INDEX audit_log_by_actor ON audit_log (account_id, actor, id);
+
+CREATE INDEX audit_log_by_object ON audit_log (account_id, object_id, id);
 
 CREATE TABLE customers (
     id TEXT PRIMARY KEY,
@@ -345,7 +363,7 @@ CREATE TABLE transactions (
     metadata TEXT NOT NULL,
     points_earned INTEGER NOT NULL CHECK (points_earned >= 0),
     occurred_at INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, actor TEXT,
     UNIQUE (account_id, external_id)
 ) STRICT;
 

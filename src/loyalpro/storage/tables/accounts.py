@@ -1,8 +1,14 @@
 """The accounts and users tables. Satisfies `accounts.ports.AccountStore`."""
 
-from loyalpro.accounts.entities import FirstAccount
+from loyalpro.accounts.entities import Account, FirstAccount
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
+from loyalpro.storage.sql import where
+
+_SELECT = (
+    "SELECT id, name, created_at,"
+    " (SELECT COUNT(*) FROM api_keys k WHERE k.account_id = accounts.id AND k.revoked_at IS NULL) FROM accounts"
+)
 
 
 class AccountTables:
@@ -36,6 +42,16 @@ class AccountTables:
         self._connection.execute(
             "INSERT INTO accounts (id, name, created_at) VALUES (?, ?, ?)", (account_id, name, now)
         )
+
+    def exists(self, account_id: str) -> bool:
+        """Whether there is such an account."""
+        return bool(self._connection.execute("SELECT 1 FROM accounts WHERE id = ?", (account_id,)))
+
+    def list_after(self, after_id: str | None, limit: int) -> list[Account]:
+        """Accounts, oldest first."""
+        clause, params = where(("id > ?", after_id))
+        rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY id LIMIT ?", (*params, limit))
+        return [Account(id_, name, created_at, keys) for id_, name, created_at, keys in rows]
 
     def insert_owner(self, user_id: str, account_id: str, email: str, password_hash: str, now: UnixMs) -> None:
         """Store the owner of an account."""

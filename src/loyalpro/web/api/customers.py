@@ -22,13 +22,13 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
-from loyalpro.web.auth import AccountId
+from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 
-router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=StrictRoute.needing(write="customers"))
 
 
 def _looks_like_email(text: str) -> str:
@@ -101,7 +101,7 @@ async def get(account_id: AccountId, services: ServicesDep, customer_id: str) ->
 
 @router.patch("/{customer_id}", summary="Change a customer's details")
 async def update(
-    account_id: AccountId, services: ServicesDep, customer_id: str, body: UpdateCustomer
+    account_id: AccountId, caller: Caller, services: ServicesDep, customer_id: str, body: UpdateCustomer
 ) -> dict[str, Any]:
     """Causes `customer.updated` when something did change."""
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
@@ -109,18 +109,19 @@ async def update(
         changes["metadata"] = changes["metadata"] or {}
         check_metadata(changes["metadata"])
     command = customers.UpdateCustomer(account_id, known_id("cus", customer_id), changes)
-    return _customer(await services.runner.change(lambda unit: customers.update_customer(unit, command)))
+    changed = await services.runner.change(lambda unit: customers.update_customer(unit, command), actor=caller.actor)
+    return _customer(changed)
 
 
 @router.delete("/{customer_id}", summary="Delete a customer and erase what is known of it")
-async def delete(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
+async def delete(account_id: AccountId, caller: Caller, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """Its points are forfeited and its external id is free again. Causes `points.adjusted` if it had any, `customer.deleted`.
 
     The data of its earlier events, what receivers answered to them, the items and metadata of its purchases, and the notes
     in its ledger are erased within minutes; pending deliveries of those events are canceled.
     """
-    command = deletion.DeleteCustomer(account_id, known_id("cus", customer_id), actor="api")
-    await services.runner.change(lambda unit: deletion.delete_customer(unit, command))
+    command = deletion.DeleteCustomer(account_id, known_id("cus", customer_id))
+    await services.runner.change(lambda unit: deletion.delete_customer(unit, command), actor=caller.actor)
     return _deleted(customer_id)
 
 

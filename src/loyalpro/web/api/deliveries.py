@@ -13,7 +13,7 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import deliveries
 from loyalpro.webhooks.entities import Delivery, PastAttempt, PastRequest
 
-router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute.needing(write="webhooks"))
 
 Status = Annotated[Literal["pending", "succeeded", "exhausted", "canceled", "parked"] | None, Query()]
 

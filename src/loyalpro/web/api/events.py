@@ -16,7 +16,7 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 from loyalpro.webhooks import events
 
-router = APIRouter(tags=["events"], route_class=StrictRoute)
+router = APIRouter(tags=["events"], route_class=StrictRoute.needing(write="webhooks"))
 
 After = Annotated[str | None, Query(description="The id of the last event that you have received.", max_length=64)]
 

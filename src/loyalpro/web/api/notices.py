@@ -12,7 +12,7 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import notices
 from loyalpro.webhooks.entities import PastNotice
 
-router = APIRouter(prefix="/v1/notices", tags=["notices"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/notices", tags=["notices"], route_class=StrictRoute.needing(write="webhooks"))
 
 
 @router.get("", summary="List notices, newest first")

@@ -14,7 +14,9 @@ from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import replays
 
-router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute.needing(write="webhooks")
+)
 
 Status = Literal["succeeded", "exhausted", "canceled", "missing"]
 Statuses = Annotated[

@@ -15,7 +15,11 @@ from loyalpro.webhooks import rotation
 from loyalpro.webhooks.endpoints import EndpointRef
 from loyalpro.webhooks.secrets import LONGEST_OVERLAP_S
 
-router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/webhook_endpoints",
+    tags=["webhook endpoints"],
+    route_class=StrictRoute.needing(read="webhooks", write="webhooks"),
+)
 
 
 class RotateSecret(Body):

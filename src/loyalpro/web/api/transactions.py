@@ -52,8 +52,12 @@ class _Purchases(BatchRoute):
         return _parsed(member)
 
 
-router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute)
-batch_router = APIRouter(prefix="/v1/transactions", tags=["transactions"], route_class=_Purchases)
+router = APIRouter(
+    prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute.needing(write="transactions")
+)
+batch_router = APIRouter(
+    prefix="/v1/transactions", tags=["transactions"], route_class=_Purchases.needing(write="transactions")
+)
 
 _MAX_DETAILS_BYTES = 56 * 1024
 """The limit for the items and the metadata of a purchase together: with the rest they fit into an event of 64 KiB."""
@@ -114,7 +118,7 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
 
 def _record(unit: Unit, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
-    outcomes = record_purchases(unit, RecordPurchases(account_id, "api", purchases))
+    outcomes = record_purchases(unit, RecordPurchases(account_id, purchases))
     return [each if isinstance(each, Refused) else _reply(each) for each in outcomes]
 
 
@@ -129,7 +133,7 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
     valid = [each for each in parsed if isinstance(each, NewPurchase)]
 
     def work(unit: Unit) -> Reply:
-        recorded = iter(record_purchases(unit, RecordPurchases(account_id, "api", valid)))
+        recorded = iter(record_purchases(unit, RecordPurchases(account_id, valid)))
         outcomes = [each if isinstance(each, Refused) else pull(recorded) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 

@@ -10,7 +10,7 @@ from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.web.api.deliveries import delivery_view
 from loyalpro.web.api.fields import Body, Cursor, Limit, LongText, few, known_id, page
-from loyalpro.web.auth import AccountId
+from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.idempotency import Reply, commit, stored_response
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
@@ -19,7 +19,9 @@ from loyalpro.webhooks import endpoints, test_events
 from loyalpro.webhooks.custom_headers import MASK
 from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
 
-router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute)
+router = APIRouter(
+    prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute.needing(write="webhooks")
+)
 
 Types = Annotated[list[str], Field(min_length=1, max_length=50, description='Event types, or ["*"] for all of them.')]
 RateLimit = Annotated[int, Field(ge=1, le=10_000, description="The highest number of requests per second.")]
@@ -110,7 +112,7 @@ async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) ->
 
 @router.patch("/{endpoint_id}", summary="Change an endpoint")
 async def update(
-    account_id: AccountId, services: ServicesDep, endpoint_id: str, body: UpdateEndpoint
+    account_id: AccountId, caller: Caller, services: ServicesDep, endpoint_id: str, body: UpdateEndpoint
 ) -> dict[str, Any]:
     """An attempt that is under way ends unchanged; every later attempt, of older events too, uses the new values."""
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
@@ -123,14 +125,17 @@ async def update(
         account_id, known_id("we", endpoint_id), cast("endpoints.EndpointChanges", given)
     )
     writer: WriterName = "control" if command.only_stops else "ingest"
-    return endpoint_view(await services.runner.change(lambda unit: endpoints.change_endpoint(unit, command), writer))
+    changed = await services.runner.change(
+        lambda unit: endpoints.change_endpoint(unit, command), writer, actor=caller.actor
+    )
+    return endpoint_view(changed)
 
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
-async def delete(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> Response:
+async def delete(account_id: AccountId, caller: Caller, services: ServicesDep, endpoint_id: str) -> Response:
     """Its pending deliveries are canceled; its past ones can still be read."""
     command = endpoints.EndpointRef(account_id, known_id("we", endpoint_id))
-    await services.runner.change(lambda unit: endpoints.delete_endpoint(unit, command), "control")
+    await services.runner.change(lambda unit: endpoints.delete_endpoint(unit, command), "control", actor=caller.actor)
     return Response(status_code=204)
 
 
