@@ -228,5 +228,5 @@ def test_a_batch_has_a_result_for_each_purchase(server: Server, databases: Datab
     assert answer["data"][1]["error"]["param"] == "amount"
     assert answer["data"][0]["transaction"] == answer["data"][2]["transaction"]
     assert server.get(f"/v1/customers/{buyer}")["points"]["available"] == 56
-    events = [each["type"] for each in server.get(f"/v1/events?customer_id={buyer}")["data"]]
+    events = [each["type"] for each in server.listed(f"/v1/events?customer_id={buyer}")["data"]]
     assert events == ["customer.created", "transaction.completed", "points.earned"]

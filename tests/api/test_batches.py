@@ -59,7 +59,7 @@ def state(server: Server, ids: dict[str, str], name: str) -> Any:
         f"customers/{each}{rest}" for each in ids.values() for rest in ("", "/ledger?limit=100", "/lots?limit=100")
     ]
     paths += [f"{kind}?customer_id={each}&limit=100" for each in ids.values() for kind in ("transactions", "events")]
-    found = [server.get(f"/v1/{path}") for path in paths]
+    found = [server.listed(f"/v1/{path}") for path in paths]
     return plain(found, name)
 
 
@@ -94,5 +94,5 @@ def test_event_sequences_have_no_gap_after_a_batch(server: Server) -> None:
     ids = customers(server, "stream")
     server.post("/v1/transactions/batch", {"transactions": purchases("stream", ids)})
     for each in ids.values():
-        events = server.get(f"/v1/events?customer_id={each}&limit=100")["data"]
+        events = server.listed(f"/v1/events?customer_id={each}&limit=100")["data"]
         assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))

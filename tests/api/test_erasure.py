@@ -75,9 +75,9 @@ def wait_until_erased(server: Server, url: str) -> None:
 
 
 def events(server: Server, **wanted: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = server.get("/v1/events?limit=100" + "".join(f"&{k}={v}" for k, v in wanted.items()))[
-        "data"
-    ]
+    found: list[dict[str, Any]] = server.listed(
+        "/v1/events?limit=100" + "".join(f"&{k}={v}" for k, v in wanted.items())
+    )["data"]
     return found
 
 

@@ -255,7 +255,7 @@ class Everything(RuleBasedStateMachine):
             }
             ledger = self.server.get(f"/v1/customers/{customer}/ledger?limit=100")["data"]
             assert sum(each["points"] for each in ledger) == points
-            events = self.server.get(f"/v1/events?customer_id={customer}&limit=100")["data"]
+            events = self.server.listed(f"/v1/events?customer_id={customer}&limit=100")["data"]
             assert [each["sequence"] for each in events] == list(range(1, len(events) + 1))
         assert max(Counter(each["id"] for each in self.shop.events).values(), default=1) == 1
 

@@ -99,6 +99,7 @@ def test_events_of_a_transaction_that_commits_late_are_listed(
     assert poller.poll() == [], "later events are listed after those of open transactions"
     held.append(late.write("3"))
     late.commit()
+    postgres.wait_until_listed()
     newest = poller.catch_up()[-1]
     assert poller.seen == [*before, *held, newest]
 
@@ -116,6 +117,8 @@ def test_transactions_may_commit_in_any_order(
         poller.catch_up()
         postgres.post("/v1/customers", {})
         poller.catch_up()
+    postgres.wait_until_listed()
+    poller.catch_up()
     assert len(poller.seen) == len(set(poller.seen))
     assert set(poller.seen) >= expected | last
     assert Poller(postgres).catch_up() == poller.seen, "the order never changes"
@@ -131,6 +134,7 @@ def test_events_after_a_transaction_that_is_rolled_back_are_listed(
     postgres.post("/v1/customers", {})
     assert poller.poll() == []
     late.roll_back()
+    postgres.wait_until_listed()
     assert len(poller.poll()) == 1
     assert rolled_back not in poller.seen
 
@@ -153,6 +157,7 @@ def test_no_event_is_skipped_or_repeated_while_several_servers_write(store: str,
             pollers = [threads.submit(follow, limit) for limit in (1, 7, 100)]
             writing = [threads.submit(_write, servers[number % len(servers)], number) for number in range(4)]
             customers += [each.result() for each in writing]
+            servers[0].wait_until_listed()
             finished.set()
             seen = [each.result() for each in pollers]
         complete = Poller(servers[0]).catch_up()
@@ -164,6 +169,7 @@ def test_no_event_is_skipped_or_repeated_while_several_servers_write(store: str,
 def test_a_poller_continues_on_a_dump_that_was_restored_on_another_server(url: str) -> None:
     with Server(url) as server:
         _write(server, 1)
+        server.wait_until_listed()
         poller = Poller(server)
         before = list(poller.catch_up())
     for _ in range(2):
@@ -172,6 +178,7 @@ def test_a_poller_continues_on_a_dump_that_was_restored_on_another_server(url: s
             poller.follow(server)
             assert poller.poll() == []
             number = _write(server, len(poller.seen))
+            server.wait_until_listed()
             poller.catch_up()
             assert len(poller.seen) == len(set(poller.seen)) == len(before) + number
             assert Poller(server).catch_up() == poller.seen, "old events are listed before new ones"
@@ -191,7 +198,7 @@ def _write(server: Server, number: int) -> int:
 def _is_in_sequence(server: Server) -> bool:
     sequences: dict[str, list[int]] = {}
     after = ""
-    while page := server.get(f"/v1/events?limit=100{after}")["data"]:
+    while page := server.listed(f"/v1/events?limit=100{after}")["data"]:
         for each in page:
             data: dict[str, Any] = each["data"]
             customer = data.get("customer_id") or (data.get("customer") or data["transaction"]).get("customer_id")
@@ -206,5 +213,6 @@ def test_a_cursor_whose_event_is_no_longer_kept_is_refused(store: str, database_
         for parameter in ("after", "cursor"):
             answer = server.call("GET", f"/v1/events?{parameter}=evt_{'0' * 26}")
             assert (answer.status, answer.json["code"], answer.json["param"]) == (410, "cursor_expired", "after")
+        server.wait_until_listed()
         [event] = Poller(server).catch_up()
         assert server.get(f"/v1/events?after={event}") == {"data": [], "next_cursor": None}

@@ -51,6 +51,8 @@ def sell(server: Server, count: int) -> list[str]:
     purchase = {"customer_id": customer, "amount": 100, "currency": "EUR"}
     if count:
         server.post("/v1/transactions/batch", {"transactions": [purchase] * count})
+    of_customer = f"/v1/events?customer_id={customer}&limit=100"
+    server.until(of_customer, lambda page: len(page["data"]) == min(100, 1 + 2 * count))
     return all_events(server)
 
 

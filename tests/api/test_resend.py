@@ -37,7 +37,7 @@ def subscribe(server: Server, receiver: RawServer, *types: str, **more: object) 
 def enroll(server: Server) -> str:
     """Create a customer; the id of the event that this causes."""
     customer = server.post("/v1/customers", {"name": "Ada"})["id"]
-    events = server.get(f"/v1/events?customer_id={customer}")["data"]
+    events = server.listed(f"/v1/events?customer_id={customer}")["data"]
     return str(events[0]["id"])
 
 
@@ -138,7 +138,7 @@ def test_with_ordering_an_earlier_event_that_is_resent_goes_before_later_ones(
     server: Server, receiver: RawServer, responder: Responder
 ) -> None:
     customer = server.post("/v1/customers", {"name": "Ada"})["id"]
-    [event] = server.get(f"/v1/events?customer_id={customer}")["data"]
+    [event] = server.listed(f"/v1/events?customer_id={customer}")["data"]
     endpoint = subscribe(server, receiver, ordering="customer")
     responder.status = 500
     server.call("PATCH", f"/v1/customers/{customer}", {"name": "Grace"})

@@ -78,6 +78,7 @@ def enroll(server: Server) -> str:
 def test_events_are_listed_and_sent_again(server: Server, run: Run, endpoint: str, receiver: RawServer) -> None:
     enroll(server)
     server.post("/v1/customers", {"name": "Grace"})
+    server.wait_until_listed()
     ids = [json.loads(line)["id"] for line in run("events", "list", "--json").stdout.splitlines()]
     assert len(ids) == 2
     assert ids[1] in run("events", "list", "--after", ids[0], "--type", "customer.created").stdout

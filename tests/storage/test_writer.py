@@ -206,6 +206,43 @@ def test_two_processes_that_lock_in_opposite_order_both_succeed(databases: Datab
     asyncio.run(main())
 
 
+def test_a_write_that_finds_a_lock_taken_is_run_alone_after_its_group(databases: Databases) -> None:
+    """A group that waited for it, with its own locks, could wait for a group that waits for those."""
+    url = databases.fresh("postgres")
+    ran: list[str] = []
+    again = threading.Event()
+
+    def touch(name: str) -> Callable[[Connection], str]:
+        def work(connection: Connection) -> str:
+            ran.append(name)
+            if len(ran) > 3:
+                again.set()
+            connection.execute("UPDATE accounts SET created_at = created_at + 1 WHERE id = ?", (name,))
+            return name
+
+        return work
+
+    async def use(database: Any) -> None:
+        await asyncio.gather(*(database.write(insert(name)) for name in "abc"))
+        held = Held()
+        busy = asyncio.create_task(database.write(held))
+        await held.under_way()
+        with psycopg.connect(url) as other:
+            other.execute("UPDATE accounts SET created_at = 0 WHERE id = 'b'")
+            writes = [asyncio.create_task(database.write(touch(name))) for name in "abc"]
+            await asyncio.sleep(0)
+            held.go.set()
+            await busy
+            assert await asyncio.to_thread(again.wait, 30)
+            assert ran == ["a", "b", "c", "b"]
+            with psycopg.connect(url) as third:  # the others are committed, and hold no lock
+                third.execute("SELECT id FROM accounts WHERE id IN ('a', 'c') FOR UPDATE NOWAIT")
+            assert not any(write.done() for write in writes)
+        assert await asyncio.gather(*writes) == ["a", "b", "c"]
+
+    with_database(url, use)
+
+
 def test_a_write_that_was_committed_alone_succeeds_although_the_next_one_fails(database_url: str) -> None:
     tries: list[str] = []
 

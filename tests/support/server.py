@@ -5,10 +5,10 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -17,6 +17,7 @@ from loyalpro.cli.bounded_http import BoundedHttp
 from loyalpro.kernel.clock import Clock
 from loyalpro.settings import Settings
 
+T = TypeVar("T")
 API_KEY = "lp_test_0123456789abcdef0123456789"
 
 
@@ -86,6 +87,26 @@ class Server:
         answer = self.call("GET", path)
         assert answer.status == 200, answer.raw
         return answer.json
+
+    def listed(self, path: str) -> Any:
+        """`get`, once `GET /v1/events` lists every event that is committed."""
+        self.wait_until_listed()
+        return self.get(path)
+
+    def wait_until_listed(self) -> None:
+        """Wait until `GET /v1/events` lists every event that is committed.
+
+        On PostgreSQL the list waits for transactions that began earlier, whatever they do and in any database of the server.
+        """
+        settled = self.application.database.dialect.is_settled_event
+        sql = f"SELECT COUNT(*) FROM events WHERE NOT ({settled or 'TRUE'})"
+        read = self.application.runner.read
+        while self.run(read(lambda unit: unit.connection.execute(sql))) != [(0,)]:
+            pass
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine that runs on the event loop of the server."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     def until(self, path: str, accept: Callable[[Any], bool], timeout_s: float = 30) -> Any:
         """Repeat a `GET` until `accept` holds for the JSON of the response, and return it."""

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreError, StoreUnavailable
+from loyalpro.kernel.errors import ConfigurationError, DiskFull, LockTaken, StoreError, StoreUnavailable
 from loyalpro.storage.answers import CHECK_EVERY_S, Answers, CallLimit, unanswered
-from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction, run_work
+from loyalpro.storage.connection import Connection, DriverConnection, RetryTransaction, limit_lock_waits, run_work
 
 T = TypeVar("T")
 WriteFunction = Callable[[Connection], Any]
@@ -19,6 +19,7 @@ WriteFunction = Callable[[Connection], Any]
 
 _MAX_QUEUED: Final = 10_000
 _MAX_TRIES: Final = 5
+_GROUPED_LOCK_WAIT_MS: Final = 1
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 
@@ -191,13 +192,20 @@ class GroupWriter:
         return self._connection
 
     def _commit_group(self, connection: DriverConnection, group: list[_QueuedWrite]) -> None:
-        """One transaction for the whole group. If the database asks for another try, one transaction for each write."""
+        """One transaction for the whole group. If the database asks for another try, one transaction for each write.
+
+        A write that would have to wait for a lock while the group holds others is postponed to a transaction of its own.
+        """
         try:
             _run_group(connection, group, self.answers)
         except RetryTransaction:
             connection.rollback()
-            for write in group:
-                _run_alone(connection, write, self.answers)
+            postponed = group
+        else:
+            postponed = [write for write in group[1:] if isinstance(write.error, LockTaken)]
+        for write in postponed:
+            write.is_final = False
+            _run_alone(connection, write, self.answers)
         self.group_count += 1
 
     def _fail_group(self, error: StoreError, group: list[_QueuedWrite]) -> None:
@@ -238,6 +246,9 @@ def _run_group(connection: DriverConnection, group: list[_QueuedWrite], answers:
                 return
         else:
             _run_in_savepoint(connection, write)
+            if write is group[0]:
+                # From here on the group holds locks. Two groups that wait for locks of each other would be a deadlock.
+                limit_lock_waits(connection, _GROUPED_LOCK_WAIT_MS)
         answers.got(more=True)
     connection.commit()
     for write in group:

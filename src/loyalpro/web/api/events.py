@@ -39,6 +39,8 @@ async def list_events(
 ) -> dict[str, Any]:
     """The events after the given one, in the order of their commits. No event appears before one that was listed earlier.
 
+    An event may appear a moment after the response to the call that caused it.
+
     To follow new events, repeat the call with `after` set to the id of the last event of the previous response.
     """
     query = events.ListEvents(

@@ -1,0 +1,100 @@
+"""Two server processes on one PostgreSQL database record batches that name the same customers in every way."""
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.databases import Databases
+from support.history import query
+from support.processes import ask, running, until_ready
+from support.server import API_KEY
+
+CUSTOMERS = 6
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+class Shop:
+    """Two servers, and the customers of one account by both of their ids."""
+
+    def __init__(self, url: str, addresses: list[str]) -> None:
+        self.url = url
+        self.addresses = addresses
+        self.ids = [self.call(0, "/v1/customers", {"external_id": f"c{number}"})["id"] for number in range(CUSTOMERS)]
+
+    def call(self, server: int, path: str, body: Any) -> Any:
+        answer = ask(self.addresses[server], "POST", path, body, Authorization=f"Bearer {API_KEY}")
+        assert 200 <= answer.status < 300, answer.body
+        return answer.json
+
+    def purchase(self, rng: random.Random) -> dict[str, Any]:
+        number = rng.randrange(CUSTOMERS)
+        name = {"customer_id": self.ids[number]} if rng.random() < 0.5 else {"customer_external_id": f"c{number}"}
+        return {**name, "amount": 100, "currency": "EUR"}
+
+    def send_batches(self, server: int, seed: int, count: int) -> int:
+        """Record batches in which every customer occurs, in any order and by either id; how many purchases were recorded."""
+        rng = random.Random(seed)
+        recorded = 0
+        for _ in range(count):
+            body = {"transactions": [self.purchase(rng) for _ in range(20)]}
+            recorded += sum(each["status"] == 201 for each in self.call(server, "/v1/transactions/batch", body)["data"])
+        return recorded
+
+    def send_purchases(self, server: int, seed: int, count: int) -> int:
+        rng = random.Random(seed)
+        for _ in range(count):
+            self.call(server, "/v1/transactions", self.purchase(rng))
+        return count
+
+    def deadlocks(self) -> int:
+        [(count,)] = query(self.url, DEADLOCKS)
+        return int(count)
+
+
+@pytest.fixture
+def shop(databases: Databases, tmp_path: Path) -> Iterator[Shop]:
+    url = databases.fresh("postgres")
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(
+                running(
+                    "serve",
+                    database_url=url,
+                    data_dir=str(tmp_path / name),
+                    port="0",
+                    bootstrap_api_key=API_KEY,
+                    min_free_mb="0",
+                )
+            )
+            for name in ("a", "b")
+        ]
+        addresses = [each.logged("listening")["address"] for each in servers]
+        for address in addresses:
+            until_ready(address)
+        yield Shop(url, addresses)
+        for each in servers:
+            each.stop()
+
+
+def test_batches_of_two_processes_never_deadlock(shop: Shop) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        sent = [threads.submit(shop.send_batches, server, server, 60) for server in range(2)]
+        assert [each.result() for each in sent] == [1_200, 1_200]
+    assert shop.deadlocks() == 0
+    assert query(shop.url, "SELECT SUM(available), SUM(event_sequence) FROM customers") == [(2_400, 4_800 + CUSTOMERS)]
+
+
+def test_groups_of_writes_of_two_processes_never_deadlock(shop: Shop) -> None:
+    """Writes that wait at the same time share a transaction. A group that has locks does not wait for those of another."""
+    with ThreadPoolExecutor(12) as threads:
+        sent = [threads.submit(shop.send_batches, number % 2, number, 15) for number in range(6)]
+        sent += [threads.submit(shop.send_purchases, number % 2, number, 15) for number in range(6)]
+        recorded = sum(each.result() for each in sent)
+    assert recorded == 6 * 15 * 20 + 6 * 15
+    assert query(shop.url, "SELECT SUM(available), COUNT(*) FROM customers") == [(recorded, CUSTOMERS)]
+    assert shop.deadlocks() == 0
