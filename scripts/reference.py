@@ -45,8 +45,10 @@ def environment() -> str:
         "# Environment\n\n"
         f"{_GENERATED}\n\n"
         "LoyalPro reads its settings from environment variables, once, when it starts. An invalid value stops the\n"
-        "start with a line that names the variable. Names are not case-sensitive. Variables that are not listed here are\n"
-        "ignored. `LOYALPRO_SERVER` and `LOYALPRO_API_KEY` are for [commands](commands.md) that talk to a server.\n"
+        "start with a line that names the variable. Names are not case-sensitive. An empty value is the same as none, and\n"
+        "white space around a value does not count. A variable that starts with `LOYALPRO_` and is not listed here has no\n"
+        "effect: the start warns of it and names the nearest one ([`LOYALPRO_STRICT`](#loyalpro_strict) refuses it).\n"
+        "`LOYALPRO_SERVER` and `LOYALPRO_API_KEY` are for [commands](commands.md) that talk to a server.\n"
     )
     return "\n".join([intro, *(_variable(name, field) for name, field in Settings.model_fields.items())])
 

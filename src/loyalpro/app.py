@@ -1,7 +1,6 @@
 """The composition root: makes all parts of a process, connects them, and starts and stops them."""
 
 import asyncio
-import contextlib
 import logging
 import math
 import os
@@ -37,6 +36,7 @@ from loyalpro.storage.count_job import CountJob
 from loyalpro.storage.database import Database
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.disk_space import DiskSpace
+from loyalpro.storage.key_file import KeyFile
 from loyalpro.storage.maintenance_jobs import MaintenanceJobs, disk_space_job
 from loyalpro.storage.measured_database import MeasuredDatabase
 from loyalpro.storage.open import open_database
@@ -52,7 +52,6 @@ from loyalpro.web.services import Health, Services
 from loyalpro.webhooks.replays import ReplayJob
 
 DRAIN_S = 10.0
-_KEY_FILE = "secret.key"
 
 
 class Application:
@@ -69,7 +68,8 @@ class Application:
         self.database: Database = opened
         self._measured = MeasuredDatabase(opened, self.telemetry, self.clock)
         self.disk_space: DiskSpace = opened.disk_space
-        self.vault = Vault(_secret_keys(settings), self.rng.randbytes)
+        self._key_file = None if settings.is_postgres else KeyFile(settings.sqlite_path, random.SystemRandom())
+        self.vault = Vault(self._secret_keys(), self.rng.randbytes)
         self.sender = CurlSender(self.policy, ca_file=settings.egress_ca_file, dns_servers=settings.dns_servers)
         self.schedule = RetrySchedule(settings.retry_schedule)
         self.engine = self._engine()
@@ -92,6 +92,14 @@ class Application:
         self.watch = http.build_watch(
             self._services(works_only=True), self.telemetry, self.ids, lambda _: self.working()
         )
+
+    def _secret_keys(self) -> list[str]:
+        """The keys of the environment. On SQLite the key of the file follows; without any, a new one is generated."""
+        keys = self.settings.secret_keys
+        if self._key_file is None:
+            return keys
+        kept = self._key_file.read()
+        return [*keys, kept] if kept else keys or [self._key_file.generate()]
 
     def _engine(self) -> Engine:
         return Engine(
@@ -212,11 +220,18 @@ class Application:
     async def _open(self) -> AsyncIterator[None]:
         await self.database.start()
         try:
-            self.vault.require(await self.runner.read(lambda unit: unit.secrets.key_ids(unit.now)))
+            await self._require_keys()
             await self.runner.change(lambda unit: unit.custom_headers.seal_all(), "upkeep")
             yield
         finally:
             await self.database.stop()
+
+    async def _require_keys(self) -> None:
+        """Check that the secrets in the database can be opened, and store the key that was generated for the first ones."""
+        key_ids = await self.runner.read(lambda unit: unit.secrets.key_ids(unit.now))
+        if self._key_file is not None:
+            await asyncio.to_thread(self._key_file.save, secrets_exist=bool(key_ids))
+        self.vault.require(key_ids)
 
     @asynccontextmanager
     async def _controlled(self) -> AsyncIterator[None]:
@@ -289,23 +304,3 @@ def configure_logs(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def _secret_keys(settings: Settings) -> list[str]:
-    """The keys of the environment. On SQLite, the generated key follows; it is made when the environment has none."""
-    if settings.is_postgres:
-        return settings.secret_keys
-    path = settings.sqlite_path.parent / _KEY_FILE
-    return [*settings.secret_keys, *([_generated_key(path)] if path.exists() or not settings.secret_keys else [])]
-
-
-def _generated_key(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(random.SystemRandom().randbytes(32).hex())
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)  # creates the complete file or none, and never replaces one
-        fresh.unlink()
-    return path.read_text().strip()

@@ -1,21 +1,42 @@
 """The settings, read from the environment once at the start. docs/reference/environment.md describes each variable."""
 
 import ipaddress
+import math
+import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loyalpro.delivery.schedule import WINDOW_S
 from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.storage.database_url import POSTGRES, SQLITE, require_database_url
 from loyalpro.storage.maintenance_jobs import RETENTION_DAYS
+from loyalpro.variables import PREFIX, UnknownVariable, unknown_variables
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST = re.compile(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]")
+_API_KEY = re.compile(r"lp_[!-~]{13,}")
 _HIGHEST_PORT = 65_535
 _WITH_PORT = re.compile(r"(?:[0-9.]+|\[[^\]]+\]):[0-9]{1,5}")
+_NO_NETWORK: Final = (
+    "takes networks such as 10.0.0.0/8 or ::1/128, separated by commas, with no bits of the address behind the prefix"
+)
+_NO_WAITS: Final = "takes seconds, each at least 0, separated by commas, with a sum of at most 72 hours (259200)"
+_QUOTES: Final = ('"', "'")
+_REASONS: Final = {
+    "int_parsing": "takes a whole number",
+    "int_from_float": "takes a whole number",
+    "float_parsing": "takes a number",
+    "finite_number": "takes a number",
+    "bool_parsing": "takes 1 or 0",
+    "greater_than": "takes more than {gt:g}",
+    "greater_than_equal": "takes at least {ge:g}",
+    "less_than_equal": "takes at most {le:g}",
+}
+"""What a variable takes, by the kind of error of pydantic."""
 
 
 class Settings(BaseSettings):
@@ -25,7 +46,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         default=Path("loyalpro-data"),
-        description="The folder of the SQLite database and its secret key. LoyalPro creates it when it is missing.",
+        description="The folder of the SQLite database and its secret key. LoyalPro creates it when it is missing, inside a "
+        "folder that exists. A path that starts with `~` is in your home folder.",
         examples=["/var/lib/loyalpro"],
     )
     database_url: SecretStr = Field(
@@ -100,6 +122,7 @@ class Settings(BaseSettings):
     sweep_interval: float = Field(
         default=60.0,
         gt=0,
+        allow_inf_nan=False,
         description="The seconds between runs of the periodic jobs: removing old rows, canceling the deliveries of deleted "
         "endpoints, creating partitions. The job that ends deliveries whose 72 hours ran out while they waited runs every 5 "
         "seconds, or more often if this value is smaller.",
@@ -133,11 +156,21 @@ class Settings(BaseSettings):
         description="The format of the log lines on stderr: `json`, `console`, or `auto`, which means `console` in a terminal "
         "and `json` otherwise.",
     )
+    strict: bool = Field(
+        default=False,
+        description="1: a variable that starts with `LOYALPRO_` and is not on this page, or whose name is almost one of them, "
+        "refuses the start. 0: the start only warns of it. On your own hosts, set it to 1.",
+    )
 
-    @field_validator("egress_allow", "dns_servers", mode="before")
+    @field_validator("dns_servers", mode="before")
     @classmethod
     def _parts(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return tuple(_listed(value)) if isinstance(value, str) else value
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        return tuple(map(_network, _listed(value))) if isinstance(value, str) else value
 
     @field_validator("dns_servers")
     @classmethod
@@ -155,22 +188,37 @@ class Settings(BaseSettings):
     @field_validator("retry_schedule", mode="before")
     @classmethod
     def _retry_waits(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        return tuple(part.strip() for part in value.split(",") if part.strip()) or None
+        return tuple(map(_wait, _listed(value))) or None if isinstance(value, str) else value
+
+    @field_validator("data_dir", "egress_ca_file")
+    @classmethod
+    def _in_the_home_folder(cls, value: Path | None) -> Path | None:
+        try:
+            return None if value is None else value.expanduser()
+        except RuntimeError:
+            raise ValueError("starts with ~, and there is no such home folder") from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database_url(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            require_database_url(value.get_secret_value())
+        return value
 
     @field_validator("retry_schedule")
     @classmethod
     def _waits_fit_the_window(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is not None and (any(wait < 0 for wait in value) or sum(value) > WINDOW_S):
-            raise ValueError("takes seconds of at least 0 with a sum of at most 72 hours (259200)")
+        if value is not None and not (all(0 <= wait < math.inf for wait in value) and sum(value) <= WINDOW_S):
+            raise ValueError(_NO_WAITS)
         return value
 
     @field_validator("bootstrap_api_key")
     @classmethod
     def _is_an_api_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not (value.get_secret_value().startswith("lp_") and len(value) >= 16):
-            raise ValueError("starts with lp_ and has at least 16 characters")
+        if value is not None and not _API_KEY.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "takes a key that starts with lp_ and has at least 16 characters, without spaces or accents"
+            )
         return value
 
     @field_validator("worker_listen")
@@ -181,6 +229,16 @@ class Settings(BaseSettings):
             raise ValueError("takes host:port, with an IPv6 address in brackets: [::1]:9090")
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_clean(cls, value: Any, info: ValidationInfo) -> Any:
+        """The value without white space around it, or the default for an empty one. It is checked before the other rules."""
+        if not isinstance(value, str):
+            return value
+        _require_plain(value)
+        value = value.strip("\r\n") if info.field_name == "bootstrap_password" else value.strip()
+        return value or cls.model_fields[str(info.field_name)].get_default()
+
     @model_validator(mode="after")
     def _postgres_needs_a_key(self) -> Self:
         if self.is_postgres and not self.secret_keys:
@@ -190,17 +248,17 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """The URL of the database. It may contain a password, so it must not be logged."""
-        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'loyalpro.db'}"
+        return self.database_url.get_secret_value() or f"{SQLITE}{self.data_dir / 'loyalpro.db'}"
 
     @property
     def is_postgres(self) -> bool:
         """Whether the database is PostgreSQL."""
-        return self.url.startswith(("postgresql://", "postgres://"))
+        return self.url.startswith(POSTGRES)
 
     @property
     def sqlite_path(self) -> Path:
         """The path of the SQLite file."""
-        return Path(self.url.removeprefix("sqlite:///"))
+        return Path(self.url.removeprefix(SQLITE))
 
     @property
     def worker_address(self) -> tuple[str, int] | None:
@@ -217,16 +275,59 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """The settings of the environment. `ConfigurationError` names a wrong variable and the reason.
 
-    It does not repeat the value, because some values are secret.
+    It does not repeat the value, because some values are secret. It adds the variables that are probably misspelled.
     """
+    unknown = [str(each) for each in unknown_settings()]
     try:
         settings = Settings()
     except ValidationError as error:
-        reasons = [
-            f"{'LOYALPRO_' + '_'.join(map(str, each['loc'])).upper() + ': ' if each['loc'] else ''}{each['msg']}"
-            for each in error.errors(include_input=False)
-        ]
-        raise ConfigurationError("; ".join(reasons)) from None
-    if not settings.is_postgres and not settings.url.startswith("sqlite:///"):
-        raise ConfigurationError("LOYALPRO_DATABASE_URL: takes sqlite:///path or postgresql://user@host/name")
+        reasons = [_reason(each) for each in error.errors(include_input=False, include_url=False)]
+        raise ConfigurationError(" ".join([*(f"{reason}." for reason in reasons), *unknown])) from None
+    if settings.strict and unknown:
+        raise ConfigurationError(f"{' '.join(unknown)} LOYALPRO_STRICT=1 refuses such variables.")
     return settings
+
+
+def unknown_settings() -> list[UnknownVariable]:
+    """The variables of the environment that look like those of LoyalPro, and that nothing reads."""
+    return unknown_variables(os.environ, [f"{PREFIX}{name}".upper() for name in Settings.model_fields])
+
+
+def _reason(error: Any) -> str:
+    """The variable and what it takes."""
+    name = f"{PREFIX}{error['loc'][0]}: ".upper() if error["loc"] else ""
+    if error["type"] == "string_pattern_mismatch":
+        return f"{name}takes one of {', '.join(re.findall('[a-z]+', error['ctx']['pattern']))}"
+    if error["type"] in _REASONS:
+        return name + _REASONS[error["type"]].format(**error.get("ctx", {}))
+    return name + str(error["msg"]).removeprefix("Value error, ")
+
+
+def _require_plain(value: str) -> None:
+    """`ValueError` for a value that was cut or quoted wrongly on its way into the environment."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8 text") from None
+    text = value.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
+        raise ValueError("is in quotes, which count as a part of the value: remove them")
+
+
+def _listed(value: str) -> list[str]:
+    """The parts of a list that is separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _wait(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(_NO_WAITS) from None
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(_NO_NETWORK) from None

@@ -40,12 +40,24 @@ def until(process: Demo, pattern: str) -> re.Match[str]:
     raise AssertionError(f"the demo ended without printing {pattern}")
 
 
-def test_a_demo_delivers_events_and_says_that_there_is_no_dashboard_yet(tmp_path: Path) -> None:
+def test_a_demo_says_what_it_starts_and_prints_each_delivery(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
-        until(process, r"dashboard +http://127\.0\.0\.1:\d+ +\(not there yet: a page of links\)")
-        for name in ("e-mail", "password"):
-            until(process, rf"{name} +\S+ +\(for the dashboard\)")
+        until(process, rf"^Starting .*{tmp_path / 'demo'}")
+        until(process, r"LoyalPro is running at http://127\.0\.0\.1:\d+")
+        until(process, r"API key +lp_demo_\w+")
         until(process, r"verified +points\.earned")
+
+
+def test_a_demo_prints_no_owner_because_there_is_no_dashboard_yet(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        introduction = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            introduction.append(line)
+            if "Ctrl-C" in line:
+                break
+        assert not re.search("dashboard|e-mail|password", "".join(introduction))
+    assert not (tmp_path / "demo" / "password").exists()
 
 
 def test_a_second_demo_in_the_same_folder_is_refused_and_the_first_continues(tmp_path: Path) -> None:

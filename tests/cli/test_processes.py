@@ -41,8 +41,8 @@ def test_a_server_with_a_low_limit_of_open_files_logs_a_warning_and_starts(serve
 def test_a_worker_serves_its_health_and_metrics_at_the_configured_address(databases: Databases) -> None:
     url = databases.fresh("postgres")
     with running("worker", database_url=url, worker_listen="127.0.0.1:0") as worker:
-        address = worker.logged("listening")["address"]
         worker.logged("working")
+        address = worker.logged("listening")["address"]
         status, body = get(address, "/healthz")
         assert (status, json.loads(body)["status"]) == (200, "ok")
         status, body = get(address, "/readyz")

@@ -187,7 +187,7 @@ def test_a_refused_call_prints_the_text_of_the_server_and_exits_with_1(run: Run,
         (("--api-key", "lp_wrong_wrong_wrong", "--server", here), "unknown or revoked"),
         (("--api-key", "", "--server", here), "LOYALPRO_API_KEY"),
         (("--api-key", API_KEY, "--server", "http://127.0.0.1:1"), "does not answer"),
-        (("--api-key", API_KEY, "--server", "localhost"), "is not the address"),
+        (("--api-key", API_KEY, "--server", "localhost"), "takes the address"),
     ):
         assert expected in run("events", "list", *arguments, code=1).stderr
 

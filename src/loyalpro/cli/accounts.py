@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from loyalpro.cli.remote import AsJson, Limit, print_json, print_table, reported
+from loyalpro.cli.remote import AsJson, Limit, print_json, print_table
 
 app = typer.Typer(
     help="Create and list accounts, on the machine of the server and with its environment variables. No API key is needed.",
@@ -24,8 +24,7 @@ def create(
     from loyalpro.cli.administration import administer
     from loyalpro.control.wire import CreateAccount
 
-    with reported():
-        made = administer(CreateAccount(name))
+    made = administer(CreateAccount(name))
     if as_json:
         print_json(made)
     else:
@@ -39,8 +38,7 @@ def list_accounts(limit: Limit = 1_000, as_json: AsJson = False) -> None:  # noq
     from loyalpro.cli.administration import administer
     from loyalpro.control.wire import ListAccounts
 
-    with reported():
-        found = administer(ListAccounts(None, limit))
+    found = administer(ListAccounts(None, limit))
     if as_json:
         print_json(*found)
     else:

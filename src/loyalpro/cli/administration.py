@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from loyalpro.app import Application, configure_logs
+from loyalpro.cli.remote import warn
 from loyalpro.control import client, wire
 from loyalpro.control.control_socket import socket_path
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.errors import ConfigurationError
-from loyalpro.settings import Settings, load
+from loyalpro.settings import Settings, load, unknown_settings
 from loyalpro.storage.sqlite.database import FolderInUse
 
 _TRIES: Final = 25
@@ -21,6 +22,7 @@ _PAUSE_S: Final = 0.2
 def administer(request: wire.Request) -> Any:
     """The result of a request. Raises `LoyalProError`."""
     settings = load()
+    warn(unknown_settings())
     configure_logs(settings)
     line = wire.encode(request)
     work = _on_the_database(settings, line) if settings.is_postgres else _on_sqlite(settings, line, SystemClock())

@@ -2,11 +2,18 @@
 
 import http.client
 import json
+import re
 import select
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from loyalpro.kernel.errors import LoyalProError
+
+_VISIBLE: Final = re.compile(r"[!-~]+")
+_NO_ADDRESS: Final = (
+    "LOYALPRO_SERVER (or --server) takes the address of a server without a path, such as http://127.0.0.1:8700 or "
+    "https://loyalty.example.com"
+)
 
 
 class ApiProblem(LoyalProError):
@@ -19,13 +26,15 @@ class ApiClient:
     """One connection to one server, with one API key."""
 
     def __init__(self, address: str, api_key: str, timeout_s: float = 30) -> None:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ApiProblem(f"{address!r} is not the address of a server, such as http://127.0.0.1:8700.")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._address = address
-        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
-        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+        scheme, host, port = _located(address.strip())
+        kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+        self._address = address.strip()
+        self._connection = kind(host, port, timeout=timeout_s)
+        if not _VISIBLE.fullmatch(api_key.strip()):
+            raise ApiProblem(
+                "The API key (LOYALPRO_API_KEY or --api-key) has characters that no key has. Copy it again."
+            )
+        self._headers = {"Authorization": f"Bearer {api_key.strip()}", "Content-Type": "application/json"}
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> Any:
         """The JSON of the response. `ApiProblem` with the text of the server when it refuses the call.
@@ -79,3 +88,16 @@ class ApiClient:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _located(address: str) -> tuple[str, str, int | None]:
+    """The scheme, the host and the port of an address. `ApiProblem` for anything else, which may contain a password."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        raise ApiProblem(_NO_ADDRESS) from None
+    extra = parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or extra:
+        raise ApiProblem(_NO_ADDRESS)
+    return parts.scheme, parts.hostname, port

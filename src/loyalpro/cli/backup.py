@@ -5,14 +5,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from loyalpro.cli.remote import warn
 from loyalpro.kernel.errors import ConfigurationError
-from loyalpro.settings import load
+from loyalpro.settings import load, unknown_settings
 from loyalpro.storage.sqlite.backup import back_up
 
 
 def back_up_database(target: Path, *, overwrite: bool) -> str:
     """Copy the database of the settings; return what to tell the operator."""
     settings = load()
+    warn(unknown_settings())
     if settings.is_postgres:
         raise ConfigurationError(
             "`loyalpro backup` copies SQLite databases. PostgreSQL has tools of its own: pg_dump -Fc -f FILE, or a base backup."

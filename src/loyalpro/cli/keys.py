@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from loyalpro.accounts.scopes import SCOPES
-from loyalpro.cli.remote import AsJson, Limit, print_json, print_table, reported
+from loyalpro.cli.remote import AsJson, Limit, print_json, print_table
 
 app = typer.Typer(
     help="Create, list and revoke API keys, on the machine of the server and with its environment variables. No API key is "
@@ -51,8 +51,7 @@ def create(
 
     wanted = [each.strip() for each in (",".join(SCOPES) if scopes == _ALL else scopes).split(",") if each.strip()]
     valid_s = None if expires_in_days is None else expires_in_days * _DAY_S
-    with reported():
-        made = administer(CreateKey(account, name, wanted, valid_s, requests_per_minute))
+    made = administer(CreateKey(account, name, wanted, valid_s, requests_per_minute))
     if as_json:
         print_json(made)
         return
@@ -75,8 +74,7 @@ def list_keys(
     from loyalpro.cli.administration import administer
     from loyalpro.control.wire import ListKeys
 
-    with reported():
-        found = administer(ListKeys(account, None, limit))
+    found = administer(ListKeys(account, None, limit))
     if as_json:
         print_json(*found)
     else:
@@ -94,8 +92,7 @@ def revoke(
     from loyalpro.cli.administration import administer
     from loyalpro.control.wire import RevokeKey
 
-    with reported():
-        found = administer(RevokeKey(key))
+    found = administer(RevokeKey(key))
     if as_json:
         print_json(found)
     else:

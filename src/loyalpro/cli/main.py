@@ -1,17 +1,40 @@
 """The command `loyalpro` with its subcommands. Heavy imports happen inside the commands, so that `--help` is fast."""
 
+import io
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from loyalpro import __version__
 from loyalpro.cli import accounts, deliveries, endpoints, events, keys
 from loyalpro.cli.remote import fail
 from loyalpro.kernel.errors import LoyalProError
 
+
+class _Commands(TyperGroup):
+    """Ends every command in the same way when it fails: one line on stderr that says what to do, and status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that is not UTF-8
+        try:
+            return super().invoke(ctx)
+        except LoyalProError as error:
+            fail(error.detail)
+        except OSError as error:
+            if isinstance(error, ConnectionError) or error.filename is None:
+                raise
+            fail(f"{os.fsdecode(error.filename)}: {error.strerror}")
+
+
 app = typer.Typer(
     name="loyalpro",
+    cls=_Commands,
     help="A loyalty platform with real-time webhooks.\n\n"
     "`serve`, `worker`, `migrate`, `accounts` and `keys` read their settings from environment variables: "
     "docs/reference/environment.md.\n\n"
@@ -28,7 +51,7 @@ app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 
-Port = Annotated[int | None, typer.Option(help="The port to listen on, instead of LOYALPRO_PORT.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on, instead of LOYALPRO_PORT.")]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the framework's signature for a flag
@@ -54,10 +77,7 @@ def serve(port: Port = None) -> None:
     """
     from loyalpro.cli import server
 
-    try:
-        server.serve(port)
-    except LoyalProError as error:
-        fail(error)
+    server.serve(port)
 
 
 @app.command(epilog="Example: `LOYALPRO_DATABASE_URL=postgresql://... LOYALPRO_SECRET_KEY=... loyalpro worker`")
@@ -69,10 +89,7 @@ def worker() -> None:
     """
     from loyalpro.cli import server
 
-    try:
-        server.work()
-    except LoyalProError as error:
-        fail(error)
+    server.work()
 
 
 @app.command(epilog="Example: `loyalpro migrate`")
@@ -80,10 +97,7 @@ def migrate() -> None:
     """Update the schema of the database to this version. It is safe to repeat, also on several hosts at once."""
     from loyalpro.cli import server
 
-    try:
-        applied = server.migrate()
-    except LoyalProError as error:
-        fail(error)
+    applied = server.migrate()
     print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the database is up to date")
 
 
@@ -102,10 +116,7 @@ def backup(
     """
     from loyalpro.cli.backup import back_up_database
 
-    try:
-        print(back_up_database(file, overwrite=force))
-    except LoyalProError as error:
-        fail(error)
+    print(back_up_database(file, overwrite=force))
 
 
 @app.command(
@@ -123,7 +134,4 @@ def demo(port: Port = None) -> None:
     """Run a demo: a server on SQLite, a shop with purchases, and an HTTPS receiver that verifies each delivery."""
     from loyalpro.cli.demo import show
 
-    try:
-        show.run(port)
-    except LoyalProError as error:
-        fail(error)
+    show.run(port)

@@ -1,18 +1,22 @@
 """Options and output that the commands which talk to a server share."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 from urllib.parse import urlencode
 
 import typer
 
 from loyalpro.cli.api_client import ApiClient
-from loyalpro.kernel.errors import ConfigurationError, LoyalProError
+from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.variables import UnknownVariable, misspelled_client_variables
 
 DEFAULT_SERVER = "http://127.0.0.1:8700"
+SAYS: Final = "loyalpro: "
+"""What the lines of a command on stderr start with."""
 _PAGE = 100
 
 Server = Annotated[str, typer.Option("--server", envvar="LOYALPRO_SERVER", help="The address of the server.")]
@@ -21,36 +25,34 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The maximum nu
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for other programs.")]
 
 
-def fail(error: LoyalProError) -> NoReturn:
-    """Print the error and exit with status 1."""
-    print(f"loyalpro: {error.detail}", file=sys.stderr)
+def fail(detail: str) -> NoReturn:
+    """Print what is wrong, as one line, and exit with status 1."""
+    print(f"{SAYS}{' '.join(detail.split())}", file=sys.stderr)
     raise typer.Exit(1) from None
 
 
-@contextmanager
-def reported() -> Iterator[None]:
-    """When the command fails in here, it prints the reason and exits with status 1."""
-    try:
-        yield
-    except LoyalProError as error:
-        fail(error)
+def warn(unknown: list[UnknownVariable]) -> None:
+    """Print a line for each variable that nothing reads."""
+    for each in unknown:
+        print(f"{SAYS}warning: {each}", file=sys.stderr)
 
 
 @contextmanager
 def connected(server: str, api_key: str) -> Iterator[ApiClient]:
-    """A client of the server. When the server refuses a call, the command prints its text and exits with status 1."""
+    """A client of the server. `LoyalProError` when the server refuses a call."""
+    unknown = misspelled_client_variables(os.environ)
+    if unknown and os.environ.get("LOYALPRO_STRICT", "").strip() not in ("", "0"):
+        raise ConfigurationError(f"{' '.join(map(str, unknown))} LOYALPRO_STRICT=1 refuses such variables.")
+    warn(unknown)
+    if not api_key.strip():
+        raise ConfigurationError(
+            "Set LOYALPRO_API_KEY, or give --api-key: the key tells the server which account is meant."
+        )
+    client = ApiClient(server, api_key)
     try:
-        if not api_key:
-            raise ConfigurationError(
-                "Set LOYALPRO_API_KEY, or give --api-key: the key tells the server which account is meant."
-            )
-        client = ApiClient(server, api_key)
-        try:
-            yield client
-        finally:
-            client.close()
-    except LoyalProError as error:
-        fail(error)
+        yield client
+    finally:
+        client.close()
 
 
 def fetch_first(client: ApiClient, path: str, limit: int, **filters: str | None) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import socket
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import structlog
 import uvicorn
@@ -12,15 +13,16 @@ from fastapi import FastAPI
 
 from loyalpro.app import Application, configure_logs
 from loyalpro.cli.bounded_http import BoundedHttp
+from loyalpro.cli.listener import listen
 from loyalpro.cli.open_files import raise_limit
+from loyalpro.cli.remote import warn
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import ConfigurationError
-from loyalpro.settings import Settings, load
+from loyalpro.settings import Settings, load, unknown_settings
 from loyalpro.storage.open import migrate_database
 
 _SHUTDOWN_GRACE_S = 15
 _GC_THRESHOLD_OBJECTS = 20_000
-_BACKLOG = 2_048
 
 
 def serve(port: int | None) -> None:
@@ -28,22 +30,50 @@ def serve(port: int | None) -> None:
     settings = _prepare()
     if port is not None:
         settings = settings.model_copy(update={"port": port})
-    listener = _listen(settings.host, settings.port, "LOYALPRO_PORT")
-    _run_server(Application(settings).web, listener)
+    listener = listen(settings.host, settings.port, "LOYALPRO_PORT", "LOYALPRO_HOST")
+    application = Application(settings)
+    _run_server(application.web, application.running(), listener)
 
 
 def _prepare() -> Settings:
     """The settings, after the setup of logs and of the limit of open files."""
     settings = load()
     configure_logs(settings)
+    for unknown in unknown_settings():
+        structlog.get_logger("server").warning("unknown_variable", variable=unknown.name, advice=unknown.advice)
     raise_limit()
     return settings
 
 
-def _run_server(app: FastAPI, listener: socket.socket) -> None:
-    """Serve an application on a socket until SIGTERM or Ctrl-C."""
-    host, port, *_ = listener.getsockname()
-    structlog.get_logger("server").info("listening", address=f"http://{f'[{host}]' if ':' in host else host}:{port}")
+class _Server(uvicorn.Server):
+    """Keeps the parts of the application running while it serves. An error of their start is raised by `run`.
+
+    The lifespan protocol of ASGI would turn that error into a text, which is logged with its trace.
+    """
+
+    def __init__(self, config: uvicorn.Config, running: AbstractAsyncContextManager[None]) -> None:
+        super().__init__(config)
+        self._running = running
+        self._parts = AsyncExitStack()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the parts, and then accept requests."""
+        await self._parts.enter_async_context(self._running)
+        await super().startup(sockets)
+        for each in sockets or ():
+            host, port, *_ = each.getsockname()
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            structlog.get_logger("server").info("listening", address=address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests, and then stop the parts."""
+        await super().shutdown(sockets)
+        if not self.force_exit:
+            await self._parts.aclose()
+
+
+def _run_server(app: FastAPI, running: AbstractAsyncContextManager[None], listener: socket.socket) -> None:
+    """Serve an application on a socket until SIGTERM or Ctrl-C, with the parts that it needs running."""
     config = uvicorn.Config(
         app,
         http=BoundedHttp,
@@ -53,13 +83,10 @@ def _run_server(app: FastAPI, listener: socket.socket) -> None:
         date_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
         timeout_keep_alive=30,
-        lifespan="on",
+        lifespan="off",
     )
-    server = uvicorn.Server(config)
     _tune_garbage_collection()
-    server.run(sockets=[listener])
-    if not server.started:
-        raise ConfigurationError("The server did not start; the lines above say why.")
+    _Server(config, running).run(sockets=[listener])
 
 
 def _tune_garbage_collection() -> None:
@@ -79,8 +106,9 @@ def work() -> None:
     if settings.worker_address is None:
         uvloop.run(_work(Application(settings)))
     else:
-        listener = _listen(*settings.worker_address, "LOYALPRO_WORKER_LISTEN")
-        _run_server(Application(settings).watch, listener)
+        listener = listen(*settings.worker_address, "LOYALPRO_WORKER_LISTEN", "LOYALPRO_WORKER_LISTEN")
+        application = Application(settings)
+        _run_server(application.watch, application.working(), listener)
 
 
 async def _work(application: Application) -> None:
@@ -93,20 +121,6 @@ async def _work(application: Application) -> None:
 
 def migrate() -> list[str]:
     """Apply the missing migrations; their names."""
-    return migrate_database(load().url, SystemClock(), lambda line: print(line, flush=True))
-
-
-def _listen(host: str, port: int, variable: str) -> socket.socket:
-    """A listening socket. Clients can connect at once, and are served when the application has started."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Cannot listen on {host}:{port} ({error.strerror}). "
-            f"Stop the process that listens there, or choose another port with {variable}."
-        ) from None
-    listener.set_inheritable(True)
-    return listener
+    settings = load()
+    warn(unknown_settings())
+    return migrate_database(settings.url, SystemClock(), lambda line: print(line, flush=True))

@@ -276,6 +276,8 @@ class CertificateBundle:
     value for each connection. A file in memory cannot be deleted by others while the server runs.
     """
 
+    fd = -1
+
     def __init__(self, extra: Path | None) -> None:
         bundle = Path(certifi.where()).read_bytes() + b"\n" + (_own_authorities(extra) if extra else b"")
         self.fd = os.memfd_create("certificates", os.MFD_CLOEXEC)
@@ -284,15 +286,16 @@ class CertificateBundle:
         self.path = f"/proc/self/fd/{self.fd}"
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 def _own_authorities(path: Path) -> bytes:
     try:
         own = path.read_bytes()
         ssl.create_default_context(cadata=own.decode("ascii"))
-    except (OSError, ValueError, ssl.SSLError):
-        raise ConfigurationError(
-            f"LOYALPRO_EGRESS_CA_FILE: {path} cannot be read as certificates in PEM form."
-        ) from None
+    except (ValueError, ssl.SSLError):  # an SSLError is also an OSError
+        raise ConfigurationError(f"LOYALPRO_EGRESS_CA_FILE: {path} has no certificates in PEM form.") from None
+    except OSError as error:
+        raise ConfigurationError(f"LOYALPRO_EGRESS_CA_FILE: {path} cannot be read ({error.strerror}).") from None
     return own

@@ -8,25 +8,27 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from loyalpro.cli.api_client import ApiClient
+from loyalpro.cli.api_client import ApiClient, ApiProblem
 from loyalpro.cli.demo import traffic
 from loyalpro.cli.demo.certificates import issue
 from loyalpro.cli.demo.receiver import Received, Receiver
+from loyalpro.cli.remote import SAYS, warn
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import ConfigurationError
-from loyalpro.settings import Settings, load
+from loyalpro.settings import Settings, load, unknown_settings
 from loyalpro.storage.sqlite.database import FolderLock
+from loyalpro.storage.sqlite.folder import make_folder
 
-_START_S = 30.0
+_START_S = 120.0
+"""The first start on a slow machine compiles every module of Python."""
+_SPACE_MB = 100
 _PAUSE_S = 1.0
-_EMAIL = "owner@example.com"
 
 
 class Demo:
@@ -34,21 +36,22 @@ class Demo:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, soft_wrap=True)
         self._stop = threading.Event()
         self._rng = random.SystemRandom()
+        make_folder(settings.data_dir)
+        _require_space(settings.data_dir)
         self._folder = settings.data_dir / "demo"
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = FolderLock(self._folder / "demo")
         self._lock.take()  # before any file changes that another demo may be using
         self.address = ""
         self.api_key = self._secret("api-key", "lp_demo_")
-        self._password = self._secret("password", "")
         self._certificates = issue(self._folder, SystemClock())
         self._receiver = Receiver(self._certificates, self._print)
 
     def run(self) -> None:
         """Run until Ctrl-C, SIGTERM, or the end of the server."""
+        self._console.print(f"Starting the server and a receiver; their files are in {self._folder} ...", style="dim")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop.set())
         self._receiver.start()
@@ -69,8 +72,6 @@ class Demo:
             "LOYALPRO_HOST": "127.0.0.1",
             "LOYALPRO_PORT": str(self._settings.port),
             "LOYALPRO_BOOTSTRAP_API_KEY": self.api_key,
-            "LOYALPRO_BOOTSTRAP_EMAIL": _EMAIL,
-            "LOYALPRO_BOOTSTRAP_PASSWORD": self._password,
             "LOYALPRO_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
             "LOYALPRO_EGRESS_CA_FILE": str(self._certificates.ca_file),
             "LOYALPRO_LOG_FORMAT": "json",
@@ -87,7 +88,7 @@ class Demo:
             if self._is_ready():
                 return
             if server.poll() is not None or clock.monotonic_s() > deadline_s:
-                raise ConfigurationError("The server did not start:\n  " + "\n  ".join(self._log_lines()[-5:]))
+                raise ConfigurationError(f"The server of the demo did not start: {self._reason()}")
             self._stop.wait(0.1)
 
     def _is_ready(self) -> bool:
@@ -96,11 +97,20 @@ class Demo:
         if not listening:
             return False
         self.address = json.loads(listening[0])["address"]
+        client = ApiClient(self.address, self.api_key, timeout_s=2)
         try:
-            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as response:  # noqa: S310 - an address of this machine
-                return bool(response.status == 200)
-        except (urllib.error.URLError, OSError):
+            client.call("GET", "/readyz")
+        except ApiProblem:
             return False
+        finally:
+            client.close()
+        return True
+
+    def _reason(self) -> str:
+        """The line in which the server says why it did not start."""
+        lines = self._log_lines()
+        said = [line.removeprefix(SAYS) for line in lines if line.startswith(SAYS)]
+        return (said or lines or ["it logged nothing"])[-1]
 
     def _log_lines(self) -> list[str]:
         """The lines that the server has logged since this start."""
@@ -128,9 +138,6 @@ class Demo:
     def _print_introduction(self) -> None:
         body = '{"customer_external_id": "demo-ada", "amount": 5600, "currency": "EUR"}'
         self._console.print(f"\n  [bold]LoyalPro is running[/] at {self.address}\n")
-        self._console.print(f"  dashboard  {self.address}  [dim](not there yet: a page of links)[/]")
-        self._console.print(f"  e-mail     {_EMAIL}  [dim](for the dashboard)[/]")
-        self._console.print(f"  password   {self._password}  [dim](for the dashboard)[/]")
         self._console.print(
             f"  API key    {self.api_key}\n  receiver   {self._receiver.url}\n  server log {self._log}\n"
         )
@@ -152,10 +159,10 @@ class Demo:
     def _secret(self, name: str, prefix: str) -> str:
         """A secret of the demo, generated at the first run and stored in its folder."""
         path = self._folder / name
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(prefix + self._rng.randbytes(16).hex())
-        return path.read_text()
+        path.touch(mode=0o600)
+        if not path.read_text("utf-8").startswith(prefix):
+            path.write_text(prefix + self._rng.randbytes(16).hex(), "utf-8")
+        return path.read_text("utf-8")
 
 
 def _summary(body: dict[str, Any]) -> str:
@@ -175,8 +182,16 @@ def _summary(body: dict[str, Any]) -> str:
 def run(port: int | None) -> None:
     """Run the demo with the data folder of the environment. `port` overrides the setting."""
     settings = load()
+    warn(unknown_settings())
     if port is not None:
         settings = settings.model_copy(update={"port": port})
-    if shutil.disk_usage(".").free < 100 * 1024 * 1024:
-        raise ConfigurationError("Less than 100 MB are free on this disk; the demo needs 100 MB.")
     Demo(settings).run()
+
+
+def _require_space(folder: Path) -> None:
+    """`ConfigurationError` when the disk of the folder is nearly full."""
+    if shutil.disk_usage(folder).free < _SPACE_MB * 2**20:
+        raise ConfigurationError(
+            f"The demo needs {_SPACE_MB} MB, and the disk of {folder} has less. Free some space, or choose another folder "
+            "with LOYALPRO_DATA_DIR."
+        )

@@ -9,6 +9,7 @@ import apsw
 from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailable
 from loyalpro.storage.connection import Row, Statement
 from loyalpro.storage.dialect import SQLITE
+from loyalpro.storage.sqlite.folder import unusable
 
 _BUSY_MS = 10_000
 _CACHE_KB = 64 * 1024
@@ -36,8 +37,10 @@ class SqliteConnection:
                 path.touch(mode=0o600)  # SQLite gives its log files the same mode
             self._database = apsw.Connection(str(path), statementcachesize=300)
             self._configure(read_only=read_only)
-        except (apsw.Error, OSError) as error:
-            raise StoreUnavailable(f"SQLite cannot open {path}: {error}.") from error
+        except OSError as error:
+            raise unusable(path, error) from error
+        except apsw.Error as error:
+            raise _unopened(path, error) from error
         self._cursor = self._database.cursor()
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
@@ -48,6 +51,8 @@ class SqliteConnection:
         if read_only:
             database.pragma("query_only", True)
             return
+        if database.readonly("main"):  # SQLite opens a file that it may not write for reading
+            raise apsw.ReadOnlyError
         if database.pragma("journal_mode", "wal") != "wal":
             raise ConfigurationError(
                 "The write-ahead log of SQLite does not work on this file system; use a local disk."
@@ -131,6 +136,22 @@ class SqliteConnection:
             self._cursor.execute(sql)
         except _MACHINE_ERRORS as error:
             raise _translated(error) from error
+
+
+def _unopened(path: Path, error: apsw.Error) -> StoreUnavailable:
+    """The error of LoyalPro for a file that SQLite does not open."""
+    path = path.absolute()
+    if path.is_dir():
+        return StoreUnavailable(f"{path} is a folder. Choose the path of a file with LOYALPRO_DATABASE_URL.")
+    if isinstance(error, apsw.NotADBError):
+        return StoreUnavailable(f"{path} is not a SQLite database. Choose another file with LOYALPRO_DATABASE_URL.")
+    if isinstance(error, apsw.CorruptError):
+        return StoreUnavailable(f"The database {path} is damaged. Restore it from a backup.")
+    if isinstance(error, apsw.FullError):
+        return DiskFull(f"The disk of {path} is full. Free some space; then repeat it.")
+    if isinstance(error, apsw.ReadOnlyError):
+        return StoreUnavailable(f"{path} cannot be written. Give the user who runs LoyalPro the right to write to it.")
+    return StoreUnavailable(f"SQLite cannot open {path}: {error}.")
 
 
 def _translated(error: apsw.Error) -> StoreUnavailable:

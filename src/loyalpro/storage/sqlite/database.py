@@ -1,5 +1,6 @@
 """The SQLite database: one writer, a few readers, and a lock file that allows one process at a time."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from loyalpro.storage.readers import Readers
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from loyalpro.storage.sqlite.data_folder import keep_to_user
 from loyalpro.storage.sqlite.disk_space import FolderDiskSpace
+from loyalpro.storage.sqlite.folder import make_folder, unusable
 from loyalpro.storage.threads import in_daemon_thread
 from loyalpro.storage.writer import GroupWriter
 
@@ -75,6 +77,7 @@ class SqliteDatabase:
             self.disk_space.start()
             connection = SqliteConnection(self._path, read_only=False)
             try:
+                _refuse_foreign(connection, self._path)
                 migrations.prepare(connection, self._migrations, self._clock)
             finally:
                 connection.close()
@@ -124,11 +127,22 @@ class SqliteDatabase:
             keep_to_user(self._path)
             connection = SqliteConnection(self._path, read_only=False)
             try:
+                _refuse_foreign(connection, self._path)
                 return migrations.migrate(connection, self._migrations, self._clock, report)
             finally:
                 connection.close()
         finally:
             self._lock.release()
+
+
+def _refuse_foreign(connection: SqliteConnection, path: Path) -> None:
+    """`ConfigurationError` when the file has tables, and no record of LoyalPro's migrations."""
+    tables = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' LIMIT 1")
+    record = connection.execute("SELECT 1 FROM pragma_table_info('schema_migrations') WHERE name = 'checksum'")
+    if tables and not record:
+        raise ConfigurationError(
+            f"{path} is the database of another program. Choose another file with LOYALPRO_DATABASE_URL."
+        )
 
 
 class FolderInUse(ConfigurationError):
@@ -143,9 +157,12 @@ class FolderLock:
         self._fd: int | None = None
 
     def take(self) -> None:
-        """Take the lock. `ConfigurationError` when another process holds it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock, in a folder that is made if it is missing. `ConfigurationError` when another process holds it."""
+        make_folder(self._path.parent)
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unusable(self._path, error) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -155,8 +172,9 @@ class FolderLock:
                 f"Another LoyalPro (process {holder}) is using {self._path.parent}. Stop it, or choose another folder "
                 "with LOYALPRO_DATA_DIR. To run several processes, use PostgreSQL."
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk the lock works without the number of its process
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
         self._fd = fd
 
     def release(self) -> None:
