@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv
-SYNC := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
+INSTALL := $(BIN)/python scripts/install.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test lint check docs bench bench-memory chaos simulate mutants schema lock clean
@@ -51,24 +50,26 @@ schema: setup-dev ## Write the schema that all migrations add up to, for both da
 	$(BIN)/python scripts/schema.py
 
 lock: setup-dev ## Write the newest versions of all packages, and their hashes, into requirements
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
+	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
 
 clean: ## Remove .venv, caches and builds
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 $(VENV)/.uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LoyalPro needs Python 3.11 or newer, and this is %s. Name another: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	@echo "Creating $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(INSTALL) pip requirements/uv.txt
 	@touch $@
 
 # The package itself is linked by a .pth file: there is nothing to build, so nothing unpinned is fetched to build it.
 $(VENV)/.runtime: $(VENV)/.uv requirements/runtime.txt
-	@$(SYNC) -r requirements/runtime.txt
+	@$(INSTALL) uv requirements/runtime.txt
 	@$(BIN)/python scripts/link.py
+	@echo "LoyalPro is installed: $(BIN)/loyalpro"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
-	@$(SYNC) -r requirements/dev.txt
+	@$(INSTALL) uv requirements/dev.txt
 	@touch $@
