@@ -57,6 +57,106 @@ def test_a_filter_by_an_event_type_that_does_not_exist_is_refused(server: Server
     assert server.call("GET", f"/v1/{kind}?type=points.earned").status == 200
 
 
+FILTERS = [
+    f"/v1/{kind}?{name}="
+    for kind, names in {
+        "customers": ["external_id", "email"],
+        "transactions": ["customer_id", "external_id"],
+        "events": ["type", "customer_id"],
+        "deliveries": ["endpoint_id", "event_id", "type", "status"],
+        "notices": ["endpoint_id"],
+    }.items()
+    for name in names
+]
+
+
+@pytest.mark.parametrize("path", [*FILTERS, "/v1/customers?limit="])
+def test_a_parameter_without_a_value_is_refused(server: Server, path: str) -> None:
+    refused = server.call("GET", path)
+    assert (refused.status, refused.json["code"]) == (422, "invalid_field")
+    assert refused.json["param"] == path.partition("?")[2].rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=1&limit=2", "external_id=a&external_id=a", "cursor=&cursor=", "email=a&limit=1&email=b"]
+)
+def test_a_parameter_that_is_sent_twice_is_refused(server: Server, query: str) -> None:
+    refused = server.call("GET", f"/v1/customers?{query}")
+    assert (refused.status, refused.json["param"]) == (422, query.partition("=")[0])
+    assert "more than once" in refused.json["detail"]
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "101", "1.5", "-1", "1e2", "%2B"])
+def test_a_limit_that_is_no_limit_is_refused(server: Server, value: str) -> None:
+    refused = server.call("GET", f"/v1/customers?limit={value}")
+    assert (refused.status, refused.json["param"]) == (422, "limit")
+
+
+@pytest.mark.parametrize("value", ["succeded", "Pending", "failed", "pending,succeeded"])
+def test_an_unknown_status_is_refused_with_the_known_ones(server: Server, value: str) -> None:
+    refused = server.call("GET", f"/v1/deliveries?status={value}")
+    assert (refused.status, refused.json["param"]) == (422, "status")
+    assert "Send one of: pending, succeeded, exhausted, canceled, parked" in refused.json["detail"]
+    if value == "succeded":
+        assert refused.json["detail"].endswith("Did you mean succeeded?")
+
+
+def test_an_empty_cursor_is_the_beginning_of_a_list(server: Server) -> None:
+    for path in ("/v1/customers?cursor=", "/v1/events?after=", "/v1/events?cursor="):
+        assert server.call("GET", path).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "near"),
+    [
+        ("/v1/customers", {"externalId": "a"}, "externalId", "external_id"),
+        ("/v1/customers", {"emial": "a@b.c"}, "emial", "email"),
+        ("/v1/transactions", {"ammount": 1}, "ammount", "amount"),
+        (
+            "/v1/transactions",
+            {"amount": 1, "currency": "EUR", "items": [{"amount": 1}, {"quantitiy": 2}]},
+            "items[1].quantitiy",
+            "quantity",
+        ),
+        ("/v1/webhook_endpoints", {"event": ["*"]}, "event", "events"),
+        (f"/v1/webhook_endpoints/we_{'0' * 26}/replay", {"sinze": "x"}, "sinze", "since"),
+        (f"/v1/webhook_endpoints/we_{'0' * 26}/rotate_secret", {"promot": True}, "promot", "promote"),
+        (f"/v1/webhook_endpoints/we_{'0' * 26}/test", {"types": "x"}, "types", "type"),
+        (f"/v1/events/evt_{'0' * 26}/resend", {"endpoint": "x"}, "endpoint", "endpoint_id"),
+        ("/v1/transactions/batch", {"transaction": []}, "transaction", "transactions"),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_name(
+    server: Server, path: str, body: dict[str, object], param: str, near: str
+) -> None:
+    refused = server.call("POST", path, body)
+    assert (refused.status, refused.json["code"], refused.json["param"]) == (422, "unknown_field", param)
+    assert refused.json["detail"].endswith(f"Did you mean {near}?")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Idempotency-Keys",
+        "Idempotency",
+        "IdempotencyKey",
+        "X-Idempotency-Key",
+        "Idempotent-Key",
+        "Idempotence-Key",
+        "Idempotancy-Key",
+    ],
+)
+def test_a_header_that_is_called_almost_like_the_idempotency_key_is_refused(server: Server, name: str) -> None:
+    for path in ("/v1/customers", "/v1/webhook_endpoints"):
+        body = {} if path == "/v1/customers" else {"url": "https://hooks.example", "events": ["*"]}
+        refused = server.call("POST", path, body, **{name: "k"})
+        assert (refused.status, refused.json["code"]) == (422, "unknown_header")
+        assert "Did you mean Idempotency-Key?" in refused.json["detail"]
+    both = server.call("POST", "/v1/customers", {}, **{name: "k", "Idempotency-Key": f"beside {name}"})
+    assert both.status == 201, "a proxy may add it"
+    assert server.call("GET", "/v1/customers", **{name: "k"}).status == 200
+
+
 def test_every_route_of_the_api_checks_its_parameters() -> None:
     routes = [route for router in ROUTERS for route in router.routes]
     assert len(routes) > 20

@@ -1,6 +1,7 @@
 """`Idempotency-Key`: the response to a request is stored for 24 hours, in the database transaction of its effect."""
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from loyalpro.web.services import Services, services_of
 from loyalpro.web.unit import Unit
 
 LONGEST_KEY: Final = 255
+_SIMILAR_TO_KEY: Final = re.compile(r"idem?p[oe]?te?n|idempot|i[dm]+potency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,13 @@ async def _respond(
 
 
 def _key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
+    """The key of the request. A header that is called almost so is refused: a repetition would take effect again."""
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) > 1:
+        raise InvalidInput("Send one Idempotency-Key.", code="invalid_idempotency_key", param="Idempotency-Key")
+    key = keys[0] if keys else None
+    if key is None:
+        _refuse_similar(request.headers.keys())
     if key is not None and (not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable()):
         raise InvalidInput(
             f"An Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters; a UUID is a good choice.",
@@ -132,6 +140,16 @@ def _key(request: Request) -> str | None:
             param="Idempotency-Key",
         )
     return key
+
+
+def _refuse_similar(names: Iterable[str]) -> None:
+    for name in names:
+        if _SIMILAR_TO_KEY.search(name):
+            raise InvalidInput(
+                f"There is no header {name[:64]!r}. Did you mean Idempotency-Key?",
+                code="unknown_header",
+                param=name[:64],
+            )
 
 
 def _stored(
