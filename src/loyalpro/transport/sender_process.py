@@ -16,9 +16,10 @@ from typing import Final
 
 import pycurl
 
-from loyalpro.delivery.attempt import OutgoingRequest
+from loyalpro.delivery.attempt import OutgoingRequest, SendResult
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.transport.address_policy import AddressPolicy, networks
+from loyalpro.transport.certificate_names import CertificateNames
 from loyalpro.transport.dns import Dns
 from loyalpro.transport.host_names import host_of, not_sent
 from loyalpro.transport.resolver import NameService, Resolution, Resolver
@@ -83,6 +84,7 @@ class SenderProcess:
         self._resolver = Resolver(dns.ask, clock)
         self._unresolved: set[int] = set()
         self._idle: list[Transfer] = []
+        self._names = CertificateNames()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
@@ -186,8 +188,14 @@ class SenderProcess:
     def _start(
         self, number: int, request: OutgoingRequest, addresses: tuple[str, ...] = (), waited_s: float = 0.0
     ) -> None:
-        transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._certificates)
-        transfer.prepare(request, addresses, waited_s)
+        """Start a transfer. A request that libcurl does not take is answered at once: no other request is affected."""
+        transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._certificates, self._names)
+        try:
+            transfer.prepare(request, addresses, waited_s)
+        except (pycurl.error, ValueError):
+            transfer.handle.close()
+            self._finished.results.append((number, SendResult.internal_error()))
+            return
         self._transfers[number] = transfer
         self._numbers[transfer.handle] = number
         self._multi.add_handle(transfer.handle)
@@ -213,7 +221,10 @@ class SenderProcess:
 
     def _finish(self, handle: pycurl.Curl, code: int) -> None:
         number = self._numbers[handle]
-        self._finished.results.append((number, self._transfers[number].result(code)))
+        transfer = self._transfers[number]
+        self._finished.results.append((number, transfer.result(code)))
+        if transfer.certificate_refused:
+            _shut_down(handle.getinfo(pycurl.ACTIVESOCKET))  # libcurl keeps an HTTP/2 connection for other requests
         self._release(number)
 
     def _release(self, number: int) -> None:
@@ -261,6 +272,16 @@ class SenderProcess:
             self._open = False
         if waited != bool(self._unsent):
             self._epoll.modify(self._server, select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0))
+
+
+def _shut_down(fd: int) -> None:
+    """End the connection of a socket of libcurl, which closes it when it next looks at it. -1: there is none."""
+    if fd == -1:
+        return
+    connection = socket.socket(fileno=fd)
+    with contextlib.suppress(OSError):  # the peer may have ended it
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.detach()
 
 
 def _action(events: int) -> int:

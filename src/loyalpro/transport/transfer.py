@@ -1,5 +1,7 @@
 """One libcurl handle, reused from request to request: its options, the response that it reads, and the result."""
 
+import contextlib
+import errno
 import os
 import re
 import socket
@@ -10,53 +12,33 @@ from typing import Any, Final
 import certifi
 import pycurl
 
-from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, Response, SendResult, Timings
+from loyalpro.delivery.attempt import OutgoingRequest, Response, SendResult, Timings
 from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.transport import failures
 from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.certificate_names import CertificateNames
 from loyalpro.transport.host_names import resolve_entries
+from loyalpro.transport.limits import MAX_EXCERPT_BYTES, MAX_HEADER_BYTES, MAX_HEADER_LINES
 
-MAX_EXCERPT_BYTES: Final = 16 * 1024
-MAX_HEADER_BYTES: Final = 32 * 1024
-MAX_HEADER_LINES: Final = 200
 _STATUS_LINE: Final = re.compile(rb"HTTP/(?:1\.[01]|2) ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _BLANK: Final = (b"\r\n", b"\n")
 _SWITCHING_PROTOCOLS: Final = 101
 _QUICK_EXIT: Final = 322  # CURLOPT_QUICK_EXIT, for which pycurl has no name: never wait for a resolver thread
 _US_PER_MS: Final = 1_000
 _LEAST_WAIT_MS: Final = 0.1  # less is no look-up: the addresses were known
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-_FAILURES: Final = {
-    pycurl.E_COULDNT_RESOLVE_HOST: (OutcomeCode.DNS_FAILED, "The host name could not be resolved."),
-    pycurl.E_COULDNT_CONNECT: (OutcomeCode.CONNECT_FAILED, "No connection could be made."),
-    pycurl.E_OPERATION_TIMEDOUT: (OutcomeCode.TIMEOUT, "No complete headers of a response arrived in time."),
-    pycurl.E_SSL_CONNECT_ERROR: (OutcomeCode.TLS_FAILED, "The TLS handshake failed."),
-    pycurl.E_SSL_CIPHER: (OutcomeCode.TLS_FAILED, "The two sides have no TLS cipher in common."),
-    pycurl.E_SSL_CERTPROBLEM: (OutcomeCode.TLS_FAILED, "The server requires a client certificate."),
-    pycurl.E_PEER_FAILED_VERIFICATION: (OutcomeCode.TLS_UNTRUSTED, "The certificate is not trusted."),
-    pycurl.E_GOT_NOTHING: (OutcomeCode.CONNECTION_LOST, "The connection was closed without a response."),
-    pycurl.E_SEND_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the request was sent."),
-    pycurl.E_SEND_FAIL_REWIND: (
-        OutcomeCode.CONNECTION_LOST,
-        "The connection ended before the endpoint began to answer.",
-    ),
-    pycurl.E_RECV_ERROR: (OutcomeCode.CONNECTION_LOST, "The connection broke while the response was read."),
-    pycurl.E_PARTIAL_FILE: (OutcomeCode.CONNECTION_LOST, "The connection broke before the headers were complete."),
-}
 _CONNECTION_ENDED: Final = (pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR)
-_VERIFY_FAILURES: Final = {
-    9: (OutcomeCode.TLS_CERTIFICATE_NOT_YET_VALID, "The certificate is not valid yet."),
-    10: (OutcomeCode.TLS_CERTIFICATE_EXPIRED, "The certificate has expired."),
-}
-"""OpenSSL's X509_V_ERR_*: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/"""
-_INVALID: Final = (OutcomeCode.INVALID_RESPONSE, "The response is not valid HTTP.")
 _CUT_BODY: Final = " Only a part of its body was read."
 
 
 class Transfer:
     """A handle with the options that never change, and the response to its current request as far as it has arrived."""
 
-    def __init__(self, policy: AddressPolicy, certificates: str) -> None:
+    def __init__(self, policy: AddressPolicy, certificates: str, names: CertificateNames) -> None:
         self._policy = policy
+        self._names = names
+        self._asks_certificate = False
         self.clear()
         self.handle = pycurl.Curl()
         for option, value in self._fixed_options(certificates).items():
@@ -79,7 +61,9 @@ class Transfer:
             pycurl.NOSIGNAL: 1,
             pycurl.MAXAGE_CONN: 60,
             pycurl.POST: 1,
+            pycurl.OPT_CERTINFO: 1,
             pycurl.OPENSOCKETFUNCTION: self._open_socket,
+            pycurl.PREREQFUNCTION: self._judge_certificate,
             pycurl.READFUNCTION: self._send_body,
             pycurl.HEADERFUNCTION: self._read_header,
             pycurl.WRITEFUNCTION: self._read_body,
@@ -88,7 +72,8 @@ class Transfer:
 
     def clear(self) -> None:
         """Drop the last request and its response, so that an idle handle holds no memory of them."""
-        self._address_refused = self._socket_opened = False
+        self._host = ""
+        self._address_refused = self._socket_opened = self._sockets_exhausted = self.certificate_refused = False
         self._waited_ms = 0.0
         self._unsent = memoryview(b"")
         self._status = self._header_bytes = self._header_lines = 0
@@ -107,6 +92,7 @@ class Transfer:
         handle = self.handle
         handle.setopt(pycurl.URL, request.url)
         handle.setopt(pycurl.RESOLVE, resolve_entries(request.url, addresses, self._policy))
+        self._host = request.url.removeprefix("https://").partition("/")[0]
         handle.setopt(pycurl.POSTFIELDSIZE_LARGE, len(request.body))
         self._unsent = memoryview(request.body)
         headers = [f"{name}: {value}" for name, value in request.headers]
@@ -115,17 +101,24 @@ class Transfer:
         )  # without the headers that libcurl adds by itself
         handle.setopt(pycurl.TIMEOUT_MS, timeout_ms)
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
-        self._choose_connection(request.repeats)
+        self._choose_connection(request.repeats, asks_certificate=self._names.refuses(self._host))
 
-    def _choose_connection(self, repeats: int) -> None:
+    def _choose_connection(self, repeats: int, *, asks_certificate: bool) -> None:
         """Choose the connection. `repeats`: how often the request was sent before in its attempt, and its connection ended.
 
         libcurl does not know which of its connections to a server have ended as well: it finds out when it uses them. So the
         second repeat goes over a new connection. The first one waits for a connection that is being made, if it can share that:
         the streams of an HTTP/2 connection end together, and a new connection for each would be a flood of handshakes.
+
+        `asks_certificate`: the host has to show its certificate, so the request needs a connection of its own without an
+        earlier TLS session.
         """
         self.handle.setopt(pycurl.PIPEWAIT, repeats > 0)
-        self.handle.setopt(pycurl.FRESH_CONNECT, repeats > 1)
+        self.handle.setopt(pycurl.FRESH_CONNECT, repeats > 1 or asks_certificate)
+        if asks_certificate is not self._asks_certificate:
+            self._asks_certificate = asks_certificate
+            self.handle.setopt(pycurl.FORBID_REUSE, asks_certificate)
+            self.handle.setopt(pycurl.SSL_SESSIONID_CACHE, not asks_certificate)
 
     def result(self, code: int) -> SendResult:
         """Return the result of the finished transfer. `code`: a CURLcode, 0 for success.
@@ -139,7 +132,7 @@ class Transfer:
         elif code:
             failure, detail = self._failure(code)
         else:  # libcurl reports success when a connection ends in the middle of the headers
-            failure, detail = _FAILURES[pycurl.E_PARTIAL_FILE] if response else _INVALID
+            failure, detail = failures.INCOMPLETE if response else failures.INVALID
         return SendResult(
             response=response,
             failure=failure,
@@ -160,19 +153,16 @@ class Transfer:
         is_used = self.handle.getinfo(pycurl.NUM_CONNECTS) == 0
         return code == pycurl.E_SEND_FAIL_REWIND or (is_used and code in _CONNECTION_ENDED)
 
-    def _failure(self, code: int) -> tuple[OutcomeCode, str]:
+    def _failure(self, code: int) -> failures.Failure:
         if self._address_refused and not self._socket_opened:
-            return OutcomeCode.TARGET_NOT_ALLOWED, "The host name resolves to no address that deliveries may reach."
+            return failures.NOT_ALLOWED
+        if self._sockets_exhausted and code == pycurl.E_COULDNT_CONNECT:
+            return failures.NO_SOCKET
+        if self.certificate_refused:
+            return failures.NO_HOST_NAME
         if self._headers_cut:
-            return (
-                OutcomeCode.RESPONSE_HEADERS_TOO_LARGE,
-                f"The response has more than {MAX_HEADER_BYTES} bytes or {MAX_HEADER_LINES} lines of headers.",
-            )
-        if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            if "subject name" in self.handle.errstr():  # libcurl compares names itself: OpenSSL has no code for it
-                return OutcomeCode.TLS_HOSTNAME_MISMATCH, "The certificate is for another host name."
-            return _VERIFY_FAILURES.get(self.handle.getinfo(pycurl.SSL_VERIFYRESULT), _FAILURES[code])
-        return _FAILURES.get(code, _INVALID)
+            return failures.HEADERS_TOO_LARGE
+        return failures.failure(code, self.handle.errstr(), self.handle.getinfo(pycurl.SSL_VERIFYRESULT))
 
     def _timings(self) -> Timings:
         """libcurl counts every phase from its start; a phase that a kept connection did not need is 0.
@@ -209,8 +199,18 @@ class Transfer:
         self._socket_opened = True
         try:
             return _DuplicatedSocket(address.family, address.socktype, address.protocol)
-        except OSError:
+        except OSError as error:
+            self._sockets_exhausted = self._sockets_exhausted or error.errno in _EXHAUSTED
             return int(pycurl.SOCKET_BAD)
+
+    def _judge_certificate(self, *_addresses: object) -> int:
+        """libcurl calls this on a connection that is ready, before it sends the request."""
+        try:
+            chain = self.handle.getinfo(pycurl.INFO_CERTINFO)
+        except UnicodeError:  # a field of the certificate is no text; libcurl has compared the name that it found
+            return int(pycurl.PREREQFUNC_OK)
+        self.certificate_refused = not self._names.accepts(self._host, chain)
+        return int(pycurl.PREREQFUNC_ABORT if self.certificate_refused else pycurl.PREREQFUNC_OK)
 
     def _send_body(self, size: int) -> bytes:
         """Give libcurl the body once, with no way to rewind it.
@@ -236,15 +236,17 @@ class Transfer:
                 return -1
             self._status = int(found[1])
         self._head += line
-        if line in _BLANK:
-            self._end_head()
+        if line in _BLANK and not self._end_head():
+            return -1
         return len(line)
 
-    def _end_head(self) -> None:
+    def _end_head(self) -> bool:
+        """Return whether the transfer goes on: after a change of protocols there is no HTTP to read."""
         if self._status >= 200 or self._status == _SWITCHING_PROTOCOLS:
             self._head_ended = True
         else:
             self._head.clear()  # the headers of an interim response do not belong to the final one
+        return self._status != _SWITCHING_PROTOCOLS
 
     def _read_body(self, data: bytes) -> int:
         """Keep an excerpt of the body, and end the transfer there: the outcome depends on the status alone."""
@@ -266,7 +268,8 @@ class _DuplicatedSocket(socket.socket):
     """libcurl duplicates the descriptor of the socket that it is given, so the original is closed with its last reference."""
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(AttributeError):  # the constructor failed
+            self.close()
 
 
 class CertificateBundle:
