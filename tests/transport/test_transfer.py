@@ -11,6 +11,7 @@ import pycurl
 from loyalpro.delivery.attempt import OutgoingRequest
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.certificate_names import CertificateNames
+from loyalpro.transport.received_bytes import UsedBytes
 from loyalpro.transport.transfer import CertificateBundle, Transfer
 from support.receivers import Authority, Hit, RawServer, hold
 
@@ -39,7 +40,7 @@ def test_a_handshake_may_take_the_whole_time_of_the_attempt(
 
     server = serve(silent, plain=True, reads=False)
     certificates = CertificateBundle(authority.ca_file)
-    transfer = Transfer(LOCAL, certificates.path, CertificateNames())
+    transfer = Transfer(LOCAL, certificates.path, CertificateNames(), UsedBytes())
     transfer.prepare(OutgoingRequest(f"https://127.0.0.1:{server.port}/hook", (), b"{}", timeout_s=3_600))
     with driven(transfer) as multi:
         while not greeted.is_set():

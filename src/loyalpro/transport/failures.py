@@ -6,7 +6,7 @@ from typing import Final
 import pycurl
 
 from loyalpro.delivery.attempt import OutcomeCode
-from loyalpro.transport.limits import MAX_HEADER_BYTES, MAX_HEADER_LINES
+from loyalpro.transport.limits import MAX_HEADER_BYTES, MAX_HEADER_LINES, MAX_RECEIVED_BYTES
 
 Failure = tuple[OutcomeCode, str]
 """An outcome code, and a sentence about it."""
@@ -19,6 +19,14 @@ INCOMPLETE: Final = (OutcomeCode.CONNECTION_LOST, "The connection broke before t
 HEADERS_TOO_LARGE: Final = (
     OutcomeCode.RESPONSE_HEADERS_TOO_LARGE,
     f"The response has more than {MAX_HEADER_BYTES} bytes or {MAX_HEADER_LINES} lines of headers.",
+)
+TOO_MANY_BYTES: Final = (
+    OutcomeCode.INVALID_RESPONSE,
+    f"The endpoint sent {MAX_RECEIVED_BYTES} bytes without complete headers of a response.",
+)
+ENDLESS_HANDSHAKE: Final = (
+    OutcomeCode.TLS_FAILED,
+    f"The endpoint sent {MAX_RECEIVED_BYTES} bytes without the end of the TLS handshake.",
 )
 NO_HOST_NAME: Final = (
     OutcomeCode.TLS_HOSTNAME_MISMATCH,

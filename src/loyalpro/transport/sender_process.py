@@ -19,9 +19,12 @@ import pycurl
 from loyalpro.delivery.attempt import OutgoingRequest, SendResult
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.transport.address_policy import AddressPolicy, networks
+from loyalpro.transport.call_guard import CallGuard
 from loyalpro.transport.certificate_names import CertificateNames
 from loyalpro.transport.dns import Dns
 from loyalpro.transport.host_names import host_of, not_sent
+from loyalpro.transport.limits import MAX_RECEIVED_BYTES
+from loyalpro.transport.received_bytes import ReceivedBytes, UsedBytes, shut_down
 from loyalpro.transport.resolver import NameService, Resolution, Resolver
 from loyalpro.transport.transfer import Transfer
 from loyalpro.transport.wire import Frames, ResultBatch, SendBatch, frame
@@ -76,7 +79,7 @@ class SenderProcess:
         self._unsent = bytearray()
         self._finished = ResultBatch([])
         self._epoll = select.epoll()
-        self._watched: set[int] = set()
+        self._watched: dict[int, ReceivedBytes] = {}
         self._timeout_s: float = -1
         self._transfers: dict[int, Transfer] = {}
         self._numbers: dict[pycurl.Curl, int] = {}
@@ -85,17 +88,20 @@ class SenderProcess:
         self._unresolved: set[int] = set()
         self._idle: list[Transfer] = []
         self._names = CertificateNames()
+        self._used = UsedBytes()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+        self._guard = CallGuard(self._watched, self._used)
         self._open = True
 
     def run(self) -> None:
         """Run until the server closes its end of the socket."""
         self._epoll.register(self._server, select.EPOLLIN)
         self._epoll.register(self._dns.fd, select.EPOLLIN)
-        while self._open:
-            self._turn()
+        with self._guard:
+            while self._open:
+                self._turn()
 
     def _turn(self) -> None:
         """Wait for the network, a timer or a batch of requests; let libcurl act; send the results.
@@ -103,7 +109,9 @@ class SenderProcess:
         Requests of the server go first, and a turn is short: a TLS handshake takes a millisecond, and a request over an
         open connection must not wait for many of them. A socket that this turn leaves out is still ready in the next one.
         """
+        self._guard.work_ends()
         ready = dict(self._epoll.poll(self._longest_wait_s()))
+        self._guard.work_begins()
         ends_s = self._clock.monotonic_s() + _TURN_S
         server_events = ready.pop(self._server.fileno(), 0)
         if server_events:
@@ -118,9 +126,11 @@ class SenderProcess:
         for fd, events in ready.items():
             if fd in self._watched:
                 self._multi.socket_action(fd, _action(events))
+                self._limit(fd)
             if self._clock.monotonic_s() > ends_s:
                 break
         self._collect()
+        self._guard.ended.clear()
         self._send_results()
 
     def _longest_wait_s(self) -> float:
@@ -189,7 +199,9 @@ class SenderProcess:
         self, number: int, request: OutgoingRequest, addresses: tuple[str, ...] = (), waited_s: float = 0.0
     ) -> None:
         """Start a transfer. A request that libcurl does not take is answered at once: no other request is affected."""
-        transfer = self._idle.pop() if self._idle else Transfer(self._policy, self._certificates, self._names)
+        transfer = (
+            self._idle.pop() if self._idle else Transfer(self._policy, self._certificates, self._names, self._used)
+        )
         try:
             transfer.prepare(request, addresses, waited_s)
         except (pycurl.error, ValueError):
@@ -222,10 +234,27 @@ class SenderProcess:
     def _finish(self, handle: pycurl.Curl, code: int) -> None:
         number = self._numbers[handle]
         transfer = self._transfers[number]
-        self._finished.results.append((number, transfer.result(code)))
-        if transfer.certificate_refused:
-            _shut_down(handle.getinfo(pycurl.ACTIVESOCKET))  # libcurl keeps an HTTP/2 connection for other requests
+        is_flooded = bool(self._guard.ended) and handle.getinfo(pycurl.LOCAL_PORT) in self._guard.ended
+        self._finished.results.append((number, transfer.flooded() if is_flooded else transfer.result(code)))
+        fd = handle.getinfo(pycurl.ACTIVESOCKET)  # -1 if libcurl has closed it
+        if fd in self._watched:
+            self._watched[fd].restart()
+        if transfer.certificate_refused and fd != -1:
+            shut_down(fd)  # libcurl keeps an HTTP/2 connection for other requests
         self._release(number)
+
+    def _limit(self, fd: int) -> None:
+        """End a connection that has received more than its requests can need, whatever the bytes are."""
+        connection = self._watched.get(fd)
+        if connection is None or (received := connection.look()) <= MAX_RECEIVED_BYTES:
+            return
+        self._collect()
+        users = [number for number, each in self._transfers.items() if each.handle.getinfo(pycurl.ACTIVESOCKET) == fd]
+        if received > MAX_RECEIVED_BYTES * max(1, len(users)):
+            shut_down(fd)  # without a user it is in its handshake, which then fails
+            for number in users:
+                self._finished.results.append((number, self._transfers[number].flooded()))
+                self._release(number)
 
     def _release(self, number: int) -> None:
         transfer = self._transfers.pop(number)
@@ -240,14 +269,13 @@ class SenderProcess:
     def _watch(self, event: int, fd: int, _multi: object, _data: object) -> None:
         """Callback of libcurl: the events that it waits for on a socket have changed."""
         if event == pycurl.POLL_REMOVE:
-            if fd in self._watched:
-                self._watched.discard(fd)
+            if self._watched.pop(fd, None) is not None:
                 with contextlib.suppress(OSError):  # it may be closed already
                     self._epoll.unregister(fd)
         elif fd in self._watched:
             self._epoll.modify(fd, _POLLS[event])
         else:
-            self._watched.add(fd)
+            self._watched[fd] = ReceivedBytes(fd)
             self._epoll.register(fd, _POLLS[event])
 
     def _set_timer(self, timeout_ms: int) -> None:
@@ -272,16 +300,6 @@ class SenderProcess:
             self._open = False
         if waited != bool(self._unsent):
             self._epoll.modify(self._server, select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0))
-
-
-def _shut_down(fd: int) -> None:
-    """End the connection of a socket of libcurl, which closes it when it next looks at it. -1: there is none."""
-    if fd == -1:
-        return
-    connection = socket.socket(fileno=fd)
-    with contextlib.suppress(OSError):  # the peer may have ended it
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.detach()
 
 
 def _action(events: int) -> int:

@@ -18,7 +18,14 @@ from loyalpro.transport import failures
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.certificate_names import CertificateNames
 from loyalpro.transport.host_names import resolve_entries
-from loyalpro.transport.limits import MAX_EXCERPT_BYTES, MAX_HEADER_BYTES, MAX_HEADER_LINES
+from loyalpro.transport.limits import (
+    HTTP2_WINDOW_BYTES,
+    MAX_EXCERPT_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HEADER_LINES,
+    RECEIVE_BUFFER_BYTES,
+)
+from loyalpro.transport.received_bytes import UsedBytes
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/(?:1\.[01]|2) ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _BLANK: Final = (b"\r\n", b"\n")
@@ -35,8 +42,9 @@ _CUT_BODY: Final = " Only a part of its body was read."
 class Transfer:
     """A handle with the options that never change, and the response to its current request as far as it has arrived."""
 
-    def __init__(self, policy: AddressPolicy, certificates: str, names: CertificateNames) -> None:
+    def __init__(self, policy: AddressPolicy, certificates: str, names: CertificateNames, used: UsedBytes) -> None:
         self._policy = policy
+        self._used = used
         self._names = names
         self._asks_certificate = False
         self.clear()
@@ -75,9 +83,10 @@ class Transfer:
         self._host = ""
         self._address_refused = self._socket_opened = self._sockets_exhausted = self.certificate_refused = False
         self._waited_ms = 0.0
+        self._connected = False
         self._unsent = memoryview(b"")
         self._status = self._header_bytes = self._header_lines = 0
-        self._headers_cut = self._head_ended = self._truncated = False
+        self._headers_cut = self._head_ended = self._truncated = self._flooded = False
         self._head = bytearray()
         self._excerpt = bytearray()
 
@@ -120,6 +129,11 @@ class Transfer:
             self.handle.setopt(pycurl.FORBID_REUSE, asks_certificate)
             self.handle.setopt(pycurl.SSL_SESSIONID_CACHE, not asks_certificate)
 
+    def flooded(self) -> SendResult:
+        """Return the result of a transfer whose connection is ended because it received too many bytes."""
+        self._flooded = True
+        return self.result(pycurl.E_RECV_ERROR)
+
     def result(self, code: int) -> SendResult:
         """Return the result of the finished transfer. `code`: a CURLcode, 0 for success.
 
@@ -148,7 +162,7 @@ class Transfer:
         libcurl would then send the request again by itself, but cannot rewind the body: see `_send_body`. It does so for each
         stream that HTTP/2 declares unprocessed, and for used connections of HTTP/1.1, but not for those of HTTP/2.
         """
-        if self._header_bytes:
+        if self._header_bytes or self._flooded:
             return False
         is_used = self.handle.getinfo(pycurl.NUM_CONNECTS) == 0
         return code == pycurl.E_SEND_FAIL_REWIND or (is_used and code in _CONNECTION_ENDED)
@@ -160,8 +174,10 @@ class Transfer:
             return failures.NO_SOCKET
         if self.certificate_refused:
             return failures.NO_HOST_NAME
-        if self._headers_cut:
+        if self._headers_cut or (self._flooded and self._status):
             return failures.HEADERS_TOO_LARGE
+        if self._flooded:
+            return failures.TOO_MANY_BYTES if self._connected else failures.ENDLESS_HANDSHAKE
         return failures.failure(code, self.handle.errstr(), self.handle.getinfo(pycurl.SSL_VERIFYRESULT))
 
     def _timings(self) -> Timings:
@@ -198,13 +214,16 @@ class Transfer:
             return int(pycurl.SOCKET_BAD)
         self._socket_opened = True
         try:
-            return _DuplicatedSocket(address.family, address.socktype, address.protocol)
+            opened = _DuplicatedSocket(address.family, address.socktype, address.protocol)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         except OSError as error:
             self._sockets_exhausted = self._sockets_exhausted or error.errno in _EXHAUSTED
             return int(pycurl.SOCKET_BAD)
+        return opened
 
     def _judge_certificate(self, *_addresses: object) -> int:
         """libcurl calls this on a connection that is ready, before it sends the request."""
+        self._connected = True
         try:
             chain = self.handle.getinfo(pycurl.INFO_CERTINFO)
         except UnicodeError:  # a field of the certificate is no text; libcurl has compared the name that it found
@@ -223,6 +242,7 @@ class Transfer:
 
     def _read_header(self, line: bytes) -> int:
         """Keep the last head as raw bytes: parsed into strings, short lines would take fifty times as much memory."""
+        self._used.count += len(line)
         self._header_bytes += len(line)
         self._header_lines += 1
         if self._header_bytes > MAX_HEADER_BYTES or self._header_lines > MAX_HEADER_LINES:
@@ -252,8 +272,10 @@ class Transfer:
         """Keep an excerpt of the body, and end the transfer there: the outcome depends on the status alone."""
         left = MAX_EXCERPT_BYTES - len(self._excerpt)
         self._excerpt += data[:left]
+        self._used.count += len(data)
         if len(data) > left:
             self._truncated = True
+            self._used.count += HTTP2_WINDOW_BYTES  # the rest of it may arrive, and is not handed over
             return -1
         return len(data)
 
