@@ -184,7 +184,18 @@ class Application:
             max_endpoints=self.settings.max_endpoints,
             request_limits=RequestLimits(self.clock),
             key_uses=self.key_uses,
+            causes=self._causes,
         )
+
+    def _causes(self) -> list[str]:
+        """What keeps this process from accepting requests or from delivering."""
+        parts = {
+            "The database does not accept writes.": self.database.available,
+            "The disk of the database is nearly full.": self.disk_space.is_enough,
+            "The engine does not claim deliveries.": self.engine.ready,
+            "The sender process does not respond; it is replaced within seconds.": self.sender.alive,
+        }
+        return [cause for cause, works in parts.items() if not works]
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:

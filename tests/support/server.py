@@ -36,9 +36,17 @@ class Answer:
 
 
 class Server:
-    """A server that the constructor starts. `call` sends requests to it."""
+    """A server that the constructor starts; a worker with `works_only`. `call` sends requests to it."""
 
-    def __init__(self, url: str, ca_file: Path | None = None, *, clock: Clock | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        ca_file: Path | None = None,
+        *,
+        clock: Clock | None = None,
+        works_only: bool = False,
+        **settings: Any,
+    ) -> None:
         chosen: dict[str, Any] = {
             "database_url": url,
             "secret_key": "a key for tests of enough characters",
@@ -48,9 +56,8 @@ class Server:
             "min_free_mb": 0,
         }
         self.application = Application(Settings(**chosen | settings), clock)
-        config = uvicorn.Config(
-            self.application.web, http=BoundedHttp, port=0, log_config=None, access_log=False, lifespan="on"
-        )
+        app = self.application.watch if works_only else self.application.web
+        config = uvicorn.Config(app, http=BoundedHttp, port=0, log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)
         self.loop: asyncio.AbstractEventLoop
         self._ready = threading.Event()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from loyalpro.delivery.attempt import OutgoingRequest, SendResult
 from loyalpro.kernel.errors import NameNotLookedUp
 from loyalpro.transport.address_policy import AddressPolicy
@@ -18,8 +20,9 @@ from loyalpro.transport.sender_client import SenderClient
 from loyalpro.transport.transfer import CertificateBundle
 from loyalpro.transport.wire import Question
 
-_CHECK_S: Final = 5.0
+_CHECK_S: Final = 2.0
 _OVERDUE_S: Final = 10.0
+_SILENT_S: Final = 3.5
 _LOOK_UP_S: Final = 8.0
 _NOT_LOOKED_UP: Final = (
     "There was no time to look up the host name, because many look-ups are under way. Nothing was changed; repeat the call "
@@ -40,7 +43,8 @@ class CurlSender:
     """Satisfies `delivery.attempt.Sender`. Call `start` before the first `send`, and `stop` after the last.
 
     When the sender process ends by itself, its open requests end as `interrupted`, and the next request starts another
-    process. A process that has not answered `overdue_s` after the time of a request was up is killed.
+    process. A process that has not answered a ping for `silent_s`, or that has not answered `overdue_s` after the time of a
+    request was up, is killed and replaced: with the default values within 10 seconds.
 
     `dns_servers`: `address` or `address:port`; empty for those of the system. `look_up_s`: how long `addresses` may take.
     """
@@ -55,6 +59,7 @@ class CurlSender:
         max_idle_connections: int = 2_000,
         check_s: float = _CHECK_S,
         overdue_s: float = _OVERDUE_S,
+        silent_s: float = _SILENT_S,
     ) -> None:
         self._policy = policy
         self._dns_servers = dns_servers
@@ -62,16 +67,22 @@ class CurlSender:
         self._max_idle_connections = max_idle_connections
         self._check_s = check_s
         self._overdue_s = overdue_s
+        self._silent_s = silent_s
         self._bundle = CertificateBundle(ca_file)
         self._client: SenderClient | None = None
         self._starting = asyncio.Lock()
         self._stopped = True
         self._last_start_succeeded = False
+        self._replacement: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether requests can be sent. A process that has ended does not count, unless no other can be started."""
-        return self._last_start_succeeded and not self._stopped
+        """Whether requests can be sent: the process responds, or has ended by itself and another one can be started."""
+        return self._last_start_succeeded and not self._stopped and not self._is_suspected
+
+    @property
+    def _is_suspected(self) -> bool:
+        return self._client is not None and self._client.suspected
 
     @property
     def process_id(self) -> int | None:
@@ -87,9 +98,10 @@ class CurlSender:
     async def stop(self) -> None:
         """End the process. Open requests are abandoned: their callers do not wait any more."""
         self._stopped = True
-        client, self._client = self._client, None
-        if client is not None:
-            await client.stop()
+        async with self._starting:
+            client, self._client = self._client, None
+            if client is not None:
+                await client.stop()
 
     async def send(self, request: OutgoingRequest) -> SendResult:
         """Send a request and wait for its result; a canceled call cancels the transfer.
@@ -126,6 +138,18 @@ class CurlSender:
                 self._client = await self._start_process()
             return self._client
 
+    def _replace_process(self) -> None:
+        self._replacement = asyncio.get_running_loop().create_task(self._start_replacement(), name="sender replacement")
+
+    async def _start_replacement(self) -> None:
+        """Start another process now: `alive` is False until there is one. If that fails, the next request tries again."""
+        try:
+            await self._running_client()
+        except SenderStopped:
+            return
+        except OSError as error:
+            structlog.get_logger("transport").error("sender_process_not_started", reason=str(error))
+
     async def _start_process(self) -> SenderClient:
         """Start a process. Requests may be handed over at once: it reads them when it is up."""
         self._last_start_succeeded = False
@@ -138,7 +162,7 @@ class CurlSender:
         finally:
             theirs.close()
         loop = asyncio.get_running_loop()
-        client = SenderClient(process, loop, self._check_s, self._overdue_s)
+        client = SenderClient(process, loop, self._check_s, self._overdue_s, self._silent_s, self._replace_process)
         await loop.create_unix_connection(lambda: client, sock=ours)
         self._last_start_succeeded = True
         return client

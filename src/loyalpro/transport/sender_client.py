@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -14,6 +15,8 @@ from loyalpro.transport.resolver import NO_TIME, Resolution
 from loyalpro.transport.wire import Frames, Question, ResultBatch, SendBatch, frame
 
 _STOP_S: Final = 5.0
+_START_S: Final = 15.0
+_NOTHING: Final = SendBatch([], [])
 _INTERRUPTED: Final = SendResult(
     response=None,
     failure=OutcomeCode.INTERRUPTED,
@@ -33,15 +36,19 @@ class _OpenRequest:
 class SenderClient(asyncio.Protocol):
     """The connection to one sender process. All requests of one turn of the event loop leave in one frame.
 
-    A process that has not answered `overdue_s` after the time of a request was up is killed, as unresponsive. Every
-    `check_s` the client looks for such a request. When the process ends, its open requests end as `interrupted`.
+    Every `check_s` the client sends a ping. A process that has not answered one for `silent_s`, or that has not answered
+    `overdue_s` after the time of a request was up, is killed, as unresponsive, and `on_unresponsive` is called. When the
+    process ends, its open requests end as `interrupted`.
     """
 
     process: "subprocess.Popen[bytes]"
     loop: asyncio.AbstractEventLoop
     check_s: float
     overdue_s: float
+    silent_s: float
+    on_unresponsive: Callable[[], None]
     alive: bool = True
+    suspected: bool = False
     _open: dict[int, _OpenRequest] = field(default_factory=dict)
     _look_ups: dict[int, asyncio.Future[Resolution]] = field(default_factory=dict)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -49,7 +56,10 @@ class SenderClient(asyncio.Protocol):
     _results: Frames[ResultBatch] = field(default_factory=lambda: Frames(ResultBatch))
     _transport: asyncio.WriteTransport | None = None
     _check: asyncio.TimerHandle | None = None
-    _suspected: bool = False
+    _ping: int = 0
+    _pinged_at_s: float | None = None
+    has_answered: bool = False
+    _stopping: bool = False
 
     async def send(self, request: OutgoingRequest) -> SendResult:
         """Send a request and wait for its result; a canceled call cancels the transfer."""
@@ -79,17 +89,27 @@ class SenderClient(asyncio.Protocol):
             self._look_ups.pop(number, None)
 
     async def stop(self) -> None:
-        """Close the connection, and wait until the process has ended; one that does not end is killed."""
+        """Close the connection, and wait until the process has ended; one that does not end is killed.
+
+        The kernel does not end a process that waits for a broken disk, for example. It is left behind then.
+        """
+        self._stopping = True
         if self._transport is not None:
             self._transport.close()
+        if not await self._has_ended():
+            self.process.kill()
+            if not await self._has_ended():
+                structlog.get_logger("transport").error("sender_process_left_behind", pid=self.process.pid)
+
+    async def _has_ended(self) -> bool:
         try:
             await asyncio.to_thread(self.process.wait, _STOP_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            await asyncio.to_thread(self.process.wait)
+            return False
+        return True
 
     def _next_batch(self) -> SendBatch:
-        if not (self._batch.start or self._batch.cancel or self._batch.look_up):
+        if self._batch == _NOTHING:
             self.loop.call_soon(self._flush)
         return self._batch
 
@@ -103,11 +123,14 @@ class SenderClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Requests can be sent from now on."""
         self._transport = cast("asyncio.WriteTransport", transport)
+        self._send_ping()
         self._check = self.loop.call_later(self.check_s, self._kill_if_unresponsive)
 
     def data_received(self, data: bytes) -> None:
         """Give the results that are complete to their callers."""
         for batch in self._results.read(data):
+            if self._ping in batch.pings:
+                self._pinged_at_s, self.has_answered = None, True
             for number, result in batch.results:
                 open_request = self._open.pop(number, None)
                 if open_request is not None and not open_request.future.done():
@@ -123,7 +146,7 @@ class SenderClient(asyncio.Protocol):
         if self._check is not None:
             self._check.cancel()
         interrupted, self._open = self._open, {}
-        if interrupted:
+        if interrupted and not self._stopping:
             structlog.get_logger("transport").error(
                 "sender_process_ended", pid=self.process.pid, open_requests=len(interrupted)
             )
@@ -134,15 +157,40 @@ class SenderClient(asyncio.Protocol):
             if not look_up.done():
                 look_up.set_result(NO_TIME)
 
-    def _kill_if_unresponsive(self) -> None:
-        """Kill the process if a request is overdue in two checks in a row.
+    def _send_ping(self) -> None:
+        self._ping, self._pinged_at_s = next(self._numbers), self.loop.time()
+        self._next_batch().pings.append(self._ping)
 
-        One check is not enough: after a pause of the server itself, requests look overdue until the event loop has read
-        the results, and it reads them between two checks.
+    def _kill_if_unresponsive(self) -> None:
+        """Kill the process if it is suspect in two checks in a row.
+
+        One check is not enough: after a pause of the server itself, a ping and requests look overdue until the event loop has
+        read the answers, and it reads them between two checks.
         """
-        now_s = self.loop.time()
-        suspected, self._suspected = self._suspected, any(each.overdue_at_s < now_s for each in self._open.values())
-        if suspected and self._suspected:
-            structlog.get_logger("transport").error("sender_process_unresponsive", pid=self.process.pid)
-            self.process.kill()
+        was_suspected, self.suspected = self.suspected, self._is_silent() or self._is_overdue()
+        if was_suspected and self.suspected:
+            self._kill()
+            return
+        if self._pinged_at_s is None:
+            self._send_ping()
         self._check = self.loop.call_later(self.check_s, self._kill_if_unresponsive)
+
+    def _is_silent(self) -> bool:
+        """Return whether a ping has no answer for too long. A process that is starting has more time."""
+        longest_s = self.silent_s if self.has_answered else max(self.silent_s, _START_S)
+        return self._pinged_at_s is not None and self.loop.time() - self._pinged_at_s > longest_s
+
+    def _is_overdue(self) -> bool:
+        now_s = self.loop.time()
+        return any(each.overdue_at_s < now_s for each in self._open.values())
+
+    def _kill(self) -> None:
+        """Kill the process, and end its requests without waiting for its end."""
+        structlog.get_logger("transport").error(
+            "sender_process_unresponsive", pid=self.process.pid, open_requests=len(self._open)
+        )
+        self.alive = False
+        self.process.kill()
+        if self._transport is not None:
+            self._transport.abort()
+        self.on_unresponsive()

@@ -34,6 +34,7 @@ _READ_BYTES: Final = 256 * 1024
 _PR_SET_PDEATHSIG: Final = 1
 _GC_THRESHOLD: Final = 20_000
 _TURN_S: Final = 0.001
+_NOTHING: Final = ResultBatch([])
 _POLLS: Final = {
     pycurl.POLL_IN: select.EPOLLIN,
     pycurl.POLL_OUT: select.EPOLLOUT,
@@ -163,6 +164,7 @@ class SenderProcess:
         The limit of libcurl's connection cache counts the connections in use as well. With a fixed limit, endpoints that
         hang would evict the idle connections of endpoints that answer, and every delivery would begin with a handshake.
         """
+        self._finished.pings.extend(batch.pings)
         in_use = len(self._transfers) + len(batch.start)
         self._multi.setopt(pycurl.M_MAXCONNECTS, in_use + self._max_idle_connections)
         for number, request in batch.start:
@@ -287,7 +289,7 @@ class SenderProcess:
     def _send_results(self) -> None:
         """Send one frame with all results of this turn; bytes that do not fit into the socket wait for the next turn."""
         waited = bool(self._unsent)
-        if self._finished.results or self._finished.resolutions:
+        if self._finished != _NOTHING:
             self._unsent += frame(self._finished)
             self._finished = ResultBatch([])
         if not self._unsent:

@@ -25,19 +25,21 @@ class Question:
 
 @record
 class SendBatch:
-    """From the server: requests to send and names to look up, each with a number of its own, and numbers to cancel."""
+    """From the server: requests to send, names to look up, pings, each with a number of its own, and numbers to cancel."""
 
     start: list[tuple[int, OutgoingRequest]]
     cancel: list[int]
     look_up: list[tuple[int, Question]] = field(default_factory=list)
+    pings: list[int] = field(default_factory=list)
 
 
 @record
 class ResultBatch:
-    """From the sender process: the results of requests and of look-ups, each with its number."""
+    """From the sender process: the results of requests and look-ups, each with its number, and the pings that it has read."""
 
     results: list[tuple[int, SendResult]]
     resolutions: list[tuple[int, Resolution]] = field(default_factory=list)
+    pings: list[int] = field(default_factory=list)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -50,6 +50,8 @@ class Services:
     max_endpoints: int
     request_limits: RequestLimits
     key_uses: KeyUses
+    causes: Callable[[], Sequence[str]] = tuple
+    """What is wrong while a check of `health` fails: a sentence for each cause."""
     body_timeout_s: float = 60.0
     heavy_work: HeavyWork = field(default_factory=HeavyWork)
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)

@@ -57,13 +57,11 @@ async def healthz() -> JSONResponse:
 @watch_router.head("/readyz", include_in_schema=False)
 @watch_router.get("/readyz", summary="Does the process accept requests and deliver events?")
 async def readyz(services: ServicesDep) -> JSONResponse:
-    """200 when both are true, else 503. A worker only delivers."""
+    """200 when both are true, else 503 with the causes. A worker only delivers."""
     checks = {name: check() for name, check in services.health.items()}
-    return JSONResponse(
-        {"status": "ok" if all(checks.values()) else "unavailable", **checks},
-        200 if all(checks.values()) else 503,
-        _NOW,
-    )
+    if all(checks.values()):
+        return JSONResponse({"status": "ok", **checks}, headers=_NOW)
+    return JSONResponse({"status": "unavailable", **checks, "causes": list(services.causes())}, 503, _NOW)
 
 
 @watch_router.head("/metrics", include_in_schema=False)
