@@ -330,6 +330,21 @@ def test_an_attempt_that_every_secret_failed_shows_all_requests_and_is_decided_b
     all_delivered(server)
 
 
+def test_no_request_of_an_attempt_shows_the_values_of_custom_headers(
+    server: Server, receiver: RawServer, checking: OneSecretReceiver, database_url: str
+) -> None:
+    body = {"url": receiver.url, "events": ["customer.created"], "headers": {"X-Token": "canary-4c1e"}}
+    endpoint = server.post("/v1/webhook_endpoints", body)["id"]
+    checking.secret = rotate(server, endpoint)["secret"]
+    enroll(server)
+    [delivery] = all_delivered(server)
+    assert [hit.headers["X-Token"] for hit in receiver.hits] == ["canary-4c1e"] * 2
+    requests = attempt_of(server, delivery["id"])["requests"]
+    assert [dict(each["request"]["headers"])["X-Token"] for each in requests] == ["********"] * 2
+    [(stored,)] = query(database_url, "SELECT requests FROM attempts")
+    assert "canary" not in stored
+
+
 def test_the_usual_attempt_shows_one_request_and_stores_it_once(
     server: Server, endpoint: str, database_url: str
 ) -> None:
