@@ -18,6 +18,7 @@ ON_BOTH = {
     "replays",
     "disk_space",
     "key_uses",
+    "counts",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from psycopg.sql import Literal
 
-from loyalpro.accounts.entities import StoredResponse
+from loyalpro.accounts.entities import ApiKey, AuditEntry, StoredResponse
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.claims import ClaimKind, ClaimRequest
 from loyalpro.delivery.settlement import Attempt, Settlement
@@ -51,7 +51,9 @@ PENDING_PER_ENDPOINT = 12_500
 BODY = b'{"data":"%s"}' % (b"x" * 600)
 BATCH = 64
 PURCHASES = 20_000
-LARGE_TABLES = re.compile(r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys)")
+LARGE_TABLES = re.compile(
+    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys)"
+)
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
 SMALL_INDEX = "USING INDEX deliveries_by_hand"
@@ -445,6 +447,34 @@ def test_customers(world: World, connection: DriverConnection) -> None:
     ]
     for each in lists:
         assert in_unit(connection, 4 * BATCH, each)
+
+
+def test_keys_and_the_audit_log(world: World, connection: DriverConnection) -> None:
+    """10,000 keys of an account and 10,000 changes; keys are found by their text with every request."""
+    unit = unit_on(connection)
+    old = world.now - 10 * MS_PER_DAY
+    for n in range(10_000):
+        key = ApiKey(unit.ids.new("key"), ACCOUNT, f"key {n}", "", ("read",), None, old, "cli", None, None, old)
+        unit.api_keys.insert(key, f"lp_{n}")
+        entry = AuditEntry(unit.ids.new("aud"), ACCOUNT, f"key:{n % 100}", "customer.updated", f"cus_{n % 500}", old)
+        unit.audit_log.insert(entry)
+    found = in_unit(connection, 1, lambda unit: unit.api_keys.find("lp_77"))
+    assert found is not None
+    hours = {found.id: world.now}
+    in_unit(connection, 1, lambda unit: unit.api_keys.mark_used(hours))
+    after = unit.ids.new("aud")
+    lists: list[Callable[[UnitOfWork], Sequence[object]]] = [
+        lambda unit: unit.api_keys.list_before(ACCOUNT, None, BATCH),
+        lambda unit: unit.api_keys.list_before(ACCOUNT, found.id, BATCH),
+        lambda unit: unit.audit_log.list_before(ACCOUNT, None, BATCH, actor=None, object_id=None),
+        lambda unit: unit.audit_log.list_before(ACCOUNT, after, BATCH, actor=None, object_id=None),
+        lambda unit: unit.audit_log.list_before(ACCOUNT, after, BATCH, actor="key:7", object_id=None),
+        lambda unit: unit.audit_log.list_before(ACCOUNT, after, BATCH, actor=None, object_id="cus_7"),
+    ]
+    for each in lists:
+        assert in_unit(connection, 4 * BATCH, each)
+    later = SystemClock().now_ms() + MS_PER_DAY
+    assert in_unit(connection, 4 * BATCH_SIZE, lambda unit: unit.audit_log.remove(later)) == BATCH_SIZE
 
 
 def test_erasing_a_customer(world: World, connection: DriverConnection) -> None:

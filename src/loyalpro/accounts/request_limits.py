@@ -8,7 +8,8 @@ from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import RateLimited
 
 _MINUTE_S: Final = 60.0
-_MANY: Final = 10_000
+MANY: Final = 1_000
+"""From how many keys on, those that have been idle are forgotten."""
 
 
 class RequestLimits:
@@ -20,7 +21,11 @@ class RequestLimits:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._full_at_s: dict[str, float] = {}
-        self._most = _MANY
+        self._most = MANY
+
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._full_at_s)
 
     def take(self, key: ApiKey) -> None:
         """Count one request of a key. Raises `RateLimited` when it has none left."""
@@ -42,4 +47,4 @@ class RequestLimits:
         """A key that has all its requests available needs no number."""
         if len(self._full_at_s) > self._most:
             self._full_at_s = {id_: full_at_s for id_, full_at_s in self._full_at_s.items() if full_at_s > now_s}
-            self._most = max(_MANY, 2 * len(self._full_at_s))
+            self._most = max(MANY, 2 * len(self._full_at_s))
