@@ -28,6 +28,7 @@ KEY = "a key for tests of enough characters"
 ENDPOINT = {"url": "https://127.0.0.1/hook", "events": ["*"]}
 SQLITE = ("serve", "migrate", "demo")
 FILE = ("serve", "migrate")
+POSTGRES = ("serve", "worker", "migrate", "keys list")
 ALL = ("serve", "worker", "migrate", "demo", "keys list", "accounts list", "backup copy.db")
 CLIENTS = ("endpoints list", "events list", "deliveries show dlv_1", "deliveries tail")
 Prepare = Callable[[Path, Databases], dict[str, str]]
@@ -83,16 +84,16 @@ def wrong(name: str, commands: tuple[str, ...], says: str, *, privileged: bool =
     return add
 
 
-def setting(name: str, value: str, says: str, commands: tuple[str, ...] = ALL) -> None:
+def setting(name: str, value: str, says: str, commands: tuple[str, ...] = ("serve",)) -> None:
     CASES.append(
         Case(f"{name}={value!r}", commands, rf"LOYALPRO_{name}: .*{says}", lambda *_: {f"LOYALPRO_{name}": value})
     )
 
 
-setting("PORT", "x", "takes a whole number")
+setting("PORT", "x", "takes a whole number", ALL)
 setting("PORT", "70000", "takes at most 65535")
 setting("LOG_FORMAT", "xml", "takes one of auto, json, console")
-setting("EGRESS_ALLOW", "10.0.0.1/8", r"takes networks such as 10\.0\.0\.0/8")
+setting("EGRESS_ALLOW", "10.0.0.1/8", r"takes networks such as 10\.0\.0\.0/8", ALL)
 setting("EGRESS_ALLOW", "10.0.0.0/8;::1/128", "separated by commas")
 setting("RETRY_SCHEDULE", "5;60", "takes seconds")
 setting("RETRY_SCHEDULE", "nan", "takes seconds")
@@ -103,7 +104,7 @@ setting("RETENTION_DAYS", "7", "takes at least 30")
 setting("STRICT", "perhaps", "takes 1 or 0")
 setting("BOOTSTRAP_API_KEY", "lp_x", "takes a key that starts with lp_")
 setting("BOOTSTRAP_API_KEY", "lp_clé_de_plus_de_seize_lettres", "takes a key that starts with lp_")
-setting("DATABASE_URL", "mysql://root@host/db", "takes sqlite:///path or postgresql://")
+setting("DATABASE_URL", "mysql://root@host/db", "takes sqlite:///path or postgresql://", ALL)
 setting("DATABASE_URL", "sqlite://loyalpro.db", "takes sqlite:///path")
 setting("DATABASE_URL", "sqlite:///", "the path of a file")
 setting("DATABASE_URL", "sqlite:///:memory:", "a database in memory is not supported")
@@ -117,22 +118,22 @@ setting("SECRET_KEY", "\udcff" * 20, "is not UTF-8 text")
 setting("WORKER_LISTEN", "9090", "takes host:port")
 
 
-@wrong("PostgreSQL without a key", ("serve", "worker", "migrate"), "LOYALPRO_SECRET_KEY is required on PostgreSQL")
+@wrong("PostgreSQL without a key", POSTGRES, "LOYALPRO_SECRET_KEY is required on PostgreSQL")
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     return {"LOYALPRO_DATABASE_URL": "postgresql://u@127.0.0.1:1/db"}
 
 
-@wrong("PostgreSQL is away", ("serve", "worker", "migrate"), "PostgreSQL cannot be reached")
+@wrong("PostgreSQL is away", POSTGRES, "PostgreSQL cannot be reached")
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     return {"LOYALPRO_DATABASE_URL": "postgresql://u@127.0.0.1:1/db", "LOYALPRO_SECRET_KEY": KEY}
 
 
-@wrong("the database does not exist", ("serve", "worker", "migrate"), "nowhere")
+@wrong("the database does not exist", POSTGRES, "nowhere")
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     return {"LOYALPRO_DATABASE_URL": databases.cluster.dsn("nowhere"), "LOYALPRO_SECRET_KEY": KEY}
 
 
-@wrong("PostgreSQL is newer", ("serve", "worker", "migrate"), "newer than this program.*Install the newer LoyalPro")
+@wrong("PostgreSQL is newer", POSTGRES, "newer than this program.*Install the newer LoyalPro")
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     url = databases.fresh("postgres")
     with psycopg.connect(url, autocommit=True) as session:
@@ -140,7 +141,7 @@ def _(folder: Path, databases: Databases) -> dict[str, str]:
     return {"LOYALPRO_DATABASE_URL": url, "LOYALPRO_SECRET_KEY": KEY}
 
 
-@wrong("PostgreSQL may lose commits", ("serve", "worker", "migrate"), "Set synchronous_commit=on")
+@wrong("PostgreSQL may lose commits", POSTGRES, "Set synchronous_commit=on")
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     url = databases.fresh("postgres")
     with psycopg.connect(url, autocommit=True) as session:
@@ -156,10 +157,26 @@ def _(folder: Path, databases: Databases) -> dict[str, str]:
 @wrong("SQLite is newer", FILE, "newer than this program")
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     url = databases.fresh("sqlite")
+    Path(url.removeprefix("sqlite:///")).parent.chmod(0o700)
     connection = apsw.Connection(url.removeprefix("sqlite:///"))
     connection.execute("INSERT INTO schema_migrations (name, checksum, applied_at) VALUES ('9999_x', 'x', 1)")
     connection.close()
     return {"LOYALPRO_DATABASE_URL": url}
+
+
+@wrong("no database to administer", ("keys list", "accounts list"), "There is no database .*LOYALPRO_DATA_DIR")
+def _(folder: Path, databases: Databases) -> dict[str, str]:
+    return {}
+
+
+@wrong("a backup in a missing folder", ("backup away/copy.db",), "away")
+def _(folder: Path, databases: Databases) -> dict[str, str]:
+    return {"LOYALPRO_DATABASE_URL": databases.fresh("sqlite")}
+
+
+@wrong("a backup of nothing", ("backup copy.db",), "loyalpro.db")
+def _(folder: Path, databases: Databases) -> dict[str, str]:
+    return {}
 
 
 @wrong("a key that is too short", ("serve",), "at least 16 characters")
@@ -238,7 +255,7 @@ def _(folder: Path, databases: Databases) -> dict[str, str]:
     return {"LOYALPRO_DATABASE_URL": f"sqlite:///{folder / 'other.db'}"}
 
 
-@wrong("a damaged database", FILE, "is damaged. Restore it from a backup|is not a SQLite database")
+@wrong("a damaged database", FILE, "is damaged.* Restore it from a backup")
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     url = databases.fresh("sqlite")
     path = Path(url.removeprefix("sqlite:///"))
@@ -263,6 +280,7 @@ def _(folder: Path, databases: Databases) -> dict[str, str]:
 @wrong("a database that cannot be written", FILE, "the right to", privileged=False)
 def _(folder: Path, databases: Databases) -> dict[str, str]:
     url = databases.fresh("sqlite")
+    Path(url.removeprefix("sqlite:///")).parent.chmod(0o700)
     Path(url.removeprefix("sqlite:///")).chmod(0o400)
     return {"LOYALPRO_DATABASE_URL": url}
 
@@ -355,6 +373,18 @@ def test_a_server_without_the_key_of_its_secrets_makes_no_other_key(commands: Co
     line = one_line(commands.run("serve", tmp_path, environment | {"LOYALPRO_SECRET_KEY": KEY}))
     assert "LOYALPRO_SECRET_KEY=new,old" in line
     assert not [each.name for each in tmp_path.iterdir() if each.name.startswith("secret")]
+
+
+def test_a_refused_start_does_not_change_the_file_of_another_program(commands: Commands, tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE customers (id INTEGER)")
+    connection.close()
+    path.chmod(0o644)
+    before = path.read_bytes()
+    for command in FILE:
+        one_line(commands.run(command, tmp_path, {"LOYALPRO_DATABASE_URL": f"sqlite:///{path}", "LOYALPRO_PORT": "0"}))
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (before, 0o644)
 
 
 def test_a_refused_start_creates_no_key(commands: Commands, tmp_path: Path) -> None:

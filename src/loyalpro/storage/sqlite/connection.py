@@ -50,6 +50,7 @@ class SqliteConnection:
         database.pragma("foreign_keys", True)
         if read_only:
             database.pragma("query_only", True)
+            database.pragma("schema_version")  # reads the file, so that one that is no database is noticed here
             return
         if database.readonly("main"):  # SQLite opens a file that it may not write for reading
             raise apsw.ReadOnlyError
@@ -160,4 +161,6 @@ def _translated(error: apsw.Error) -> StoreUnavailable:
         return DiskFull("The disk is full; nothing was written. Free some space; writing then resumes by itself.")
     if isinstance(error, apsw.BusyError):
         return StoreUnavailable(_BUSY)
+    if isinstance(error, apsw.CorruptError):
+        return StoreUnavailable("The database is damaged; nothing was written. Restore it from a backup.")
     return StoreUnavailable(f"The database cannot be used ({type(error).__name__}); nothing was written.")

@@ -73,11 +73,11 @@ class SqliteDatabase:
     def _open(self) -> None:
         self._lock.take()
         try:
-            keep_to_user(self._path)
             self.disk_space.start()
+            _refuse_foreign(self._path)
+            keep_to_user(self._path)
             connection = SqliteConnection(self._path, read_only=False)
             try:
-                _refuse_foreign(connection, self._path)
                 migrations.prepare(connection, self._migrations, self._clock)
             finally:
                 connection.close()
@@ -124,10 +124,10 @@ class SqliteDatabase:
         """Apply the missing migrations; no other process may have the database open."""
         self._lock.take()
         try:
+            _refuse_foreign(self._path)
             keep_to_user(self._path)
             connection = SqliteConnection(self._path, read_only=False)
             try:
-                _refuse_foreign(connection, self._path)
                 return migrations.migrate(connection, self._migrations, self._clock, report)
             finally:
                 connection.close()
@@ -135,13 +135,21 @@ class SqliteDatabase:
             self._lock.release()
 
 
-def _refuse_foreign(connection: SqliteConnection, path: Path) -> None:
-    """`ConfigurationError` when the file has tables, and no record of LoyalPro's migrations."""
-    tables = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' LIMIT 1")
-    record = connection.execute("SELECT 1 FROM pragma_table_info('schema_migrations') WHERE name = 'checksum'")
+def _refuse_foreign(path: Path) -> None:
+    """`ConfigurationError` for a file that has tables, and no record of LoyalPro's migrations. It only reads the file."""
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
+        return
+    connection = SqliteConnection(path, read_only=True)
+    try:
+        tables = connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' LIMIT 1"
+        )
+        record = connection.execute("SELECT 1 FROM pragma_table_info('schema_migrations') WHERE name = 'checksum'")
+    finally:
+        connection.close()
     if tables and not record:
         raise ConfigurationError(
-            f"{path} is the database of another program. Choose another file with LOYALPRO_DATABASE_URL."
+            f"{path.absolute()} is the database of another program. Choose another file with LOYALPRO_DATABASE_URL."
         )
 
 

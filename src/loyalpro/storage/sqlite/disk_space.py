@@ -77,6 +77,7 @@ class FolderDiskSpace:
     def _write_reserve(self) -> None:
         """Write real bytes, because a sparse file reserves nothing. If the disk is too full, the next check tries again."""
         try:
+            self._reserve.touch(mode=0o600)
             with self._reserve.open("wb") as file:
                 for _ in range(0, RESERVE_BYTES, _MIB):
                     file.write(bytes(_MIB))
