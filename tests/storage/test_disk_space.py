@@ -159,7 +159,9 @@ def remove(kind: Aging, before: UnixMs, connection: Connection) -> int:
 def blob(size: int) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
         connection.execute(
-            "INSERT INTO api_keys VALUES (hex(randomblob(8)), 'a', '', randomblob(?), '', 1, NULL)", (size,)
+            "INSERT INTO api_keys (id, account_id, name, digest, hint, created_at)"
+            " VALUES (hex(randomblob(8)), 'a', '', randomblob(?), '', 1)",
+            (size,),
         )
 
     return work
