@@ -83,10 +83,11 @@ def request_for_no_delivery(run: ModifiedRun) -> None:
 
 
 def purchase_recorded_twice(run: ModifiedRun) -> None:
-    run.sql(
-        "INSERT INTO transactions SELECT 'txn_twice', account_id, customer_id, NULL, status, currency, amount, items,"
-        " channel, location_id, employee_id, metadata, points_earned, occurred_at, created_at FROM transactions LIMIT 1"
+    same = (
+        "account_id, customer_id, status, currency, amount, items, channel, location_id, employee_id, metadata,"
+        " points_earned, occurred_at, created_at"
     )
+    run.sql(f"INSERT INTO transactions (id, {same}) SELECT 'txn_twice', {same} FROM transactions LIMIT 1")
 
 
 def event_without_a_cause(run: ModifiedRun) -> None:
