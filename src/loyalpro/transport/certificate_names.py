@@ -6,6 +6,8 @@ Such a name proves nothing: https://www.rfc-editor.org/rfc/rfc9525#section-2
 from collections.abc import Sequence
 from typing import Final
 
+from loyalpro.kernel.iteration import pull
+
 Certificate = tuple[tuple[str, str], ...]
 """The fields of a certificate as `CURLINFO_CERTINFO` lists them, in order."""
 
@@ -36,7 +38,7 @@ class CertificateNames:
         if _names_hosts(chain[0]):
             return True
         if len(self._refused) == _MAX_HOSTS:
-            del self._refused[next(iter(self._refused))]
+            del self._refused[pull(iter(self._refused))]
         self._refused[host] = None
         return False
 

@@ -158,7 +158,7 @@ class SenderClient(asyncio.Protocol):
                 look_up.set_result(NO_TIME)
 
     def _send_ping(self) -> None:
-        self._ping, self._pinged_at_s = next(self._numbers), self.loop.time()
+        self._ping, self._pinged_at_s = pull(self._numbers), self.loop.time()
         self._next_batch().pings.append(self._ping)
 
     def _kill_if_unresponsive(self) -> None:
