@@ -1,7 +1,7 @@
 """A connection to SQLite through apsw, the only library that may open the database file."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
@@ -9,12 +9,11 @@ import apsw
 from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailable
 from loyalpro.storage.connection import Row, Statement
 from loyalpro.storage.dialect import SQLITE
+from loyalpro.storage.sqlite.checkpoints import LONG_PAGES, LONGEST_PAGES, copy_log
 from loyalpro.storage.sqlite.folder import unusable
 
 _BUSY_MS = 10_000
 _CACHE_KB = 64 * 1024
-_LOG_PAGES = 4_000
-"""16 MB: the size at which the log is copied into the database. A page that changed often by then is copied once."""
 _BUSY = "Another program has locked the database file; nothing was written. Close that program: only LoyalPro may use the file."
 _MACHINE_ERRORS = (
     apsw.FullError,
@@ -27,11 +26,12 @@ _MACHINE_ERRORS = (
 
 
 class SqliteConnection:
-    """Satisfies `DriverConnection`."""
+    """Satisfies `DriverConnection`. `on_commit` gets the length of the log in pages, and has another thread copy a long log."""
 
     dialect = SQLITE
 
-    def __init__(self, path: Path, *, read_only: bool) -> None:
+    def __init__(self, path: Path, *, read_only: bool, on_commit: Callable[[int], None] | None = None) -> None:
+        self._on_commit = on_commit
         try:
             if not read_only:
                 path.touch(mode=0o600)  # SQLite gives its log files the same mode
@@ -59,7 +59,7 @@ class SqliteConnection:
                 "The write-ahead log of SQLite does not work on this file system; use a local disk."
             )
         database.pragma("cache_size", -_CACHE_KB)
-        database.pragma("wal_autocheckpoint", _LOG_PAGES)
+        database.set_wal_hook(self._committed)
         database.pragma("secure_delete", True)  # overwrites deleted data instead of only unlinking it
         # FULL: a commit is on the disk before its result is returned. NORMAL loses commits when the power fails.
         database.pragma("synchronous", 2)
@@ -67,6 +67,14 @@ class SqliteConnection:
             raise ConfigurationError(
                 "SQLite did not accept synchronous=FULL; a commit would not survive a power failure."
             )
+
+    def _committed(self, _connection: apsw.Connection, _schema: str, log_pages: int) -> int:
+        """Called by SQLite after each commit. What it raises would be taken for an error of the commit."""
+        if self._on_commit is not None:
+            self._on_commit(log_pages)
+        if log_pages >= (LONG_PAGES if self._on_commit is None else LONGEST_PAGES):
+            copy_log(self._database)
+        return apsw.SQLITE_OK
 
     def begin(self) -> None:
         """Begin a transaction. A writer takes the write lock at once, so that what it reads stays valid until it writes."""

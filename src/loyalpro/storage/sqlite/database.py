@@ -15,6 +15,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import SQLITE
 from loyalpro.storage.disk_space import require
 from loyalpro.storage.readers import Readers
+from loyalpro.storage.sqlite.checkpoints import CheckpointThread
 from loyalpro.storage.sqlite.connection import SqliteConnection
 from loyalpro.storage.sqlite.data_folder import keep_to_user
 from loyalpro.storage.sqlite.disk_space import FolderDiskSpace
@@ -44,8 +45,9 @@ class SqliteDatabase:
         self.disk_space = FolderDiskSpace(path, min_free_bytes)
         self._answers = answers.Answers(clock)
         call_limit = answers.CallLimit(lambda: self._answers.is_silent)
+        self._checkpoints = CheckpointThread(path)
         self._writer = GroupWriter(
-            lambda: SqliteConnection(path, read_only=False),
+            lambda: SqliteConnection(path, read_only=False, on_commit=self._checkpoints.committed),
             self._answers,
             call_limit,
             name="sqlite-writer",
@@ -82,6 +84,7 @@ class SqliteDatabase:
             finally:
                 connection.close()
             self._writer.start()
+            self._checkpoints.start()
         except BaseException:
             self._lock.release()
             raise
@@ -91,7 +94,7 @@ class SqliteDatabase:
         await in_daemon_thread(self._close)
 
     def _close(self) -> None:
-        if threads.stop([self._readers, self._engine_reader, self._writer], self._clock):
+        if threads.stop([self._readers, self._engine_reader, self._checkpoints, self._writer], self._clock):
             self._lock.release()
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
