@@ -17,8 +17,8 @@ setup-dev: $(VENV)/.dev ## Like setup, with everything that tests and checks nee
 run: setup ## Try it out: a server, a shop, and a receiver that verifies every delivery
 	@$(BIN)/loyalpro demo
 
-test: setup-dev ## Run every test
-	$(BIN)/python -m pytest
+test: setup-dev ## Run every test, a file on each CPU core
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup-dev ## Check style, types, and the direction of imports
 	$(BIN)/ruff check .
