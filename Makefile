@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs bench bench-memory chaos simulate mutants schema lock clean
+.PHONY: help setup setup-dev run test lint check docs bench bench-memory bench-import chaos simulate mutants schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,11 +31,14 @@ check: lint test ## Run lint and test, which have to pass before a commit
 docs: setup-dev ## Write the generated pages of docs/reference again
 	$(BIN)/python scripts/reference.py
 
-bench: setup-dev ## Measure every goal but memory, about 25 minutes; writes sections of bench/RESULTS.md (its options: make bench ARGS=--help)
+bench: setup-dev ## Measure every goal but memory and import, about 25 minutes; writes sections of bench/RESULTS.md (its options: make bench ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes its section of bench/RESULTS.md
 	$(BIN)/python -m bench --only memory
+
+bench-import: setup-dev ## Import a million purchases into a new database, about 15 minutes; writes its section of bench/RESULTS.md
+	$(BIN)/python -m bench --only import
 
 chaos: setup-dev ## Run real processes with real faults and check every webhook; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
 	$(BIN)/python -m chaos $(ARGS)

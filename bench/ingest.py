@@ -48,25 +48,30 @@ class IngestRounds:
 
 
 class IngestBench:
-    """A server with one paused endpoint for all events, and customers who buy in turn."""
+    """A server, with one paused endpoint for all events or with none, and customers who buy in turn."""
 
-    def __init__(self, server: Server, buyers: int) -> None:
+    def __init__(self, server: Server, buyers: int, *, paused_endpoint: bool = True) -> None:
         self._server = server
         client = server.client()
-        client.call(
-            "POST", "/v1/webhook_endpoints", {"url": "https://localhost:9/", "events": ["*"], "status": "paused"}
-        )
+        if paused_endpoint:
+            client.call(
+                "POST", "/v1/webhook_endpoints", {"url": "https://localhost:9/", "events": ["*"], "status": "paused"}
+            )
         self._buyers = customers(client, buyers)
         self._numbers = iter(range(10**9))
         self.rounds = IngestRounds()
 
     def round(self, purchases: int) -> None:
         """Record this number of purchases in batches, then a fifth of it one by one."""
-        batches = [self._purchases(BATCH) for _ in range(max(1, purchases // BATCH))]
-        bodies = [json.dumps({"transactions": batch}).encode() for batch in batches]
-        self.rounds.batches.append(self._measured("/v1/transactions/batch", bodies, BATCH, clients=1))
+        self.rounds.batches.append(self.in_batches(purchases))
         singles = [json.dumps(each).encode() for each in self._purchases(purchases // 5)]
         self.rounds.singles.append(self._measured("/v1/transactions", singles, 1, clients=CLIENTS))
+
+    def in_batches(self, purchases: int) -> Ingest:
+        """Record this number of purchases in batches, each as soon as the one before is acknowledged."""
+        batches = [self._purchases(BATCH) for _ in range(max(1, purchases // BATCH))]
+        bodies = [json.dumps({"transactions": batch}).encode() for batch in batches]
+        return self._measured("/v1/transactions/batch", bodies, BATCH, clients=1)
 
     def _purchases(self, count: int) -> list[dict[str, object]]:
         return [self._purchase(next(self._numbers)) for _ in range(count)]

@@ -49,6 +49,7 @@ class Scale:
     outage_backlog: int = 4_000
     memory_s: float = 3_600
     memory_per_s: int = 1_000
+    imported: int = 1_000_000
 
     @property
     def small(self) -> bool:
@@ -78,14 +79,15 @@ QUICK = Scale(
     outage_backlog=200,
     memory_s=3,
     memory_per_s=500,
+    imported=10_000,
 )
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement that `--only` can name. One that takes an hour runs only when it is named."""
+    """One measurement that `--only` can name. A long one runs only when it is named."""
 
     name: str
     title: str
     measure: Callable[[Stage, Scale], Finding]
-    takes_an_hour: bool = False
+    long: bool = False

@@ -20,9 +20,9 @@ _TABLE = "| what | goal | measured | reached |\n|---|---|---|---|"
 _VERDICTS = {True: "yes", False: "**no**", None: "not decided"}
 _INTRO = """# Results
 
-`make bench` measures everything except memory and writes all other sections; `make bench-memory` takes an hour and writes that
-one. `make bench ARGS='--only isolation'` replaces one section. Each section names its date, its command, its machine and the
-commit that was measured.
+`make bench` writes every section but two: `make bench-memory` takes an hour, and `make bench-import` a quarter of one.
+`make bench ARGS='--only isolation'` replaces one section. Each section names its date, its command, its machine and the commit
+that was measured.
 
 Clients, server, database and receiver share the cores, so the ratios say more than the rates. Both databases are on one disk, and
 every commit waits for it. "Not decided": the run measured less than the goal names, or there is no goal.
