@@ -22,7 +22,7 @@ from receivers.behavior import ACCEPTED, ACKNOWLEDGED
 
 _POINT_COSTS = 100
 _MOST_REQUESTS = 5
-"""An attempt that was interrupted, and whose requests nobody could record, may have sent so many."""
+"""An attempt that was interrupted has no record of its requests; it may have sent so many."""
 _NEARBY_MS = 20_000
 """A fault explains a duplicate up to this time before or after it: a lease, a restart and some retries."""
 _IN_FLIGHT_MS = 5_000

@@ -32,7 +32,7 @@ class Event:
 class Delivery:
     """One event for one endpoint, with the status that the API shows.
 
-    `attempts`: number -> outcome. `requests`: number -> how many requests the attempt sent, 0 when nobody knows.
+    `attempts`: number -> outcome. `requests`: number -> how many requests the attempt sent, 0 when that is unknown.
     """
 
     id: str
