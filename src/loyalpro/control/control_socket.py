@@ -118,7 +118,7 @@ class ControlSocket:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket with the mode 0600. Before `listen` nobody can connect, so the mode is in force in time."""
+    """A listening socket with the mode 0600. No connection succeeds before `listen`, so the mode is in force in time."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:

@@ -89,7 +89,7 @@ class Claimed:
 
     `attempt_number` counts all attempts, the next one included; `scheduled_attempts` only those of the retry schedule.
     `fallback` is set for a manual attempt. `probe`: the attempt tests an endpoint whose breaker is open. `created_at`: when the
-    delivery was committed; None where nobody measures. `request_id`, `traceparent`: the origin of the event, for the log.
+    delivery was committed; None where it is not measured. `request_id`, `traceparent`: the origin of the event, for the log.
     """
 
     delivery_id: str
