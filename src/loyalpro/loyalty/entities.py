@@ -7,12 +7,17 @@ from loyalpro.events.transaction import Item
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.ledger import Balance
-from loyalpro.loyalty.program import Tier
+from loyalpro.loyalty.tiers import Tier
 
 
 @record
 class Customer:
-    """A customer. `ledger_sequence` and `event_sequence` are the numbers of the last entry and the last event."""
+    """A customer. `ledger_sequence` and `event_sequence` are the numbers of the last entry and the last event.
+
+    `email_key` and `phone_key`: the normalized values, by which customers are found. `next_due_at`: nothing in the customer's lots
+    becomes active or expires before it. `points_expire_at`: when all points expire, under a policy of inactivity.
+    `tier_review_at`: when the tier is reviewed; None for never. `security_changed_at`: the last change of e-mail or phone.
+    """
 
     id: str
     account_id: str
@@ -21,24 +26,46 @@ class Customer:
     phone: str | None
     name: str | None
     metadata: dict[str, Any]
-    status: CustomerStatus
     tier: Tier
-    balance: Balance
-    ledger_sequence: int
-    event_sequence: int
     created_at: UnixMs
     updated_at: UnixMs
+    status: CustomerStatus = "active"
+    balance: Balance = Balance()
+    ledger_sequence: int = 0
+    event_sequence: int = 0
+    email_key: str | None = None
+    phone_key: str | None = None
+    tags: tuple[str, ...] = ()
+    merged_into_id: str | None = None
+    tier_since: UnixMs = 0
+    tier_review_at: UnixMs | None = None
+    tier_locked_until: UnixMs | None = None
+    tier_lock_reason: str | None = None
+    points_expire_at: UnixMs | None = None
+    next_due_at: UnixMs | None = None
+    first_purchase_at: UnixMs | None = None
+    last_purchase_at: UnixMs | None = None
+    security_changed_at: UnixMs | None = None
+    earning_blocked: bool = False
+    redeeming_blocked: bool = False
+
+
+TransactionStatus = Literal["completed", "partially_refunded", "refunded"]
+TransactionSource = Literal["api", "dashboard", "import"]
 
 
 @record
 class Transaction:
-    """A purchase. `amount` is in minor units of `currency`. `actor`: who recorded it; None for old purchases."""
+    """A purchase. Amounts are in minor units of `currency`; `base_amount` in those of the program's currency.
+
+    `priced`: the multipliers, campaigns and k that its points were calculated with. `fingerprint`: SHA-256 of what identifies its
+    content. `payment_fingerprint` and `device_id`: keyed hashes. `actor`: what recorded it; None for purchases of old versions.
+    """
 
     id: str
     account_id: str
     customer_id: str
     external_id: str | None
-    status: Literal["completed"]
     currency: str
     amount: int
     items: list[Item]
@@ -50,6 +77,118 @@ class Transaction:
     occurred_at: UnixMs
     created_at: UnixMs
     actor: str | None
+    status: TransactionStatus = "completed"
+    tax_amount: int = 0
+    shipping_amount: int = 0
+    tip_amount: int = 0
+    gift_card_amount: int = 0
+    points_discount_amount: int = 0
+    eligible_amount: int = 0
+    base_amount: int = 0
+    program_version: int = 1
+    priced: dict[str, Any] | None = None
+    source: TransactionSource = "api"
+    fingerprint: bytes | None = None
+    payment_fingerprint: bytes | None = None
+    device_id: bytes | None = None
+    refunded_amount: int = 0
+    points_clawed_back: int = 0
+    points_restored: int = 0
+    points_shortfall: int = 0
+
+
+@record
+class Refund:
+    """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned."""
+
+    id: str
+    account_id: str
+    transaction_id: str
+    customer_id: str
+    external_id: str | None
+    amount: int
+    items: list[Item]
+    reason: str | None
+    actor: str
+    points_clawed_back: int
+    points_restored: int
+    points_shortfall: int
+    points_expired_before: int
+    occurred_at: UnixMs
+    created_at: UnixMs
+
+
+RewardType = Literal["amount_off", "percent_off", "free_item", "custom"]
+RewardStatus = Literal["draft", "active", "archived"]
+
+
+@record
+class Reward:
+    """What customers can have for points. `amount` and `min_spend`: minor units. `stock` None: unlimited.
+
+    `tier_ids` and `tags`: which customers may have it; empty for all.
+    """
+
+    id: str
+    account_id: str
+    name: str
+    type: RewardType
+    amount: int | None
+    currency: str | None
+    percent: int | None
+    sku: str | None
+    cost_points: int
+    min_spend: int | None
+    tier_ids: tuple[str, ...]
+    tags: tuple[str, ...]
+    stock: int | None
+    limit_per_customer: int | None
+    starts_at: UnixMs | None
+    ends_at: UnixMs | None
+    status: RewardStatus
+    created_at: UnixMs
+    updated_at: UnixMs
+
+
+RedemptionStatus = Literal["reserved", "redeemed", "reversed", "canceled", "expired"]
+
+
+@record
+class Redemption:
+    """Points that were exchanged. `reward`: the reward as it was, as events show it. `reserved_until`: while it is reserved."""
+
+    id: str
+    account_id: str
+    customer_id: str
+    reward_id: str | None
+    reward: dict[str, Any] | None
+    points: int
+    status: RedemptionStatus
+    transaction_id: str | None
+    code: str | None
+    external_id: str | None
+    reserved_until: UnixMs | None
+    captured_at: UnixMs | None
+    ended_at: UnixMs | None
+    actor: str
+    created_at: UnixMs
+    points_returned: int = 0
+
+
+@record
+class DayTotals:
+    """What happened to a customer on a local day, or what is to be added to it."""
+
+    customer_id: str
+    day: int
+    account_id: str
+    purchases: int = 0
+    spend: int = 0
+    points_qualifying: int = 0
+    refunds: int = 0
+    refunded: int = 0
+    redemptions: int = 0
+    points_redeemed: int = 0
 
 
 @record

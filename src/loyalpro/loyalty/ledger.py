@@ -2,8 +2,8 @@
 
 An entry changes one of two balances; `balance_after` and `pending_after` tell both after it. `balance_after` is what is
 available less the debt. `activate` moves points from pending to available, `cancel_pending` takes from pending, an `earn`
-changes either, and every other entry changes what is available. So the points of all entries but `activate` add up to the
-sum of both balances.
+changes either, and so does a merge; every other entry changes what is available. So the points of all entries but `activate` add
+up to the sum of both balances.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,21 @@ MAX_POINTS: Final = 2**53 - 1
 """The most points a customer can ever earn: JSON numbers carry no larger integer."""
 
 EntryType = Literal[
-    "earn", "redeem", "redeem_reversal", "clawback", "expire", "adjust", "activate", "cancel_pending", "import"
+    "earn",
+    "redeem",
+    "redeem_reversal",
+    "clawback",
+    "expire",
+    "adjust",
+    "activate",
+    "cancel_pending",
+    "import",
+    "merge_out",
+    "merge_in",
 ]
 LotStatus = Literal["pending", "active", "canceled"]
+AllocationKind = Literal["spend", "absorb", "claw", "expire", "cancel", "restore", "merge"]
+SourceType = Literal["transaction", "refund", "redemption", "adjustment", "lot", "customer", "import"]
 
 
 @record
@@ -40,16 +52,17 @@ class Balance:
 
 @record
 class Entry:
-    """One line of the ledger. `points` is signed; `balance_after` is net of debt."""
+    """One line of the ledger. `points` is signed; `balance_after` is net of debt. (source, type, part) is unique."""
 
     id: str
+    account_id: str
     customer_id: str
     sequence: int
     type: EntryType
     points: int
     balance_after: int
     pending_after: int
-    source_type: str
+    source_type: SourceType
     source_id: str
     actor: str
     rules: tuple[AppliedRule, ...]
@@ -63,26 +76,36 @@ class Entry:
 
 @record
 class Lot:
-    """What remains of one credit, and until when. `expires_at` None: it does not expire."""
+    """What remains of one credit, and until when. `expires_at` is `expiry.NEVER` for points that do not expire.
+
+    A pending lot without `activates_at` stays pending until it is released. `hold_case_id`: the first fraud case that holds it.
+    """
 
     id: str
+    account_id: str
     customer_id: str
     entry_id: str
+    transaction_id: str | None
+    hold_case_id: str | None
     original: int
     remaining: int
     earned_at: UnixMs
     activates_at: UnixMs | None
-    expires_at: UnixMs | None
+    expires_at: UnixMs
     status: LotStatus
     created_at: UnixMs
 
 
 @record
 class Allocation:
-    """The points that an entry took out of a lot. A credit that repays debt takes out of its own lot."""
+    """The points that an entry took out of a lot; negative where it put points back (`restore`).
+
+    A credit that repays debt takes out of its own lot (`absorb`).
+    """
 
     entry_id: str
     lot_id: str
+    kind: AllocationKind
     points: int
 
 
@@ -118,7 +141,7 @@ def _moves(entry: Entry) -> set[tuple[int, int]]:
         return {(points, -points)}
     if entry.type == "cancel_pending":
         return {(0, points)}
-    return {(points, 0), (0, points)} if entry.type == "earn" else {(points, 0)}
+    return {(points, 0), (0, points)} if entry.type in ("earn", "merge_in", "merge_out") else {(points, 0)}
 
 
 def _of_balance(balance: Balance, entries: Sequence[Entry], lots: Sequence[Lot]) -> Iterator[str]:

@@ -1,11 +1,17 @@
-"""An account's program: what a purchase earns, how long points last, which tiers there are."""
+"""An account's program: what purchases earn, how long points last, which tiers there are, and what a refund takes back."""
 
-from typing import Final
+from typing import Final, Literal
 
 from loyalpro.kernel.errors import InvalidInput, LoyalProError
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
+from loyalpro.loyalty.earning import EarnRule, EarnSettings, Rate
+from loyalpro.loyalty.expiry import ExpiryPolicy
 from loyalpro.loyalty.money import minor_units
+from loyalpro.loyalty.tiers import Tier, TierPolicy
+
+SCHEMA: Final = 1
+"""The form in which versions of the rules are stored."""
 
 _DEFAULT_TIERS: Final = (("Bronze", 0), ("Silver", 1_000), ("Gold", 5_000))
 
@@ -15,62 +21,71 @@ class ProgramMissing(LoyalProError):
 
 
 @record
-class EarnRule:
-    """`points` for every `per_amount` minor units: a ratio of integers, so that nothing is rounded before the end."""
+class RefundPolicy:
+    """What a refund does when points were spent: `shortfall`; to points that had expired: `restore_expired`; to the tier."""
 
-    id: str
-    name: str
-    points: int
-    per_amount: int
-
-    def points_for(self, amount: int) -> int:
-        """Whole points for an amount in minor units, rounded down once for the whole order."""
-        return amount * self.points // self.per_amount
+    shortfall: Literal["allow_negative", "within_balance", "only_pending"] = "allow_negative"
+    restore_expired: Literal["extend", "expire_now"] = "extend"
+    tier: Literal["at_review", "immediate"] = "at_review"
 
 
 @record
-class Tier:
-    """A tier, and the points that a customer must earn in the window to reach it."""
+class Rules:
+    """One version of the rules. `pending_days`: how long points are pending. `point_value`: what one point is
+    worth in major units of the currency, as a decimal such as `0.01`."""
 
-    id: str
-    name: str
-    threshold: int
+    currency: str
+    time_zone: str
+    earning: EarnSettings
+    expiry: ExpiryPolicy = ExpiryPolicy()
+    pending_days: int = 0
+    refunds: RefundPolicy = RefundPolicy()
+    tiering: TierPolicy = TierPolicy()
+    point_value: str | None = None
 
 
 @record
 class Program:
-    """The rules in force. `points_valid_months` None: points do not expire."""
+    """The rules in force with their version, and the tiers, lowest rank first. Retired tiers are apart, in any order."""
 
-    currency: str
-    time_zone: str
-    earn: EarnRule
-    points_valid_months: int | None
+    version: int
+    rules: Rules
     tiers: tuple[Tier, ...]
+    retired_tiers: tuple[Tier, ...] = ()
 
     def require_currency(self, currency: str) -> None:
         """Raise `InvalidInput` for a currency that the program has no rate for, or that ISO 4217 does not have."""
         minor_units(currency)
-        if currency != self.currency:
+        if not any(currency in rule.rates for rule in self.rules.earning.rules):
             raise InvalidInput(
-                f"The program runs in {self.currency}; convert the amount, or record it in {self.currency}.",
+                f"The program has no rate for {currency}; record the amount in {self.rules.currency}, or add a rate to the program.",
                 code="currency_not_supported",
                 param="currency",
             )
 
     def tier(self, tier_id: str) -> Tier:
-        """A tier by its id. Raises `ProgramMissing`."""
-        for tier in self.tiers:
+        """A tier by its id, also a retired one. Raises `ProgramMissing`."""
+        for tier in (*self.tiers, *self.retired_tiers):
             if tier.id == tier_id:
                 return tier
         raise ProgramMissing(f"The program has no tier {tier_id}.")
 
+    def next_tier(self, tier: Tier) -> Tier | None:
+        """The lowest tier above this one; None above the highest."""
+        for each in self.tiers:
+            if each.rank > tier.rank:
+                return each
+        return None
+
 
 def default_program(ids: IdFactory) -> Program:
     """The program of a new account: EUR, UTC, a point for every 1.00, valid 12 months, three tiers."""
+    rule = EarnRule(ids.new("rule"), "1 point per 1.00 EUR", {"EUR": Rate(1, minor_units("EUR"))})
     return Program(
-        currency="EUR",
-        time_zone="UTC",
-        earn=EarnRule(ids.new("rule"), "1 point per 1.00 EUR", 1, minor_units("EUR")),
-        points_valid_months=12,
-        tiers=tuple(Tier(ids.new("tier"), name, threshold) for name, threshold in _DEFAULT_TIERS),
+        version=1,
+        rules=Rules(currency="EUR", time_zone="UTC", earning=EarnSettings(rules=(rule,))),
+        tiers=tuple(
+            Tier(ids.new("tier"), name, rank, threshold)
+            for rank, (name, threshold) in enumerate(_DEFAULT_TIERS, start=1)
+        ),
     )
