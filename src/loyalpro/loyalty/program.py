@@ -30,11 +30,12 @@ class EarnRule:
 
 @record
 class Tier:
-    """A tier, and the points that a customer must earn in the window to reach it."""
+    """A tier, and the points that a customer must earn in the window to reach it. Rank 1 is the lowest."""
 
     id: str
     name: str
     threshold: int
+    rank: int
 
 
 @record
@@ -72,5 +73,7 @@ def default_program(ids: IdFactory) -> Program:
         time_zone="UTC",
         earn=EarnRule(ids.new("rule"), "1 point per 1.00 EUR", 1, minor_units("EUR")),
         points_valid_months=12,
-        tiers=tuple(Tier(ids.new("tier"), name, threshold) for name, threshold in _DEFAULT_TIERS),
+        tiers=tuple(
+            Tier(ids.new("tier"), name, threshold, rank) for rank, (name, threshold) in enumerate(_DEFAULT_TIERS, 1)
+        ),
     )
