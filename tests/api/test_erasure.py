@@ -99,6 +99,7 @@ def test_a_deletion_forfeits_the_points_and_emits_events(server: Server, receive
     assert deleted["data"].pop("deleted_at").endswith("Z")
     assert deleted["data"] == {
         "customer_id": customer,
+        "customer_external_id": "shop-77",
         "external_id": "shop-77",
         "reason": "merchant_request",
         "erased": True,

@@ -32,7 +32,7 @@ def body_of(name: str, data: dict[str, Any]) -> bytes:
 
 def satisfies_the_schema(name: str, data: dict[str, Any]) -> bool:
     validator = jsonschema.Draft202012Validator(EVENT_TYPES[name].body_schema())
-    return validator.is_valid(json.loads(body_of(name, data)))
+    return bool(validator.is_valid(json.loads(body_of(name, data))))
 
 
 def parts(schema: object) -> list[dict[str, Any]]:
@@ -42,9 +42,8 @@ def parts(schema: object) -> list[dict[str, Any]]:
     return [part for value in schema for part in parts(value)] if isinstance(schema, list) else []
 
 
-def test_there_is_an_example_and_a_sample_of_each_type() -> None:
+def test_there_is_an_example_of_each_type() -> None:
     assert list(EXAMPLES) == list(EVENT_TYPES)
-    assert all(sample(name, NOW) for name in EVENT_TYPES)
 
 
 @pytest.mark.parametrize("name", EVENT_TYPES)
@@ -59,25 +58,6 @@ def test_each_example_and_sample_satisfies_the_published_schema_of_its_type(name
     assert satisfies_the_schema(name, EXAMPLES[name])
     assert satisfies_the_schema(name, sample(name, NOW))
     assert EVENT_TYPES[name].read(sample(name, NOW)).data() == sample(name, NOW)
-
-
-@pytest.mark.parametrize("name", EVENT_TYPES)
-def test_each_sample_has_the_fields_of_the_example(name: str) -> None:
-    """Down to the records that are not lists; a sample may have another number of items and rules."""
-
-    def names(value: Any) -> Any:
-        return [(key, names(part)) for key, part in value.items()] if isinstance(value, dict) else None
-
-    without_contents = {"previous_attributes": {}, "metadata": {}}
-    assert names(sample(name, NOW) | without_contents) == names(EXAMPLES[name] | without_contents)
-
-
-@pytest.mark.parametrize("name", EVENT_TYPES)
-def test_each_event_names_its_customer_by_both_ids(name: str) -> None:
-    data = EXAMPLES[name]
-    customer = data.get("customer", {})
-    assert (data.get("customer_id") or customer["id"]) == "cus_1"
-    assert (data.get("customer_external_id") or customer["external_id"]) == "shop-77"
 
 
 @pytest.mark.parametrize("name", EVENT_TYPES)
