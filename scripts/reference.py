@@ -125,6 +125,7 @@ def events() -> str:
         f"{API_VERSION}, and an indented sample of the whole body.\n"
         "[webhooks.md](webhooks.md#the-body) describes the fields around `data`. `GET /v1/event_types` has the same as JSON\n"
         "Schemas. Money is an integer in the currency's minor unit; times are RFC 3339 in UTC with milliseconds.\n"
+        "Where the content is `a`, `b` or another string, the named values are the known ones; others may be added.\n"
     )
     return "\n".join([intro, *(_event(each) for each in EVENT_TYPES.values())])
 
@@ -154,6 +155,8 @@ def _kind(field: dict[str, Any], schema: dict[str, Any]) -> str:
         return " or ".join(kind for kind in kinds if not (kind == "integer" and "number" in kinds))
     if "const" in field or "enum" in field:
         return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    if "examples" in field:
+        return ", ".join(f"`{value}`" for value in field["examples"]) + f" or another {field['type']}"
     if "properties" in field:
         return "object: " + ", ".join(f"`{name}`" for name in field["properties"])
     if field.get("type") == "array":

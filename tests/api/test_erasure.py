@@ -93,10 +93,13 @@ def test_a_deletion_forfeits_the_points_and_emits_events(server: Server, receive
     adjusted, deleted = bodies
     assert [(body["type"], body["sequence"]) for body in bodies] == [("points.adjusted", 4), ("customer.deleted", 5)]
     assert (adjusted["data"]["points"], adjusted["data"]["reason_code"]) == (-56, "customer_deleted")
-    assert adjusted["data"]["balance"] == {"before": 56, "after": 0, "pending": 0, "debt": 0}
+    assert adjusted["data"]["balance"] == {
+        "before": 56, "after": 0, "pending_before": 0, "pending": 0, "debt_before": 0, "debt": 0,
+    }  # fmt: skip
     assert deleted["data"].pop("deleted_at").endswith("Z")
     assert deleted["data"] == {
         "customer_id": customer,
+        "customer_external_id": "shop-77",
         "external_id": "shop-77",
         "reason": "merchant_request",
         "erased": True,
@@ -257,7 +260,9 @@ def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
     assert [each["data"]["kind"] for each in adjusted] == [*kinds, "pending_canceled"]
     assert [each["sequence"] for each in [*adjusted, deleted]] == list(range(4, 6 + len(kinds)))
     assert adjusted[-1]["data"]["points"] == -40
-    assert adjusted[-1]["data"]["balance"] == {"before": 0, "after": 0, "pending": 0, "debt": 0}
+    assert adjusted[-1]["data"]["balance"] == {
+        "before": 0, "after": 0, "pending_before": 40, "pending": 0, "debt_before": 0, "debt": 0,
+    }  # fmt: skip
     assert deleted["data"]["points_forfeited"] == max(0, 56 - spent) + 40
 
 

@@ -55,7 +55,9 @@ def test_a_purchase_becomes_three_webhooks(server: Server, receiver: RawServer) 
     assert [body["sequence"] for body in bodies] == [1, 2, 3]
     assert bodies[1]["data"]["points_earned"] == 56
     assert bodies[2]["data"]["points"] == 56
-    assert bodies[2]["data"]["balance"] == {"before": 0, "after": 56, "pending": 0, "debt": 0}
+    assert bodies[2]["data"]["balance"] == {
+        "before": 0, "after": 56, "pending_before": 0, "pending": 0, "debt_before": 0, "debt": 0,
+    }  # fmt: skip
     for hit, body in zip(hits, bodies, strict=True):
         assert list(body) == ["id", "type", "created_at", "api_version", "account_id", "sequence", "data"]
         assert hit.head == "POST /hook HTTP/1.1"

@@ -76,7 +76,7 @@ def customer(balance: Balance, *, entries: int = 0) -> Customer:
         name=None,
         metadata={},
         status="active",
-        tier=Tier("tier_1", "Bronze", 0),
+        tier=Tier("tier_1", "Bronze", 0, 1),
         balance=balance,
         ledger_sequence=entries,
         event_sequence=7,
@@ -185,7 +185,8 @@ def test_earned_points_repay_debt_first(debt: int, points: int) -> None:
     repaid = min(debt, points)
     balance = start.customer.balance
     assert (balance.available, balance.debt, balance.lifetime_earned) == (points - repaid, debt - repaid, points)
-    shown = {"before": 0, "after": points - repaid, "pending": 0, "debt": debt - repaid}
+    shown = {"before": 0, "after": points - repaid, "pending_before": 0, "pending": 0}
+    shown |= {"debt_before": debt, "debt": debt - repaid}
     assert [event.data["balance"] for event in start.unit.events] == [shown]
     [lot] = start.lots.values()
     assert (lot.original, lot.remaining) == (points, points - repaid)

@@ -6,6 +6,7 @@ from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.events.samples import sample
 from loyalpro.events.stable_json import encode
 from support.documents import awkward_doubles, document
+from support.event_bodies import examples, stored_bodies
 from support.node import unstable
 
 
@@ -25,6 +26,23 @@ def test_every_awkward_double_stays_the_same() -> None:
 
 def test_every_sample_event_stays_the_same() -> None:
     assert unstable([encode(sample(name, 1_763_980_200_000)) for name in EVENT_TYPES]) == []
+
+
+def test_every_example_event_stays_the_same_when_it_passes_through_its_payload() -> None:
+    assert unstable([encode(EVENT_TYPES[name].read(data).data()) for name, data in examples().items()]) == []
+
+
+def test_multipliers_stay_the_same() -> None:
+    event_type, data = EVENT_TYPES["points.earned"], examples()["points.earned"]
+    rules = [{"id": "r", "name": "r", "multiplier": permille / 1_000, "points": 1} for permille in range(1, 10_001)]
+    assert (
+        unstable([encode(event_type.read(data | {"rules": rules[at : at + 10]}).data()) for at in range(0, 10_000, 10)])
+        == []
+    )
+
+
+def test_every_stored_body_of_earlier_payloads_stays_the_same() -> None:
+    assert unstable(stored_bodies()) == []
 
 
 def test_the_check_finds_documents_that_change() -> None:

@@ -1,15 +1,16 @@
 """Events of customers who may leave."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from loyalpro.events.payload import Money, Payload, Points, Shape, Time, shape
+from loyalpro.events.payload import OPEN, Money, Payload, Points, Shape, Time, shape
 
 
 @shape
 class ChurnThreshold(Shape):
-    """Where at-risk begins and where it ends."""
+    """The scores at which the levels medium (`enter`) and high begin, and at which the level is low again (`exit`)."""
 
     enter: int | float
+    high: int | float
     exit: int | float
 
 
@@ -21,7 +22,7 @@ class ChurnFeatures(Shape):
     recency_days: int
     age_days: int
     days_since_last_purchase: int
-    typical_gap_days: int | None
+    typical_gap_days: int | float | None
 
 
 @shape
@@ -37,7 +38,7 @@ class ChurnValue(Shape):
 class ChurnModel(Shape):
     """Which model said so."""
 
-    name: str
+    name: Annotated[Literal["mbg_nbd", "recency_gap"], OPEN]
     version: str
     fitted_customers: int
     fallback: bool
@@ -50,8 +51,9 @@ class ChurnRisk(Payload):
     type: ClassVar = "churn.risk"
 
     customer_id: str
-    risk_level: Literal["medium", "high"]
-    previous_level: Literal["low", "medium", "high"]
+    customer_external_id: str | None
+    risk_level: Annotated[Literal["medium", "high"], OPEN]
+    previous_level: Annotated[Literal["low", "medium", "high"], OPEN]
     score: int | float
     threshold: ChurnThreshold
     p_alive: int | float | None

@@ -1,13 +1,19 @@
 """Events of customers: who they are, and which tier they are in."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import JsonValue
 
-from loyalpro.events.payload import Payload, Points, Shape, Time, shape
+from loyalpro.events.payload import OPEN, Payload, Points, Shape, Source, Time, shape
 
-CustomerSource = Literal["api", "dashboard", "import"]
-CustomerStatus = Literal["active", "deleted"]
+CustomerStatus = Annotated[Literal["active", "merged", "deleted"], OPEN]
+DeletionReason = Annotated[Literal["merchant_request", "merged"], OPEN]
+TierDirection = Annotated[Literal["upgrade", "downgrade"], OPEN]
+TierMetric = Annotated[Literal["points_earned", "spend", "transactions"], OPEN]
+TierReason = Annotated[
+    Literal["qualified", "period_review", "grace_ended", "refund", "manual", "program_changed", "enrolled", "merged"],
+    OPEN,
+]
 
 
 @shape
@@ -20,17 +26,11 @@ class Balance(Shape):
 
 
 @shape
-class TierName(Shape):
-    """A tier, as customers know it."""
+class Tier(Shape):
+    """A tier and its place among the others; rank 1 is the lowest."""
 
     id: str
     name: str
-
-
-@shape
-class RankedTier(TierName):
-    """A tier and its place among the others; 1 is the lowest."""
-
     rank: int
 
 
@@ -44,7 +44,8 @@ class Customer(Shape):
     phone: str | None
     name: str | None
     status: CustomerStatus
-    tier: TierName
+    tags: list[str]
+    tier: Tier
     balance: Balance
     metadata: dict[str, JsonValue]
     enrolled_at: Time
@@ -57,7 +58,7 @@ class CustomerCreated(Payload):
     type: ClassVar = "customer.created"
 
     customer: Customer
-    source: CustomerSource
+    source: Source
 
 
 @shape
@@ -69,6 +70,7 @@ class CustomerUpdated(Payload):
     customer: Customer
     previous_attributes: dict[str, JsonValue]
     changed: list[str]
+    source: Source
 
 
 @shape
@@ -78,9 +80,10 @@ class CustomerDeleted(Payload):
     type: ClassVar = "customer.deleted"
 
     customer_id: str
+    customer_external_id: str | None
     external_id: str | None
     deleted_at: Time
-    reason: str
+    reason: DeletionReason
     erased: bool
     points_forfeited: Points
     merged_into: str | None
@@ -90,18 +93,19 @@ class CustomerDeleted(Payload):
 class Qualification(Shape):
     """Why a customer is in a tier."""
 
-    metric: Literal["points_earned", "spend", "transactions"]
+    metric: TierMetric
     value: int
     threshold: int
-    window_start: str | None
-    window_end: str | None
+    window_start: Time | None
+    window_end: Time | None
 
 
 @shape
 class NextTier(Shape):
-    """How far the next tier is."""
+    """The next tier, and how much of the metric is missing to its threshold."""
 
     id: str
+    name: str
     remaining: int
 
 
@@ -112,13 +116,12 @@ class CustomerTierChanged(Payload):
     type: ClassVar = "customer.tier_changed"
 
     customer_id: str
-    direction: Literal["upgrade", "downgrade"]
-    previous_tier: RankedTier
-    tier: RankedTier
-    reason: Literal[
-        "qualified", "period_review", "grace_ended", "refund", "manual", "program_changed", "enrolled", "merged"
-    ]
+    customer_external_id: str | None
+    direction: TierDirection
+    previous_tier: Tier
+    tier: Tier
+    reason: TierReason
     qualification: Qualification
     effective_at: Time
-    tier_expires_at: str | None
+    tier_expires_at: Time | None
     next_tier: NextTier | None

@@ -1,8 +1,12 @@
 """Events of fraud rules that fire."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from loyalpro.events.payload import Payload, Points, Shape, Time, shape
+from loyalpro.events.payload import OPEN, Payload, Points, Shape, Time, shape
+
+FraudAction = Annotated[Literal["flag", "hold", "block"], OPEN]
+FraudAggregate = Annotated[Literal["count", "sum", "distinct", "ratio"], OPEN]
+FraudSeverity = Annotated[Literal["low", "medium", "high"], OPEN]
 
 
 @shape
@@ -27,7 +31,7 @@ class FraudTrigger(Shape):
 class Measurement(Shape):
     """What was measured, against what."""
 
-    aggregate: Literal["count", "sum", "distinct", "ratio"]
+    aggregate: FraudAggregate
     value: int | float
     threshold: int | float
     severity_ratio: int | float
@@ -42,16 +46,17 @@ class FraudDetected(Payload):
     type: ClassVar = "fraud.detected"
 
     case_id: str
-    status: Literal["open"]
-    customer_id: str
+    status: Annotated[Literal["open"], OPEN]
+    customer_id: str | None
+    customer_external_id: str | None
     related_customer_ids: list[str]
     rule: FraudRule
-    severity: Literal["low", "medium", "high"]
+    severity: FraudSeverity
     score: int
     trigger: FraudTrigger
     measurement: Measurement
     evidence: list[str]
-    action: Literal["flag", "hold", "review", "block"]
+    action: FraudAction
     points_held: Points
     shadow: bool
     detected_at: Time

@@ -5,11 +5,12 @@ is sent, and the catalog builds the published JSON Schema from it. So nothing is
 """
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Final, TypeVar, dataclass_transform, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, dataclass_transform, get_args, get_type_hints
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True)
 """No conversions, and no field that the record does not have."""
@@ -23,6 +24,26 @@ Time = Annotated[
 ]
 
 
+class OpenEnumeration:
+    """Publishes a `Literal` as any string, with the values of the `Literal` as examples.
+
+    mypy checks the code that writes a value. A receiver accepts any, because a value may be added within an API version.
+    """
+
+    __slots__ = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of a string, instead of that of the `Literal`."""
+        return handler.generate_schema(Annotated[str, Field(examples=list(get_args(source)))])
+
+
+OPEN: Final = OpenEnumeration()
+"""`Annotated[Literal["a", "b"], OPEN]` is an open enumeration."""
+
+Source = Annotated[Literal["api", "dashboard", "import"], OPEN]
+"""The way by which a change arrived."""
+
+
 class Shape:
     """Base of every part of a payload that this program writes.
 
@@ -33,7 +54,7 @@ class Shape:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     def data(self) -> dict[str, Any]:
-        """The JSON object. A field that has a default is left out while its value is the default."""
+        """The JSON object. It has every field of the record, with null for None."""
         return _writers[type(self)](self)
 
 
@@ -49,11 +70,11 @@ S = TypeVar("S", bound=Shape)
 _writers: dict[type[Shape], Callable[[Any], dict[str, Any]]] = {}
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 def shape(cls: type[S]) -> type[S]:
     """Makes an immutable record of a subclass of `Shape`, and a function that writes its JSON object.
 
-    All fields are keywords, so that one with a default may stand before one without.
+    All fields are keywords.
     """
     made = dataclass(slots=True, unsafe_hash=True, kw_only=True)(cls)
     _writers[made] = _writer(made)
@@ -63,7 +84,6 @@ def shape(cls: type[S]) -> type[S]:
 def _writer(cls: Any) -> Callable[[Any], dict[str, Any]]:
     """Reads all fields at once: a payload is written for every event, thousands in a second."""
     names = [each.name for each in fields(cls)]
-    defaults = [(each.name, each.default) for each in fields(cls) if each.default is not MISSING]
     hints = get_type_hints(cls)
     nested = [name for name in names if _mentions_shape(hints[name])]
     read: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
@@ -74,9 +94,6 @@ def _writer(cls: Any) -> Callable[[Any], dict[str, Any]]:
             part = found[name]
             writer = _writers.get(type(part))
             found[name] = _plain(part) if writer is None else writer(part)
-        for name, default in defaults:
-            if found[name] == default:
-                del found[name]
         return found
 
     return write

@@ -1,33 +1,44 @@
 """Events of the ledger: points that are earned, redeemed, expired or adjusted."""
 
-from typing import Annotated, ClassVar, Literal, NotRequired
+from typing import Annotated, ClassVar, Final, Literal, NotRequired
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from loyalpro.events.payload import STRICT, Payload, Points, Shape, SignedPoints, Time, shape
+from loyalpro.events.payload import OPEN, STRICT, Money, Payload, Points, Shape, SignedPoints, Source, Time, shape
 
-AdjustmentKind = Literal["manual", "clawback", "redemption_reversal", "pending_canceled", "import", "merge"]
+AdjustmentKind = Annotated[
+    Literal["manual", "clawback", "redemption_reversal", "pending_canceled", "import", "merge"], OPEN
+]
+EarnReason = Annotated[Literal["purchase", "promotion", "referral", "other"], OPEN]
+EarnedStatus = Annotated[Literal["available", "pending"], OPEN]
+RedeemedStatus = Annotated[Literal["redeemed", "reserved"], OPEN]
+RewardType = Annotated[Literal["amount_off", "percent_off", "free_item", "custom"], OPEN]
+
+MAX_EXPIRED_LOTS: Final = 100
+"""The most lots of one `points.expired`: an event with 600 would not fit into a body."""
 
 
 @shape
 class BalanceChange(Shape):
-    """A balance before and after one ledger entry."""
+    """What is available, pending and owed: each before and after one ledger entry."""
 
     before: Points
     after: Points
+    pending_before: Points
     pending: Points
+    debt_before: Points
     debt: Points
 
 
 @with_config(STRICT)
 class AppliedRule(TypedDict):
-    """One earning rule and the points it gave."""
+    """One earning rule and the points it gave. A rule that multiplies has a `multiplier`."""
 
     id: str
     name: str
+    multiplier: NotRequired[int | float]
     points: Points
-    multiplier: NotRequired[Annotated[int | None, Field(json_schema_extra={"default": None})]]
 
 
 @shape
@@ -38,16 +49,19 @@ class PointsEarned(Payload):
 
     entry_id: str
     customer_id: str
+    customer_external_id: str | None
     points: Points
-    status: Literal["available", "pending"]
-    activates_at: str | None
-    expires_at: str | None
+    status: EarnedStatus
+    activates_at: Time | None
+    expires_at: Time | None
     lot_id: str
     transaction_id: str | None
-    reason: Literal["purchase", "promotion", "referral", "other"]
+    transaction_external_id: str | None
+    reason: EarnReason
     rules: list[AppliedRule]
     balance: BalanceChange
     occurred_at: Time
+    source: Source
 
 
 @shape
@@ -56,9 +70,11 @@ class Reward(Shape):
 
     id: str
     name: str
-    type: str
-    amount: int | None
+    type: RewardType
+    amount: Money | None
     currency: str | None
+    percent: int | None
+    sku: str | None
 
 
 @shape
@@ -70,11 +86,13 @@ class PointsRedeemed(Payload):
     entry_id: str
     redemption_id: str
     customer_id: str
+    customer_external_id: str | None
     points: Points
     reward: Reward | None
     transaction_id: str | None
     code: str | None
-    status: Literal["redeemed"]
+    status: RedeemedStatus
+    reserved_until: Time | None
     balance: BalanceChange
 
 
@@ -96,8 +114,9 @@ class PointsExpired(Payload):
 
     entry_id: str
     customer_id: str
+    customer_external_id: str | None
     points: Points
-    lots: list[ExpiredLot]
+    lots: Annotated[list[ExpiredLot], Field(max_length=MAX_EXPIRED_LOTS, description="At most 100.")]
     policy: str
     balance: BalanceChange
 
@@ -110,12 +129,16 @@ class PointsAdjusted(Payload):
 
     entry_id: str
     customer_id: str
+    customer_external_id: str | None
     points: SignedPoints
     kind: AdjustmentKind
     reason_code: str
     note: str | None
     reverses_entry_id: str | None
     transaction_id: str | None
+    refund_id: str | None
+    redemption_id: str | None
+    actor: str
     shortfall: Points
     counts_toward_tier: bool
     balance: BalanceChange

@@ -12,8 +12,7 @@ from loyalpro.events.customer import (
     CustomerUpdated,
     NextTier,
     Qualification,
-    RankedTier,
-    TierName,
+    Tier,
 )
 from loyalpro.events.fraud import FraudDetected, FraudRule, FraudTrigger, Measurement
 from loyalpro.events.payload import Payload
@@ -55,16 +54,20 @@ def _of_customers(now: str, later: str) -> list[Payload]:
         phone=None,
         name="Ada Sample",
         status="active",
-        tier=TierName(id=_id("tier"), name="Bronze"),
+        tags=[],
+        tier=Tier(id=_id("tier"), name="Bronze", rank=1),
         balance=Balance(available=56, pending=0, debt=0),
         metadata={},
         enrolled_at=now,
     )
     return [
         CustomerCreated(customer=customer, source="api"),
-        CustomerUpdated(customer=customer, previous_attributes={"email": "old@example.com"}, changed=["email"]),
+        CustomerUpdated(
+            customer=customer, previous_attributes={"email": "old@example.com"}, changed=["email"], source="api"
+        ),
         CustomerDeleted(
             customer_id=_id("cus"),
+            customer_external_id="sample-customer",
             external_id="sample-customer",
             deleted_at=now,
             reason="merchant_request",
@@ -74,16 +77,17 @@ def _of_customers(now: str, later: str) -> list[Payload]:
         ),
         CustomerTierChanged(
             customer_id=_id("cus"),
+            customer_external_id="sample-customer",
             direction="upgrade",
-            previous_tier=RankedTier(id=_id("tier"), name="Bronze", rank=1),
-            tier=RankedTier(id=_id("tier"), name="Silver", rank=2),
+            previous_tier=Tier(id=_id("tier"), name="Bronze", rank=1),
+            tier=Tier(id=_id("tier"), name="Silver", rank=2),
             reason="qualified",
             qualification=Qualification(
                 metric="points_earned", value=1040, threshold=1000, window_start=now, window_end=later
             ),
             effective_at=now,
             tier_expires_at=later,
-            next_tier=NextTier(id=_id("tier"), remaining=3960),
+            next_tier=NextTier(id=_id("tier"), name="Gold", remaining=3960),
         ),
     ]
 
@@ -93,50 +97,67 @@ def _of_points(now: str, later: str) -> list[Payload]:
         PointsEarned(
             entry_id=_id("led"),
             customer_id=_id("cus"),
+            customer_external_id="sample-customer",
             points=56,
             status="available",
             activates_at=None,
             expires_at=later,
             lot_id=_id("lot"),
             transaction_id=_id("txn"),
+            transaction_external_id="sample-order",
             reason="purchase",
             rules=[{"id": _id("rule"), "name": "1 point per 1.00 EUR", "points": 56}],
-            balance=BalanceChange(before=0, after=56, pending=0, debt=0),
+            balance=_balance(before=0, after=56),
             occurred_at=now,
+            source="api",
         ),
         PointsRedeemed(
             entry_id=_id("led"),
             redemption_id=_id("red"),
             customer_id=_id("cus"),
+            customer_external_id="sample-customer",
             points=50,
-            reward=Reward(id=_id("rew"), name="5 EUR off", type="amount_off", amount=500, currency="EUR"),
+            reward=Reward(
+                id=_id("rew"), name="5 EUR off", type="amount_off", amount=500, currency="EUR", percent=None, sku=None
+            ),
             transaction_id=None,
             code=None,
             status="redeemed",
-            balance=BalanceChange(before=56, after=6, pending=0, debt=0),
+            reserved_until=None,
+            balance=_balance(before=56, after=6),
         ),
         PointsExpired(
             entry_id=_id("led"),
             customer_id=_id("cus"),
+            customer_external_id="sample-customer",
             points=56,
             lots=[ExpiredLot(lot_id=_id("lot"), points=56, earned_at=now, expired_at=later)],
-            policy="rolling_P12M",
-            balance=BalanceChange(before=56, after=0, pending=0, debt=0),
+            policy="months_12_day",
+            balance=_balance(before=56, after=0),
         ),
         PointsAdjusted(
             entry_id=_id("led"),
             customer_id=_id("cus"),
+            customer_external_id="sample-customer",
             points=20,
             kind="manual",
             reason_code="goodwill",
             note="Sample",
             reverses_entry_id=None,
             transaction_id=None,
+            refund_id=None,
+            redemption_id=None,
+            actor=f"key:{_id('key')}",
             shortfall=0,
             counts_toward_tier=False,
-            balance=BalanceChange(before=56, after=76, pending=0, debt=0),
+            balance=_balance(before=56, after=76),
         ),
     ]
+
+
+def _balance(*, before: int, after: int) -> BalanceChange:
+    """A change of what is available; nothing is pending or owed."""
+    return BalanceChange(before=before, after=after, pending_before=0, pending=0, debt_before=0, debt=0)
 
 
 def _of_transactions(now: str) -> list[Payload]:
@@ -148,6 +169,10 @@ def _of_transactions(now: str) -> list[Payload]:
         currency="EUR",
         amount=5600,
         eligible_amount=5600,
+        tax_amount=934,
+        shipping_amount=0,
+        tip_amount=0,
+        gift_card_amount=0,
         points_discount_amount=0,
         items=[{"sku": "SAMPLE-1", "quantity": 1, "amount": 5600}],
         channel="pos",
@@ -157,12 +182,21 @@ def _of_transactions(now: str) -> list[Payload]:
         completed_at=now,
     )
     return [
-        TransactionCompleted(transaction=transaction, points_earned=56),
+        TransactionCompleted(
+            customer_id=_id("cus"),
+            customer_external_id="sample-customer",
+            transaction=transaction,
+            points_earned=56,
+            redemption_ids=[],
+            source="api",
+        ),
         TransactionRefunded(
             refund_id=_id("ref"),
             external_id=None,
             transaction_id=_id("txn"),
+            transaction_external_id="sample-order",
             customer_id=_id("cus"),
+            customer_external_id="sample-customer",
             amount=2800,
             currency="EUR",
             total_refunded=2800,
@@ -172,6 +206,7 @@ def _of_transactions(now: str) -> list[Payload]:
             points_clawed_back=28,
             points_restored=0,
             points_shortfall=0,
+            points_expired_before=0,
             reason="return",
             refunded_at=now,
         ),
@@ -183,10 +218,11 @@ def _fraud(now: str) -> Payload:
         case_id=_id("frd"),
         status="open",
         customer_id=_id("cus"),
+        customer_external_id="sample-customer",
         related_customer_ids=[],
         rule=FraudRule(code="velocity.earn", id=_id("frule"), version=1),
-        severity="high",
-        score=80,
+        severity="medium",
+        score=50,
         trigger=FraudTrigger(event_id=None, type="points.earned", object_id=_id("txn")),
         measurement=Measurement(
             aggregate="count", value=7, threshold=5, severity_ratio=1.4, window="PT1H", key_type="customer"
@@ -202,10 +238,11 @@ def _fraud(now: str) -> Payload:
 def _churn(now: str) -> Payload:
     return ChurnRisk(
         customer_id=_id("cus"),
-        risk_level="high",
+        customer_external_id="sample-customer",
+        risk_level="medium",
         previous_level="low",
         score=0.71,
-        threshold=ChurnThreshold(enter=0.6, exit=0.4),
+        threshold=ChurnThreshold(enter=0.6, high=0.8, exit=0.4),
         p_alive=0.29,
         p_purchase_horizon=0.06,
         horizon_days=90,

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, NotRequired
 from pydantic import Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
-from loyalpro.events.payload import STRICT, Money, Payload, Points, Shape, Time, shape
+from loyalpro.events.payload import OPEN, STRICT, Money, Payload, Points, Shape, Source, Time, shape
 
 Quantity = Annotated[float, Field(description="Any number; an integer is written without a fraction.")]
 _Text = Annotated[str | None, Field(json_schema_extra={"default": None})]
@@ -20,6 +20,7 @@ class Item(TypedDict):
     category: NotRequired[_Text]
     quantity: Quantity
     amount: Money
+    tax_amount: NotRequired[Money]
 
 
 @shape
@@ -29,11 +30,14 @@ class Transaction(Shape):
     id: str
     external_id: str | None
     customer_id: str
-    status: Literal["completed"]
+    status: Annotated[Literal["completed"], OPEN]
     currency: str
     amount: Money
     eligible_amount: Money
-    tax_amount: int | None = None
+    tax_amount: Money
+    shipping_amount: Money
+    tip_amount: Money
+    gift_card_amount: Money
     points_discount_amount: Money
     items: list[Item]
     channel: str | None
@@ -49,8 +53,12 @@ class TransactionCompleted(Payload):
 
     type: ClassVar = "transaction.completed"
 
+    customer_id: str
+    customer_external_id: str | None
     transaction: Transaction
     points_earned: Points
+    redemption_ids: list[str]
+    source: Source
 
 
 @shape
@@ -62,7 +70,9 @@ class TransactionRefunded(Payload):
     refund_id: str
     external_id: str | None
     transaction_id: str
+    transaction_external_id: str | None
     customer_id: str
+    customer_external_id: str | None
     amount: Money
     currency: str
     total_refunded: Money
@@ -72,5 +82,6 @@ class TransactionRefunded(Payload):
     points_clawed_back: Points
     points_restored: Points
     points_shortfall: Points
+    points_expired_before: Points
     reason: str | None
     refunded_at: Time

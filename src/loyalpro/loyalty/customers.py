@@ -5,7 +5,9 @@ from typing import Any
 
 from loyalpro.events.customer import Balance as BalanceShown
 from loyalpro.events.customer import Customer as CustomerShown
-from loyalpro.events.customer import CustomerCreated, CustomerSource, CustomerUpdated, TierName
+from loyalpro.events.customer import CustomerCreated, CustomerUpdated
+from loyalpro.events.customer import Tier as TierShown
+from loyalpro.events.payload import Source
 from loyalpro.events.stable_json import encode
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound
@@ -27,7 +29,7 @@ class EnrollCustomer:
     phone: str | None
     name: str | None
     metadata: dict[str, Any] = field(repr=False)
-    source: CustomerSource
+    source: Source
 
 
 @record
@@ -97,7 +99,9 @@ def update_customer(unit: LoyaltyUnit, command: UpdateCustomer) -> Customer:
         return before
     wallet.change_details(**{name: command.changes[name] for name in changed})
     previous = {name: getattr(before, name) for name in changed}
-    wallet.emit(CustomerUpdated(customer=_shown(wallet.customer), previous_attributes=previous, changed=changed))
+    wallet.emit(
+        CustomerUpdated(customer=_shown(wallet.customer), previous_attributes=previous, changed=changed, source="api")
+    )
     if not book.write():
         raise _taken(wallet.customer.external_id)
     unit.audit(command.account_id, "customer.updated", wallet.id)
@@ -165,7 +169,8 @@ def _shown(customer: Customer) -> CustomerShown:
         phone=customer.phone,
         name=customer.name,
         status=customer.status,
-        tier=TierName(id=customer.tier.id, name=customer.tier.name),
+        tags=[],
+        tier=TierShown(id=customer.tier.id, name=customer.tier.name, rank=customer.tier.rank),
         balance=BalanceShown(available=balance.available, pending=balance.pending, debt=balance.debt),
         metadata=customer.metadata,
         enrolled_at=rfc3339(customer.created_at),

@@ -38,6 +38,7 @@ def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
     wallet.emit(
         CustomerDeleted(
             customer_id=before.id,
+            customer_external_id=before.external_id,
             external_id=before.external_id,  # receivers need it to find the customer; the event expires like all others
             deleted_at=rfc3339(unit.now),
             reason="merchant_request",

@@ -143,9 +143,20 @@ class _Recording:
         transaction = self._transaction(purchase, wallet.id, points, occurred_at)
         self.book.add_transaction(transaction)
         self._known[transaction.external_id] = transaction
-        wallet.emit(TransactionCompleted(transaction=_shown(transaction), points_earned=points))
+        wallet.emit(
+            TransactionCompleted(
+                customer_id=wallet.id,
+                customer_external_id=wallet.customer.external_id,
+                transaction=_shown(transaction),
+                points_earned=points,
+                redemption_ids=[],
+                source="api",
+            )
+        )
         if points:
-            cause = Cause("transaction", transaction.id, self._unit.actor, occurred_at)
+            cause = Cause(
+                "transaction", transaction.id, self._unit.actor, occurred_at, external_id=transaction.external_id
+            )
             wallet.earn(_earning(self._program, points, occurred_at), cause)
         return Purchase(transaction, replayed=False)
 
@@ -227,6 +238,10 @@ def _shown(transaction: Transaction) -> TransactionShown:
         currency=transaction.currency,
         amount=transaction.amount,
         eligible_amount=transaction.amount,
+        tax_amount=0,
+        shipping_amount=0,
+        tip_amount=0,
+        gift_card_amount=0,
         points_discount_amount=0,
         items=transaction.items,
         channel=transaction.channel,

@@ -42,13 +42,14 @@ class WalletUnit(Protocol):
 
 @record
 class Cause:
-    """Why points move: the object that caused it, who did it, and when it happened."""
+    """Why points move: the object that caused it, who did it, and when it happened. `external_id`: of a transaction."""
 
     source_type: Literal["transaction", "customer"]
     source_id: str
     actor: str
     occurred_at: UnixMs
     reason_code: str | None = None
+    external_id: str | None = None
 
 
 @record
@@ -112,16 +113,19 @@ class Wallet:
             PointsEarned(
                 entry_id=entry.id,
                 customer_id=self.id,
+                customer_external_id=self._customer.external_id,
                 points=entry.points,
                 status="available",
                 activates_at=None,
                 expires_at=None if lot.expires_at is None else rfc3339(lot.expires_at),
                 lot_id=lot.id,
                 transaction_id=cause.source_id if cause.source_type == "transaction" else None,
+                transaction_external_id=cause.external_id,
                 reason=earning.reason,
                 rules=list(entry.rules),
                 balance=self._change_since(before),
                 occurred_at=rfc3339(entry.occurred_at),
+                source="api",
             )
         )
 
@@ -143,12 +147,16 @@ class Wallet:
             PointsAdjusted(
                 entry_id=entry.id,
                 customer_id=self.id,
+                customer_external_id=self._customer.external_id,
                 points=entry.points,
                 kind=kind,
                 reason_code=entry.reason_code or kind,
                 note=entry.note,
                 reverses_entry_id=entry.reverses_entry_id,
                 transaction_id=None,
+                refund_id=None,
+                redemption_id=None,
+                actor=entry.actor,
                 shortfall=0,
                 counts_toward_tier=False,
                 balance=self._change_since(before),
@@ -157,7 +165,14 @@ class Wallet:
 
     def _change_since(self, before: Balance) -> BalanceChange:
         after = self.balance
-        return BalanceChange(before=before.available, after=after.available, pending=after.pending, debt=after.debt)
+        return BalanceChange(
+            before=before.available,
+            after=after.available,
+            pending_before=before.pending,
+            pending=after.pending,
+            debt_before=before.debt,
+            debt=after.debt,
+        )
 
     # -- the steps that operations share -----------------------------------------------------------------------------
 

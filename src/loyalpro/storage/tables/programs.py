@@ -33,5 +33,5 @@ class ProgramTables:
 
 def _program(rules: str) -> Program:
     raw = json.loads(rules)
-    tiers = tuple(Tier(**tier) for tier in raw.pop("tiers"))
+    tiers = tuple(Tier(**{"rank": rank, **tier}) for rank, tier in enumerate(raw.pop("tiers"), 1))
     return Program(**raw | {"earn": EarnRule(**raw["earn"]), "tiers": tiers})
