@@ -1,6 +1,7 @@
 """Days of the program's calendar, and when points become active and expire.
 
-A day is counted from 1970-01-01 and belongs to the IANA time zone of the program. Points are valid through their last local day.
+A day is counted from 1970-01-01 and belongs to the IANA time zone of the program. Points are valid through their last local
+day.
 """
 
 import calendar
