@@ -147,14 +147,12 @@ def _remark(field: dict[str, Any]) -> str:
 
 
 def _kind(field: dict[str, Any], schema: dict[str, Any]) -> str:
-    """A field's type in words: `string or null`, `one of ...`, `object with ...`."""
+    """A field's type in words: `string or null`, `a, b or another string`, `object: ...`."""
     if "$ref" in field:
         return _kind(schema["$defs"][field["$ref"].rpartition("/")[2]], schema)
     if "anyOf" in field:
         kinds = [_kind(each, schema) for each in field["anyOf"]]
         return " or ".join(kind for kind in kinds if not (kind == "integer" and "number" in kinds))
-    if "const" in field or "enum" in field:
-        return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if "examples" in field:
         return ", ".join(f"`{value}`" for value in field["examples"]) + f" or another {field['type']}"
     if "properties" in field:

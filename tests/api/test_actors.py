@@ -1,5 +1,6 @@
-"""Every change knows who made it: in the audit log, in the ledger and in purchases, and never in an event."""
+"""Every change knows who made it: in the audit log, in the ledger and in purchases; of the events only adjustments tell it."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,11 +96,16 @@ def test_purchases_and_ledger_entries_have_their_key(server: Server) -> None:
     assert [(kind, keys[actor]) for kind, actor in entries] == [("earn", "one"), ("earn", "two"), ("adjust", "one")]
 
 
-def test_no_event_contains_an_actor(server: Server) -> None:
+def test_an_adjustment_names_the_actor_of_its_entry_and_no_other_event_names_one(server: Server) -> None:
     make_every_change(Changes(server), server)
-    bodies = [bytes(body) for (body,) in query(server.application.settings.url, "SELECT body FROM events")]
+    url = server.application.settings.url
+    bodies = [bytes(body) for (body,) in query(url, "SELECT body FROM events")]
     assert len(bodies) > 5
-    assert not [body for body in bodies if b"key:" in body or b"actor" in body]
+    naming = [json.loads(body) for body in bodies if b"key:" in body or b"actor" in body]
+    shown = [(each["type"], each["data"]["entry_id"], each["data"]["actor"]) for each in naming]
+    entries = query(url, "SELECT id, actor FROM ledger_entries WHERE type = 'adjust'")
+    assert shown == [("points.adjusted", entry_id, actor) for entry_id, actor in entries]
+    assert len(shown) == 1
 
 
 def test_changes_are_found_by_actor_and_by_object_in_pages(server: Server) -> None:

@@ -31,7 +31,7 @@ def open_account(url: str) -> None:
 
     def work(unit: UnitOfWork) -> None:
         unit.connection.execute("INSERT INTO accounts (id, name, created_at) VALUES (?, 'A', 1)", (ACCOUNT,))
-        unit.programs.insert(ACCOUNT, default_program(unit.ids))
+        unit.programs.insert(ACCOUNT, default_program(unit.ids), actor="system:bootstrap", now=unit.now)
 
     commit(url, work)
 

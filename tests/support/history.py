@@ -10,6 +10,7 @@ import psycopg
 
 from loyalpro.kernel.clock import UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
+from loyalpro.loyalty.expiry import NEVER
 from loyalpro.loyalty.program import default_program
 from loyalpro.storage.connection import DriverConnection
 from loyalpro.storage.postgres.connection import PostgresConnection
@@ -31,7 +32,7 @@ _ATTEMPT = (
 _TABLES_OF_PURCHASES = (
     (
         "customers",
-        "id, account_id, external_id, email, metadata, status, tier_id, available, ledger_sequence, created_at, updated_at",
+        "id, account_id, external_id, email, email_key, metadata, status, tier_id, available, ledger_sequence, created_at, updated_at",
     ),
     (
         "transactions",
@@ -43,11 +44,14 @@ _TABLES_OF_PURCHASES = (
     (
         "ledger_entries",
         (
-            "id, customer_id, sequence, type, points, balance_after, pending_after, source_type, source_id, actor, rules,"
+            "id, account_id, customer_id, sequence, type, points, balance_after, pending_after, source_type, source_id, actor, rules,"
             " occurred_at, created_at"
         ),
     ),
-    ("lots", "id, customer_id, entry_id, original, remaining, earned_at, status, created_at"),
+    (
+        "lots",
+        "id, account_id, customer_id, entry_id, transaction_id, original, remaining, earned_at, expires_at, status, created_at",
+    ),
     ("idempotency_keys", "account_id, key, fingerprint, status_code, body, created_at"),
 )
 Rows = list[tuple[object, ...]]
@@ -188,10 +192,10 @@ class History:
         for n in range(self._purchases, self._purchases + number):
             cus, txn, entry = self.ids.new("cus"), self.ids.new("txn"), self.ids.new("led")
             of_one = (
-                (cus, ACCOUNT, f"customer-{n}", f"{n}@example.com", "{}", "active", tier, 10, 1, at, at),
+                (cus, ACCOUNT, f"customer-{n}", *[f"{n}@example.com"] * 2, "{}", "active", tier, 10, 1, at, at),
                 (txn, ACCOUNT, cus, f"purchase-{n}", "completed", "EUR", 1_000, "[]", "{}", 10, at, at),
-                (entry, cus, 1, "earn", 10, 10, 0, "transaction", txn, "test", "[]", at, at),
-                (self.ids.new("lot"), cus, entry, 10, 10, at, "active", at),
+                (entry, ACCOUNT, cus, 1, "earn", 10, 10, 0, "transaction", txn, "test", "[]", at, at),
+                (self.ids.new("lot"), ACCOUNT, cus, entry, txn, 10, 10, at, NEVER, "active", at),
                 (ACCOUNT, f"key-{n}", b"f", 201, VAULT.seal("{}", owner=f"{ACCOUNT}/idempotency/key-{n}"), at),
             )
             for table, row in zip(rows.values(), of_one, strict=True):
@@ -205,5 +209,5 @@ class History:
         with transaction(self.url) as connection:
             programs = ProgramTables(connection)
             if not connection.execute("SELECT 1 FROM programs WHERE account_id = ?", (ACCOUNT,)):
-                programs.insert(ACCOUNT, default_program(self.ids))
+                programs.insert(ACCOUNT, default_program(self.ids), actor="system:bootstrap", now=self.now)
             return programs.get(ACCOUNT).tiers[0].id

@@ -30,6 +30,15 @@ Prefix = Literal[
     "ntc",
     "rpl",
     "aud",
+    "ref",
+    "rew",
+    "red",
+    "adj",
+    "camp",
+    "frd",
+    "frule",
+    "job",
+    "imp",
 ]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -1,8 +1,8 @@
 """The wallets of one database transaction: read together, each under the lock of its customer, and written together."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
-from loyalpro.loyalty.entities import Customer, Transaction
+from loyalpro.loyalty.entities import Customer, DayTotals, Transaction
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.wallet import Wallet
@@ -15,6 +15,9 @@ class Book:
     ids without a lock; then one statement locks all customers in the order of their ids. What was looked up may have changed
     before the lock was taken, so only the locked rows count: a customer that was deleted meanwhile, or that has another
     external id now, is not in the book.
+
+    What is due is settled before anything is decided: points whose time has come are activated and expired, so that a late
+    sweep changes no decision.
     """
 
     def __init__(
@@ -27,14 +30,18 @@ class Book:
         with_lots: bool = False,
     ) -> None:
         """`with_lots`: also read the lots that hold points, for a command that takes points out of them."""
+        self.account_id = account_id
+        self.program = unit.programs.get(account_id)
         self._unit = unit
         customers = _locked(unit, account_id, ids, external_ids)
-        lots = _lots_by_customer(unit, customers) if with_lots else {}
-        self._wallets = {
-            each.id: Wallet(each, unit, lots=lots.get(each.id, ()) if with_lots else None) for each in customers
-        }
+        read = [each.id for each in customers if with_lots or _is_due(each, unit.now)]
+        lots = _lots_by_customer(unit, read)
+        self._wallets = {each.id: Wallet(each, unit, self.program, lots=lots.get(each.id)) for each in customers}
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
+        for wallet in self._wallets.values():
+            if wallet.is_due:
+                wallet.settle()
 
     def wallet(self, customer_id: str) -> Wallet | None:
         """The wallet of an active customer that the command named; else None."""
@@ -44,6 +51,16 @@ class Book:
         """The same, for a customer that the command named by the merchant's id."""
         customer_id = self._ids.get(external_id)
         return None if customer_id is None else self._wallets[customer_id]
+
+    @property
+    def wallets(self) -> Iterable[Wallet]:
+        """All wallets, in the order of their ids."""
+        return self._wallets.values()
+
+    def open(self, customer: Customer) -> Wallet:
+        """The wallet of a customer that this command enrolls; the command stores the customer itself."""
+        wallet = self._wallets[customer.id] = Wallet(customer, self._unit, self.program, lots=())
+        return wallet
 
     def add_transaction(self, transaction: Transaction) -> None:
         """A purchase to be stored."""
@@ -57,11 +74,16 @@ class Book:
             return False
         unit.transactions.insert(self._transactions)
         unit.ledger.insert_entries(sorted((entry for each in changed for entry in each.entries), key=_id))
-        unit.ledger.insert_lots(sorted((lot for each in changed for lot in each.new_lots), key=_id))
+        unit.ledger.insert_lots(sorted((lot for each in changed for lot in each.lots.new), key=_id))
         unit.ledger.insert_allocations([allocation for each in changed for allocation in each.allocations])
-        unit.ledger.update_lots([lot for each in changed for lot in each.changed_lots])
-        unit.customers.update_points([each.customer for each in changed])
+        unit.ledger.update_lots([lot for each in changed for lot in each.lots.changed])
+        unit.customers.update_state([each.customer for each in changed])
+        unit.days.add(sorted(self._days(), key=lambda each: (each.customer_id, each.day)))
         return True
+
+    def _days(self) -> Iterator[DayTotals]:
+        for wallet in self._wallets.values():
+            yield from wallet.days.changed()
 
 
 def _locked(unit: LoyaltyUnit, account_id: str, ids: Collection[str], external_ids: Collection[str]) -> list[Customer]:
@@ -70,11 +92,16 @@ def _locked(unit: LoyaltyUnit, account_id: str, ids: Collection[str], external_i
     return unit.customers.lock(account_id, wanted) if wanted else []
 
 
-def _lots_by_customer(unit: LoyaltyUnit, customers: Collection[Customer]) -> dict[str, list[Lot]]:
-    found: dict[str, list[Lot]] = {}
-    for lot in unit.ledger.lots_with_points([each.id for each in customers]) if customers else []:
-        found.setdefault(lot.customer_id, []).append(lot)
+def _lots_by_customer(unit: LoyaltyUnit, customer_ids: Collection[str]) -> dict[str, list[Lot]]:
+    """The lots that hold points, of each of these customers; a customer that is not among them has no list."""
+    found: dict[str, list[Lot]] = {each: [] for each in customer_ids}
+    for lot in unit.ledger.lots_with_points(customer_ids) if customer_ids else ():
+        found[lot.customer_id].append(lot)
     return found
+
+
+def _is_due(customer: Customer, now: int) -> bool:
+    return customer.next_due_at is not None and customer.next_due_at <= now
 
 
 def _id(row: Entry | Lot) -> str:

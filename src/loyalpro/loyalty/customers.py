@@ -14,8 +14,9 @@ from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Customer
-from loyalpro.loyalty.ledger import Balance, Entry, Lot
+from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.tiers import Tier
 from loyalpro.loyalty.wallet import Wallet
 
 
@@ -75,7 +76,8 @@ def enroll_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
 
     Raises `Conflict` `customer_exists` when another customer of the account has the external id.
     """
-    wallet = Wallet(_new_customer(unit, command), unit)
+    program = unit.programs.get(command.account_id)
+    wallet = Wallet(_new_customer(unit, command, program.tiers[0]), unit, program, lots=())
     wallet.emit(CustomerCreated(customer=_shown(wallet.customer), source=command.source))
     if not unit.customers.insert(wallet.customer):
         raise _taken(command.external_id)
@@ -140,7 +142,7 @@ def unknown_customer(customer_id: str) -> NotFound:
     return NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param="id")
 
 
-def _new_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
+def _new_customer(unit: LoyaltyUnit, command: EnrollCustomer, tier: Tier) -> Customer:
     return Customer(
         id=unit.ids.new("cus"),
         account_id=command.account_id,
@@ -149,11 +151,9 @@ def _new_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
         phone=command.phone,
         name=command.name,
         metadata=command.metadata,
-        status="active",
-        tier=unit.programs.get(command.account_id).tiers[0],
-        balance=Balance(),
-        ledger_sequence=0,
-        event_sequence=0,
+        tier=tier,
+        tier_since=unit.now,
+        email_key=command.email and command.email.strip().lower(),
         created_at=unit.now,
         updated_at=unit.now,
     )
@@ -169,7 +169,7 @@ def _shown(customer: Customer) -> CustomerShown:
         phone=customer.phone,
         name=customer.name,
         status=customer.status,
-        tags=[],
+        tags=list(customer.tags),
         tier=TierShown(id=customer.tier.id, name=customer.tier.name, rank=customer.tier.rank),
         balance=BalanceShown(available=balance.available, pending=balance.pending, debt=balance.debt),
         metadata=customer.metadata,

@@ -34,7 +34,18 @@ def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
         raise unknown_customer(command.customer_id)
     before = wallet.customer
     forfeited = wallet.forfeit(Cause("customer", before.id, unit.actor, unit.now, _REASON))
-    wallet.change_details(external_id=None, email=None, phone=None, name=None, metadata={}, status="deleted")
+    wallet.change_details(
+        external_id=None,
+        email=None,
+        email_key=None,
+        phone=None,
+        phone_key=None,
+        name=None,
+        tags=(),
+        metadata={},
+        status="deleted",
+    )
+    wallet.change_state(tier_review_at=None, tier_lock_reason=None)
     wallet.emit(
         CustomerDeleted(
             customer_id=before.id,

@@ -27,8 +27,8 @@ class ItemMatch:
 class EarnRule:
     """A way to earn. `rates`, by currency: points for an amount. `points_per_item`: points for each piece, instead.
 
-    `match` None: the rule takes every line. `min_spend`, in minor units of the program's currency: what the lines that it takes must
-    come to.
+    `match` None: the rule takes every line. `min_spend`, in minor units of the program's currency: what the lines that it takes
+    must come to.
     """
 
     id: str
@@ -41,7 +41,10 @@ class EarnRule:
 
 @record
 class EarnSettings:
-    """The rules, what does not earn, and how the points of an order are put together. Amounts: minor units, program currency."""
+    """The rules, what does not earn, and how the points of an order are put together.
+
+    Amounts are in minor units of the program's currency.
+    """
 
     rules: tuple[EarnRule, ...]
     exclude: ItemMatch | None = None

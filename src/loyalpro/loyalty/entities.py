@@ -14,8 +14,8 @@ from loyalpro.loyalty.tiers import Tier
 class Customer:
     """A customer. `ledger_sequence` and `event_sequence` are the numbers of the last entry and the last event.
 
-    `email_key` and `phone_key`: the normalized values, by which customers are found. `next_due_at`: nothing in the customer's lots
-    becomes active or expires before it. `points_expire_at`: when all points expire, under a policy of inactivity.
+    `email_key` and `phone_key`: the normalized values, by which customers are found. `next_due_at`: nothing in the customer's
+    lots becomes active or expires before it. `points_expire_at`: when all points expire, under a policy of inactivity.
     `tier_review_at`: when the tier is reviewed; None for never. `security_changed_at`: the last change of e-mail or phone.
     """
 
@@ -58,8 +58,8 @@ TransactionSource = Literal["api", "dashboard", "import"]
 class Transaction:
     """A purchase. Amounts are in minor units of `currency`; `base_amount` in those of the program's currency.
 
-    `priced`: the multipliers, campaigns and k that its points were calculated with. `fingerprint`: SHA-256 of what identifies its
-    content. `payment_fingerprint` and `device_id`: keyed hashes. `actor`: what recorded it; None for purchases of old versions.
+    `priced`: the multipliers, campaigns and k of its points. `fingerprint`: SHA-256 of what identifies
+    its content. `payment_fingerprint` and `device_id`: keyed hashes. `actor`: what recorded it; None for purchases of old versions.
     """
 
     id: str

@@ -2,8 +2,8 @@
 
 An entry changes one of two balances; `balance_after` and `pending_after` tell both after it. `balance_after` is what is
 available less the debt. `activate` moves points from pending to available, `cancel_pending` takes from pending, an `earn`
-changes either, and so does a merge; every other entry changes what is available. So the points of all entries but `activate` add
-up to the sum of both balances.
+changes either, and so does a merge; every other entry changes what is available. So the points of all entries but `activate`
+add up to the sum of both balances.
 """
 
 from collections.abc import Iterator, Sequence

@@ -12,7 +12,9 @@ from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
-from loyalpro.loyalty.entities import Customer, Erasure, StoredBody, Transaction
+from loyalpro.loyalty.earning import Campaign
+from loyalpro.loyalty.entities import Customer, DayTotals, Erasure, StoredBody, Transaction
+from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
 from loyalpro.loyalty.program import Program
 
@@ -46,8 +48,8 @@ class CustomerStore(Protocol):
         """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
         ...
 
-    def update_points(self, customers: Sequence[Customer]) -> None:
-        """Store balances and sequences."""
+    def update_state(self, customers: Sequence[Customer]) -> None:
+        """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
         ...
 
 
@@ -89,11 +91,31 @@ class LedgerStore(Protocol):
         ...
 
     def update_lots(self, lots: Sequence[Lot]) -> None:
-        """Store what remains of lots, and their status."""
+        """Store what remains of lots, their status, their dates, and their customer."""
         ...
 
     def lots_with_points(self, customer_ids: Collection[str]) -> list[Lot]:
         """All lots of these customers, of which there is at least one, that hold points."""
+        ...
+
+    def lots(self, lot_ids: Collection[str]) -> list[Lot]:
+        """These lots, of which there is at least one, also those that hold no points."""
+        ...
+
+    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
+        """The lots of a purchase, also those that hold no points."""
+        ...
+
+    def entries_of_source(self, source_id: str) -> list[Entry]:
+        """The entries that a source made, in the order of their sequences."""
+        ...
+
+    def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
+        """What these entries, of which there is at least one, took out of lots."""
+        ...
+
+    def allocations_of_lots(self, lot_ids: Collection[str]) -> list[Allocation]:
+        """What was taken out of these lots, of which there is at least one."""
         ...
 
     def list_entries(self, customer_id: str, before_id: str | None, limit: int) -> list[Entry]:
@@ -105,10 +127,30 @@ class LedgerStore(Protocol):
         ...
 
 
+class DayStore(Protocol):
+    """The days of customers."""
+
+    def add(self, days: Sequence[DayTotals]) -> None:
+        """Add to stored days, and store new ones. Each day of a customer occurs once."""
+        ...
+
+    def totals(self, customer_ids: Collection[str], first: Day, last: Day) -> dict[str, DayTotals]:
+        """The sum of each of these customers' days from `first` to `last`; without the customers that have none."""
+        ...
+
+
+class CampaignStore(Protocol):
+    """Campaigns."""
+
+    def during(self, account_id: str, first: UnixMs, last: UnixMs) -> Sequence[Campaign]:
+        """The active campaigns that were running at some time from `first` to `last`."""
+        ...
+
+
 class ProgramStore(Protocol):
     """The programs of accounts."""
 
-    def insert(self, account_id: str, program: Program) -> None:
+    def insert(self, account_id: str, program: Program, *, actor: str, now: UnixMs) -> None:
         """Store the first program of a new account."""
         ...
 
@@ -205,6 +247,16 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     @property
     def ledger(self) -> LedgerStore:
         """Entries, lots and allocations."""
+        ...
+
+    @property
+    def days(self) -> DayStore:
+        """The days of customers."""
+        ...
+
+    @property
+    def campaigns(self) -> CampaignStore:
+        """Campaigns."""
         ...
 
     @property

@@ -31,8 +31,10 @@ class RefundPolicy:
 
 @record
 class Rules:
-    """One version of the rules. `pending_days`: how long points are pending. `point_value`: what one point is
-    worth in major units of the currency, as a decimal such as `0.01`."""
+    """One version of the rules. `pending_days`: how long points are pending.
+
+    `point_value`: what one point is worth in major units of the currency, as a decimal such as `0.01`.
+    """
 
     currency: str
     time_zone: str
@@ -58,7 +60,7 @@ class Program:
         minor_units(currency)
         if not any(currency in rule.rates for rule in self.rules.earning.rules):
             raise InvalidInput(
-                f"The program has no rate for {currency}; record the amount in {self.rules.currency}, or add a rate to the program.",
+                f"The program has no rate for {currency}; record the amount in {self.rules.currency}, or add a rate.",
                 code="currency_not_supported",
                 param="currency",
             )

@@ -12,12 +12,12 @@ from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Transaction
-from loyalpro.loyalty.expiry import expires_at
+from loyalpro.loyalty.expiry import activates_at, day_of, expires_at
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.program import Program
-from loyalpro.loyalty.wallet import Cause, Earning, Wallet
+from loyalpro.loyalty.wallet import Cause, Credit, Earning, Wallet
 
-MAX_CLOCK_SKEW_MS: Final = 60_000
+MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 """How far the clock of the caller may be ahead of the clock of the server."""
 
 
@@ -117,7 +117,7 @@ class _Recording:
         )
         self._unit = unit
         self._command = command
-        self._program = unit.programs.get(account_id)
+        self._program = self.book.program
         external_ids = {each.external_id for each in purchases if each.external_id}
         known = unit.transactions.by_external_ids(account_id, external_ids) if external_ids else []
         self._known = {each.external_id: each for each in known}
@@ -138,11 +138,18 @@ class _Recording:
         known = self._known.get(purchase.external_id) if purchase.external_id else None
         if known is not None:
             return _replayed(known, purchase, wallet.id)
-        points = self._program.earn.points_for(purchase.amount)
+        points = _points(self._program, purchase)
         wallet.require_capacity(points)
         transaction = self._transaction(purchase, wallet.id, points, occurred_at)
         self.book.add_transaction(transaction)
         self._known[transaction.external_id] = transaction
+        wallet.note_purchase(occurred_at)
+        wallet.days.add(
+            day_of(occurred_at, self._program.rules.time_zone),
+            purchases=1,
+            spend=transaction.base_amount,
+            points_qualifying=points,
+        )
         wallet.emit(
             TransactionCompleted(
                 customer_id=wallet.id,
@@ -154,10 +161,8 @@ class _Recording:
             )
         )
         if points:
-            cause = Cause(
-                "transaction", transaction.id, self._unit.actor, occurred_at, external_id=transaction.external_id
-            )
-            wallet.earn(_earning(self._program, points, occurred_at), cause)
+            cause = Cause("transaction", transaction.id, self._unit.actor, occurred_at)
+            wallet.earn(_credit(self._program, transaction), _earning(self._program, transaction), cause)
         return Purchase(transaction, replayed=False)
 
     def _wallet(self, purchase: NewPurchase) -> Wallet:
@@ -191,6 +196,9 @@ class _Recording:
             occurred_at=occurred_at,
             created_at=self._unit.now,
             actor=self._unit.actor,
+            eligible_amount=purchase.amount,
+            base_amount=purchase.amount,
+            program_version=self._program.version,
         )
 
 
@@ -218,13 +226,29 @@ def _replayed(known: Transaction, purchase: NewPurchase, customer_id: str) -> Pu
     return Purchase(known, replayed=True)
 
 
-def _earning(program: Program, points: int, occurred_at: UnixMs) -> Earning:
+def _points(program: Program, purchase: NewPurchase) -> int:
+    rate = program.rules.earning.rules[0].rates[purchase.currency]
+    return purchase.amount * rate.points // rate.per_amount
+
+
+def _credit(program: Program, transaction: Transaction) -> Credit:
     """Expiry is counted from when the purchase happened, not from when it was recorded."""
-    earn, months = program.earn, program.points_valid_months
+    rules, occurred_at = program.rules, transaction.occurred_at
+    return Credit(
+        points=transaction.points_earned,
+        expires_at=expires_at(rules.expiry, occurred_at, rules.time_zone),
+        is_pending=bool(rules.pending_days),
+        activates_at=activates_at(rules.pending_days, occurred_at, rules.time_zone),
+        transaction_id=transaction.id,
+    )
+
+
+def _earning(program: Program, transaction: Transaction) -> Earning:
+    rule = program.rules.earning.rules[0]
     return Earning(
-        points=points,
-        rules=({"id": earn.id, "name": earn.name, "points": points},),
-        expires_at=None if months is None else expires_at(occurred_at, months, program.time_zone),
+        rules=({"id": rule.id, "name": rule.name, "points": transaction.points_earned},),
+        transaction_external_id=transaction.external_id,
+        source=transaction.source,
     )
 
 
@@ -234,15 +258,15 @@ def _shown(transaction: Transaction) -> TransactionShown:
         id=transaction.id,
         external_id=transaction.external_id,
         customer_id=transaction.customer_id,
-        status=transaction.status,
+        status="completed",
         currency=transaction.currency,
         amount=transaction.amount,
-        eligible_amount=transaction.amount,
-        tax_amount=0,
-        shipping_amount=0,
-        tip_amount=0,
-        gift_card_amount=0,
-        points_discount_amount=0,
+        eligible_amount=transaction.eligible_amount,
+        tax_amount=transaction.tax_amount,
+        shipping_amount=transaction.shipping_amount,
+        tip_amount=transaction.tip_amount,
+        gift_card_amount=transaction.gift_card_amount,
+        points_discount_amount=transaction.points_discount_amount,
         items=transaction.items,
         channel=transaction.channel,
         location_id=transaction.location_id,

@@ -4,22 +4,38 @@ A wallet makes the ledger entries, lots and allocations of what happens, counts 
 the events. Nothing else counts a sequence. A `Book` reads wallets and writes them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
 
 from loyalpro.events.new_event import NewEvent, new_event
 from loyalpro.events.payload import Payload
-from loyalpro.events.points import AdjustmentKind, AppliedRule, BalanceChange, PointsAdjusted, PointsEarned
+from loyalpro.events.points import (
+    MAX_EXPIRED_LOTS,
+    AdjustmentKind,
+    AppliedRule,
+    BalanceChange,
+    EarnReason,
+    ExpiredLot,
+    PointsAdjusted,
+    PointsEarned,
+    PointsExpired,
+    PointsRedeemed,
+    Reward,
+)
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.entities import Customer
-from loyalpro.loyalty.ledger import MAX_POINTS, Allocation, Balance, Entry, EntryType, Lot, LotStatus
+from loyalpro.loyalty.days import Days
+from loyalpro.loyalty.entities import Customer, TransactionSource
+from loyalpro.loyalty.expiry import NEVER, inactive_at
+from loyalpro.loyalty.ledger import MAX_POINTS, Allocation, AllocationKind, Balance, Entry, EntryType, Lot, SourceType
+from loyalpro.loyalty.lots import Lots, spending_order
+from loyalpro.loyalty.program import Program
 
-_NO_EXPIRY: Final = 2**63
-"""Sorts after every instant."""
+EXPIRY: Final = "system:expiry"
+"""The actor of what happens to points because their time has come."""
 
 
 class WalletUnit(Protocol):
@@ -42,45 +58,118 @@ class WalletUnit(Protocol):
 
 @record
 class Cause:
-    """Why points move: the object that caused it, who did it, and when it happened. `external_id`: of a transaction."""
+    """Why points move: the object that caused it, what did it, and when it happened.
 
-    source_type: Literal["transaction", "customer"]
+    `part` counts the entries of one type that one source makes.
+    """
+
+    source_type: SourceType
     source_id: str
     actor: str
     occurred_at: UnixMs
     reason_code: str | None = None
-    external_id: str | None = None
+    note: str | None = None
+    part: int = 0
+
+
+@record
+class Credit:
+    """Points that are given, and until when. `expires_at` is `expiry.NEVER` for points that do not expire.
+
+    `is_pending`: they become active at `activates_at`, or when they are released if that is None. `hold_case_id`: the fraud
+    case that holds them.
+    """
+
+    points: int
+    expires_at: UnixMs
+    is_pending: bool = False
+    activates_at: UnixMs | None = None
+    transaction_id: str | None = None
+    hold_case_id: str | None = None
 
 
 @record
 class Earning:
-    """Points that a purchase or a promotion earns. `expires_at` None: they do not expire."""
+    """What `points.earned` shows besides the points."""
 
-    points: int
-    rules: tuple[AppliedRule, ...]
-    expires_at: UnixMs | None
-    reason: Literal["purchase", "promotion", "referral", "other"] = "purchase"
+    rules: tuple[AppliedRule, ...] = ()
+    reason: EarnReason = "purchase"
+    transaction_external_id: str | None = None
+    source: TransactionSource = "api"
+
+
+@record
+class Redeemed:
+    """What `points.redeemed` shows besides the points. `reserved_until` None: the points are redeemed, not reserved."""
+
+    redemption_id: str
+    reward: Reward | None
+    transaction_id: str | None
+    code: str | None
+    reserved_until: UnixMs | None
+
+
+@record
+class Adjustment:
+    """What `points.adjusted` shows besides the points. `kind` decides about `reason_code` if the cause has none."""
+
+    kind: AdjustmentKind
+    reverses_entry_id: str | None = None
+    transaction_id: str | None = None
+    refund_id: str | None = None
+    redemption_id: str | None = None
+    counts_toward_tier: bool = False
+
+
+@record
+class Clawed:
+    """What a clawback did: pending points that were canceled, active points and debt, and what was written off."""
+
+    canceled: int
+    taken: int
+    shortfall: int
+
+    @property
+    def clawed_back(self) -> int:
+        """What the refund took back in all."""
+        return self.canceled + self.taken
+
+
+@record
+class Estate:
+    """Everything that a customer hands to another one when both are merged."""
+
+    net: int
+    pending: int
+    lifetime_earned: int
+    lifetime_redeemed: int
+    lots: tuple[Lot, ...]
+
+
+ShortfallPolicy = Literal["allow_negative", "within_balance", "only_pending"]
 
 
 class Wallet:
-    """A customer with balance and lots. `lots` None: they were not read, and nothing can be taken out of them.
+    """A customer with balance, lots and days. `lots` None: they were not read, and nothing can be taken out of them.
 
-    The order of one command's events: `transaction.*`, `points.*` in the order of the ledger, `customer.*`.
+    The order of one command's events: `transaction.*`, `points.*` in the order of the ledger, `customer.*`, `fraud.detected`.
     """
 
-    def __init__(self, customer: Customer, unit: WalletUnit, *, lots: Iterable[Lot] | None = None) -> None:
+    def __init__(
+        self, customer: Customer, unit: WalletUnit, program: Program, *, lots: Sequence[Lot] | None = None
+    ) -> None:
         self.id = customer.id
         self.balance = customer.balance
         self.entries: list[Entry] = []
-        self.allocations: list[Allocation] = []
+        self.lots = Lots(lots)
+        self.days = Days(customer.account_id, customer.id)
+        self.has_new_details = False
         self._unit = unit
+        self._program = program
+        self._stored = customer
         self._customer = customer
         self._event_sequence = customer.event_sequence
         self._ledger_sequence = customer.ledger_sequence
-        self._lots = None if lots is None else {lot.id: lot for lot in lots}
-        self._new_lots: dict[str, Lot] = {}
-        self._changed_lots: dict[str, Lot] = {}
-        self.has_new_details = False
 
     # -- what happens to a customer ----------------------------------------------------------------------------------
 
@@ -91,74 +180,432 @@ class Wallet:
         self._unit.emit(new_event(customer.account_id, payload, customer_id=customer.id, sequence=self._event_sequence))
 
     def change_details(self, **details: Any) -> None:
-        """Change fields of the customer that are neither points nor sequences."""
+        """Change what describes the customer: names, tags, metadata, status."""
         self._customer = replace(self._customer, **details)
         self.has_new_details = True
 
-    # -- what happens to points --------------------------------------------------------------------------------------
+    def change_state(self, **fields: Any) -> None:
+        """Change fields that no command sets directly: the tier and its dates, times of purchases, blocks."""
+        self._customer = replace(self._customer, **fields)
 
-    def require_capacity(self, points: int) -> None:
-        """Raise `InvalidInput` when the customer cannot earn so many points more."""
-        if self.balance.lifetime_earned + points > MAX_POINTS:
-            raise InvalidInput(
-                "The customer would have more points than can be counted.", code="points_limit", param="amount"
+    def note_purchase(self, occurred_at: UnixMs) -> None:
+        """Remember the first and the last purchase."""
+        customer = self._customer
+        first, last = customer.first_purchase_at, customer.last_purchase_at
+        if first is None or last is None or not first <= occurred_at <= last:
+            self.change_state(
+                first_purchase_at=occurred_at if first is None else min(first, occurred_at),
+                last_purchase_at=occurred_at if last is None else max(last, occurred_at),
             )
 
-    def earn(self, earning: Earning, cause: Cause) -> None:
-        """Credit earned points: they repay debt first, the rest is available. Emits `points.earned`."""
-        self.require_capacity(earning.points)
+    # -- points that come --------------------------------------------------------------------------------------------
+
+    def require_capacity(self, points: int, *, param: str = "amount") -> None:
+        """Raise `InvalidInput` when the customer cannot be credited so many points more."""
+        if self.balance.lifetime_earned + points > MAX_POINTS:
+            raise InvalidInput(
+                "The customer would have more points than can be counted.", code="points_limit", param=param
+            )
+
+    def earn(self, credit: Credit, earning: Earning, cause: Cause) -> Lot:
+        """Credit earned points. Active ones repay debt first, and expire at once if their date has passed already."""
         before = self.balance
-        entry, lot = self._credit("earn", earning.points, cause, earning)
+        entry, lot = self._credit("earn", credit, cause, rules=earning.rules)
+        self._touch()
         self.emit(
             PointsEarned(
                 entry_id=entry.id,
                 customer_id=self.id,
                 customer_external_id=self._customer.external_id,
                 points=entry.points,
-                status="available",
-                activates_at=None,
-                expires_at=None if lot.expires_at is None else rfc3339(lot.expires_at),
+                status="pending" if credit.is_pending else "available",
+                activates_at=None if credit.activates_at is None else rfc3339(credit.activates_at),
+                expires_at=_shown(credit.expires_at),
                 lot_id=lot.id,
-                transaction_id=cause.source_id if cause.source_type == "transaction" else None,
-                transaction_external_id=cause.external_id,
+                transaction_id=credit.transaction_id,
+                transaction_external_id=earning.transaction_external_id,
                 reason=earning.reason,
                 rules=list(entry.rules),
                 balance=self._change_since(before),
                 occurred_at=rfc3339(entry.occurred_at),
-                source="api",
+                source=earning.source,
             )
         )
+        self._expire_if_past(lot)
+        return lot
+
+    def give(self, credit: Credit, adjustment: Adjustment, cause: Cause) -> Lot:
+        """Credit points by hand, or the opening balance of an import. They repay debt first."""
+        before = self.balance
+        type_: EntryType = "import" if adjustment.kind == "import" else "adjust"
+        entry, lot = self._credit(type_, credit, cause)
+        self._emit_adjusted(adjustment, entry, before)
+        self._expire_if_past(lot)
+        return lot
+
+    def put_back(
+        self, points: int, spent: Sequence[tuple[Lot, int]], cause: Cause, adjustment: Adjustment, extend_to: UnixMs
+    ) -> Entry:
+        """Return redeemed points to the lots that they came from, as `returns` orders them, and then repay debt from them.
+
+        `spent`: the lots, and how much to return to each. A lot whose date has passed is not revived: its points come in a new
+        lot that is valid until `extend_to`.
+        """
+        before = self.balance
+        absorbed = min(before.debt, points)
+        entry = self._post("redeem_reversal", points, cause, available=points - absorbed, debt=-absorbed)
+        returned = [self._return_to(lot, share, entry, extend_to) for lot, share in spent]
+        self.lots.take(spending_order(returned), absorbed, entry.id, "absorb")
+        self._emit_adjusted(adjustment, entry, before)
+        for lot in returned:
+            self._expire_if_past(lot)
+        return entry
+
+    def activate(self, lot: Lot, cause: Cause) -> None:
+        """Make what a pending lot holds available; it repays debt first. The ledger shows it, and no event does."""
+        points = lot.remaining
+        absorbed = min(self.balance.debt, points)
+        entry = self._post("activate", points, cause, available=points - absorbed, pending=-points, debt=-absorbed)
+        active = self.lots.update(lot, status="active", activates_at=None, hold_case_id=None)
+        self.lots.take([active], absorbed, entry.id, "absorb")
+
+    # -- points that go ----------------------------------------------------------------------------------------------
+
+    def require_available(self, points: int) -> None:
+        """Raise `InvalidInput` `insufficient_points` when fewer points are available."""
+        available = self.balance.available
+        if points > available:
+            raise InvalidInput(
+                f"The customer has {available} points available, which is fewer than {points}.",
+                code="insufficient_points",
+                param="points",
+            )
+
+    def redeem(self, points: int, redeemed: Redeemed, cause: Cause) -> Entry:
+        """Take points in spending order. Raises `InvalidInput` `insufficient_points`; then nothing is changed."""
+        self.require_available(points)
+        before = self.balance
+        entry = self._post("redeem", -points, cause, available=-points)
+        self.balance = replace(self.balance, lifetime_redeemed=self.balance.lifetime_redeemed + points)
+        self.lots.take(self.lots.holding("active"), points, entry.id, "spend")
+        self._touch()
+        until = redeemed.reserved_until
+        self.emit(
+            PointsRedeemed(
+                entry_id=entry.id,
+                redemption_id=redeemed.redemption_id,
+                customer_id=self.id,
+                customer_external_id=self._customer.external_id,
+                points=points,
+                reward=redeemed.reward,
+                transaction_id=redeemed.transaction_id,
+                code=redeemed.code,
+                status="redeemed" if until is None else "reserved",
+                reserved_until=None if until is None else rfc3339(until),
+                balance=self._change_since(before),
+            )
+        )
+        return entry
+
+    def deduct(self, points: int, adjustment: Adjustment, cause: Cause, *, allow_negative: bool) -> Entry:
+        """Take points by hand, in spending order; beyond what is available they become debt, if that is allowed."""
+        if not allow_negative:
+            self.require_available(points)
+        before = self.balance
+        taken = min(points, before.available)
+        entry = self._post("adjust", -points, cause, available=-taken, debt=points - taken)
+        self.lots.take(self.lots.holding("active"), taken, entry.id, "spend")
+        self._emit_adjusted(adjustment, entry, before)
+        return entry
+
+    def claw_back(
+        self, points: int, transaction_id: str, cause: Cause, adjustment: Adjustment, policy: ShortfallPolicy
+    ) -> Clawed:
+        """Take back what a purchase has earned: out of its pending lots, its active lots, other active lots, then by policy.
+
+        The lots of the purchase must be known. Emits `points.adjusted` for each entry, the last with the shortfall.
+        """
+        own = self.lots.of_transaction(transaction_id)
+        pending = [lot for lot in own if lot.status == "pending"]
+        canceled = min(points, sum(lot.remaining for lot in pending))
+        active = [lot for lot in own if lot.status == "active" and lot.remaining]
+        others = [lot for lot in self.lots.holding("active") if lot.transaction_id != transaction_id]
+        rest = points - canceled
+        taken = 0 if policy == "only_pending" else min(rest, self.balance.available)
+        owed = rest - taken if policy == "allow_negative" else 0
+        shortfall = rest - taken - owed
+        if canceled:
+            at_end = 0 if taken + owed else shortfall
+            self._take("cancel_pending", canceled, pending, "cancel", cause, adjustment, shortfall=at_end)
+        if taken + owed:
+            self._take(
+                "clawback", taken + owed, [*active, *others], "claw", cause, adjustment, owed=owed, shortfall=shortfall
+            )
+        return Clawed(canceled, taken + owed, shortfall)
+
+    def cancel(self, lot: Lot, cause: Cause, adjustment: Adjustment) -> None:
+        """Cancel what a pending lot holds."""
+        self._take("cancel_pending", lot.remaining, [lot], "cancel", cause, adjustment)
 
     def forfeit(self, cause: Cause) -> int:
         """Take all points, or write off the debt; return how many points were lost. Emits `points.adjusted` for each entry."""
-        before = self.balance
-        if before.available:
-            self._emit_adjusted("manual", self._take_all("adjust", "active", cause), before)
-        elif before.debt:
-            self._emit_adjusted("manual", self._credit("adjust", before.debt, cause)[0], before)
-        if before.pending:
-            without_available = self.balance
-            canceled = self._take_all("cancel_pending", "pending", cause)
-            self._emit_adjusted("pending_canceled", canceled, without_available)
-        return before.available + before.pending
+        lost = self.balance
+        if lost.pending:
+            pending = self.lots.holding("pending")
+            self._take("cancel_pending", lost.pending, pending, "cancel", cause, Adjustment("pending_canceled"))
+        if lost.available:
+            active = self.lots.holding("active")
+            self._take("adjust", lost.available, active, "spend", cause, Adjustment("manual"))
+        elif lost.debt:
+            before = self.balance
+            entry, _ = self._credit("adjust", Credit(lost.debt, NEVER), cause, is_counted=False)
+            self._emit_adjusted(Adjustment("manual"), entry, before)
+        return lost.available + lost.pending
 
-    def _emit_adjusted(self, kind: AdjustmentKind, entry: Entry, before: Balance) -> None:
+    # -- what time does ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_due(self) -> bool:
+        """Whether points have to be activated or expired before anything else is decided."""
+        return _has_come(self._customer.next_due_at, self._unit.now)
+
+    def settle(self) -> None:
+        """Activate the pending lots whose time has come, then expire what is due."""
+        now = self._unit.now
+        for lot in self.lots.holding("pending"):
+            if _has_come(lot.activates_at, now):
+                self.activate(lot, Cause("lot", lot.id, EXPIRY, now))
+        inactive = _has_come(self._customer.points_expire_at, now)
+        undated_only = self._program.rules.expiry.kind != "inactivity"  # the policy has changed since
+        self._expire(
+            [
+                lot
+                for lot in self.lots.holding("active")
+                if lot.expires_at <= now or (inactive and (lot.expires_at >= NEVER or not undated_only))
+            ]
+        )
+        if inactive:
+            self.change_state(points_expire_at=None)
+
+    def _expire(self, lots: Sequence[Lot]) -> None:
+        """Expire what is left of these lots, with an entry and an event for each 100 of them. The first lot is the source."""
+        for start in range(0, len(lots), MAX_EXPIRED_LOTS):
+            chunk = lots[start : start + MAX_EXPIRED_LOTS]
+            before, points = self.balance, sum(lot.remaining for lot in chunk)
+            entry = self._post("expire", -points, Cause("lot", chunk[0].id, EXPIRY, self._unit.now), available=-points)
+            self.lots.take(chunk, points, entry.id, "expire")
+            self.emit(
+                PointsExpired(
+                    entry_id=entry.id,
+                    customer_id=self.id,
+                    customer_external_id=self._customer.external_id,
+                    points=points,
+                    lots=[self._expired(lot) for lot in chunk],
+                    policy=self._program.rules.expiry.name,
+                    balance=self._change_since(before),
+                )
+            )
+
+    def _expired(self, lot: Lot) -> ExpiredLot:
+        at = min(lot.expires_at, self._customer.points_expire_at or lot.expires_at, self._unit.now)
+        return ExpiredLot(lot_id=lot.id, points=lot.remaining, earned_at=rfc3339(lot.earned_at), expired_at=rfc3339(at))
+
+    def _expire_if_past(self, lot: Lot) -> None:
+        """Points of an old purchase may have expired when it arrives: they are earned and expired in one transaction."""
+        current = self.lots.current(lot)
+        if current.status == "active" and current.remaining and current.expires_at <= self._unit.now:
+            self._expire([current])
+
+    def _touch(self) -> None:
+        """Under a policy of inactivity, earning and redeeming keep all points valid for another period."""
+        rules = self._program.rules
+        if rules.expiry.kind == "inactivity":
+            self.change_state(points_expire_at=inactive_at(rules.expiry, self._unit.now, rules.time_zone))
+
+    # -- merging -----------------------------------------------------------------------------------------------------
+
+    def move_out(self, cause: Cause) -> Estate:
+        """Hand everything to another customer: the balance is zero after it, and the lots belong to the other one."""
+        balance, before = self.balance, self.balance
+        if balance.net:
+            available, debt = -balance.available, -balance.debt
+            entry = self._post("merge_out", -balance.net, cause, available=available, debt=debt)
+            self._emit_adjusted(Adjustment("merge"), entry, before)
+        if balance.pending:
+            before = self.balance
+            entry = self._post("merge_out", -balance.pending, replace(cause, part=1), pending=-balance.pending)
+            self._emit_adjusted(Adjustment("merge"), entry, before)
+        self.balance = Balance()
+        self.change_state(points_expire_at=None)
+        lots = tuple(self.lots.leave())
+        return Estate(balance.net, balance.pending, balance.lifetime_earned, balance.lifetime_redeemed, lots)
+
+    def move_in(self, estate: Estate, cause: Cause) -> None:
+        """Take over everything of another customer. What is available on one side repays the debt of the other."""
+        self.require_capacity(estate.lifetime_earned, param="into")
+        arrived = self.lots.arrive(estate.lots, self.id)
+        if estate.net:
+            before, net = self.balance, self.balance.net + estate.net
+            available, debt = max(net, 0), max(-net, 0)
+            entry = self._post(
+                "merge_in",
+                estate.net,
+                cause,
+                available=available - before.available,
+                debt=debt - before.debt,
+            )
+            if estate.net > 0:
+                active = [lot for lot in arrived if lot.status == "active"]
+                self.lots.take(spending_order(active), before.debt - debt, entry.id, "absorb")
+            else:
+                self.lots.take(self.lots.holding("active"), before.available - available, entry.id, "merge")
+            self._emit_adjusted(Adjustment("merge"), entry, before)
+        if estate.pending:
+            before = self.balance
+            entry = self._post("merge_in", estate.pending, replace(cause, part=1), pending=estate.pending)
+            self._emit_adjusted(Adjustment("merge"), entry, before)
+        self.balance = replace(
+            self.balance,
+            lifetime_earned=self.balance.lifetime_earned + estate.lifetime_earned,
+            lifetime_redeemed=self.balance.lifetime_redeemed + estate.lifetime_redeemed,
+        )
+
+    # -- the steps that operations share -----------------------------------------------------------------------------
+
+    def _credit(
+        self,
+        type_: EntryType,
+        credit: Credit,
+        cause: Cause,
+        *,
+        rules: tuple[AppliedRule, ...] = (),
+        is_counted: bool = True,
+    ) -> tuple[Entry, Lot]:
+        """Add points with a lot for them. Debt absorbs active ones first. `is_counted`: toward the limit of all credits."""
+        points = credit.points
+        if is_counted:
+            self.require_capacity(points, param="points")
+        absorbed = 0 if credit.is_pending else min(self.balance.debt, points)
+        if credit.is_pending:
+            entry = self._post(type_, points, cause, pending=points, rules=rules)
+        else:
+            entry = self._post(type_, points, cause, available=points - absorbed, debt=-absorbed, rules=rules)
+        if is_counted:
+            self.balance = replace(self.balance, lifetime_earned=self.balance.lifetime_earned + points)
+        lot = self._new_lot(entry, credit)
+        self.lots.take([lot], absorbed, entry.id, "absorb")
+        return entry, self.lots.current(lot)
+
+    def _take(
+        self,
+        type_: EntryType,
+        points: int,
+        lots: Sequence[Lot],
+        kind: AllocationKind,
+        cause: Cause,
+        adjustment: Adjustment,
+        *,
+        owed: int = 0,
+        shortfall: int = 0,
+    ) -> None:
+        """Take points out of lots with one entry and its `points.adjusted`. `owed`: how many of them become debt."""
+        before = self.balance
+        if type_ == "cancel_pending":
+            entry = self._post(type_, -points, cause, pending=-points, reverses=adjustment.reverses_entry_id)
+        else:
+            entry = self._post(
+                type_, -points, cause, available=owed - points, debt=owed, reverses=adjustment.reverses_entry_id
+            )
+        self.lots.take(lots, points - owed, entry.id, kind)
+        self._emit_adjusted(adjustment, entry, before, shortfall=shortfall)
+
+    def _return_to(self, lot: Lot, points: int, entry: Entry, extend_to: UnixMs) -> Lot:
+        if self.lots.current(lot).expires_at > self._unit.now:
+            return self.lots.restore(lot, points, entry.id)
+        return self._new_lot(entry, Credit(points, extend_to, transaction_id=lot.transaction_id))
+
+    def _post(
+        self,
+        type_: EntryType,
+        points: int,
+        cause: Cause,
+        *,
+        available: int = 0,
+        pending: int = 0,
+        debt: int = 0,
+        rules: tuple[AppliedRule, ...] = (),
+        reverses: str | None = None,
+    ) -> Entry:
+        """Append an entry, and change the balances by so much."""
+        balance = self.balance
+        self.balance = Balance(
+            available=balance.available + available,
+            pending=balance.pending + pending,
+            debt=balance.debt + debt,
+            lifetime_earned=balance.lifetime_earned,
+            lifetime_redeemed=balance.lifetime_redeemed,
+        )
+        self._ledger_sequence += 1
+        entry = Entry(
+            id=self._unit.ids.new("led"),
+            account_id=self._customer.account_id,
+            customer_id=self.id,
+            sequence=self._ledger_sequence,
+            type=type_,
+            points=points,
+            balance_after=self.balance.net,
+            pending_after=self.balance.pending,
+            source_type=cause.source_type,
+            source_id=cause.source_id,
+            actor=cause.actor,
+            rules=rules,
+            occurred_at=cause.occurred_at,
+            created_at=self._unit.now,
+            part=cause.part,
+            reverses_entry_id=reverses,
+            reason_code=cause.reason_code,
+            note=cause.note,
+        )
+        self.entries.append(entry)
+        return entry
+
+    def _new_lot(self, entry: Entry, credit: Credit) -> Lot:
+        """A lot that holds all of a credit."""
+        lot = Lot(
+            id=self._unit.ids.new("lot"),
+            account_id=entry.account_id,
+            customer_id=self.id,
+            entry_id=entry.id,
+            transaction_id=credit.transaction_id,
+            hold_case_id=credit.hold_case_id,
+            original=credit.points,
+            remaining=credit.points,
+            earned_at=entry.occurred_at,
+            activates_at=credit.activates_at,
+            expires_at=credit.expires_at,
+            status="pending" if credit.is_pending else "active",
+            created_at=entry.created_at,
+        )
+        self.lots.add(lot)
+        return lot
+
+    def _emit_adjusted(self, adjustment: Adjustment, entry: Entry, before: Balance, *, shortfall: int = 0) -> None:
         self.emit(
             PointsAdjusted(
                 entry_id=entry.id,
                 customer_id=self.id,
                 customer_external_id=self._customer.external_id,
                 points=entry.points,
-                kind=kind,
-                reason_code=entry.reason_code or kind,
+                kind=adjustment.kind,
+                reason_code=entry.reason_code or adjustment.kind,
                 note=entry.note,
-                reverses_entry_id=entry.reverses_entry_id,
-                transaction_id=None,
-                refund_id=None,
-                redemption_id=None,
+                reverses_entry_id=adjustment.reverses_entry_id,
+                transaction_id=adjustment.transaction_id,
+                refund_id=adjustment.refund_id,
+                redemption_id=adjustment.redemption_id,
                 actor=entry.actor,
-                shortfall=0,
-                counts_toward_tier=False,
+                shortfall=shortfall,
+                counts_toward_tier=adjustment.counts_toward_tier,
                 balance=self._change_since(before),
             )
         )
@@ -174,117 +621,11 @@ class Wallet:
             debt=after.debt,
         )
 
-    # -- the steps that operations share -----------------------------------------------------------------------------
-
-    def _credit(
-        self,
-        type_: EntryType,
-        points: int,
-        cause: Cause,
-        earning: Earning | None = None,
-    ) -> tuple[Entry, Lot]:
-        """Add points to what is available, with a lot for them. Debt absorbs them first."""
-        absorbed = min(self.balance.debt, points)
-        entry = self._post(type_, points, cause, available=points - absorbed, debt=-absorbed, earning=earning)
-        lot = self._put_lot(entry, points - absorbed, None if earning is None else earning.expires_at)
-        if absorbed:
-            self.allocations.append(Allocation(entry.id, lot.id, absorbed))
-        return entry, lot
-
-    def _take_all(self, type_: EntryType, status: LotStatus, cause: Cause) -> Entry:
-        """Take everything that is available or pending, and whatever the lots of that status hold."""
-        if status == "pending":
-            points = self.balance.pending
-            entry = self._post(type_, -points, cause, pending=-points)
-        else:
-            points = self.balance.available
-            entry = self._post(type_, -points, cause, available=-points)
-        for lot in self._spending_order(status):
-            self._take_from(lot, lot.remaining, entry)
-        return entry
-
-    def _post(
-        self,
-        type_: EntryType,
-        points: int,
-        cause: Cause,
-        *,
-        available: int = 0,
-        pending: int = 0,
-        debt: int = 0,
-        earning: Earning | None = None,
-    ) -> Entry:
-        """Append an entry, and change the balances by so much. `earning`: the points count as earned, by its rules."""
-        balance = self.balance
-        self.balance = Balance(
-            available=balance.available + available,
-            pending=balance.pending + pending,
-            debt=balance.debt + debt,
-            lifetime_earned=balance.lifetime_earned + (0 if earning is None else earning.points),
-            lifetime_redeemed=balance.lifetime_redeemed,
-        )
-        self._ledger_sequence += 1
-        entry = Entry(
-            id=self._unit.ids.new("led"),
-            customer_id=self.id,
-            sequence=self._ledger_sequence,
-            type=type_,
-            points=points,
-            balance_after=self.balance.net,
-            pending_after=self.balance.pending,
-            source_type=cause.source_type,
-            source_id=cause.source_id,
-            actor=cause.actor,
-            rules=() if earning is None else earning.rules,
-            occurred_at=cause.occurred_at,
-            created_at=self._unit.now,
-            reason_code=cause.reason_code,
-        )
-        self.entries.append(entry)
-        return entry
-
-    def _put_lot(self, entry: Entry, remaining: int, expires_at: UnixMs | None) -> Lot:
-        """A lot for a credit."""
-        lot = Lot(
-            id=self._unit.ids.new("lot"),
-            customer_id=self.id,
-            entry_id=entry.id,
-            original=entry.points,
-            remaining=remaining,
-            earned_at=entry.occurred_at,
-            activates_at=None,
-            expires_at=expires_at,
-            status="active",
-            created_at=entry.created_at,
-        )
-        self._new_lots[lot.id] = lot
-        return lot
-
-    def _spending_order(self, status: LotStatus) -> list[Lot]:
-        """The lots of this status that hold points: what expires first, then what was earned first."""
-        if self._lots is None:
-            raise RuntimeError("The book was opened without lots.")
-        held = [lot for lot in (self._lots | self._new_lots).values() if lot.status == status and lot.remaining]
-        return sorted(
-            held, key=lambda lot: (_NO_EXPIRY if lot.expires_at is None else lot.expires_at, lot.earned_at, lot.id)
-        )
-
-    def _take_from(self, lot: Lot, points: int, entry: Entry) -> None:
-        """Take points out of a lot for an entry. A pending lot that holds nothing any more is canceled."""
-        remaining = lot.remaining - points
-        status: LotStatus = "canceled" if lot.status == "pending" and not remaining else lot.status
-        left = replace(lot, remaining=remaining, status=status)
-        self.allocations.append(Allocation(entry.id, lot.id, points))
-        if lot.id in self._new_lots:
-            self._new_lots[lot.id] = left
-        elif self._lots is not None:
-            self._lots[lot.id] = self._changed_lots[lot.id] = left
-
     # -- what is to be written ---------------------------------------------------------------------------------------
 
     @property
     def customer(self) -> Customer:
-        """The customer as it is now."""
+        """The customer as it is after what was decided so far."""
         if not self.is_changed:
             return self._customer
         return replace(
@@ -292,20 +633,48 @@ class Wallet:
             balance=self.balance,
             ledger_sequence=self._ledger_sequence,
             event_sequence=self._event_sequence,
+            next_due_at=self._next_due_at(),
             updated_at=self._unit.now,
         )
 
     @property
     def is_changed(self) -> bool:
-        """Whether there is anything to write: every change emits an event."""
-        return self._event_sequence != self._customer.event_sequence
+        """Whether there is anything to write."""
+        return (
+            self._event_sequence != self._stored.event_sequence
+            or bool(self.entries)
+            or self._customer is not self._stored
+        )
 
     @property
-    def new_lots(self) -> Iterable[Lot]:
-        """Lots that are not stored yet."""
-        return self._new_lots.values()
+    def allocations(self) -> list[Allocation]:
+        """What was taken out of lots and put back into them."""
+        return self.lots.allocations
 
-    @property
-    def changed_lots(self) -> Iterable[Lot]:
-        """Stored lots out of which points were taken."""
-        return self._changed_lots.values()
+    def _next_due_at(self) -> UnixMs | None:
+        lots_due, inactive = self.lots.next_due_at(self._stored.next_due_at), self._customer.points_expire_at
+        return min((each for each in (lots_due, inactive) if each is not None), default=None)
+
+
+def returns(spent: Sequence[tuple[Lot, int]], returned: int, points: int) -> list[tuple[Lot, int]]:
+    """How many of `points` go back to which lot, when `returned` of them went back before.
+
+    `spent`: the lots that a redemption took its points from, and how many from each. What expires last comes back first.
+    """
+    found: list[tuple[Lot, int]] = []
+    for lot, share in sorted(spent, key=lambda each: (each[0].expires_at, each[0].earned_at, each[0].id), reverse=True):
+        skipped = min(returned, share)
+        returned -= skipped
+        part = min(points, share - skipped)
+        if part:
+            found.append((lot, part))
+            points -= part
+    return found
+
+
+def _has_come(instant: UnixMs | None, now: UnixMs) -> bool:
+    return instant is not None and instant <= now
+
+
+def _shown(expires_at: UnixMs) -> str | None:
+    return None if expires_at >= NEVER else rfc3339(expires_at)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cache
 from operator import attrgetter
-from typing import Any, Final, Generic, TypeVar
+from types import NoneType
+from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic_core import to_json
 
@@ -122,12 +123,19 @@ class RowMapper(Generic[R]):
     def update_many(self, key: str, *names: str) -> str:
         """An UPDATE of these fields in many rows, each found by `key`.
 
-        `{rows}` stands for the rows of a VALUES list: the key, then the values that `values_of` returns for the fields.
+        `{rows}` stands for the rows of a VALUES list: the key, then the values that `values_of` returns for the fields. A
+        column of VALUES that has nothing but NULL is a text on PostgreSQL, so a value that may be missing is converted.
         """
-        columns = [self._columns[index] for index in self._indices(names)]
-        wanted = ", ".join(f"{column} = v.column{number}" for number, column in enumerate(columns, 2))
+        values = [(self._columns[index], self._paths[index]) for index in self._indices(names)]
+        wanted = ", ".join(
+            f"{column} = {self._typed(path, f'v.column{number}')}" for number, (column, path) in enumerate(values, 2)
+        )
         found_by = self._columns[self._indices([key])[0]]
         return f"UPDATE {self.table} SET {wanted} FROM (VALUES {{rows}}) AS v WHERE {self.table}.{found_by} = v.column1"
+
+    def _typed(self, path: str, value: str) -> str:
+        hint = get_type_hints(self._kind).get(path)
+        return f"CAST({value} AS BIGINT)" if get_args(hint) == (int, NoneType) else value
 
     def _column(self, path: str) -> str:
         return self._names.get(path, path.rpartition(".")[2])

@@ -18,8 +18,10 @@ from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
+from loyalpro.storage.tables.campaigns import CampaignTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
 from loyalpro.storage.tables.customers import CustomerTables
+from loyalpro.storage.tables.days import DayTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
@@ -130,6 +132,16 @@ class UnitOfWork:
     def transactions(self) -> TransactionTables:
         """Purchases."""
         return TransactionTables(self.connection)
+
+    @property
+    def days(self) -> DayTables:
+        """The days of customers."""
+        return DayTables(self.connection)
+
+    @property
+    def campaigns(self) -> CampaignTables:
+        """Campaigns."""
+        return CampaignTables(self.connection)
 
     @property
     def ledger(self) -> LedgerTables:

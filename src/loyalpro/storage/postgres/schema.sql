@@ -52,9 +52,13 @@ CREATE TABLE allocations (
     entry_id text NOT NULL,
     lot_id text NOT NULL,
     points bigint NOT NULL,
-    CONSTRAINT allocations_pkey PRIMARY KEY (entry_id, lot_id),
-    CONSTRAINT allocations_points_check CHECK ((points > 0))
+    kind text NOT NULL,
+    CONSTRAINT allocations_pkey PRIMARY KEY (entry_id, lot_id, kind),
+    CONSTRAINT allocations_kind_check CHECK ((kind = ANY (ARRAY['spend'::text, 'absorb'::text, 'claw'::text, 'expire'::text, 'cancel'::text, 'restore'::text, 'merge'::text]))),
+    CONSTRAINT allocations_points_check CHECK (((points <> 0) AND ((points < 0) = (kind = 'restore'::text))))
 );
+
+CREATE INDEX allocations_by_lot ON public.allocations USING btree (lot_id);
 
 CREATE TABLE api_keys (
     id text NOT NULL,
@@ -109,6 +113,9 @@ CREATE TABLE audit_log (
     action text NOT NULL,
     object_id text NOT NULL,
     created_at bigint NOT NULL,
+    request_id text,
+    address text,
+    changes text,
     CONSTRAINT audit_log_pkey PRIMARY KEY (id)
 );
 
@@ -117,6 +124,103 @@ CREATE INDEX audit_log_by_account ON public.audit_log USING btree (account_id, i
 CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (account_id, actor, id);
 
 CREATE INDEX audit_log_by_object ON public.audit_log USING btree (account_id, object_id, id);
+
+CREATE TABLE campaign_uses (
+    campaign_id text NOT NULL,
+    customer_id text NOT NULL,
+    uses bigint NOT NULL,
+    CONSTRAINT campaign_uses_pkey PRIMARY KEY (campaign_id, customer_id)
+);
+
+CREATE TABLE campaigns (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    multiplier_permille bigint,
+    points bigint,
+    match text,
+    min_spend bigint,
+    tags text DEFAULT '[]'::text NOT NULL,
+    tier_ids text DEFAULT '[]'::text NOT NULL,
+    starts_at bigint NOT NULL,
+    ends_at bigint,
+    weekdays text DEFAULT '[]'::text NOT NULL,
+    limit_per_customer bigint,
+    status text NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    CONSTRAINT campaigns_pkey PRIMARY KEY (id),
+    CONSTRAINT campaigns_check CHECK (((kind = 'multiplier'::text) = (multiplier_permille IS NOT NULL))),
+    CONSTRAINT campaigns_check1 CHECK (((kind = 'bonus'::text) = (points IS NOT NULL))),
+    CONSTRAINT campaigns_kind_check CHECK ((kind = ANY (ARRAY['multiplier'::text, 'bonus'::text]))),
+    CONSTRAINT campaigns_limit_per_customer_check CHECK ((limit_per_customer > 0)),
+    CONSTRAINT campaigns_multiplier_permille_check CHECK ((multiplier_permille > 0)),
+    CONSTRAINT campaigns_points_check CHECK ((points > 0)),
+    CONSTRAINT campaigns_status_check CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'archived'::text])))
+);
+
+CREATE INDEX campaigns_by_account ON public.campaigns USING btree (account_id, id);
+
+CREATE TABLE churn_models (
+    account_id text NOT NULL,
+    version text NOT NULL,
+    params text NOT NULL,
+    fitted_customers bigint NOT NULL,
+    log_likelihood double precision,
+    created_at bigint NOT NULL,
+    CONSTRAINT churn_models_pkey PRIMARY KEY (account_id, version)
+);
+
+CREATE TABLE churn_scores (
+    customer_id text NOT NULL,
+    account_id text NOT NULL,
+    score double precision NOT NULL,
+    level text NOT NULL,
+    p_alive double precision,
+    p_purchase double precision,
+    model_version text NOT NULL,
+    scored_at bigint NOT NULL,
+    level_since bigint NOT NULL,
+    last_event_at bigint,
+    last_event_level text,
+    CONSTRAINT churn_scores_pkey PRIMARY KEY (customer_id),
+    CONSTRAINT churn_scores_level_check CHECK ((level = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text])))
+);
+
+CREATE INDEX churn_scores_by_account ON public.churn_scores USING btree (account_id, customer_id);
+
+CREATE INDEX churn_scores_by_level ON public.churn_scores USING btree (account_id, level, customer_id);
+
+CREATE TABLE churn_settings (
+    account_id text NOT NULL,
+    settings text NOT NULL,
+    updated_at bigint NOT NULL,
+    CONSTRAINT churn_settings_pkey PRIMARY KEY (account_id)
+);
+
+CREATE TABLE customer_days (
+    customer_id text NOT NULL,
+    day bigint NOT NULL,
+    account_id text NOT NULL,
+    purchases bigint DEFAULT 0 NOT NULL,
+    spend bigint DEFAULT 0 NOT NULL,
+    points_qualifying bigint DEFAULT 0 NOT NULL,
+    refunds bigint DEFAULT 0 NOT NULL,
+    refunded bigint DEFAULT 0 NOT NULL,
+    redemptions bigint DEFAULT 0 NOT NULL,
+    points_redeemed bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT customer_days_pkey PRIMARY KEY (customer_id, day)
+);
+
+CREATE TABLE customer_tags (
+    account_id text NOT NULL,
+    tag text NOT NULL,
+    customer_id text NOT NULL,
+    CONSTRAINT customer_tags_pkey PRIMARY KEY (account_id, tag, customer_id)
+);
+
+CREATE INDEX customer_tags_by_customer ON public.customer_tags USING btree (customer_id);
 
 CREATE TABLE customers (
     id text NOT NULL,
@@ -137,20 +241,46 @@ CREATE TABLE customers (
     event_sequence bigint DEFAULT 0 NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
+    email_key text,
+    phone_key text,
+    tags text DEFAULT '[]'::text NOT NULL,
+    merged_into_id text,
+    tier_since bigint DEFAULT 0 NOT NULL,
+    tier_review_at bigint,
+    tier_locked_until bigint,
+    tier_lock_reason text,
+    points_expire_at bigint,
+    next_due_at bigint,
+    first_purchase_at bigint,
+    last_purchase_at bigint,
+    security_changed_at bigint,
+    earning_blocked bigint DEFAULT 0 NOT NULL,
+    redeeming_blocked bigint DEFAULT 0 NOT NULL,
     CONSTRAINT customers_pkey PRIMARY KEY (id),
     CONSTRAINT customers_account_id_external_id_key UNIQUE (account_id, external_id),
     CONSTRAINT customers_available_check CHECK ((available >= 0)),
     CONSTRAINT customers_check CHECK (((debt = 0) OR (available = 0))),
     CONSTRAINT customers_debt_check CHECK ((debt >= 0)),
+    CONSTRAINT customers_earning_blocked_check CHECK ((earning_blocked = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
     CONSTRAINT customers_lifetime_earned_check CHECK ((lifetime_earned >= 0)),
     CONSTRAINT customers_lifetime_redeemed_check CHECK ((lifetime_redeemed >= 0)),
+    CONSTRAINT customers_merged_check CHECK (((status = 'merged'::text) = (merged_into_id IS NOT NULL))),
     CONSTRAINT customers_pending_check CHECK ((pending >= 0)),
-    CONSTRAINT customers_status_check CHECK ((status = ANY (ARRAY['active'::text, 'deleted'::text])))
+    CONSTRAINT customers_redeeming_blocked_check CHECK ((redeeming_blocked = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT customers_status_check CHECK ((status = ANY (ARRAY['active'::text, 'merged'::text, 'deleted'::text])))
 );
 
 CREATE INDEX customers_by_account ON public.customers USING btree (account_id, id);
 
-CREATE INDEX customers_by_email_and_id ON public.customers USING btree (account_id, email, id) WHERE (email IS NOT NULL);
+CREATE INDEX customers_by_email ON public.customers USING btree (account_id, email_key, id) WHERE (email_key IS NOT NULL);
+
+CREATE INDEX customers_by_phone ON public.customers USING btree (account_id, phone_key, id) WHERE (phone_key IS NOT NULL);
+
+CREATE INDEX customers_by_tier ON public.customers USING btree (account_id, tier_id, id);
+
+CREATE INDEX customers_due ON public.customers USING btree (next_due_at, id) WHERE (next_due_at IS NOT NULL);
+
+CREATE INDEX customers_to_review ON public.customers USING btree (tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
 
 CREATE TABLE deliveries (
     id text COLLATE "C" NOT NULL,
@@ -240,8 +370,10 @@ CREATE TABLE endpoints (
     updated_at bigint NOT NULL,
     deleted_at bigint,
     sealed_headers bytea,
+    imports bigint DEFAULT 1 NOT NULL,
     CONSTRAINT endpoints_pkey PRIMARY KEY (id),
     CONSTRAINT endpoints_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+    CONSTRAINT endpoints_imports_check CHECK ((imports = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
     CONSTRAINT endpoints_ordering_check CHECK ((ordering = ANY (ARRAY['none'::text, 'customer'::text]))),
     CONSTRAINT endpoints_rate_limit_check CHECK ((rate_limit > 0)),
     CONSTRAINT endpoints_status_check CHECK ((status = ANY (ARRAY['enabled'::text, 'paused'::text, 'disabled'::text])))
@@ -298,6 +430,73 @@ CREATE TRIGGER events_are_frozen BEFORE UPDATE ON public.events FOR EACH ROW WHE
 
 CREATE TABLE events_default PARTITION OF events DEFAULT;
 
+CREATE TABLE fraud_cases (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    rule_code text NOT NULL,
+    rule_version bigint NOT NULL,
+    key_type text NOT NULL,
+    key_hash bytea NOT NULL,
+    customer_id text,
+    measurement text NOT NULL,
+    evidence text NOT NULL,
+    hits bigint NOT NULL,
+    status text NOT NULL,
+    shadow bigint NOT NULL,
+    action text NOT NULL,
+    severity text NOT NULL,
+    score bigint NOT NULL,
+    first_at bigint NOT NULL,
+    last_at bigint NOT NULL,
+    resolved_at bigint,
+    resolved_by text,
+    note text,
+    CONSTRAINT fraud_cases_pkey PRIMARY KEY (id),
+    CONSTRAINT fraud_cases_hits_check CHECK ((hits > 0)),
+    CONSTRAINT fraud_cases_shadow_check CHECK ((shadow = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT fraud_cases_status_check CHECK ((status = ANY (ARRAY['open'::text, 'confirmed'::text, 'false_positive'::text, 'lapsed'::text])))
+);
+
+CREATE INDEX fraud_cases_by_account ON public.fraud_cases USING btree (account_id, id);
+
+CREATE INDEX fraud_cases_by_customer ON public.fraud_cases USING btree (customer_id, id) WHERE (customer_id IS NOT NULL);
+
+CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (account_id, rule_code, key_hash, id);
+
+CREATE UNIQUE INDEX fraud_cases_open ON public.fraud_cases USING btree (account_id, rule_code, key_hash) WHERE (status = 'open'::text);
+
+CREATE INDEX fraud_cases_to_lapse ON public.fraud_cases USING btree (last_at, id) WHERE (status = 'open'::text);
+
+CREATE TABLE fraud_rules (
+    account_id text NOT NULL,
+    code text NOT NULL,
+    id text NOT NULL,
+    params text NOT NULL,
+    action text NOT NULL,
+    severity text NOT NULL,
+    score bigint NOT NULL,
+    cooldown_s bigint NOT NULL,
+    enabled bigint NOT NULL,
+    shadow bigint NOT NULL,
+    version bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    CONSTRAINT fraud_rules_pkey PRIMARY KEY (account_id, code),
+    CONSTRAINT fraud_rules_action_check CHECK ((action = ANY (ARRAY['flag'::text, 'hold'::text, 'block'::text]))),
+    CONSTRAINT fraud_rules_cooldown_s_check CHECK ((cooldown_s >= 0)),
+    CONSTRAINT fraud_rules_enabled_check CHECK ((enabled = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT fraud_rules_score_check CHECK (((score >= 0) AND (score <= 100))),
+    CONSTRAINT fraud_rules_severity_check CHECK ((severity = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text]))),
+    CONSTRAINT fraud_rules_shadow_check CHECK ((shadow = ANY (ARRAY[(0)::bigint, (1)::bigint])))
+);
+
+CREATE TABLE held_lots (
+    case_id text NOT NULL,
+    lot_id text NOT NULL,
+    CONSTRAINT held_lots_pkey PRIMARY KEY (case_id, lot_id)
+);
+
+CREATE INDEX held_lots_by_lot ON public.held_lots USING btree (lot_id, case_id);
+
 CREATE TABLE idempotency_keys (
     account_id text NOT NULL,
     key text NOT NULL,
@@ -310,6 +509,34 @@ CREATE TABLE idempotency_keys (
 );
 
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
+
+CREATE TABLE identity_values (
+    account_id text NOT NULL,
+    kind text NOT NULL,
+    hash bytea NOT NULL,
+    customer_id text NOT NULL,
+    last_seen bigint NOT NULL,
+    CONSTRAINT identity_values_pkey PRIMARY KEY (account_id, kind, hash, customer_id),
+    CONSTRAINT identity_values_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'phone'::text, 'device'::text, 'payment'::text, 'address'::text])))
+);
+
+CREATE INDEX identity_values_by_customer ON public.identity_values USING btree (customer_id);
+
+CREATE TABLE job_pieces (
+    job_id text NOT NULL,
+    number bigint NOT NULL,
+    content bytea NOT NULL,
+    CONSTRAINT job_pieces_pkey PRIMARY KEY (job_id, number)
+);
+
+CREATE TABLE job_refusals (
+    job_id text NOT NULL,
+    line bigint NOT NULL,
+    code text NOT NULL,
+    detail text NOT NULL,
+    param text,
+    CONSTRAINT job_refusals_pkey PRIMARY KEY (job_id, line)
+);
 
 CREATE TABLE job_runs (
     job text NOT NULL,
@@ -326,6 +553,31 @@ CREATE TABLE job_runs (
     CONSTRAINT job_runs_items_check CHECK ((items >= 0)),
     CONSTRAINT job_runs_pieces_check CHECK ((pieces >= 0))
 );
+
+CREATE TABLE jobs (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    kind text NOT NULL,
+    status text NOT NULL,
+    params text NOT NULL,
+    cursor text DEFAULT ''::text NOT NULL,
+    total bigint,
+    done bigint DEFAULT 0 NOT NULL,
+    refused bigint DEFAULT 0 NOT NULL,
+    result text,
+    actor text NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    finished_at bigint,
+    CONSTRAINT jobs_pkey PRIMARY KEY (id),
+    CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'done'::text, 'failed'::text, 'canceled'::text])))
+);
+
+CREATE INDEX jobs_by_account ON public.jobs USING btree (account_id, id);
+
+CREATE INDEX jobs_finished ON public.jobs USING btree (finished_at, id) WHERE (finished_at IS NOT NULL);
+
+CREATE INDEX jobs_unfinished ON public.jobs USING btree (id) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
 
 CREATE TABLE leases (
     delivery_id text COLLATE "C" NOT NULL,
@@ -357,14 +609,17 @@ CREATE TABLE ledger_entries (
     rules text NOT NULL,
     occurred_at bigint NOT NULL,
     created_at bigint NOT NULL,
+    account_id text NOT NULL,
     CONSTRAINT ledger_entries_pkey PRIMARY KEY (id),
     CONSTRAINT ledger_entries_customer_id_sequence_key UNIQUE (customer_id, sequence),
-    CONSTRAINT ledger_entries_customer_id_type_source_type_source_id_part_key UNIQUE (customer_id, type, source_type, source_id, part),
+    CONSTRAINT ledger_entries_source_id_type_part_key UNIQUE (source_id, type, part),
     CONSTRAINT ledger_entries_pending_after_check CHECK ((pending_after >= 0)),
     CONSTRAINT ledger_entries_points_check CHECK ((points <> 0)),
     CONSTRAINT ledger_entries_sequence_check CHECK ((sequence > 0)),
-    CONSTRAINT ledger_entries_type_check CHECK ((type = ANY (ARRAY['earn'::text, 'promo_earn'::text, 'redeem'::text, 'redeem_reversal'::text, 'clawback'::text, 'expire'::text, 'adjust'::text, 'activate'::text, 'cancel_pending'::text, 'import'::text])))
+    CONSTRAINT ledger_entries_type_check CHECK ((type = ANY (ARRAY['earn'::text, 'redeem'::text, 'redeem_reversal'::text, 'clawback'::text, 'expire'::text, 'adjust'::text, 'activate'::text, 'cancel_pending'::text, 'import'::text, 'merge_out'::text, 'merge_in'::text])))
 );
+
+CREATE INDEX ledger_entries_by_actor ON public.ledger_entries USING btree (account_id, actor, id) WHERE (type = 'adjust'::text);
 
 CREATE TRIGGER ledger_entries_are_never_changed BEFORE DELETE OR UPDATE ON public.ledger_entries FOR EACH ROW EXECUTE FUNCTION refuse_ledger_change();
 
@@ -376,9 +631,12 @@ CREATE TABLE lots (
     remaining bigint NOT NULL,
     earned_at bigint NOT NULL,
     activates_at bigint,
-    expires_at bigint,
+    expires_at bigint NOT NULL,
     status text NOT NULL,
     created_at bigint NOT NULL,
+    account_id text NOT NULL,
+    transaction_id text,
+    hold_case_id text,
     CONSTRAINT lots_pkey PRIMARY KEY (id),
     CONSTRAINT lots_check CHECK (((remaining >= 0) AND (remaining <= original))),
     CONSTRAINT lots_original_check CHECK ((original > 0)),
@@ -387,7 +645,7 @@ CREATE TABLE lots (
 
 CREATE INDEX lots_by_customer ON public.lots USING btree (customer_id, id);
 
-CREATE INDEX lots_to_expire ON public.lots USING btree (expires_at) WHERE ((remaining > 0) AND (expires_at IS NOT NULL));
+CREATE INDEX lots_by_transaction ON public.lots USING btree (transaction_id, id) WHERE (transaction_id IS NOT NULL);
 
 CREATE INDEX lots_to_spend ON public.lots USING btree (customer_id, expires_at, id) WHERE (remaining > 0);
 
@@ -404,13 +662,88 @@ CREATE TABLE notices (
 
 CREATE INDEX notices_by_account ON public.notices USING btree (account_id, id);
 
+CREATE TABLE program_versions (
+    account_id text NOT NULL,
+    version bigint NOT NULL,
+    schema bigint NOT NULL,
+    rules text NOT NULL,
+    actor text NOT NULL,
+    note text,
+    created_at bigint NOT NULL,
+    CONSTRAINT program_versions_pkey PRIMARY KEY (account_id, version),
+    CONSTRAINT program_versions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+    CONSTRAINT program_versions_version_check CHECK ((version > 0))
+);
+
 CREATE TABLE programs (
     account_id text NOT NULL,
-    rules text NOT NULL,
     version bigint NOT NULL,
     CONSTRAINT programs_pkey PRIMARY KEY (account_id),
     CONSTRAINT programs_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id)
 );
+
+CREATE TABLE redemptions (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    customer_id text NOT NULL,
+    reward_id text,
+    reward text,
+    points bigint NOT NULL,
+    points_returned bigint DEFAULT 0 NOT NULL,
+    status text NOT NULL,
+    transaction_id text,
+    code text,
+    external_id text,
+    reserved_until bigint,
+    captured_at bigint,
+    ended_at bigint,
+    actor text NOT NULL,
+    created_at bigint NOT NULL,
+    CONSTRAINT redemptions_pkey PRIMARY KEY (id),
+    CONSTRAINT redemptions_account_id_external_id_key UNIQUE (account_id, external_id),
+    CONSTRAINT redemptions_check CHECK (((points_returned >= 0) AND (points_returned <= points))),
+    CONSTRAINT redemptions_points_check CHECK ((points > 0)),
+    CONSTRAINT redemptions_status_check CHECK ((status = ANY (ARRAY['reserved'::text, 'redeemed'::text, 'reversed'::text, 'canceled'::text, 'expired'::text])))
+);
+
+CREATE INDEX redemptions_by_account ON public.redemptions USING btree (account_id, id);
+
+CREATE INDEX redemptions_by_customer ON public.redemptions USING btree (customer_id, id);
+
+CREATE INDEX redemptions_by_transaction ON public.redemptions USING btree (transaction_id, id) WHERE (transaction_id IS NOT NULL);
+
+CREATE INDEX redemptions_reserved ON public.redemptions USING btree (reserved_until, id) WHERE (status = 'reserved'::text);
+
+CREATE TABLE refunds (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    transaction_id text NOT NULL,
+    customer_id text NOT NULL,
+    external_id text,
+    amount bigint NOT NULL,
+    items text NOT NULL,
+    reason text,
+    actor text NOT NULL,
+    points_clawed_back bigint NOT NULL,
+    points_restored bigint NOT NULL,
+    points_shortfall bigint NOT NULL,
+    points_expired_before bigint NOT NULL,
+    occurred_at bigint NOT NULL,
+    created_at bigint NOT NULL,
+    CONSTRAINT refunds_pkey PRIMARY KEY (id),
+    CONSTRAINT refunds_account_id_external_id_key UNIQUE (account_id, external_id),
+    CONSTRAINT refunds_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT refunds_points_clawed_back_check CHECK ((points_clawed_back >= 0)),
+    CONSTRAINT refunds_points_expired_before_check CHECK ((points_expired_before >= 0)),
+    CONSTRAINT refunds_points_restored_check CHECK ((points_restored >= 0)),
+    CONSTRAINT refunds_points_shortfall_check CHECK ((points_shortfall >= 0))
+);
+
+CREATE INDEX refunds_by_account ON public.refunds USING btree (account_id, id);
+
+CREATE INDEX refunds_by_customer ON public.refunds USING btree (customer_id, id);
+
+CREATE INDEX refunds_by_transaction ON public.refunds USING btree (transaction_id, id);
 
 CREATE TABLE replays (
     id text COLLATE "C" NOT NULL,
@@ -435,6 +768,37 @@ CREATE INDEX replays_by_endpoint ON public.replays USING btree (endpoint_id, id)
 
 CREATE INDEX replays_running ON public.replays USING btree (id) WHERE (status = 'running'::text);
 
+CREATE TABLE rewards (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    amount bigint,
+    currency text,
+    percent bigint,
+    sku text,
+    cost_points bigint NOT NULL,
+    min_spend bigint,
+    tier_ids text DEFAULT '[]'::text NOT NULL,
+    tags text DEFAULT '[]'::text NOT NULL,
+    stock bigint,
+    limit_per_customer bigint,
+    starts_at bigint,
+    ends_at bigint,
+    status text NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    CONSTRAINT rewards_pkey PRIMARY KEY (id),
+    CONSTRAINT rewards_cost_points_check CHECK ((cost_points > 0)),
+    CONSTRAINT rewards_limit_per_customer_check CHECK ((limit_per_customer > 0)),
+    CONSTRAINT rewards_percent_check CHECK (((percent >= 1) AND (percent <= 100))),
+    CONSTRAINT rewards_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text]))),
+    CONSTRAINT rewards_stock_check CHECK ((stock >= 0)),
+    CONSTRAINT rewards_type_check CHECK ((type = ANY (ARRAY['amount_off'::text, 'percent_off'::text, 'free_item'::text, 'custom'::text])))
+);
+
+CREATE INDEX rewards_by_account ON public.rewards USING btree (account_id, id);
+
 CREATE TABLE schema_migrations (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -442,6 +806,25 @@ CREATE TABLE schema_migrations (
     compatible bigint DEFAULT 0 NOT NULL,
     CONSTRAINT schema_migrations_pkey PRIMARY KEY (name)
 );
+
+CREATE TABLE tiers (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    name text NOT NULL,
+    rank bigint NOT NULL,
+    threshold bigint NOT NULL,
+    multiplier_permille bigint DEFAULT 1000 NOT NULL,
+    benefits text DEFAULT '[]'::text NOT NULL,
+    created_at bigint NOT NULL,
+    retired_at bigint,
+    CONSTRAINT tiers_pkey PRIMARY KEY (id),
+    CONSTRAINT tiers_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+    CONSTRAINT tiers_multiplier_permille_check CHECK ((multiplier_permille >= 0)),
+    CONSTRAINT tiers_rank_check CHECK ((rank > 0)),
+    CONSTRAINT tiers_threshold_check CHECK ((threshold >= 0))
+);
+
+CREATE INDEX tiers_by_account ON public.tiers USING btree (account_id, rank, id);
 
 CREATE TABLE transactions (
     id text NOT NULL,
@@ -460,11 +843,32 @@ CREATE TABLE transactions (
     occurred_at bigint NOT NULL,
     created_at bigint NOT NULL,
     actor text,
+    tax_amount bigint DEFAULT 0 NOT NULL,
+    shipping_amount bigint DEFAULT 0 NOT NULL,
+    tip_amount bigint DEFAULT 0 NOT NULL,
+    gift_card_amount bigint DEFAULT 0 NOT NULL,
+    points_discount_amount bigint DEFAULT 0 NOT NULL,
+    eligible_amount bigint DEFAULT 0 NOT NULL,
+    base_amount bigint DEFAULT 0 NOT NULL,
+    program_version bigint DEFAULT 1 NOT NULL,
+    priced text,
+    source text DEFAULT 'api'::text NOT NULL,
+    fingerprint bytea,
+    payment_fingerprint bytea,
+    device_id bytea,
+    refunded_amount bigint DEFAULT 0 NOT NULL,
+    points_clawed_back bigint DEFAULT 0 NOT NULL,
+    points_restored bigint DEFAULT 0 NOT NULL,
+    points_shortfall bigint DEFAULT 0 NOT NULL,
     CONSTRAINT transactions_pkey PRIMARY KEY (id),
     CONSTRAINT transactions_account_id_external_id_key UNIQUE (account_id, external_id),
     CONSTRAINT transactions_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT transactions_points_clawed_back_check CHECK ((points_clawed_back >= 0)),
     CONSTRAINT transactions_points_earned_check CHECK ((points_earned >= 0)),
-    CONSTRAINT transactions_status_check CHECK ((status = 'completed'::text))
+    CONSTRAINT transactions_points_restored_check CHECK ((points_restored >= 0)),
+    CONSTRAINT transactions_points_shortfall_check CHECK ((points_shortfall >= 0)),
+    CONSTRAINT transactions_refunded_check CHECK (((refunded_amount >= 0) AND (refunded_amount <= amount))),
+    CONSTRAINT transactions_status_check CHECK ((status = ANY (ARRAY['completed'::text, 'partially_refunded'::text, 'refunded'::text])))
 );
 
 CREATE INDEX transactions_by_account ON public.transactions USING btree (account_id, id);

@@ -9,9 +9,12 @@ CREATE TABLE accounts (
 CREATE TABLE allocations (
     entry_id TEXT NOT NULL,
     lot_id TEXT NOT NULL,
-    points INTEGER NOT NULL CHECK (points > 0),
-    PRIMARY KEY (entry_id, lot_id)
+    kind TEXT NOT NULL CHECK (kind IN ('spend', 'absorb', 'claw', 'expire', 'cancel', 'restore', 'merge')),
+    points INTEGER NOT NULL CHECK (points <> 0 AND (points < 0) = (kind = 'restore')),
+    PRIMARY KEY (entry_id, lot_id, kind)
 ) STRICT;
+
+CREATE INDEX allocations_by_lot ON allocations (lot_id);
 
 CREATE TABLE api_keys (
     id TEXT PRIMARY KEY,
@@ -53,7 +56,7 @@ CREATE TABLE audit_log (
     action TEXT NOT NULL,
     object_id TEXT NOT NULL,
     created_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+, request_id TEXT, address TEXT, changes TEXT) STRICT, WITHOUT ROWID;
 
 CREATE INDEX audit_log_by_account ON audit_log (account_id, id);
 
@@ -61,32 +64,144 @@ CREATE INDEX audit_log_by_actor ON audit_log (account_id, actor, id);
 
 CREATE INDEX audit_log_by_object ON audit_log (account_id, object_id, id);
 
+CREATE TABLE campaign_uses (
+    campaign_id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    uses INTEGER NOT NULL,
+    PRIMARY KEY (campaign_id, customer_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE campaigns (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('multiplier', 'bonus')),
+    multiplier_permille INTEGER CHECK (multiplier_permille > 0),
+    points INTEGER CHECK (points > 0),
+    match TEXT,
+    min_spend INTEGER,
+    tags TEXT NOT NULL DEFAULT '[]',
+    tier_ids TEXT NOT NULL DEFAULT '[]',
+    starts_at INTEGER NOT NULL,
+    ends_at INTEGER,
+    weekdays TEXT NOT NULL DEFAULT '[]',
+    limit_per_customer INTEGER CHECK (limit_per_customer > 0),
+    status TEXT NOT NULL CHECK (status IN ('active', 'paused', 'archived')),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    CHECK ((kind = 'multiplier') = (multiplier_permille IS NOT NULL)),
+    CHECK ((kind = 'bonus') = (points IS NOT NULL))
+) STRICT;
+
+CREATE INDEX campaigns_by_account ON campaigns (account_id, id);
+
+CREATE TABLE churn_models (
+    account_id TEXT NOT NULL,
+    version TEXT NOT NULL,
+    params TEXT NOT NULL,
+    fitted_customers INTEGER NOT NULL,
+    log_likelihood REAL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account_id, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE churn_scores (
+    customer_id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    score REAL NOT NULL,
+    level TEXT NOT NULL CHECK (level IN ('low', 'medium', 'high')),
+    p_alive REAL,
+    p_purchase REAL,
+    model_version TEXT NOT NULL,
+    scored_at INTEGER NOT NULL,
+    level_since INTEGER NOT NULL,
+    last_event_at INTEGER,
+    last_event_level TEXT
+) STRICT;
+
+CREATE INDEX churn_scores_by_account ON churn_scores (account_id, customer_id);
+
+CREATE INDEX churn_scores_by_level ON churn_scores (account_id, level, customer_id);
+
+CREATE TABLE churn_settings (
+    account_id TEXT PRIMARY KEY,
+    settings TEXT NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE customer_days (
+    customer_id TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    account_id TEXT NOT NULL,
+    purchases INTEGER NOT NULL DEFAULT 0,
+    spend INTEGER NOT NULL DEFAULT 0,
+    points_qualifying INTEGER NOT NULL DEFAULT 0,
+    refunds INTEGER NOT NULL DEFAULT 0,
+    refunded INTEGER NOT NULL DEFAULT 0,
+    redemptions INTEGER NOT NULL DEFAULT 0,
+    points_redeemed INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (customer_id, day)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE customer_tags (
+    account_id TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    PRIMARY KEY (account_id, tag, customer_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX customer_tags_by_customer ON customer_tags (customer_id);
+
 CREATE TABLE customers (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     external_id TEXT,
     email TEXT,
+    email_key TEXT,
     phone TEXT,
+    phone_key TEXT,
     name TEXT,
+    tags TEXT NOT NULL DEFAULT '[]',
     metadata TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('active', 'deleted')),
+    status TEXT NOT NULL CHECK (status IN ('active', 'merged', 'deleted')),
+    merged_into_id TEXT,
     tier_id TEXT NOT NULL,
+    tier_since INTEGER NOT NULL DEFAULT 0,
+    tier_review_at INTEGER,
+    tier_locked_until INTEGER,
+    tier_lock_reason TEXT,
     available INTEGER NOT NULL DEFAULT 0 CHECK (available >= 0),
     pending INTEGER NOT NULL DEFAULT 0 CHECK (pending >= 0),
     debt INTEGER NOT NULL DEFAULT 0 CHECK (debt >= 0),
     lifetime_earned INTEGER NOT NULL DEFAULT 0 CHECK (lifetime_earned >= 0),
     lifetime_redeemed INTEGER NOT NULL DEFAULT 0 CHECK (lifetime_redeemed >= 0),
+    points_expire_at INTEGER,
+    next_due_at INTEGER,
+    first_purchase_at INTEGER,
+    last_purchase_at INTEGER,
+    security_changed_at INTEGER,
+    earning_blocked INTEGER NOT NULL DEFAULT 0 CHECK (earning_blocked IN (0, 1)),
+    redeeming_blocked INTEGER NOT NULL DEFAULT 0 CHECK (redeeming_blocked IN (0, 1)),
     ledger_sequence INTEGER NOT NULL DEFAULT 0,
     event_sequence INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     UNIQUE (account_id, external_id),
-    CHECK (debt = 0 OR available = 0)
+    CHECK (debt = 0 OR available = 0),
+    CHECK ((status = 'merged') = (merged_into_id IS NOT NULL))
 ) STRICT;
 
 CREATE INDEX customers_by_account ON customers (account_id, id);
 
-CREATE INDEX customers_by_email_and_id ON customers (account_id, email, id) WHERE email IS NOT NULL;
+CREATE INDEX customers_by_email ON customers (account_id, email_key, id) WHERE email_key IS NOT NULL;
+
+CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE phone_key IS NOT NULL;
+
+CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
+
+CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
+
+CREATE INDEX customers_to_review ON customers (tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
 CREATE TABLE "deliveries" (
     id TEXT PRIMARY KEY,
@@ -168,7 +283,7 @@ CREATE TABLE endpoints (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     deleted_at INTEGER
-, sealed_headers BLOB) STRICT;
+, sealed_headers BLOB, imports INTEGER NOT NULL DEFAULT 1 CHECK (imports IN (0, 1))) STRICT;
 
 CREATE INDEX endpoints_by_account ON endpoints (account_id, id) WHERE deleted_at IS NULL;
 
@@ -210,6 +325,63 @@ BEGIN
     SELECT RAISE(ABORT, 'events are frozen');
 END;
 
+CREATE TABLE fraud_cases (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    rule_code TEXT NOT NULL,
+    rule_version INTEGER NOT NULL,
+    key_type TEXT NOT NULL,
+    key_hash BLOB NOT NULL,
+    customer_id TEXT,
+    measurement TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    hits INTEGER NOT NULL CHECK (hits > 0),
+    status TEXT NOT NULL CHECK (status IN ('open', 'confirmed', 'false_positive', 'lapsed')),
+    shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
+    action TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    score INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    resolved_at INTEGER,
+    resolved_by TEXT,
+    note TEXT
+) STRICT;
+
+CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
+
+CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE customer_id IS NOT NULL;
+
+CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
+
+CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
+
+CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
+
+CREATE TABLE fraud_rules (
+    account_id TEXT NOT NULL,
+    code TEXT NOT NULL,
+    id TEXT NOT NULL,
+    params TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('flag', 'hold', 'block')),
+    severity TEXT NOT NULL CHECK (severity IN ('low', 'medium', 'high')),
+    score INTEGER NOT NULL CHECK (score BETWEEN 0 AND 100),
+    cooldown_s INTEGER NOT NULL CHECK (cooldown_s >= 0),
+    enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
+    version INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (account_id, code)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE held_lots (
+    case_id TEXT NOT NULL,
+    lot_id TEXT NOT NULL,
+    PRIMARY KEY (case_id, lot_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX held_lots_by_lot ON held_lots (lot_id, case_id);
+
 CREATE TABLE idempotency_keys (
     account_id TEXT NOT NULL REFERENCES accounts (id),
     key TEXT NOT NULL,
@@ -221,6 +393,33 @@ CREATE TABLE idempotency_keys (
 ) STRICT;
 
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+CREATE TABLE identity_values (
+    account_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'address')),
+    hash BLOB NOT NULL,
+    customer_id TEXT NOT NULL,
+    last_seen INTEGER NOT NULL,
+    PRIMARY KEY (account_id, kind, hash, customer_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_values_by_customer ON identity_values (customer_id);
+
+CREATE TABLE job_pieces (
+    job_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (job_id, number)
+) STRICT;
+
+CREATE TABLE job_refusals (
+    job_id TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    param TEXT,
+    PRIMARY KEY (job_id, line)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE job_runs (
     job TEXT PRIMARY KEY,
@@ -235,6 +434,29 @@ CREATE TABLE job_runs (
     CHECK ((changed_at IS NULL) = (changed_items IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'done', 'failed', 'canceled')),
+    params TEXT NOT NULL,
+    cursor TEXT NOT NULL DEFAULT '',
+    total INTEGER,
+    done INTEGER NOT NULL DEFAULT 0,
+    refused INTEGER NOT NULL DEFAULT 0,
+    result TEXT,
+    actor TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    finished_at INTEGER
+) STRICT;
+
+CREATE INDEX jobs_by_account ON jobs (account_id, id);
+
+CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL;
+
+CREATE INDEX jobs_unfinished ON jobs (id) WHERE status IN ('queued', 'running');
+
 CREATE TABLE leases (
     delivery_id TEXT PRIMARY KEY,
     worker TEXT NOT NULL,
@@ -247,10 +469,11 @@ CREATE INDEX leases_by_worker ON leases (worker);
 
 CREATE TABLE ledger_entries (
     id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     sequence INTEGER NOT NULL CHECK (sequence > 0),
-    type TEXT NOT NULL CHECK (type IN ('earn', 'promo_earn', 'redeem', 'redeem_reversal', 'clawback', 'expire',
-        'adjust', 'activate', 'cancel_pending', 'import')),
+    type TEXT NOT NULL CHECK (type IN ('earn', 'redeem', 'redeem_reversal', 'clawback', 'expire', 'adjust', 'activate',
+        'cancel_pending', 'import', 'merge_out', 'merge_in')),
     points INTEGER NOT NULL CHECK (points <> 0),
     balance_after INTEGER NOT NULL,
     pending_after INTEGER NOT NULL CHECK (pending_after >= 0),
@@ -265,14 +488,16 @@ CREATE TABLE ledger_entries (
     occurred_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     UNIQUE (customer_id, sequence),
-    UNIQUE (customer_id, type, source_type, source_id, part)
+    UNIQUE (source_id, type, part)
 ) STRICT;
 
+CREATE INDEX ledger_entries_by_actor ON ledger_entries (account_id, actor, id) WHERE type = 'adjust';
+
 CREATE TRIGGER ledger_entries_are_never_changed BEFORE UPDATE ON ledger_entries
-WHEN NEW.note IS NOT NULL OR (NEW.id, NEW.customer_id, NEW.sequence, NEW.type, NEW.points, NEW.balance_after,
+WHEN NEW.note IS NOT NULL OR (NEW.id, NEW.account_id, NEW.customer_id, NEW.sequence, NEW.type, NEW.points, NEW.balance_after,
         NEW.pending_after, NEW.source_type, NEW.source_id, NEW.part, NEW.reverses_entry_id, NEW.reason_code, NEW.actor,
         NEW.rules, NEW.occurred_at, NEW.created_at)
-    IS NOT (OLD.id, OLD.customer_id, OLD.sequence, OLD.type, OLD.points, OLD.balance_after,
+    IS NOT (OLD.id, OLD.account_id, OLD.customer_id, OLD.sequence, OLD.type, OLD.points, OLD.balance_after,
         OLD.pending_after, OLD.source_type, OLD.source_id, OLD.part, OLD.reverses_entry_id, OLD.reason_code, OLD.actor,
         OLD.rules, OLD.occurred_at, OLD.created_at)
 BEGIN
@@ -286,20 +511,23 @@ END;
 
 CREATE TABLE lots (
     id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     entry_id TEXT NOT NULL,
+    transaction_id TEXT,
+    hold_case_id TEXT,
     original INTEGER NOT NULL CHECK (original > 0),
     remaining INTEGER NOT NULL CHECK (remaining >= 0 AND remaining <= original),
     earned_at INTEGER NOT NULL,
     activates_at INTEGER,
-    expires_at INTEGER,
+    expires_at INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('pending', 'active', 'canceled')),
     created_at INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX lots_by_customer ON lots (customer_id, id);
 
-CREATE INDEX lots_to_expire ON lots (expires_at) WHERE remaining > 0 AND expires_at IS NOT NULL;
+CREATE INDEX lots_by_transaction ON lots (transaction_id, id) WHERE transaction_id IS NOT NULL;
 
 CREATE INDEX lots_to_spend ON lots (customer_id, expires_at, id) WHERE remaining > 0;
 
@@ -314,11 +542,74 @@ CREATE TABLE "notices" (
 
 CREATE INDEX notices_by_account ON notices (account_id, id);
 
+CREATE TABLE program_versions (
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    version INTEGER NOT NULL CHECK (version > 0),
+    schema INTEGER NOT NULL,
+    rules TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    note TEXT,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account_id, version)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE programs (
     account_id TEXT PRIMARY KEY REFERENCES accounts (id),
-    rules TEXT NOT NULL,
     version INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE redemptions (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    reward_id TEXT,
+    reward TEXT,
+    points INTEGER NOT NULL CHECK (points > 0),
+    points_returned INTEGER NOT NULL DEFAULT 0 CHECK (points_returned BETWEEN 0 AND points),
+    status TEXT NOT NULL CHECK (status IN ('reserved', 'redeemed', 'reversed', 'canceled', 'expired')),
+    transaction_id TEXT,
+    code TEXT,
+    external_id TEXT,
+    reserved_until INTEGER,
+    captured_at INTEGER,
+    ended_at INTEGER,
+    actor TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (account_id, external_id)
+) STRICT;
+
+CREATE INDEX redemptions_by_account ON redemptions (account_id, id);
+
+CREATE INDEX redemptions_by_customer ON redemptions (customer_id, id);
+
+CREATE INDEX redemptions_by_transaction ON redemptions (transaction_id, id) WHERE transaction_id IS NOT NULL;
+
+CREATE INDEX redemptions_reserved ON redemptions (reserved_until, id) WHERE status = 'reserved';
+
+CREATE TABLE refunds (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    external_id TEXT,
+    amount INTEGER NOT NULL CHECK (amount >= 0),
+    items TEXT NOT NULL,
+    reason TEXT,
+    actor TEXT NOT NULL,
+    points_clawed_back INTEGER NOT NULL CHECK (points_clawed_back >= 0),
+    points_restored INTEGER NOT NULL CHECK (points_restored >= 0),
+    points_shortfall INTEGER NOT NULL CHECK (points_shortfall >= 0),
+    points_expired_before INTEGER NOT NULL CHECK (points_expired_before >= 0),
+    occurred_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (account_id, external_id)
+) STRICT;
+
+CREATE INDEX refunds_by_account ON refunds (account_id, id);
+
+CREATE INDEX refunds_by_customer ON refunds (customer_id, id);
+
+CREATE INDEX refunds_by_transaction ON refunds (transaction_id, id);
 
 CREATE TABLE replays (
     id TEXT PRIMARY KEY,
@@ -341,6 +632,30 @@ CREATE INDEX replays_by_endpoint ON replays (endpoint_id, id);
 
 CREATE INDEX replays_running ON replays (id) WHERE status = 'running';
 
+CREATE TABLE rewards (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL CHECK (type IN ('amount_off', 'percent_off', 'free_item', 'custom')),
+    amount INTEGER,
+    currency TEXT,
+    percent INTEGER CHECK (percent BETWEEN 1 AND 100),
+    sku TEXT,
+    cost_points INTEGER NOT NULL CHECK (cost_points > 0),
+    min_spend INTEGER,
+    tier_ids TEXT NOT NULL DEFAULT '[]',
+    tags TEXT NOT NULL DEFAULT '[]',
+    stock INTEGER CHECK (stock >= 0),
+    limit_per_customer INTEGER CHECK (limit_per_customer > 0),
+    starts_at INTEGER,
+    ends_at INTEGER,
+    status TEXT NOT NULL CHECK (status IN ('draft', 'active', 'archived')),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX rewards_by_account ON rewards (account_id, id);
+
 CREATE TABLE schema_migrations (
     name TEXT PRIMARY KEY,
     checksum TEXT NOT NULL,
@@ -348,23 +663,56 @@ CREATE TABLE schema_migrations (
     compatible BIGINT NOT NULL DEFAULT 0
 );
 
+CREATE TABLE tiers (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    name TEXT NOT NULL,
+    rank INTEGER NOT NULL CHECK (rank > 0),
+    threshold INTEGER NOT NULL CHECK (threshold >= 0),
+    multiplier_permille INTEGER NOT NULL DEFAULT 1000 CHECK (multiplier_permille >= 0),
+    benefits TEXT NOT NULL DEFAULT '[]',
+    created_at INTEGER NOT NULL,
+    retired_at INTEGER
+) STRICT;
+
+CREATE INDEX tiers_by_account ON tiers (account_id, rank, id);
+
 CREATE TABLE transactions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
-    status TEXT NOT NULL CHECK (status IN ('completed')),
+    status TEXT NOT NULL CHECK (status IN ('completed', 'partially_refunded', 'refunded')),
     currency TEXT NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0),
+    tax_amount INTEGER NOT NULL DEFAULT 0,
+    shipping_amount INTEGER NOT NULL DEFAULT 0,
+    tip_amount INTEGER NOT NULL DEFAULT 0,
+    gift_card_amount INTEGER NOT NULL DEFAULT 0,
+    points_discount_amount INTEGER NOT NULL DEFAULT 0,
+    eligible_amount INTEGER NOT NULL DEFAULT 0,
+    base_amount INTEGER NOT NULL DEFAULT 0,
     items TEXT NOT NULL,
     channel TEXT,
     location_id TEXT,
     employee_id TEXT,
     metadata TEXT NOT NULL,
     points_earned INTEGER NOT NULL CHECK (points_earned >= 0),
+    program_version INTEGER NOT NULL DEFAULT 1,
+    priced TEXT,
+    source TEXT NOT NULL DEFAULT 'api',
+    fingerprint BLOB,
+    payment_fingerprint BLOB,
+    device_id BLOB,
+    refunded_amount INTEGER NOT NULL DEFAULT 0,
+    points_clawed_back INTEGER NOT NULL DEFAULT 0 CHECK (points_clawed_back >= 0),
+    points_restored INTEGER NOT NULL DEFAULT 0 CHECK (points_restored >= 0),
+    points_shortfall INTEGER NOT NULL DEFAULT 0 CHECK (points_shortfall >= 0),
     occurred_at INTEGER NOT NULL,
-    created_at INTEGER NOT NULL, actor TEXT,
-    UNIQUE (account_id, external_id)
+    created_at INTEGER NOT NULL,
+    actor TEXT,
+    UNIQUE (account_id, external_id),
+    CHECK (refunded_amount BETWEEN 0 AND amount)
 ) STRICT;
 
 CREATE INDEX transactions_by_account ON transactions (account_id, id);

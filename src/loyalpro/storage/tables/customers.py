@@ -1,29 +1,45 @@
 """Customers, with their balances and sequences. Satisfies `loyalty.ports.CustomerStore`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import Balance
-from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.program import ProgramMissing
+from loyalpro.loyalty.tiers import Tier
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.rows import JSON, Codec, RowMapper
+from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, Codec, RowMapper
 from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, padded_list, where
 from loyalpro.storage.tables.programs import ProgramTables
 
-_DETAILS: Final = ("external_id", "email", "phone", "name", "metadata", "status")
-_POINTS: Final = ("balance", "ledger_sequence", "event_sequence", "updated_at")
+_DETAILS: Final = (
+    *("external_id", "email", "email_key", "phone", "phone_key", "name", "tags", "metadata"),
+    *("status", "merged_into_id", "security_changed_at"),
+)
+_STATE: Final = (
+    *("balance", "ledger_sequence", "event_sequence", "next_due_at", "points_expire_at"),
+    *("first_purchase_at", "last_purchase_at", "updated_at"),
+    *("tier", "tier_since", "tier_review_at", "tier_locked_until", "tier_lock_reason"),
+    *("earning_blocked", "redeeming_blocked"),
+)
 
 
 @lru_cache(maxsize=1_024)
-def _mapper(program: Program) -> RowMapper[Customer]:
+def _mapper(tiers: tuple[Tier, ...]) -> RowMapper[Customer]:
     """The mapper of the customers of an account: a row has the id of a tier, and the record has the tier."""
+    by_id = {tier.id: tier for tier in tiers}
     return RowMapper(
         Customer,
         "customers",
-        codecs={"metadata": JSON, "tier": Codec(attrgetter("id"), program.tier)},
+        codecs={
+            "metadata": JSON,
+            "tags": JSON_TUPLE,
+            "tier": Codec(attrgetter("id"), lambda id_: _tier(by_id, id_)),
+            "earning_blocked": FLAG,
+            "redeeming_blocked": FLAG,
+        },
         columns={"tier": "tier_id"},
         parts={"balance": Balance},
     )
@@ -54,7 +70,7 @@ class CustomerTables:
             ("account_id = ?", account_id),
             "status = 'active'",
             ("external_id = ?", external_id),
-            ("email = ?", email),
+            ("email_key = ?", email and email.strip().lower()),
             ("id < ?", before_id),
         )
         order = "" if external_id else "ORDER BY id DESC"
@@ -91,13 +107,13 @@ class CustomerTables:
         )
         return True
 
-    def update_points(self, customers: Sequence[Customer]) -> None:
-        """Store balances and sequences."""
+    def update_state(self, customers: Sequence[Customer]) -> None:
+        """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
         if not customers:
             return
         mapper = self._mapper(customers[0].account_id)
-        rows = padded_list([(each.id, *mapper.values_of(each, *_POINTS)) for each in customers])
-        sql = mapper.update_many("id", *_POINTS)
+        rows = padded_list([(each.id, *mapper.values_of(each, *_STATE)) for each in customers])
+        sql = mapper.update_many("id", *_STATE)
         values = marks(len(rows), f"({marks(len(rows[0]))})")
         self._connection.execute_many(sql.format(rows=values), [flat(rows)])
 
@@ -113,4 +129,13 @@ class CustomerTables:
         return mapper.records(self._connection.execute(f"SELECT {mapper.columns()} FROM customers {rest}", params))
 
     def _mapper(self, account_id: str) -> RowMapper[Customer]:
-        return _mapper(self._programs.get(account_id))
+        program = self._programs.get(account_id)
+        return _mapper((*program.tiers, *program.retired_tiers))
+
+
+def _tier(tiers: Mapping[str, Tier], tier_id: str) -> Tier:
+    """A tier by its id. Raises `ProgramMissing`."""
+    found = tiers.get(tier_id)
+    if found is None:
+        raise ProgramMissing(f"The program has no tier {tier_id}.")
+    return found

@@ -4,14 +4,15 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import JSON_TUPLE, RowMapper
-from loyalpro.storage.sql import marks, padded_chunks, where
+from loyalpro.storage.sql import flat, marks, padded_chunks, where
 
 _ENTRIES: Final = RowMapper(Entry, "ledger_entries", codecs={"rules": JSON_TUPLE})
 _LOTS: Final = RowMapper(Lot, "lots")
 _ALLOCATIONS: Final = RowMapper(Allocation, "allocations")
-_UPDATE_LOTS: Final = _LOTS.update_many("id", "remaining", "status")
+_CHANGING: Final = ("remaining", "status", "activates_at", "expires_at", "hold_case_id", "customer_id")
+_UPDATE_LOTS: Final = _LOTS.update_many("id", *_CHANGING)
 
 
 class LedgerTables:
@@ -33,12 +34,34 @@ class LedgerTables:
         self._connection.execute_many(_ALLOCATIONS.insert, [_ALLOCATIONS.values(each) for each in allocations])
 
     def update_lots(self, lots: Sequence[Lot]) -> None:
-        """Store what remains of lots, and their status; a statement changes at most 256 of them."""
+        """Store what remains of lots, their status, dates and customer; a statement changes at most 256 of them."""
         for chunk in padded_chunks(lots):
-            sql = _UPDATE_LOTS.format(rows=marks(len(chunk), f"({marks(3)})"))
-            self._connection.execute_many(
-                sql, [[value for lot in chunk for value in (lot.id, lot.remaining, lot.status)]]
+            sql = _UPDATE_LOTS.format(rows=marks(len(chunk), f"({marks(1 + len(_CHANGING))})"))
+            self._connection.execute_many(sql, [flat((lot.id, *_LOTS.values_of(lot, *_CHANGING)) for lot in chunk)])
+
+    def lots(self, lot_ids: Collection[str]) -> list[Lot]:
+        """These lots, of which there is at least one, also those that hold no points."""
+        return self._lots_where("id", lot_ids)
+
+    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
+        """The lots of a purchase, also those that hold no points."""
+        return self._lots_where("transaction_id", [transaction_id])
+
+    def entries_of_source(self, source_id: str) -> list[Entry]:
+        """The entries that a source made, in the order of their sequences."""
+        return _ENTRIES.records(
+            self._connection.execute(
+                f"SELECT {_ENTRIES.columns()} FROM ledger_entries WHERE source_id = ? ORDER BY id", (source_id,)
             )
+        )
+
+    def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
+        """What these entries, of which there is at least one, took out of lots."""
+        return self._allocations_where("entry_id", entry_ids)
+
+    def allocations_of_lots(self, lot_ids: Collection[str]) -> list[Allocation]:
+        """What was taken out of these lots, of which there is at least one."""
+        return self._allocations_where("lot_id", lot_ids)
 
     def lots_with_points(self, customer_ids: Collection[str]) -> list[Lot]:
         """All lots of these customers that hold points."""
@@ -72,6 +95,22 @@ class LedgerTables:
                 f"SELECT {_LOTS.columns()} FROM lots {clause} ORDER BY id DESC LIMIT ?", (*params, limit)
             )
         )
+
+    def _lots_where(self, column: str, keys: Collection[str]) -> list[Lot]:
+        rows: list[Row] = []
+        for chunk in padded_chunks(list(keys)):
+            rows += self._connection.execute(
+                f"SELECT {_LOTS.columns()} FROM lots WHERE {column} IN ({marks(len(chunk))})", chunk
+            )
+        return _LOTS.records(rows)
+
+    def _allocations_where(self, column: str, keys: Collection[str]) -> list[Allocation]:
+        rows: list[Row] = []
+        for chunk in padded_chunks(list(keys)):
+            rows += self._connection.execute(
+                f"SELECT {_ALLOCATIONS.columns()} FROM allocations WHERE {column} IN ({marks(len(chunk))})", chunk
+            )
+        return _ALLOCATIONS.records(rows)
 
     def list_allocations(self, customer_id: str) -> list[Allocation]:
         """What was taken out of a customer's lots, in the order of the entries."""

@@ -8,7 +8,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, RowMapper
 from loyalpro.storage.sql import flat, keys_table, padded_keys, where
 
-_MAPPER: Final = RowMapper(Transaction, "transactions", codecs={"items": JSON, "metadata": JSON})
+_MAPPER: Final = RowMapper(Transaction, "transactions", codecs={"items": JSON, "metadata": JSON, "priced": JSON})
 
 
 class TransactionTables:

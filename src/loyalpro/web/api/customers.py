@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty import customers, deletion
 from loyalpro.loyalty.entities import Customer
+from loyalpro.loyalty.expiry import NEVER
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.web.api.fields import (
     Body,
@@ -158,7 +159,7 @@ def _customer(customer: Customer) -> dict[str, Any]:
         "metadata": customer.metadata,
         "status": customer.status,
         "points": {"available": balance.available, "pending": balance.pending, "debt": balance.debt},
-        "tier": {"id": customer.tier.id, "name": customer.tier.name},
+        "tier": {"id": customer.tier.id, "name": customer.tier.name, "rank": customer.tier.rank},
         "created_at": rfc3339(customer.created_at),
         "updated_at": rfc3339(customer.updated_at),
     }
@@ -195,5 +196,6 @@ def _lot(lot: Lot) -> dict[str, Any]:
         "status": lot.status,
         "earned_at": rfc3339(lot.earned_at),
         "activates_at": None if lot.activates_at is None else rfc3339(lot.activates_at),
-        "expires_at": None if lot.expires_at is None else rfc3339(lot.expires_at),
+        "expires_at": None if lot.expires_at >= NEVER else rfc3339(lot.expires_at),
+        "transaction_id": lot.transaction_id,
     }

@@ -215,7 +215,7 @@ def _transaction(transaction: Transaction) -> dict[str, Any]:
         "status": transaction.status,
         "currency": transaction.currency,
         "amount": transaction.amount,
-        "eligible_amount": transaction.amount,
+        "eligible_amount": transaction.eligible_amount,
         "items": transaction.items,
         "channel": transaction.channel,
         "location_id": transaction.location_id,

@@ -46,10 +46,12 @@ FROM programs p JOIN accounts a ON a.id = p.account_id JOIN json_each(p.rules, '
 
 ALTER TABLE programs DROP COLUMN rules;
 
+ALTER TABLE customers RENAME TO old_customers;
+
 -- The balance stands here, with the customer, because it changes under the lock of this row; it always equals the fold of
 -- the ledger. `debt` is what was clawed back after it had been spent: later credits repay it first. Nothing in the customer's lots
 -- becomes active or expires before `next_due_at`. A customer whose `tier_review_at` has passed is reviewed by the next sweep.
-CREATE TABLE new_customers (
+CREATE TABLE customers (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     external_id TEXT,
@@ -88,7 +90,7 @@ CREATE TABLE new_customers (
     CHECK ((status = 'merged') = (merged_into_id IS NOT NULL))
 ) STRICT;
 
-INSERT INTO new_customers (id, account_id, external_id, email, email_key, phone, phone_key, name, metadata, status, tier_id,
+INSERT INTO customers (id, account_id, external_id, email, email_key, phone, phone_key, name, metadata, status, tier_id,
     tier_since, tier_review_at, available, pending, debt, lifetime_earned, lifetime_redeemed, next_due_at, first_purchase_at,
     last_purchase_at, ledger_sequence, event_sequence, created_at, updated_at)
 SELECT c.id, c.account_id, c.external_id, c.email, lower(trim(c.email)), c.phone,
@@ -96,14 +98,13 @@ SELECT c.id, c.account_id, c.external_id, c.email, lower(trim(c.email)), c.phone
     c.name, c.metadata, c.status, c.tier_id, c.created_at, CASE WHEN c.status = 'active' AND c.lifetime_earned > 0 THEN 0 END,
     c.available, c.pending, c.debt, c.lifetime_earned, c.lifetime_redeemed, l.next_due_at, t.first_at, t.last_at,
     c.ledger_sequence, c.event_sequence, c.created_at, c.updated_at
-FROM customers c
+FROM old_customers c
 LEFT JOIN (SELECT customer_id, MIN(CASE status WHEN 'pending' THEN activates_at ELSE expires_at END) AS next_due_at
     FROM lots WHERE remaining > 0 AND status <> 'canceled' GROUP BY customer_id) l ON l.customer_id = c.id
 LEFT JOIN (SELECT customer_id, MIN(occurred_at) AS first_at, MAX(occurred_at) AS last_at
     FROM transactions GROUP BY customer_id) t ON t.customer_id = c.id;
 
-DROP TABLE customers;
-ALTER TABLE new_customers RENAME TO customers;
+DROP TABLE old_customers;
 
 CREATE INDEX customers_by_account ON customers (account_id, id);
 CREATE INDEX customers_by_email ON customers (account_id, email_key, id) WHERE email_key IS NOT NULL;
@@ -141,7 +142,9 @@ INSERT INTO customer_days (customer_id, day, account_id, purchases, spend, point
 SELECT customer_id, occurred_at / 86400000, account_id, COUNT(*), SUM(amount), SUM(points_earned)
 FROM transactions GROUP BY customer_id, occurred_at / 86400000, account_id;
 
-CREATE TABLE new_transactions (
+ALTER TABLE transactions RENAME TO old_transactions;
+
+CREATE TABLE transactions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
@@ -179,14 +182,13 @@ CREATE TABLE new_transactions (
     CHECK (refunded_amount BETWEEN 0 AND amount)
 ) STRICT;
 
-INSERT INTO new_transactions (id, account_id, customer_id, external_id, status, currency, amount, eligible_amount, base_amount,
+INSERT INTO transactions (id, account_id, customer_id, external_id, status, currency, amount, eligible_amount, base_amount,
     items, channel, location_id, employee_id, metadata, points_earned, occurred_at, created_at, actor)
 SELECT id, account_id, customer_id, external_id, status, currency, amount, amount, amount, items, channel, location_id,
     employee_id, metadata, points_earned, occurred_at, created_at, actor
-FROM transactions;
+FROM old_transactions;
 
-DROP TABLE transactions;
-ALTER TABLE new_transactions RENAME TO transactions;
+DROP TABLE old_transactions;
 
 CREATE INDEX transactions_by_account ON transactions (account_id, id);
 CREATE INDEX transactions_by_customer ON transactions (customer_id, id);
@@ -214,7 +216,9 @@ CREATE INDEX refunds_by_account ON refunds (account_id, id);
 CREATE INDEX refunds_by_transaction ON refunds (transaction_id, id);
 CREATE INDEX refunds_by_customer ON refunds (customer_id, id);
 
-CREATE TABLE new_ledger_entries (
+ALTER TABLE ledger_entries RENAME TO old_ledger_entries;
+
+CREATE TABLE ledger_entries (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
@@ -238,17 +242,16 @@ CREATE TABLE new_ledger_entries (
     UNIQUE (source_id, type, part)
 ) STRICT;
 
-INSERT INTO new_ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after, source_type,
+INSERT INTO ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after, source_type,
     source_id, part, reverses_entry_id, reason_code, note, actor, rules, occurred_at, created_at)
 SELECT e.id, c.account_id, e.customer_id, e.sequence, CASE e.type WHEN 'promo_earn' THEN 'earn' ELSE e.type END, e.points,
     e.balance_after, e.pending_after, e.source_type, e.source_id, e.part, e.reverses_entry_id, e.reason_code, e.note, e.actor,
     e.rules, e.occurred_at, e.created_at
-FROM ledger_entries e JOIN customers c ON c.id = e.customer_id;
+FROM old_ledger_entries e JOIN customers c ON c.id = e.customer_id;
 
 DROP TRIGGER ledger_entries_are_never_changed;
 DROP TRIGGER ledger_entries_are_never_deleted;
-DROP TABLE ledger_entries;
-ALTER TABLE new_ledger_entries RENAME TO ledger_entries;
+DROP TABLE old_ledger_entries;
 
 CREATE INDEX ledger_entries_by_actor ON ledger_entries (account_id, actor, id) WHERE type = 'adjust';
 
@@ -269,9 +272,11 @@ BEGIN
     SELECT RAISE(ABORT, 'the ledger is append-only');
 END;
 
+ALTER TABLE lots RENAME TO old_lots;
+
 -- One for each credit. `expires_at` is frozen when it is made: a change of policy applies to what is earned after it. A lot that
 -- never expires has the first instant of the year 10000. A held lot is pending until its case is closed.
-CREATE TABLE new_lots (
+CREATE TABLE lots (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
@@ -287,22 +292,23 @@ CREATE TABLE new_lots (
     created_at INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO new_lots (id, account_id, customer_id, entry_id, transaction_id, original, remaining, earned_at, activates_at,
+INSERT INTO lots (id, account_id, customer_id, entry_id, transaction_id, original, remaining, earned_at, activates_at,
     expires_at, status, created_at)
 SELECT l.id, e.account_id, l.customer_id, l.entry_id, CASE e.source_type WHEN 'transaction' THEN e.source_id END, l.original,
     l.remaining, l.earned_at, l.activates_at, COALESCE(l.expires_at, 253402300800000), l.status, l.created_at
-FROM lots l JOIN ledger_entries e ON e.id = l.entry_id;
+FROM old_lots l JOIN ledger_entries e ON e.id = l.entry_id;
 
-DROP TABLE lots;
-ALTER TABLE new_lots RENAME TO lots;
+DROP TABLE old_lots;
 
 CREATE INDEX lots_by_customer ON lots (customer_id, id);
 CREATE INDEX lots_to_spend ON lots (customer_id, expires_at, id) WHERE remaining > 0;
 CREATE INDEX lots_by_transaction ON lots (transaction_id, id) WHERE transaction_id IS NOT NULL;
 
+ALTER TABLE allocations RENAME TO old_allocations;
+
 -- What entries took out of lots; `restore` puts back, so its points are negative. Of each lot, the original is what remains and
 -- the sum of its allocations.
-CREATE TABLE new_allocations (
+CREATE TABLE allocations (
     entry_id TEXT NOT NULL,
     lot_id TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('spend', 'absorb', 'claw', 'expire', 'cancel', 'restore', 'merge')),
@@ -310,14 +316,13 @@ CREATE TABLE new_allocations (
     PRIMARY KEY (entry_id, lot_id, kind)
 ) STRICT;
 
-INSERT INTO new_allocations (entry_id, lot_id, kind, points)
+INSERT INTO allocations (entry_id, lot_id, kind, points)
 SELECT a.entry_id, a.lot_id, CASE e.type WHEN 'earn' THEN 'absorb' WHEN 'activate' THEN 'absorb' WHEN 'expire' THEN 'expire'
     WHEN 'cancel_pending' THEN 'cancel' WHEN 'clawback' THEN 'claw' WHEN 'adjust' THEN CASE WHEN e.points > 0 THEN 'absorb'
     ELSE 'spend' END ELSE 'spend' END, a.points
-FROM allocations a JOIN ledger_entries e ON e.id = a.entry_id;
+FROM old_allocations a JOIN ledger_entries e ON e.id = a.entry_id;
 
-DROP TABLE allocations;
-ALTER TABLE new_allocations RENAME TO allocations;
+DROP TABLE old_allocations;
 
 CREATE INDEX allocations_by_lot ON allocations (lot_id);
 
