@@ -18,6 +18,7 @@ run: setup ## Try it out: a server, a shop, and a receiver that verifies every d
 	@$(BIN)/loyalpro demo
 
 test: setup-dev ## Run every test, a file on each CPU core
+	@$(BIN)/python -m scripts.oracle
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup-dev ## Check style, types, and the direction of imports
@@ -54,6 +55,7 @@ schema: setup-dev ## Write the schema that all migrations add up to, for both da
 
 lock: setup-dev ## Write the newest versions of all packages, and their hashes, into requirements
 	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
+	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/oracle.txt requirements/oracle.in
 	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
 
 clean: ## Remove .venv, caches and builds
