@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs bench bench-memory bench-import chaos simulate mutants schema lock clean
+.PHONY: help setup setup-dev run test lint check docs model-card bench bench-memory bench-import chaos simulate mutants schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: lint test ## Run lint and test, which have to pass before a commit
 
 docs: setup-dev ## Write the generated pages of docs/reference again
 	$(BIN)/python scripts/reference.py
+
+model-card: setup-dev ## Fit the churn model to the CDNOW purchases again; writes docs/churn-model-card.md
+	$(BIN)/python -m scripts.churn_model_card
 
 bench: setup-dev ## Measure every goal but memory and import, about 25 minutes; writes sections of bench/RESULTS.md (its options: make bench ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
