@@ -95,10 +95,10 @@ class RedemptionBook:
         Raises `Conflict` `redemption_not_reserved`, and `redemption_has_transaction` when another purchase has it.
         """
         redemption = self._current[redemption_id]
-        if transaction_id is not None and redemption.transaction_id not in (None, transaction_id):
-            raise _has_transaction(redemption, param="transaction_id")
         if is_to_be_made("capture", redemption, self._unit.now):
             redemption = replace(redemption, status="redeemed", captured_at=self._unit.now)
+        if transaction_id is not None and redemption.transaction_id not in (None, transaction_id):
+            raise _has_transaction(redemption, param="transaction_id")
         return self._keep(replace(redemption, transaction_id=transaction_id or redemption.transaction_id))
 
     def end(self, redemption_id: str, move: Move, why: PutBack) -> Redemption:
@@ -128,6 +128,11 @@ class RedemptionBook:
                 self.put_back(redemption.id, part, why)
                 wanted -= part
         return points - wanted
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is anything to write."""
+        return self._current != self._stored
 
     def write(self) -> None:
         """Store what became of the redemptions, and what returned to the stock of rewards. The book is written as well."""
