@@ -19,13 +19,14 @@ from loyalpro.loyalty.entities import (
     Erasure,
     PointsAdjustment,
     Redemption,
+    Refund,
     Reward,
     StoredBody,
     Transaction,
 )
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
-from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.program import Program, Rules
 
 
 class CustomerStore(Protocol):
@@ -49,8 +50,11 @@ class CustomerStore(Protocol):
         """The ids of the active customers that have these external ids, without a lock. There is at least one external id."""
         ...
 
-    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """The active ones of these customers, of which there is at least one, locked in the order of their ids."""
+    def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, locked in the order of their ids.
+
+        `with_deleted`: the deleted ones too.
+        """
         ...
 
     def update_details(self, customer: Customer) -> bool:
@@ -73,14 +77,42 @@ class TransactionStore(Protocol):
         """One purchase."""
         ...
 
+    def by_ids(self, account_id: str, transaction_ids: Collection[str]) -> list[Transaction]:
+        """These purchases, of which there is at least one."""
+        ...
+
     def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
-        """The purchases that have these external ids."""
+        """The purchases that have these external ids, of which there is at least one."""
+        ...
+
+    def update_refunded(self, changes: Sequence[tuple[Transaction, Transaction]]) -> bool:
+        """Store what refunds changed of purchases: each as it was read, and as it is now. False when one had changed."""
         ...
 
     def list_newest(
         self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
     ) -> list[Transaction]:
         """Purchases, newest first."""
+        ...
+
+
+class RefundStore(Protocol):
+    """Refunds of purchases."""
+
+    def insert(self, refunds: Sequence[Refund]) -> None:
+        """Store refunds."""
+        ...
+
+    def of_transactions(self, transaction_ids: Collection[str]) -> list[Refund]:
+        """All refunds of these purchases, of which there is at least one, oldest first."""
+        ...
+
+    def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Refund]:
+        """The refunds that have these external ids, of which there is at least one."""
+        ...
+
+    def list_newest(self, transaction_id: str, before_id: str | None, limit: int) -> list[Refund]:
+        """The refunds of a purchase, newest first."""
         ...
 
 
@@ -111,8 +143,8 @@ class LedgerStore(Protocol):
         """These lots, of which there is at least one, also those that hold no points."""
         ...
 
-    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
-        """The lots of a purchase, also those that hold no points."""
+    def lots_of_transactions(self, transaction_ids: Collection[str]) -> list[Lot]:
+        """The lots of these purchases, of which there is at least one, also those that hold no points."""
         ...
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
@@ -281,6 +313,10 @@ class ProgramStore(Protocol):
         """The rules in force. Raises `ProgramMissing` for an account without a program."""
         ...
 
+    def rules(self, account_id: str, version: int) -> Rules:
+        """The rules of one version. Raises `ProgramMissing` for a version that the program does not have."""
+        ...
+
 
 class ErasureStore(Protocol):
     """Erasures of deleted customers, and what they erase."""
@@ -365,6 +401,11 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     @property
     def transactions(self) -> TransactionStore:
         """Purchases."""
+        ...
+
+    @property
+    def refunds(self) -> RefundStore:
+        """Refunds of purchases."""
         ...
 
     @property

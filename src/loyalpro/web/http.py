@@ -17,6 +17,7 @@ from loyalpro.web.api import (
     events,
     notices,
     redemptions,
+    refunds,
     replays,
     rewards,
     secrets,
@@ -44,12 +45,14 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
+    app.include_router(refunds.batch_router)
     for resource in (
         customers,
         adjustments,
         transactions,
         rewards,
         redemptions,
+        refunds,
         webhook_endpoints,
         secrets,
         replays,

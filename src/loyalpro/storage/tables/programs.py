@@ -24,6 +24,7 @@ _VERSION_IN_FORCE: Final = (
     "SELECT v.version, v.rules FROM programs p JOIN program_versions v"
     " ON v.account_id = p.account_id AND v.version = p.version WHERE p.account_id = ?"
 )
+_RULES_OF_VERSION: Final = "SELECT rules FROM program_versions WHERE account_id = ? AND version = ?"
 _INSERT_VERSION: Final = (
     "INSERT INTO program_versions (account_id, version, schema, rules, actor, note, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -50,6 +51,13 @@ class ProgramTables:
         if account_id not in self._read:
             self._read[account_id] = self._program(account_id)
         return self._read[account_id]
+
+    def rules(self, account_id: str, version: int) -> Rules:
+        """The rules of one version. Raises `ProgramMissing` for a version that the program does not have."""
+        rows = self._connection.execute(_RULES_OF_VERSION, (account_id, version))
+        if not rows:
+            raise ProgramMissing(f"The program of {account_id} has no version {version}.")
+        return _rules(rows[0][0])
 
     def _program(self, account_id: str) -> Program:
         versions, tiers = self._connection.execute_all(
