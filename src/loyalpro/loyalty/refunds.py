@@ -6,26 +6,33 @@ that it earned are taken. `refund_math` says how many.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
 from loyalpro.events.transaction import TransactionRefunded
 from loyalpro.kernel.clock import rfc3339
-from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
+from loyalpro.kernel.errors import Conflict, NotFound, Refused
 from loyalpro.kernel.record import record
 from loyalpro.loyalty import refund_math
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Refund, Transaction
 from loyalpro.loyalty.expiry import day_of
 from loyalpro.loyalty.ledger import Allocation, Lot
-from loyalpro.loyalty.orders import THOUSANDTHS, Order
 from loyalpro.loyalty.ports import LoyaltyUnit
-from loyalpro.loyalty.pricing import raw
 from loyalpro.loyalty.redemption_book import PutBack, linked_redemptions
-from loyalpro.loyalty.refund_math import Paid, Repayment
-from loyalpro.loyalty.returned_lines import Return, ReturnedLine, items_left, returned_item, returned_lines
+from loyalpro.loyalty.refund_decisions import (
+    accounted,
+    lines_returned,
+    money,
+    paid_for,
+    refunded,
+    repayments,
+    spend_refunded,
+    worth_left,
+)
+from loyalpro.loyalty.returned_lines import Return, ReturnedLine, returned_item, returned_lines
 from loyalpro.loyalty.transactions import GetTransaction, get_transaction
 from loyalpro.loyalty.wallet import Adjustment, Cause, Clawed, Wallet
 
@@ -191,19 +198,13 @@ class _Refunding:
             raise _changed_meanwhile()
         is_deleted = wallet.customer.status == "deleted"
         items = [] if is_deleted else sale.now.items  # those of a deleted customer are erased
-        lines = returned_lines(items, _returned(sale.refunds) if items else (), new.items)
-        amount = _amount(sale, new, lines)
-        refund = self._refund(new, sale.now, amount, lines)
+        lines = returned_lines(items, lines_returned(sale.refunds) if items else (), new.items)
+        amount = money(sale.now, sale.refunds, new.amount, lines)
+        asked = self._refund(new, sale.now, amount, lines)
         with wallet.holding_events() as events:
-            moved = _NOTHING if is_deleted else self._move_points(wallet, sale, refund, restore=new.restore_points)
-        refund = replace(
-            refund,
-            points_clawed_back=moved.clawed.clawed_back,
-            points_restored=moved.restored,
-            points_shortfall=moved.clawed.shortfall,
-            points_expired_before=moved.expired_before,
-        )
-        before, sale.now = sale.now, _refunded(sale.now, refund)
+            moved = _NOTHING if is_deleted else self._move_points(wallet, sale, asked, restore=new.restore_points)
+        refund = _with_points(asked, moved)
+        before, sale.now = sale.now, refunded(sale.now, refund)
         sale.refunds.append(refund)
         self._note(refund)
         self._count(wallet, before, sale.now, moved)
@@ -253,12 +254,12 @@ class _Refunding:
         wallet.lots.know(sale.lots)
         own = wallet.lots.of_transaction(sale.now.id)
         refunds = [*sale.refunds, refund]
-        paid = _paid(sale.now)
-        target = refund_math.target(paid, _repayments(refunds), self._worth(sale.now, _returned(refunds)))
+        paid = paid_for(sale.now)
+        target = refund_math.target(paid, repayments(refunds), self._worth(sale.now, lines_returned(refunds)))
         own_ids = {lot.id for lot in own}
         lost = sale.lost + sum(_lost(each) for each in wallet.allocations if each.lot_id in own_ids)
         need = refund_math.need(target, lost, sale.now.points_clawed_back + sale.now.points_shortfall)
-        increase = max(0, target - sum(_accounted(each) for each in sale.refunds))
+        increase = max(0, target - sum(accounted(each) for each in sale.refunds))
         adjustment = Adjustment(
             "clawback",
             reverses_entry_id=min(own, key=lambda lot: lot.id).entry_id if own else None,
@@ -275,7 +276,7 @@ class _Refunding:
         """Give back points that paid for the purchase; how many."""
         linked = self._redemptions.of_transaction(sale.now.id)
         points = refund_math.restored(
-            _paid(sale.now),
+            paid_for(sale.now),
             sale.now.refunded_amount + refund.amount,
             sum(each.points for each in linked),
             sum(each.points_returned for each in linked),
@@ -287,15 +288,12 @@ class _Refunding:
         """The part of the points that the lines which are left would have earned, by the rules of the purchase."""
         if not returned:
             return None
-        order = _order(transaction)
         rules = self._unit.programs.rules(self._account_id, transaction.program_version)
-        whole = raw(order, rules, transaction.priced)
-        left = items_left(transaction.items, returned)
-        return raw(order, rules, transaction.priced, left) / whole if whole else None
+        return worth_left(transaction, rules, returned)
 
     def _count(self, wallet: Wallet, before: Transaction, after: Transaction, moved: _Moved) -> None:
         """Take the refund off the day of the purchase. A purchase that is refunded in full does not count."""
-        spend = _spend_refunded(after) - _spend_refunded(before)
+        spend = spend_refunded(after) - spend_refunded(before)
         wallet.days.add(
             day_of(after.occurred_at, self._book.program.rules.time_zone),
             purchases=-1 if after.status == "refunded" else 0,
@@ -332,94 +330,19 @@ def _sales(unit: LoyaltyUnit, account_id: str, ids: Collection[str]) -> dict[str
     return sales
 
 
+def _with_points(refund: Refund, moved: _Moved) -> Refund:
+    return replace(
+        refund,
+        points_clawed_back=moved.clawed.clawed_back,
+        points_restored=moved.restored,
+        points_shortfall=moved.clawed.shortfall,
+        points_expired_before=moved.expired_before,
+    )
+
+
 def _lost(allocation: Allocation) -> int:
     """How many points expired, or were canceled otherwise than by a refund."""
     return allocation.points if allocation.kind in ("expire", "cancel") else 0
-
-
-def _amount(sale: _Sale, new: NewRefund, lines: Sequence[ReturnedLine]) -> int:
-    """The money of a refund. Raises `InvalidInput` for more than is left, and for nothing."""
-    transaction = sale.now
-    left = transaction.amount - transaction.refunded_amount
-    if transaction.status == "refunded" or (new.amount or 0) > left:
-        raise InvalidInput(
-            f"{left} of the transaction's {transaction.amount} can still be refunded, in minor units.",
-            code="refund_exceeds_transaction",
-            param="amount",
-            facts={"remaining_amount": left},
-        )
-    if new.amount is not None:
-        if new.amount == 0 < left and not lines:
-            raise InvalidInput(
-                "Send an amount above 0, or the items that are returned.", code="invalid_field", param="amount"
-            )
-        return new.amount
-    if not lines:
-        return left
-    return refund_math.default_amount(_paid(transaction), _repayments(sale.refunds), _cost(lines))
-
-
-def _refunded(transaction: Transaction, refund: Refund) -> Transaction:
-    """The purchase after a refund."""
-    refunded = transaction.refunded_amount + refund.amount
-    return replace(
-        transaction,
-        status="refunded" if refunded == transaction.amount else "partially_refunded",
-        refunded_amount=refunded,
-        points_clawed_back=transaction.points_clawed_back + refund.points_clawed_back,
-        points_restored=transaction.points_restored + refund.points_restored,
-        points_shortfall=transaction.points_shortfall + refund.points_shortfall,
-    )
-
-
-def _accounted(refund: Refund) -> int:
-    """The points that a refund took, wrote off, or found to be lost."""
-    return refund.points_clawed_back + refund.points_shortfall + refund.points_expired_before
-
-
-def _paid(transaction: Transaction) -> Paid:
-    return Paid(
-        amount=transaction.amount,
-        goods=max(0, transaction.amount - transaction.shipping_amount - transaction.tip_amount),
-        lines=sum(each["amount"] for each in transaction.items if each["amount"] > 0),
-        points=transaction.points_earned,
-    )
-
-
-def _order(transaction: Transaction) -> Order:
-    return Order(
-        amount=transaction.amount,
-        currency=transaction.currency,
-        tax_amount=transaction.tax_amount,
-        shipping_amount=transaction.shipping_amount,
-        tip_amount=transaction.tip_amount,
-        gift_card_amount=transaction.gift_card_amount,
-        items=transaction.items,
-    )
-
-
-def _returned(refunds: Iterable[Refund]) -> list[ReturnedLine]:
-    """The lines that refunds have returned."""
-    return [
-        ReturnedLine(item["line"], round(item["quantity"] * THOUSANDTHS), item["amount"])
-        for refund in refunds
-        for item in refund.items
-    ]
-
-
-def _repayments(refunds: Iterable[Refund]) -> list[Repayment]:
-    return [Repayment(each.amount, sum(item["amount"] for item in each.items)) for each in refunds]
-
-
-def _cost(lines: Iterable[ReturnedLine]) -> int:
-    return sum(each.amount for each in lines)
-
-
-def _spend_refunded(transaction: Transaction) -> int:
-    """What refunds took off the spend of a purchase, in minor units of the program's currency."""
-    if transaction.status == "completed":
-        return 0
-    return refund_math.spend_refunded(_paid(transaction), transaction.base_amount, transaction.refunded_amount)
 
 
 def _event(wallet: Wallet, transaction: Transaction, refund: Refund) -> TransactionRefunded:
@@ -435,7 +358,7 @@ def _event(wallet: Wallet, transaction: Transaction, refund: Refund) -> Transact
         total_refunded=transaction.refunded_amount,
         remaining_amount=transaction.amount - transaction.refunded_amount,
         full=transaction.status == "refunded",
-        items=[returned_item(transaction.items, each) for each in _returned([refund])],
+        items=[returned_item(transaction.items, each) for each in lines_returned([refund])],
         points_clawed_back=refund.points_clawed_back,
         points_restored=refund.points_restored,
         points_shortfall=refund.points_shortfall,
