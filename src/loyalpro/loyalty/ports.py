@@ -5,7 +5,7 @@ events holds the row lock of the customer until it ends.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from loyalpro.events.new_event import NewEvent
 from loyalpro.jobs.periodic_job import JobKind
@@ -279,8 +279,8 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         """Commit the event with what this unit of work changes."""
         ...
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor makes a change."""
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change. `changes`: values before and after, without personal data."""
         ...
 
     def wake_job(self, kind: JobKind) -> None:

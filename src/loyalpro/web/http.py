@@ -57,7 +57,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
-    observation.install(app, metrics, services.clock, ids)
+    observation.install(app, metrics, services.clock, ids, services.trusted_proxies)
     openapi.install(app)
     return app
 

@@ -133,6 +133,10 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
 def _record(unit: Unit, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
     outcomes = record_purchases(unit, RecordPurchases(account_id, purchases))
+    for purchase, outcome in zip(purchases, outcomes, strict=True):
+        if isinstance(outcome, Purchase) and not outcome.replayed:
+            unit.origin = purchase.origin
+            unit.audit(account_id, "transaction.recorded", outcome.transaction.id)
     return [each if isinstance(each, Refused) else _reply(each) for each in outcomes]
 
 
@@ -147,7 +151,11 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
     valid = [each for each in parsed if isinstance(each, NewPurchase)]
 
     def work(unit: Unit) -> Reply:
-        recorded = iter(record_purchases(unit, RecordPurchases(account_id, valid)))
+        purchases = record_purchases(unit, RecordPurchases(account_id, valid))
+        new = [each.transaction.id for each in purchases if isinstance(each, Purchase) and not each.replayed]
+        if new:
+            unit.audit(account_id, "transactions.recorded", new[0], {"recorded": len(new)})
+        recorded = iter(purchases)
         outcomes = [each if isinstance(each, Refused) else pull(recorded) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
