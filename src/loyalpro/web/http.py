@@ -9,13 +9,16 @@ from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
+    adjustments,
     api_keys,
     audit_log,
     customers,
     deliveries,
     events,
     notices,
+    redemptions,
     replays,
+    rewards,
     secrets,
     service,
     transactions,
@@ -43,7 +46,10 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     app.include_router(transactions.batch_router)
     for resource in (
         customers,
+        adjustments,
         transactions,
+        rewards,
+        redemptions,
         webhook_endpoints,
         secrets,
         replays,
