@@ -11,6 +11,7 @@ from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
     api_keys,
     audit_log,
+    customer_tiers,
     customers,
     deliveries,
     events,
@@ -43,6 +44,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     app.include_router(transactions.batch_router)
     for resource in (
         customers,
+        customer_tiers,
         transactions,
         webhook_endpoints,
         secrets,
