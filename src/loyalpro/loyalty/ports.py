@@ -253,6 +253,13 @@ class DayStore(Protocol):
         """The sum of each of these customers' days from `first` to `last`; without the customers that have none."""
         ...
 
+    def sums_in(self, windows: Mapping[str, tuple[Day, Day]]) -> list[DayTotals]:
+        """The sums of the days from the first to the last one of each customer's window; without the customers that have none.
+
+        They have the last day of the window. There is at least one customer.
+        """
+        ...
+
 
 class CampaignStore(Protocol):
     """Campaigns."""

@@ -169,7 +169,7 @@ class _Recording:
         wallet.emit(
             TransactionCompleted(
                 customer_id=wallet.id,
-                customer_external_id=wallet.details.external_id,
+                customer_external_id=wallet.profile.external_id,
                 transaction=shown(transaction),
                 points_earned=priced.points,
                 redemption_ids=[],
@@ -180,10 +180,11 @@ class _Recording:
         if priced.points:
             cause = Cause("transaction", transaction.id, self._unit.actor, transaction.occurred_at)
             wallet.earn(_credit(self._program, transaction), _earning(transaction, priced), cause)
+        self.book.tiers.upgrade(wallet)
 
     def _price(self, purchase: NewPurchase, wallet: Wallet, occurred_at: UnixMs) -> Priced:
         """What the purchase earns; nothing for a customer whose earning is blocked."""
-        customer = wallet.details
+        customer = wallet.profile
         earner = Earner(
             customer.tier, customer.tags, self._campaigns.uses(wallet.id), self._earned_on(wallet, occurred_at)
         )

@@ -642,11 +642,6 @@ class Wallet:
     # -- what is to be written ---------------------------------------------------------------------------------------
 
     @property
-    def details(self) -> Customer:
-        """What describes the customer, the tier and the blocks, without the rest of `customer`: read for every purchase."""
-        return self._customer
-
-    @property
     def customer(self) -> Customer:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
@@ -661,6 +656,14 @@ class Wallet:
             last_purchase_at=self._last_purchase_at,
             updated_at=self._unit.now,
         )
+
+    @property
+    def profile(self) -> Customer:
+        """The customer as it is now, without what this transaction changes of its balance, its sequences and `next_due_at`.
+
+        It costs nothing, and `customer` makes a record at each call.
+        """
+        return self._customer
 
     @property
     def is_changed(self) -> bool:

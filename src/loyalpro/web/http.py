@@ -12,6 +12,7 @@ from loyalpro.web.api import (
     adjustments,
     api_keys,
     audit_log,
+    customer_tiers,
     customers,
     deliveries,
     events,
@@ -47,6 +48,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     for resource in (
         customers,
         adjustments,
+        customer_tiers,
         transactions,
         rewards,
         redemptions,
