@@ -4,7 +4,7 @@ Every method of a store runs inside the database transaction of the unit. A tran
 events holds the row lock of the customer until it ends.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from loyalpro.events.new_event import NewEvent
@@ -16,7 +16,8 @@ from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import Customer, DayTotals, Erasure, StoredBody, Transaction
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
-from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.program import Program, ProgramVersion
+from loyalpro.loyalty.tiers import Tier
 
 
 class CustomerStore(Protocol):
@@ -143,7 +144,35 @@ class CampaignStore(Protocol):
     """Campaigns."""
 
     def during(self, account_id: str, first: UnixMs, last: UnixMs) -> Sequence[Campaign]:
-        """The active campaigns that were running at some time from `first` to `last`."""
+        """The active campaigns that were running at some time from `first` to `last`, oldest first."""
+        ...
+
+    def insert(self, campaign: Campaign) -> None:
+        """Store a new campaign."""
+        ...
+
+    def get(self, account_id: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
+        """One campaign; locked, if it is to be changed."""
+        ...
+
+    def list_newest(self, account_id: str, status: str | None, before_id: str | None, limit: int) -> list[Campaign]:
+        """Campaigns with this status, newest first."""
+        ...
+
+    def count_unarchived(self, account_id: str, most: int) -> int:
+        """How many campaigns are not archived, counted up to `most`."""
+        ...
+
+    def update(self, before: Campaign, after: Campaign) -> None:
+        """Store a campaign that was locked as `before`."""
+        ...
+
+    def uses(self, campaign_ids: Collection[str], customer_ids: Collection[str]) -> dict[tuple[str, str], int]:
+        """How often customers used campaigns, by the ids of both; there is at least one of each."""
+        ...
+
+    def add_uses(self, uses: Mapping[tuple[str, str], int]) -> None:
+        """Add to how often customers used campaigns, by the ids of campaign and customer."""
         ...
 
 
@@ -156,6 +185,26 @@ class ProgramStore(Protocol):
 
     def get(self, account_id: str) -> Program:
         """The rules in force. Raises `ProgramMissing` for an account without a program."""
+        ...
+
+    def lock(self, account_id: str) -> Program:
+        """The rules in force, which no other transaction changes until this one ends. Raises `ProgramMissing`."""
+        ...
+
+    def change(self, account_id: str, before: Program, version: ProgramVersion, retired: Sequence[Tier]) -> None:
+        """Put a version into force after the one before it, store its tiers, and retire others."""
+        ...
+
+    def version(self, account_id: str, version: int) -> ProgramVersion | None:
+        """One version."""
+        ...
+
+    def list_versions(self, account_id: str, before: int | None, limit: int) -> list[ProgramVersion]:
+        """Versions, newest first: those before a version."""
+        ...
+
+    def queue_retier(self, job_id: str, account_id: str, actor: str, now: UnixMs) -> None:
+        """Store a job that moves all customers to the tiers that they have under the rules in force."""
         ...
 
 
