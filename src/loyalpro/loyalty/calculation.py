@@ -4,16 +4,14 @@ from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.entities import Customer
-from loyalpro.loyalty.expiry import NEVER, activates_at, day_of, expires_at
-from loyalpro.loyalty.ledger import Balance
-from loyalpro.loyalty.orders import Order, check
+from loyalpro.loyalty.entities import Customer, DayTotals
+from loyalpro.loyalty.expiry import NEVER, Day, activates_at, day_of, expires_at
+from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricer import Pricer
 from loyalpro.loyalty.pricing import Priced
 from loyalpro.loyalty.program import Program
-from loyalpro.loyalty.tiers import Tier, is_locked, raised, window_days
-from loyalpro.loyalty.transactions import checked_time
+from loyalpro.loyalty.tiers import Metric, Tier, is_locked, raised, window_days
 from loyalpro.loyalty.wallet import Wallet
 
 
@@ -49,7 +47,7 @@ def calculate_purchase(unit: LoyaltyUnit, query: CalculatePurchase) -> Calculati
     program = unit.programs.get(query.account_id)
     program.require_currency(query.order.currency)
     check(query.order)
-    occurred_at = checked_time(query.occurred_at, unit.now)
+    occurred_at = time_of(query.occurred_at, unit.now)
     customer = _customer(unit, query, program)
     ids = [customer.id] if customer.id else []
     pricer = Pricer(unit, query.account_id, program.rules, ids, [occurred_at])
@@ -65,3 +63,60 @@ def calculate_purchase(unit: LoyaltyUnit, query: CalculatePurchase) -> Calculati
         activates_at=activates_at(program.rules.pending_days, occurred_at, zone) if priced.points else None,
         available_after=_available_after(unit, program, customer, priced.points, expiry) if ids else None,
     )
+
+
+def _customer(unit: LoyaltyUnit, query: CalculatePurchase, program: Program) -> Customer:
+    """The customer that the order names, as it is after what is due; without one, a customer that begins, with an empty id."""
+    if query.customer_id is None and query.customer_external_id is None:
+        return _beginner(query.account_id, program, unit.now)
+    if query.customer_id is not None:
+        found, param = unit.customers.get(query.account_id, query.customer_id), "customer_id"
+    else:
+        named = unit.customers.list_newest(query.account_id, query.customer_external_id, None, None, 1)
+        found, param = (named[0] if named else None), "customer_external_id"
+    if found is None or found.status != "active":
+        raise NotFound(
+            f"There is no customer with this {param}; enroll it first.", code="customer_not_found", param=param
+        )
+    return _settled(unit, found, program)
+
+
+def _beginner(account_id: str, program: Program, now: UnixMs) -> Customer:
+    return Customer("", account_id, None, None, None, None, {}, program.tiers[0], now, now)
+
+
+def _settled(unit: LoyaltyUnit, customer: Customer, program: Program) -> Customer:
+    """The customer after what is due, because a sweep may be late. The unit of work only reads, so the events are dropped."""
+    if customer.next_due_at is None or customer.next_due_at > unit.now:
+        return customer
+    wallet = Wallet(customer, unit, program, lots=unit.ledger.lots_with_points([customer.id]))
+    wallet.settle()
+    return wallet.customer
+
+
+def _tier_after(unit: LoyaltyUnit, program: Program, customer: Customer, priced: Priced, day: Day) -> Tier:
+    """The tier after the purchase: it may raise the customer at once, and it never lowers it."""
+    if is_locked(customer.tier_locked_until, unit.now):
+        return customer.tier
+    rules = program.rules
+    today = day_of(unit.now, rules.time_zone)
+    first, last = window_days(rules.tiering.window, today, day_of(customer.created_at, rules.time_zone))
+    totals = unit.days.totals([customer.id], first, last).get(customer.id)
+    counts = first <= day <= last
+    gains = {"points_earned": priced.points, "spend": priced.base_amount, "transactions": 1}
+    gained = gains[rules.tiering.metric] if counts else 0
+    return raised(program.tiers, customer.tier, qualifying(totals, rules.tiering.metric) + gained)
+
+
+def qualifying(totals: DayTotals | None, metric: Metric) -> int:
+    """What days come to in the metric of tiers."""
+    if totals is None:
+        return 0
+    return {"points_earned": totals.points_qualifying, "spend": totals.spend, "transactions": totals.purchases}[metric]
+
+
+def _available_after(unit: LoyaltyUnit, program: Program, customer: Customer, points: int, expiry: UnixMs) -> int:
+    """What is available after the purchase: debt is repaid first; pending points, and those that have expired, are not."""
+    usable = 0 if program.rules.pending_days else points
+    repaid = min(customer.balance.debt, usable)
+    return customer.balance.available + (usable - repaid if expiry > unit.now else 0)

@@ -13,7 +13,7 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.earning import Campaign
-from loyalpro.loyalty.entities import Customer, DayTotals, Erasure, StoredBody, Transaction
+from loyalpro.loyalty.entities import Buyer, Customer, DayTotals, Erasure, PastOrder, StoredBody, Transaction
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
 from loyalpro.loyalty.program import Program, ProgramVersion
@@ -73,6 +73,12 @@ class TransactionStore(Protocol):
         self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
     ) -> list[Transaction]:
         """Purchases, newest first."""
+        ...
+
+    def past_orders(
+        self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
+    ) -> list[tuple[PastOrder, Buyer]]:
+        """Purchases of active customers that happened since then, newest first, without those that are refunded in full."""
         ...
 
 

@@ -18,7 +18,8 @@ from loyalpro.loyalty.program import Rules
 class Pricer:
     """Prices orders of these customers, which happened at these times.
 
-    It reads the campaigns of the account; how often they were used if one has a limit; the points of days if the program limits them.
+    It reads the campaigns of the account; how often each was used, if one has a limit; and the points of days, if the program
+    limits them.
     """
 
     def __init__(
@@ -46,7 +47,10 @@ class Pricer:
         uses = {id_: self._uses[id_, customer.id] for id_ in self._limited} if self._limited else {}
         earned = self._earned[customer.id, day_of(occurred_at, self._rules.time_zone)] if self._earned else 0
         earner = Earner(customer.tier, customer.tags, uses, earned)
-        return price(order, self._rules, earner, self._campaigns, occurred_at)
+        priced = price(order, self._rules, earner, self._campaigns, occurred_at)
+        if customer.earning_blocked:
+            return Priced(0, priced.eligible_amount, priced.base_amount, ())
+        return priced
 
     def note(self, customer_id: str, priced: Priced, occurred_at: UnixMs) -> None:
         """Count an order that takes place."""

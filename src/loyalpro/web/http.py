@@ -11,10 +11,12 @@ from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
     api_keys,
     audit_log,
+    campaigns,
     customers,
     deliveries,
     events,
     notices,
+    program,
     replays,
     secrets,
     service,
@@ -44,6 +46,8 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     for resource in (
         customers,
         transactions,
+        program,
+        campaigns,
         webhook_endpoints,
         secrets,
         replays,
