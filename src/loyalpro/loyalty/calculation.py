@@ -1,5 +1,7 @@
 """What a purchase would bring, without recording it: points and their dates, the tier after it, and the rewards in reach."""
 
+from dataclasses import replace
+
 from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import NotFound
@@ -8,9 +10,9 @@ from loyalpro.loyalty.entities import Customer, DayTotals
 from loyalpro.loyalty.expiry import NEVER, Day, activates_at, day_of, expires_at
 from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
-from loyalpro.loyalty.pricer import Pricer
-from loyalpro.loyalty.pricing import Priced
+from loyalpro.loyalty.pricing import Earner, Priced, price
 from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.recording import CampaignsInForce
 from loyalpro.loyalty.tiers import Metric, Tier, is_locked, raised, window_days
 from loyalpro.loyalty.wallet import Wallet
 
@@ -49,20 +51,32 @@ def calculate_purchase(unit: LoyaltyUnit, query: CalculatePurchase) -> Calculati
     check(query.order)
     occurred_at = time_of(query.occurred_at, unit.now)
     customer = _customer(unit, query, program)
-    ids = [customer.id] if customer.id else []
-    pricer = Pricer(unit, query.account_id, program.rules, ids, [occurred_at])
-    priced = pricer.price(customer, query.order, occurred_at)
+    priced = _price(unit, program, customer, query.order, occurred_at)
     zone = program.rules.time_zone
+    is_known = bool(customer.id)
     expiry = expires_at(program.rules.expiry, occurred_at, zone)
     return Calculation(
         points=priced.points,
         eligible_amount=priced.eligible_amount,
         rules=priced.rules,
-        tier_after=_tier_after(unit, program, customer, priced, day_of(occurred_at, zone)) if ids else None,
+        tier_after=_tier_after(unit, program, customer, priced, day_of(occurred_at, zone)) if is_known else None,
         expires_at=expiry if priced.points and expiry < NEVER else None,
         activates_at=activates_at(program.rules.pending_days, occurred_at, zone) if priced.points else None,
-        available_after=_available_after(unit, program, customer, priced.points, expiry) if ids else None,
+        available_after=_available_after(unit, program, customer, priced.points, expiry) if is_known else None,
     )
+
+
+def _price(unit: LoyaltyUnit, program: Program, customer: Customer, order: Order, occurred_at: UnixMs) -> Priced:
+    """What the order earns; nothing for a customer whose earning is blocked."""
+    ids = [customer.id] if customer.id else []
+    campaigns = CampaignsInForce(unit, customer.account_id, [occurred_at], ids)
+    earned = 0
+    if ids and program.rules.earning.max_points_per_day is not None:
+        day = day_of(occurred_at, program.rules.time_zone)
+        earned = qualifying(unit.days.totals(ids, day, day).get(customer.id), "points_earned")
+    earner = Earner(customer.tier, customer.tags, campaigns.uses(customer.id), earned)
+    priced = price(order, program.rules, earner, campaigns.running, occurred_at)
+    return replace(priced, points=0, rules=()) if customer.earning_blocked else priced
 
 
 def _customer(unit: LoyaltyUnit, query: CalculatePurchase, program: Program) -> Customer:

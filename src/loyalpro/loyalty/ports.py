@@ -173,12 +173,12 @@ class CampaignStore(Protocol):
         """Store a campaign that was locked as `before`."""
         ...
 
-    def uses(self, campaign_ids: Collection[str], customer_ids: Collection[str]) -> dict[tuple[str, str], int]:
-        """How often customers used campaigns, by the ids of both; there is at least one of each."""
+    def uses(self, customer_ids: Collection[str], campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """How often each of these customers has used each of these campaigns. There is at least one of both."""
         ...
 
-    def add_uses(self, uses: Mapping[tuple[str, str], int]) -> None:
-        """Add to how often customers used campaigns, by the ids of campaign and customer."""
+    def add_uses(self, added: Mapping[tuple[str, str], int]) -> None:
+        """Count uses, by campaign and customer."""
         ...
 
 

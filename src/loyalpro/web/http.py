@@ -11,6 +11,7 @@ from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
     api_keys,
     audit_log,
+    calculation,
     campaigns,
     customers,
     deliveries,
@@ -46,6 +47,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     for resource in (
         customers,
         transactions,
+        calculation,
         program,
         campaigns,
         webhook_endpoints,

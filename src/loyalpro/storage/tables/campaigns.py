@@ -24,10 +24,6 @@ _CHANGEABLE: Final = (
     *("name", "kind", "multiplier_permille", "points", "match", "min_spend", "tags", "tier_ids"),
     *("starts_at", "ends_at", "weekdays", "limit_per_customer", "status", "updated_at"),
 )
-_ADD_USE: Final = (
-    "INSERT INTO campaign_uses (campaign_id, customer_id, uses) VALUES (?, ?, ?)"
-    " ON CONFLICT (campaign_id, customer_id) DO UPDATE SET uses = campaign_uses.uses + excluded.uses"
-)
 
 
 class CampaignTables:
@@ -77,19 +73,24 @@ class CampaignTables:
             (*_CAMPAIGNS.values_of(after, *_CHANGEABLE), before.id, before.account_id, before.status),
         )
 
-    def uses(self, campaign_ids: Collection[str], customer_ids: Collection[str]) -> dict[tuple[str, str], int]:
-        """How often customers used campaigns, by the ids of both; there is at least one of each."""
-        found: dict[tuple[str, str], int] = {}
+    def uses(self, customer_ids: Collection[str], campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """How often each of these customers has used each of these campaigns. There is at least one of both."""
         campaigns = padded_list(campaign_ids)
-        for chunk in padded_chunks(list(customer_ids)):
+        found: dict[str, dict[str, int]] = {}
+        for customers in padded_chunks(list(customer_ids)):
             rows = self._connection.execute(
-                "SELECT campaign_id, customer_id, uses FROM campaign_uses"
-                f" WHERE campaign_id IN ({marks(len(campaigns))}) AND customer_id IN ({marks(len(chunk))})",
-                (*campaigns, *chunk),
+                "SELECT customer_id, campaign_id, uses FROM campaign_uses"
+                f" WHERE campaign_id IN ({marks(len(campaigns))}) AND customer_id IN ({marks(len(customers))})",
+                (*campaigns, *customers),
             )
-            found |= {(campaign_id, customer_id): uses for campaign_id, customer_id, uses in rows}
+            for customer_id, campaign_id, uses in rows:
+                found.setdefault(customer_id, {})[campaign_id] = uses
         return found
 
-    def add_uses(self, uses: Mapping[tuple[str, str], int]) -> None:
-        """Add to how often customers used campaigns, by the ids of campaign and customer."""
-        self._connection.execute_many(_ADD_USE, [(*key, count) for key, count in sorted(uses.items())])
+    def add_uses(self, added: Mapping[tuple[str, str], int]) -> None:
+        """Count uses, by campaign and customer."""
+        self._connection.execute_many(
+            "INSERT INTO campaign_uses (campaign_id, customer_id, uses) VALUES (?, ?, ?)"
+            " ON CONFLICT (campaign_id, customer_id) DO UPDATE SET uses = campaign_uses.uses + excluded.uses",
+            [(campaign_id, customer_id, uses) for (campaign_id, customer_id), uses in sorted(added.items())],
+        )

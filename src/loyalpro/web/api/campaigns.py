@@ -63,7 +63,8 @@ class CampaignBody(Body):
     status: Status = "active"
 
     def campaign(self, known: Campaign | None, account_id: str) -> Campaign:
-        """The campaign; it keeps the id and the times of the one that is `known`."""
+        """The campaign; it keeps the id and the times of the one that is `known`, if they are not stated."""
+        begins = 0 if known is None else known.starts_at
         return Campaign(
             id="" if known is None else known.id,
             account_id=account_id,
@@ -75,7 +76,7 @@ class CampaignBody(Body):
             min_spend=self.min_spend,
             tags=tuple(self.tags),
             tier_ids=tuple(self.tier_ids),
-            starts_at=self.starts_at if self.starts_at is not None or known is None else known.starts_at,
+            starts_at=begins if self.starts_at is None else self.starts_at,
             ends_at=self.ends_at,
             weekdays=tuple(sorted({_WEEKDAYS.index(each) for each in self.weekdays})),
             limit_per_customer=self.limit_per_customer,
