@@ -166,7 +166,7 @@ class _Recording:
         wallet.emit(
             TransactionCompleted(
                 customer_id=wallet.id,
-                customer_external_id=wallet.customer.external_id,
+                customer_external_id=wallet.details.external_id,
                 transaction=shown(transaction),
                 points_earned=priced.points,
                 redemption_ids=[],
@@ -180,7 +180,7 @@ class _Recording:
 
     def _price(self, purchase: NewPurchase, wallet: Wallet, occurred_at: UnixMs) -> Priced:
         """What the purchase earns; nothing for a customer whose earning is blocked."""
-        customer = wallet.customer
+        customer = wallet.details
         earner = Earner(
             customer.tier, customer.tags, self._campaigns.uses(wallet.id), self._earned_on(wallet, occurred_at)
         )
