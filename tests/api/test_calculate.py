@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs
 from support.databases import Databases
 from support.server import Server
 
@@ -22,6 +23,15 @@ def shared(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Ser
     """A server on which no test changes the program."""
     with Server(databases.fresh(request.param)) as running:
         yield running
+
+
+class SkippingClock(SystemClock):
+    """A clock that a test moves forward. Nothing that waits ends sooner, so no sweep runs."""
+
+    skipped_ms = 0
+
+    def now_ms(self) -> UnixMs:
+        return super().now_ms() + self.skipped_ms
 
 
 def calculated(server: Server, amount: int = 5_600, **fields: Any) -> Any:
@@ -122,6 +132,32 @@ def test_a_day_that_is_full_earns_nothing_more(server: Server) -> None:
     server.post("/v1/transactions", {"customer_id": customer, "amount": 5_000, "currency": "EUR"})
     assert calculated(server, 5_600, customer_id=customer)["points"] == 10
     assert calculated(server, 5_600)["points"] == 56
+
+
+def test_rewards_are_those_that_the_customer_can_redeem_for_the_order(server: Server) -> None:
+    cheap = server.post("/v1/rewards", {"name": "Coffee", "type": "custom", "cost_points": 50, "status": "active"})
+    server.post("/v1/rewards", {"name": "Mug", "type": "custom", "cost_points": 51, "status": "active"})
+    server.post("/v1/rewards", {"name": "Tea", "type": "custom", "cost_points": 5, "status": "draft"})
+    large = {"name": "Large", "type": "custom", "cost_points": 5, "status": "active", "min_spend": 10_000}
+    for_large_orders = server.post("/v1/rewards", large)
+    customer = server.post("/v1/customers", {})["id"]
+    assert calculated(server, customer_id=customer)["rewards_available"] == []
+    server.post("/v1/transactions", {"customer_id": customer, "amount": 5_000, "currency": "EUR"})
+    shown = {"id": cheap["id"], "name": "Coffee", "type": "custom", "cost_points": 50}
+    assert calculated(server, customer_id=customer)["rewards_available"] == [shown]
+    both = calculated(server, 10_000, customer_id=customer)["rewards_available"]
+    assert [each["id"] for each in both] == [for_large_orders["id"], cheap["id"]]
+
+
+def test_points_that_have_expired_before_the_sweep_buy_no_reward(databases: Databases, store: str) -> None:
+    clock = SkippingClock()
+    with Server(databases.fresh(store), clock=clock, sweep_interval=86_400) as server:
+        server.post("/v1/rewards", {"name": "Coffee", "type": "custom", "cost_points": 50, "status": "active"})
+        customer = server.post("/v1/customers", {})["id"]
+        server.post("/v1/transactions", {"customer_id": customer, "amount": 5_000, "currency": "EUR"})
+        assert len(calculated(server, customer_id=customer)["rewards_available"]) == 1
+        clock.skipped_ms = 400 * MS_PER_DAY
+        assert calculated(server, customer_id=customer)["rewards_available"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,27 @@
 """What a purchase would bring, without recording it: points and their dates, the tier after it, and the rewards in reach."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.entities import Customer, DayTotals
+from loyalpro.loyalty.entities import Customer, DayTotals, Reward
 from loyalpro.loyalty.expiry import NEVER, Day, activates_at, day_of, expires_at
 from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricing import Earner, Priced, price
 from loyalpro.loyalty.program import Program
 from loyalpro.loyalty.recording import CampaignsInForce
+from loyalpro.loyalty.rewards import Order as OrderOfReward
+from loyalpro.loyalty.rewards import offers
 from loyalpro.loyalty.tiers import Metric, Tier, is_locked, raised, window_days
 from loyalpro.loyalty.wallet import Wallet
+
+MAX_REWARDS: Final = 100
+"""How many active rewards a calculation looks at."""
 
 
 @record
@@ -30,7 +37,10 @@ class CalculatePurchase:
 
 @record
 class Calculation:
-    """What a purchase would bring. `tier_after` and `available_after` are None without a customer."""
+    """What a purchase would bring. `tier_after` is None without a customer.
+
+    `rewards`: what the customer can redeem for this order now, with the points that are available before it.
+    """
 
     points: int
     eligible_amount: int
@@ -38,7 +48,7 @@ class Calculation:
     tier_after: Tier | None
     expires_at: UnixMs | None
     activates_at: UnixMs | None
-    available_after: int | None
+    rewards: tuple[Reward, ...]
 
 
 def calculate_purchase(unit: LoyaltyUnit, query: CalculatePurchase) -> Calculation:
@@ -62,7 +72,7 @@ def calculate_purchase(unit: LoyaltyUnit, query: CalculatePurchase) -> Calculati
         tier_after=_tier_after(unit, program, customer, priced, day_of(occurred_at, zone)) if is_known else None,
         expires_at=expiry if priced.points and expiry < NEVER else None,
         activates_at=activates_at(program.rules.pending_days, occurred_at, zone) if priced.points else None,
-        available_after=_available_after(unit, program, customer, priced.points, expiry) if is_known else None,
+        rewards=tuple(_rewards(unit, customer, query.order)) if is_known else (),
     )
 
 
@@ -129,8 +139,11 @@ def qualifying(totals: DayTotals | None, metric: Metric) -> int:
     return {"points_earned": totals.points_qualifying, "spend": totals.spend, "transactions": totals.purchases}[metric]
 
 
-def _available_after(unit: LoyaltyUnit, program: Program, customer: Customer, points: int, expiry: UnixMs) -> int:
-    """What is available after the purchase: debt is repaid first; pending points, and those that have expired, are not."""
-    usable = 0 if program.rules.pending_days else points
-    repaid = min(customer.balance.debt, usable)
-    return customer.balance.available + (usable - repaid if expiry > unit.now else 0)
+def _rewards(unit: LoyaltyUnit, customer: Customer, order: Order) -> Iterator[Reward]:
+    """The rewards that the customer can have and afford, newest first, of the newest ones that are active."""
+    if customer.redeeming_blocked:
+        return
+    active = unit.rewards.list_newest(customer.account_id, "active", None, MAX_REWARDS)
+    for offer in offers(unit, active, customer, OrderOfReward(order.amount, order.currency)):
+        if offer.unavailable is None and not offer.missing:
+            yield offer.reward

@@ -9,6 +9,7 @@ from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
+    adjustments,
     api_keys,
     audit_log,
     calculation,
@@ -18,7 +19,9 @@ from loyalpro.web.api import (
     events,
     notices,
     program,
+    redemptions,
     replays,
+    rewards,
     secrets,
     service,
     transactions,
@@ -46,10 +49,13 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     app.include_router(transactions.batch_router)
     for resource in (
         customers,
+        adjustments,
         transactions,
         calculation,
         program,
         campaigns,
+        rewards,
+        redemptions,
         webhook_endpoints,
         secrets,
         replays,

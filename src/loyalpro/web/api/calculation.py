@@ -62,4 +62,8 @@ def _shown(found: Calculation) -> dict[str, Any]:
         "tier_after": None if tier is None else {"id": tier.id, "name": tier.name, "rank": tier.rank},
         "expires_at": None if found.expires_at is None else rfc3339(found.expires_at),
         "activates_at": None if found.activates_at is None else rfc3339(found.activates_at),
+        "rewards_available": [
+            {"id": each.id, "name": each.name, "type": each.type, "cost_points": each.cost_points}
+            for each in found.rewards
+        ],
     }
