@@ -186,13 +186,18 @@ async def get(account_id: AccountId, services: ServicesDep, transaction_id: str)
 
 
 def _purchase(body: CreateTransaction) -> NewPurchase:
-    """The purchase of a body. Raises `InvalidInput` that names the field."""
+    """The purchase of a body, which names one customer. Raises `InvalidInput` that names the field."""
     if (body.customer_id is None) == (body.customer_external_id is None):
         raise InvalidInput(
             "Name the customer by exactly one of customer_id and customer_external_id.",
             code="missing_field" if body.customer_id is None else "invalid_field",
             param="customer_id",
         )
+    return purchase_of(body)
+
+
+def purchase_of(body: CreateTransaction) -> NewPurchase:
+    """The purchase of a body, whatever customer it names. Raises `InvalidInput` that names the field."""
     metadata_bytes = check_metadata(body.metadata)
     items = [each.item() for each in body.items]
     require_stable(items, param="items", max_depth=4, max_bytes=_MAX_DETAILS_BYTES - metadata_bytes)
