@@ -63,7 +63,7 @@ def test_a_line_is_recorded_and_sent_as_it_is(server: Server, line: dict[str, An
     assert event_of(server, recorded)["items"] == recorded["items"]
 
 
-@pytest.mark.parametrize("quantity", [0.1 + 0.2, 1e-7, 0.0005, 1e300])
+@pytest.mark.parametrize("quantity", [0.1 + 0.2, 1e-7, 0.0005])
 def test_a_quantity_has_three_decimals_at_most(server: Server, quantity: float) -> None:
     purchase = {"customer_external_id": "regular", "amount": 1, "currency": "EUR"}
     lines = [{"amount": 1}, {"amount": 1, "quantity": quantity}]

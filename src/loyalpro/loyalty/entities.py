@@ -103,6 +103,32 @@ class ReturnedItem(Item):
 
 
 @record
+class PastOrder:
+    """What of a purchase decides about its points. Amounts are in minor units of `currency`."""
+
+    id: str
+    customer_id: str
+    currency: str
+    amount: int
+    tax_amount: int
+    shipping_amount: int
+    tip_amount: int
+    gift_card_amount: int
+    items: list[Item]
+    occurred_at: UnixMs
+
+
+@record
+class Buyer:
+    """What of a customer decides about the points of a purchase, and about the tier."""
+
+    id: str
+    tier_id: str
+    tags: tuple[str, ...]
+    enrolled_at: UnixMs
+
+
+@record
 class Refund:
     """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned.
 

@@ -10,22 +10,19 @@ from dataclasses import field, replace
 from typing import Any, Final, Literal
 
 from loyalpro.events.transaction import Item, TransactionCompleted
-from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.errors import Conflict, NotFound, Refused
 from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Transaction, TransactionSource
 from loyalpro.loyalty.expiry import activates_at, day_of, expires_at
-from loyalpro.loyalty.orders import Order, check
+from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricing import Earner, Priced, price
 from loyalpro.loyalty.program import Program
 from loyalpro.loyalty.transactions import shown
 from loyalpro.loyalty.wallet import Cause, Credit, Earning, Wallet
-
-MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
-"""How far the clock of the caller may be ahead of the clock of the server."""
 
 _COMPARED: Final = (
     *("amount", "currency", "tax_amount", "shipping_amount", "tip_amount", "gift_card_amount"),
@@ -143,7 +140,7 @@ class _Recording:
         """Every check that may refuse the purchase comes before the first change."""
         self._unit.origin = purchase.origin
         self._program.require_currency(purchase.currency)
-        occurred_at = _occurred_at(purchase, self._unit.now)
+        occurred_at = time_of(purchase.occurred_at, self._unit.now)
         check(purchase.order)
         wallet = self._wallet(purchase)
         known = self._known.get(purchase.external_id) if purchase.external_id else None
@@ -169,7 +166,7 @@ class _Recording:
         wallet.emit(
             TransactionCompleted(
                 customer_id=wallet.id,
-                customer_external_id=wallet.customer.external_id,
+                customer_external_id=wallet.profile.external_id,
                 transaction=shown(transaction),
                 points_earned=priced.points,
                 redemption_ids=[],
@@ -180,10 +177,11 @@ class _Recording:
         if priced.points:
             cause = Cause("transaction", transaction.id, self._unit.actor, transaction.occurred_at)
             wallet.earn(_credit(self._program, transaction), _earning(transaction, priced), cause)
+        self.book.tiers.upgrade(wallet)
 
     def _price(self, purchase: NewPurchase, wallet: Wallet, occurred_at: UnixMs) -> Priced:
         """What the purchase earns; nothing for a customer whose earning is blocked."""
-        customer = wallet.customer
+        customer = wallet.profile
         earner = Earner(
             customer.tier, customer.tags, self._campaigns.uses(wallet.id), self._earned_on(wallet, occurred_at)
         )
@@ -271,18 +269,6 @@ class CampaignsInForce:
     def write(self) -> None:
         """Store the uses that were counted."""
         self._unit.campaigns.add_uses(self._added)
-
-
-def _occurred_at(purchase: NewPurchase, now: UnixMs) -> UnixMs:
-    if purchase.occurred_at is None:
-        return now
-    if purchase.occurred_at > now + MAX_CLOCK_SKEW_MS:
-        raise InvalidInput(
-            f"occurred_at is in the future; it is {rfc3339(now)} now. Leave it out to mean now.",
-            code="occurred_at_in_future",
-            param="occurred_at",
-        )
-    return purchase.occurred_at
 
 
 def _replayed(known: Transaction, purchase: NewPurchase, customer_id: str) -> Purchase:

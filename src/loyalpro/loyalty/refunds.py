@@ -21,6 +21,7 @@ from loyalpro.loyalty.entities import Refund, Transaction
 from loyalpro.loyalty.expiry import day_of
 from loyalpro.loyalty.ledger import Allocation, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.program import ProgramMissing
 from loyalpro.loyalty.redemption_book import PutBack, linked_redemptions
 from loyalpro.loyalty.refund_decisions import (
     accounted,
@@ -288,8 +289,10 @@ class _Refunding:
         """The part of the points that the lines which are left would have earned, by the rules of the purchase."""
         if not returned:
             return None
-        rules = self._unit.programs.rules(self._account_id, transaction.program_version)
-        return worth_left(transaction, rules, returned)
+        version = self._unit.programs.version(self._account_id, transaction.program_version)
+        if version is None:
+            raise ProgramMissing(f"The program has no version {transaction.program_version}.")
+        return worth_left(transaction, version.rules, returned)
 
     def _count(self, wallet: Wallet, before: Transaction, after: Transaction, moved: _Moved) -> None:
         """Take the refund off the day of the purchase. A purchase that is refunded in full does not count."""

@@ -12,10 +12,14 @@ from loyalpro.web.api import (
     adjustments,
     api_keys,
     audit_log,
+    customer_tiers,
+    calculation,
+    campaigns,
     customers,
     deliveries,
     events,
     notices,
+    program,
     redemptions,
     refunds,
     replays,
@@ -49,7 +53,11 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     for resource in (
         customers,
         adjustments,
+        customer_tiers,
         transactions,
+        calculation,
+        program,
+        campaigns,
         rewards,
         redemptions,
         refunds,
@@ -66,7 +74,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
-    observation.install(app, metrics, services.clock, ids)
+    observation.install(app, metrics, services.clock, ids, services.trusted_proxies)
     openapi.install(app)
     return app
 

@@ -691,6 +691,7 @@ CREATE TABLE program_versions (
     version bigint NOT NULL,
     schema bigint NOT NULL,
     rules text NOT NULL,
+    tiers text DEFAULT '[]'::text NOT NULL,
     actor text NOT NULL,
     note text,
     created_at bigint NOT NULL,

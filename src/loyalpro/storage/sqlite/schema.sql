@@ -567,6 +567,7 @@ CREATE TABLE program_versions (
     version INTEGER NOT NULL CHECK (version > 0),
     schema INTEGER NOT NULL,
     rules TEXT NOT NULL,
+    tiers TEXT NOT NULL DEFAULT '[]',
     actor TEXT NOT NULL,
     note TEXT,
     created_at INTEGER NOT NULL,

@@ -133,6 +133,10 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
 def _record(unit: Unit, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
     outcomes = record_purchases(unit, RecordPurchases(account_id, purchases))
+    for purchase, outcome in zip(purchases, outcomes, strict=True):
+        if isinstance(outcome, Purchase) and not outcome.replayed:
+            unit.origin = purchase.origin
+            unit.audit(account_id, "transaction.recorded", outcome.transaction.id)
     return [each if isinstance(each, Refused) else _reply(each) for each in outcomes]
 
 
@@ -147,7 +151,11 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
     valid = [each for each in parsed if isinstance(each, NewPurchase)]
 
     def work(unit: Unit) -> Reply:
-        recorded = iter(record_purchases(unit, RecordPurchases(account_id, valid)))
+        purchases = record_purchases(unit, RecordPurchases(account_id, valid))
+        new = [each.transaction.id for each in purchases if isinstance(each, Purchase) and not each.replayed]
+        if new:
+            unit.audit(account_id, "transactions.recorded", new[0], {"recorded": len(new)})
+        recorded = iter(purchases)
         outcomes = [each if isinstance(each, Refused) else pull(recorded) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
@@ -178,13 +186,18 @@ async def get(account_id: AccountId, services: ServicesDep, transaction_id: str)
 
 
 def _purchase(body: CreateTransaction) -> NewPurchase:
-    """The purchase of a body. Raises `InvalidInput` that names the field."""
+    """The purchase of a body, which names one customer. Raises `InvalidInput` that names the field."""
     if (body.customer_id is None) == (body.customer_external_id is None):
         raise InvalidInput(
             "Name the customer by exactly one of customer_id and customer_external_id.",
             code="missing_field" if body.customer_id is None else "invalid_field",
             param="customer_id",
         )
+    return purchase_of(body)
+
+
+def purchase_of(body: CreateTransaction) -> NewPurchase:
+    """The purchase of a body, whatever customer it names. Raises `InvalidInput` that names the field."""
     metadata_bytes = check_metadata(body.metadata)
     items = [each.item() for each in body.items]
     require_stable(items, param="items", max_depth=4, max_bytes=_MAX_DETAILS_BYTES - metadata_bytes)

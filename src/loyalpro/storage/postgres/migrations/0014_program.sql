@@ -6,6 +6,7 @@ CREATE TABLE program_versions (
     version BIGINT NOT NULL CHECK (version > 0),
     schema BIGINT NOT NULL,
     rules TEXT NOT NULL,
+    tiers TEXT NOT NULL DEFAULT '[]',
     actor TEXT NOT NULL,
     note TEXT,
     created_at BIGINT NOT NULL,
@@ -44,6 +45,11 @@ INSERT INTO tiers (id, account_id, name, rank, threshold, created_at)
 SELECT t.value ->> 'id', p.account_id, t.value ->> 'name', t.place, (t.value ->> 'threshold')::bigint, a.created_at
 FROM programs p JOIN accounts a ON a.id = p.account_id
 CROSS JOIN LATERAL jsonb_array_elements(p.rules::jsonb -> 'tiers') WITH ORDINALITY AS t (value, place);
+
+-- The tiers that were in force with a version, for those who compare versions; the table has what counts.
+UPDATE program_versions SET tiers = (
+    SELECT json_agg(json_build_object('id', id, 'name', name, 'rank', rank, 'threshold', threshold) ORDER BY rank)::text
+    FROM tiers t WHERE t.account_id = program_versions.account_id);
 
 ALTER TABLE programs DROP COLUMN rules;
 

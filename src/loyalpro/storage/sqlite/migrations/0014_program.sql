@@ -6,6 +6,7 @@ CREATE TABLE program_versions (
     version INTEGER NOT NULL CHECK (version > 0),
     schema INTEGER NOT NULL,
     rules TEXT NOT NULL,
+    tiers TEXT NOT NULL DEFAULT '[]',
     actor TEXT NOT NULL,
     note TEXT,
     created_at INTEGER NOT NULL,
@@ -43,6 +44,11 @@ CREATE INDEX tiers_by_account ON tiers (account_id, rank, id);
 INSERT INTO tiers (id, account_id, name, rank, threshold, created_at)
 SELECT t.value ->> '$.id', p.account_id, t.value ->> '$.name', t.key + 1, t.value ->> '$.threshold', a.created_at
 FROM programs p JOIN accounts a ON a.id = p.account_id JOIN json_each(p.rules, '$.tiers') t;
+
+-- The tiers that were in force with a version, for those who compare versions; the table has what counts.
+UPDATE program_versions SET tiers = (
+    SELECT json_group_array(json_object('id', id, 'name', name, 'rank', rank, 'threshold', threshold) ORDER BY rank)
+    FROM tiers t WHERE t.account_id = program_versions.account_id);
 
 ALTER TABLE programs DROP COLUMN rules;
 
