@@ -56,6 +56,15 @@ class Vault:
                 "A sealed secret in the database is damaged, or belongs to another endpoint."
             ) from error
 
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether a secret is sealed with the first key."""
+        return self.key_id(sealed) == self._newest
+
+    @staticmethod
+    def key_id(sealed: bytes) -> bytes:
+        """The id of the key that a secret is sealed with."""
+        return sealed[:KEY_ID_BYTES]
+
     def require(self, endpoints: Mapping[bytes, str]) -> None:
         """`ConfigurationError` when the key of one of these key ids is missing; each has an endpoint that uses it."""
         for key_id, endpoint_id in endpoints.items():

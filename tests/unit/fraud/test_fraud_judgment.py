@@ -35,7 +35,7 @@ from loyalpro.loyalty.fraud.measure import (
     Spending,
     newest_purchases,
     purchases_since,
-    receipt_minute,
+    receipt,
 )
 from loyalpro.loyalty.fraud.rules import (
     AmountOutlier,
@@ -294,9 +294,12 @@ def test_a_receipt_of_two_customers_sets_receipt_duplicate_off() -> None:
     assert judged(purchase(base_amount=4_999, sightings=(RECEIPT,)), shared(RECEIPT, "cus_2")) == []
 
 
-def test_a_receipt_is_of_a_minute() -> None:
-    assert receipt_minute(NOW + 59_999) == NOW
-    assert receipt_minute(NOW + 60_000) == NOW + MINUTE
+def test_a_receipt_has_a_location_an_amount_a_currency_and_a_minute() -> None:
+    same = receipt("loc_1", 5_000, "EUR", NOW)
+    assert receipt("loc_1", 5_000, "EUR", NOW + 59_999) == same
+    others = [receipt("loc_1", 5_000, "EUR", NOW + 60_000), receipt("loc_2", 5_000, "EUR", NOW)]
+    others += [receipt("loc_1", 5_001, "EUR", NOW), receipt("loc_1", 5_000, "USD", NOW)]
+    assert len({same, *others}) == 5
 
 
 # -- redemptions -----------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class FraudCase:
     """A suspicion. `measurement`: that of the finding that opened it, as its event shows it. `evidence`: ids of objects.
 
     `key_hash`: what the case is about, as `hash_of_key`. `customer_id`: the customer whose event opened it. `action`: what the
-    rule did then. `shadow`: neither an event nor an action came of it.
+    rule did then. `shadow`: neither an event nor an action came of it. `settling`: it is closed, and may still hold lots.
     """
 
     id: str
@@ -57,6 +57,7 @@ class FraudCase:
     resolved_at: UnixMs | None = None
     resolved_by: str | None = None
     note: str | None = None
+    settling: bool = False
 
 
 def hash_of_key(finding: Finding) -> bytes:

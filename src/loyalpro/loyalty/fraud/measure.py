@@ -5,6 +5,7 @@ customers for whom `purchases_since` and the conditions in `judgment` say that a
 """
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from typing import Final, Literal, Protocol
 
 from loyalpro.kernel.clock import UnixMs
@@ -24,7 +25,7 @@ SightingKind = Literal["email", "phone", "device", "payment", "receipt"]
 
 @record
 class Sighting:
-    """A value that may be one customer's only, as its keyed hash."""
+    """A value that should be one customer's only, as its hash."""
 
     kind: SightingKind
     hash: bytes
@@ -194,6 +195,7 @@ def newest_purchases(rules: RuleSet) -> int:
     return 2 * max(thresholds)
 
 
-def receipt_minute(occurred_at: UnixMs) -> UnixMs:
-    """The first instant of the minute of a purchase."""
-    return occurred_at - occurred_at % MINUTE
+def receipt(location_id: str, amount: int, currency: str, occurred_at: UnixMs) -> Sighting:
+    """What two purchases with one receipt share: location, amount and minute. None of it is secret, so the hash has no key."""
+    minute = occurred_at - occurred_at % MINUTE
+    return Sighting("receipt", sha256(f"{location_id}\0{amount}\0{currency}\0{minute}".encode()).digest())
