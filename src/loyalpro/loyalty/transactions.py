@@ -1,6 +1,6 @@
 """Commands about purchases: record them, each once and with the points that it earns, and read them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import Any, Final
 
@@ -13,7 +13,11 @@ from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Transaction
 from loyalpro.loyalty.expiry import activates_at, day_of, expires_at
+from loyalpro.loyalty.fraud.measure import NewPurchase as PlannedPurchase
+from loyalpro.loyalty.fraud.ports import FraudUnit
+from loyalpro.loyalty.fraud.screening import Decision, Screening
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.pricing import base_amount
 from loyalpro.loyalty.program import Program
 from loyalpro.loyalty.wallet import Cause, Credit, Earning, Wallet
 
@@ -39,6 +43,8 @@ class NewPurchase:
     location_id: str | None
     employee_id: str | None
     metadata: dict[str, Any] = field(repr=False)
+    device_id: str | None = None
+    payment_fingerprint: str | None = None
     origin: Origin | None = None
 
 
@@ -77,14 +83,15 @@ class ListTransactions:
     limit: int
 
 
-def record_purchases(unit: LoyaltyUnit, command: RecordPurchases) -> list[Purchase | Refused]:
-    """Record purchases; each emits `transaction.completed`, then `points.earned` if it earns any.
+def record_purchases(unit: FraudUnit, command: RecordPurchases) -> list[Purchase | Refused]:
+    """Record purchases. Each emits `transaction.completed`, `points.earned` if it earns any, `fraud.detected` for a new case.
 
     The result has an outcome for each purchase, in their order. A refused purchase changes nothing, and does not stop the
     others. What all of them need is read in a few statements; each is decided in memory; all changes are written at once.
     """
     recording = _Recording(unit, command)
     outcomes = [recording.outcome(each) for each in command.purchases]
+    recording.screening.write()
     recording.book.write()
     return outcomes
 
@@ -107,7 +114,7 @@ def list_transactions(unit: LoyaltyUnit, command: ListTransactions) -> list[Tran
 class _Recording:
     """The purchases of one command, against the customers and the purchases that they name."""
 
-    def __init__(self, unit: LoyaltyUnit, command: RecordPurchases) -> None:
+    def __init__(self, unit: FraudUnit, command: RecordPurchases) -> None:
         purchases, account_id = command.purchases, command.account_id
         self.book = Book(
             unit,
@@ -121,6 +128,7 @@ class _Recording:
         external_ids = {each.external_id for each in purchases if each.external_id}
         known = unit.transactions.by_external_ids(account_id, external_ids) if external_ids else []
         self._known = {each.external_id: each for each in known}
+        self.screening = Screening(unit, self.book, self._planned)
 
     def outcome(self, purchase: NewPurchase) -> Purchase | Refused:
         """Record one purchase, or tell why not."""
@@ -138,9 +146,10 @@ class _Recording:
         known = self._known.get(purchase.external_id) if purchase.external_id else None
         if known is not None:
             return _replayed(known, purchase, wallet.id)
-        points = _points(self._program, purchase)
+        points = 0 if wallet.customer.earning_blocked else _points(self._program, purchase)
         wallet.require_capacity(points)
         transaction = self._transaction(purchase, wallet.id, points, occurred_at)
+        decision = self.screening.purchase(wallet, transaction)
         self.book.add_transaction(transaction)
         self._known[transaction.external_id] = transaction
         wallet.note_purchase(occurred_at)
@@ -148,7 +157,7 @@ class _Recording:
             day_of(occurred_at, self._program.rules.time_zone),
             purchases=1,
             spend=transaction.base_amount,
-            points_qualifying=points,
+            points_qualifying=0 if decision.hold_case_id else points,
         )
         wallet.emit(
             TransactionCompleted(
@@ -162,8 +171,19 @@ class _Recording:
         )
         if points:
             cause = Cause("transaction", transaction.id, self._unit.actor, occurred_at)
-            wallet.earn(_credit(self._program, transaction), _earning(self._program, transaction), cause)
+            wallet.earn(_credit(self._program, transaction, decision), _earning(self._program, transaction), cause)
+        self.screening.report()
         return Purchase(transaction, replayed=False)
+
+    def _planned(self) -> Iterator[PlannedPurchase]:
+        """The purchases as fraud rules see them before their points are known."""
+        for each in self._command.purchases:
+            try:
+                wallet = self._wallet(each)
+                draft = self._transaction(each, wallet.id, 0, each.occurred_at or self._unit.now)
+            except Refused:
+                continue
+            yield self.screening.planned(draft, wallet)
 
     def _wallet(self, purchase: NewPurchase) -> Wallet:
         """The wallet of the customer that the purchase names."""
@@ -197,7 +217,9 @@ class _Recording:
             created_at=self._unit.now,
             actor=self._unit.actor,
             eligible_amount=purchase.amount,
-            base_amount=purchase.amount,
+            base_amount=base_amount(purchase.amount, purchase.currency, self._program.rules),
+            device_id=self.screening.hashed("device", purchase.device_id),
+            payment_fingerprint=self.screening.hashed("payment", purchase.payment_fingerprint),
             program_version=self._program.version,
         )
 
@@ -231,15 +253,17 @@ def _points(program: Program, purchase: NewPurchase) -> int:
     return purchase.amount * rate.points // rate.per_amount
 
 
-def _credit(program: Program, transaction: Transaction) -> Credit:
-    """Expiry is counted from when the purchase happened, not from when it was recorded."""
+def _credit(program: Program, transaction: Transaction, decision: Decision) -> Credit:
+    """Expiry is counted from when the purchase happened, not from when it was recorded. Held points have no date."""
     rules, occurred_at = program.rules, transaction.occurred_at
+    is_held = decision.hold_case_id is not None
     return Credit(
         points=transaction.points_earned,
         expires_at=expires_at(rules.expiry, occurred_at, rules.time_zone),
-        is_pending=bool(rules.pending_days),
-        activates_at=activates_at(rules.pending_days, occurred_at, rules.time_zone),
+        is_pending=is_held or bool(rules.pending_days),
+        activates_at=None if is_held else activates_at(rules.pending_days, occurred_at, rules.time_zone),
         transaction_id=transaction.id,
+        hold_case_id=decision.hold_case_id,
     )
 
 

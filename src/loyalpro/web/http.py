@@ -14,6 +14,7 @@ from loyalpro.web.api import (
     customers,
     deliveries,
     events,
+    fraud,
     notices,
     replays,
     secrets,
@@ -52,6 +53,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         notices,
         api_keys,
         audit_log,
+        fraud,
         service,
     ):
         app.include_router(resource.router)

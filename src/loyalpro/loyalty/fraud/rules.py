@@ -406,14 +406,18 @@ def kind_of(code: str) -> type[Params]:
     return kind
 
 
-def read_params(current: P, given: Mapping[str, object], *, param: str = "params") -> P:
-    """The parameters after a change of those that are `given` as the API writes them. Raises `InvalidInput` `invalid_field`."""
+def read_params(current: P, given: Mapping[str, object], *, param: str | None = "params") -> P:
+    """The parameters after a change of those that are `given` as the API writes them. Raises `InvalidInput` `invalid_field`.
+
+    `param`: the field that they stand in, for the error.
+    """
     kinds = param_kinds(type(current))
     read: dict[str, int] = {}
     for name, value in given.items():
+        path = name[:64] if param is None else f"{param}.{name[:64]}"
         if name not in kinds:
-            raise _invalid(f"{param}.{name}"[:64], suggestion(name[:64], list(kinds), "parameter of this rule"))
-        read[name] = kinds[name].read(value, f"{param}.{name}")
+            raise _invalid(path, suggestion(name, list(kinds), "parameter of this rule"))
+        read[name] = kinds[name].read(value, path)
     return replace(current, **read)  # type: ignore[type-var]  # every subclass of Params is a record
 
 

@@ -194,7 +194,7 @@ class Screening:
             transaction.occurred_at,
             transaction.base_amount,
             transaction.points_earned,
-            transaction.employee_id,
+            _signal(transaction.employee_id),
             transaction.source == "import",
         )
         last = self._measures.last_purchase_at(wallet.id)
@@ -208,7 +208,7 @@ class Screening:
                 ("payment", transaction.payment_fingerprint),
             )
             found += [Sighting(kind, value) for kind, value in values if value is not None]
-        rule, location = self._rules.enabled(ReceiptDuplicate), transaction.location_id
+        rule, location = self._rules.enabled(ReceiptDuplicate), _signal(transaction.location_id)
         if rule and location is not None and transaction.base_amount >= rule.params.min_amount:
             found.append(receipt(location, transaction.amount, transaction.currency, transaction.occurred_at))
         return tuple(found)
@@ -322,6 +322,11 @@ def rules_in_force(unit: FraudUnit, account_id: str, program: Program) -> RuleSe
 @lru_cache(maxsize=1_024)
 def _defaults(account_id: str) -> RuleSet:
     return RuleSet(account_id)
+
+
+def _signal(text: str | None) -> str | None:
+    """A text that identifies something; a blank one is missing."""
+    return text if text and not text.isspace() else None
 
 
 def _refusal(case: FraudCase) -> Conflict:
