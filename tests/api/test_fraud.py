@@ -446,11 +446,14 @@ def test_a_key_is_exempt_for_30_days_after_a_false_positive(server: Server) -> N
 def test_released_points_are_valid_30_days_at_least(server: Server) -> None:
     customer = enroll(server)
     case = held(server, customer)
-    move(server, 400 * DAY)
+    for _ in range(5):
+        move(server, 80 * DAY)
+        buy(server, customer, 50_000)
     server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
-    [lot] = server.get(f"/v1/customers/{customer}/lots")["data"]
-    assert (lot["status"], lot["expires_at"]) == ("active", rfc3339(now_ms(server) + 30 * DAY * 1_000))
-    assert points(server, customer)["available"] == 500
+    lots = server.get(f"/v1/customers/{customer}/lots")["data"]
+    assert [each["status"] for each in lots] == ["active"] * 6
+    assert lots[-1]["expires_at"] == rfc3339(now_ms(server) + 30 * DAY * 1_000)
+    assert points(server, customer)["available"] == 3_000
 
 
 def test_a_confirmed_case_cancels_its_points_and_can_block_the_customer(server: Server) -> None:
@@ -558,4 +561,4 @@ def test_a_resolution_is_idempotent(server: Server) -> None:
         server.call("POST", path, {"resolution": "confirmed"}, Idempotency_Key="r-1-" + customer) for _ in range(2)
     )
     assert (first.status, first.raw) == (second.status, second.raw) == (200, first.raw)
-    assert second.headers["Idempotent-Replayed"] == "true"
+    assert second.headers["idempotent-replayed"] == "true"

@@ -76,6 +76,7 @@ def check(order: Order) -> None:
         if not _is_quantity(item["quantity"]):
             raise InvalidInput(
                 f"Send a quantity of at most three decimals, from -{MAX_QUANTITY} to {MAX_QUANTITY}.",
+                code="invalid_field",
                 param=f"items[{index}].quantity",
             )
 

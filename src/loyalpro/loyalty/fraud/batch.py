@@ -40,10 +40,9 @@ class BatchMeasures:
         self._rules = rules
         self._plan = plan
         self._time_zone = book.program.rules.time_zone
-        self._last_purchases = {each.id: each.customer.last_purchase_at for each in book.wallets}
+        self._last_purchases = {each.id: each.details.last_purchase_at for each in book.wallets}
         self._stored_purchases: dict[str, Sequence[PurchaseFact]] | None = None
         self._purchases: dict[str, list[PurchaseFact]] = {}
-        self._points: dict[Day, dict[str, int]] = {}
         self._expected: set[Sighting] = set()
         self._stored_seen: dict[Sighting, Sequence[SeenCustomer]] = {}
         self._seen: dict[Sighting, dict[str, SeenCustomer]] = {}
@@ -94,11 +93,12 @@ class BatchMeasures:
 
     def points_on(self, customer_id: str, day: Day) -> int:
         """The points that a customer's purchases of a local day earned, less what is held or was clawed back."""
-        if day not in self._points:
-            self._points[day] = self._read_points(day)
-        wallet = self._book.wallet(customer_id)
-        added = 0 if wallet is None else wallet.days.added(day, day).points_qualifying
-        return self._points[day].get(customer_id, 0) + added
+        wallet, last = self._book.wallet(customer_id), self._last_purchases.get(customer_id)
+        if wallet is None:
+            return 0
+        if last is None or last < day_start(day, self._time_zone):
+            return wallet.days.added(day, day).points_qualifying
+        return self._book.day(wallet, day).points_qualifying
 
     def seen(self, sighting: Sighting, since: UnixMs) -> Sequence[SeenCustomer]:
         """Active customers with whom a value was seen after `since`."""
@@ -141,13 +141,6 @@ class BatchMeasures:
                 wanted[each.fact.customer_id] = min(known, since)
         limit = newest_purchases(self._rules)
         return dict(self._unit.fraud.newest_purchases(wanted, limit, CLOCK_SKEW)) if wanted else {}
-
-    def _read_points(self, day: Day) -> dict[str, int]:
-        """Of all customers of the command that may have bought something on that day."""
-        start = day_start(day, self._time_zone)
-        customers = [id_ for id_, last in self._last_purchases.items() if last is not None and last >= start]
-        totals = self._unit.days.totals(customers, day, day) if customers else {}
-        return {id_: each.points_qualifying for id_, each in totals.items()}
 
     def _read_seen(self, sighting: Sighting, since: UnixMs) -> None:
         planned = {each for purchase in self._plan() for each in purchase.sightings} | self._expected

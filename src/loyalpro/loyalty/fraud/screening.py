@@ -122,7 +122,20 @@ class Screening:
 
     def purchase(self, wallet: Wallet, transaction: Transaction) -> Decision:
         """Judge a purchase before its points are credited: they are pending, with the cases of the decision, if it has any."""
-        new = self.planned(transaction, wallet)
+        new = self.planned(
+            wallet,
+            occurred_at=transaction.occurred_at,
+            amount=transaction.amount,
+            currency=transaction.currency,
+            base_amount=transaction.base_amount,
+            employee_id=transaction.employee_id,
+            location_id=transaction.location_id,
+            device_id=transaction.device_id,
+            payment_fingerprint=transaction.payment_fingerprint,
+            imported=transaction.source == "import",
+            transaction_id=transaction.id,
+            points=transaction.points_earned,
+        )
         findings = judge_purchase(self._rules, new, self._measures, self._unit.now, self._time_zone)
         points = transaction.points_earned
         type_ = "points.earned" if points else "transaction.completed"
@@ -135,7 +148,7 @@ class Screening:
 
     def redemption(self, wallet: Wallet, redemption_id: str, points: int) -> Decision:
         """Judge a redemption before its points are taken. After a refusal nothing is taken, and the book is written still."""
-        customer = wallet.customer
+        customer = wallet.details
         new = NewRedemption(
             redemption_id,
             wallet.id,
@@ -168,7 +181,7 @@ class Screening:
 
     def customer(self, wallet: Wallet, event_type: str, *, email: bool = True, phone: bool = True) -> None:
         """Judge the e-mail address and the phone number that a customer has now, each if it was changed."""
-        customer = wallet.customer
+        customer = wallet.details
         sightings = self._contacts(customer.email if email else None, customer.phone if phone else None)
         now = self._unit.now
         findings = judge_identity(self._rules, sightings, wallet.id, wallet.id, self._measures, now)
@@ -186,32 +199,37 @@ class Screening:
         """The keyed hash of a device or a payment, which is all that is stored of it."""
         return None if value is None else keyed_hash(self._key(), kind, value)
 
-    def planned(self, transaction: Transaction, wallet: Wallet) -> NewPurchase:
-        """A purchase as rules see it; of one that is planned, the points are not known."""
-        fact = PurchaseFact(
-            transaction.id,
-            wallet.id,
-            transaction.occurred_at,
-            transaction.base_amount,
-            transaction.points_earned,
-            _signal(transaction.employee_id),
-            transaction.source == "import",
-        )
-        last = self._measures.last_purchase_at(wallet.id)
-        return NewPurchase(fact, wallet.balance.lifetime_earned, last, self._sightings(transaction))
-
-    def _sightings(self, transaction: Transaction) -> tuple[Sighting, ...]:
-        found: list[Sighting] = []
+    def planned(
+        self,
+        wallet: Wallet,
+        *,
+        occurred_at: UnixMs,
+        amount: int,
+        currency: str,
+        base_amount: int,
+        employee_id: str | None,
+        location_id: str | None,
+        device_id: bytes | None,
+        payment_fingerprint: bytes | None,
+        imported: bool = False,
+        transaction_id: str = "",
+        points: int = 0,
+    ) -> NewPurchase:
+        """A purchase as rules see it. Of one that is planned, neither the id nor the points are known."""
+        employee, location = _signal(employee_id), _signal(location_id)
+        sightings: list[Sighting] = []
         if self._rules.enabled(IdentityShared):
             values: tuple[tuple[SightingKind, bytes | None], ...] = (
-                ("device", transaction.device_id),
-                ("payment", transaction.payment_fingerprint),
+                ("device", device_id),
+                ("payment", payment_fingerprint),
             )
-            found += [Sighting(kind, value) for kind, value in values if value is not None]
-        rule, location = self._rules.enabled(ReceiptDuplicate), _signal(transaction.location_id)
-        if rule and location is not None and transaction.base_amount >= rule.params.min_amount:
-            found.append(receipt(location, transaction.amount, transaction.currency, transaction.occurred_at))
-        return tuple(found)
+            sightings += [Sighting(kind, value) for kind, value in values if value is not None]
+        rule = self._rules.enabled(ReceiptDuplicate)
+        if rule and location is not None and base_amount >= rule.params.min_amount:
+            sightings.append(receipt(location, amount, currency, occurred_at))
+        fact = PurchaseFact(transaction_id, wallet.id, occurred_at, base_amount, points, employee, imported)
+        last = self._measures.last_purchase_at(wallet.id)
+        return NewPurchase(fact, wallet.balance.lifetime_earned, last, tuple(sightings))
 
     def _contacts(self, email: str | None, phone: str | None) -> tuple[Sighting, ...]:
         if self._rules.enabled(IdentityShared) is None:
@@ -345,7 +363,7 @@ def _detected(report: _Report, now: UnixMs) -> FraudDetected:
         case_id=case.id,
         status="open",
         customer_id=report.wallet.id,
-        customer_external_id=report.wallet.customer.external_id,
+        customer_external_id=report.wallet.details.external_id,
         related_customer_ids=list(finding.related_customer_ids),
         rule=FraudRule(code=finding.rule.code, id=finding.rule.id, version=finding.rule.version),
         severity=finding.rule.severity,

@@ -28,10 +28,14 @@ _RULE_EXAMPLE = {
 }
 
 
+def _examples(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
 class RuleBody(Body):
     """The fields to change of a rule; what is left out stays. A rule can be sent as it was read: `id` and such are ignored."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_RULE_EXAMPLE]})
+    model_config = _examples(_RULE_EXAMPLE)
 
     enabled: bool | None = None
     shadow: bool | None = Field(default=None, description="Keep cases, and neither act nor send events.")
@@ -70,7 +74,7 @@ class RuleBody(Body):
 class NamedRule(RuleBody):
     """A rule by its code, and the fields to change of it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"code": "velocity.earn", **_RULE_EXAMPLE}]})
+    model_config = _examples({"code": "velocity.earn", **_RULE_EXAMPLE})
 
     code: ShortText
 
