@@ -82,9 +82,7 @@ class NamedRule(RuleBody):
 class RulesBody(Body):
     """The rules to change, all of them or none. The answer of `GET` can be sent as it is."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"rules": [{"code": "velocity.earn", "action": "hold"}]}]}
-    )
+    model_config = _examples({"rules": [{"code": "velocity.earn", "action": "hold"}]})
 
     rules: Annotated[list[NamedRule], Field(min_length=1, max_length=12)]
     next_cursor: None = Field(default=None, description="Ignored.")
@@ -101,9 +99,7 @@ class RulesBody(Body):
 class Resolve(Body):
     """How a case ends."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"resolution": "false_positive", "note": "A family of four"}]}
-    )
+    model_config = _examples({"resolution": "false_positive", "note": "A family of four"})
 
     resolution: Literal["confirmed", "false_positive"]
     note: Description | None = None
