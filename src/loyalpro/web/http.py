@@ -18,6 +18,7 @@ from loyalpro.web.api import (
     customers,
     deliveries,
     events,
+    fraud,
     notices,
     program,
     redemptions,
@@ -69,6 +70,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         notices,
         api_keys,
         audit_log,
+        fraud,
         service,
     ):
         app.include_router(resource.router)

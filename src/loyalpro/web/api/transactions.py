@@ -113,6 +113,8 @@ class CreateTransaction(Body):
     channel: Description | None = None
     location_id: Description | None = None
     employee_id: Description | None = None
+    device_id: Annotated[LongText | None, Field(description="Stored as a keyed hash only.")] = None
+    payment_fingerprint: Annotated[LongText | None, Field(description="Stored as a keyed hash only.")] = None
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -212,6 +214,8 @@ def purchase_of(body: CreateTransaction) -> NewPurchase:
         channel=body.channel,
         location_id=body.location_id,
         employee_id=body.employee_id,
+        device_id=body.device_id,
+        payment_fingerprint=body.payment_fingerprint,
         metadata=body.metadata,
         origin=current_origin(),
         tax_amount=body.tax_amount,
