@@ -6,11 +6,12 @@ that it earned are taken. `refund_math` says how many.
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
+from loyalpro.events.payload import Payload
 from loyalpro.events.transaction import TransactionRefunded
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound, Refused
@@ -19,6 +20,8 @@ from loyalpro.loyalty import refund_math
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Refund, Transaction
 from loyalpro.loyalty.expiry import day_of
+from loyalpro.loyalty.fraud.ports import FraudUnit
+from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ledger import Allocation, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.program import ProgramMissing
@@ -90,10 +93,11 @@ class Refunded:
     replayed: bool
 
 
-def refund_purchase(unit: LoyaltyUnit, command: RefundPurchase) -> Refunded:
+def refund_purchase(unit: FraudUnit, command: RefundPurchase) -> Refunded:
     """Record one refund. Emits `transaction.refunded`, then `points.adjusted` for what comes back and for what is taken.
 
-    Raises `NotFound`; `InvalidInput` `refund_exceeds_transaction`, `item_not_in_transaction`; `Conflict` `refund_exists`,
+    `customer.tier_changed` follows if the program lowers tiers at once, and `fraud.detected` for a new case. Raises
+    `NotFound`; `InvalidInput` `refund_exceeds_transaction`, `item_not_in_transaction`; `Conflict` `refund_exists`,
     `transaction_changed`.
     """
     [outcome] = _record(unit, command.account_id, [command.refund])
@@ -104,15 +108,16 @@ def refund_purchase(unit: LoyaltyUnit, command: RefundPurchase) -> Refunded:
     return outcome
 
 
-def refund_purchases(unit: LoyaltyUnit, command: RefundPurchases) -> list[Refunded | Refused]:
+def refund_purchases(unit: FraudUnit, command: RefundPurchases) -> list[Refunded | Refused]:
     """Record refunds; each does what it would do alone, after those before it.
 
     The result has an outcome for each refund, in their order. A refused refund changes nothing, and does not stop the others.
     What all of them need is read in a few statements; all changes are written at once.
     """
     outcomes = _record(unit, command.account_id, command.refunds)
-    if any(isinstance(each, Refunded) and not each.replayed for each in outcomes):
-        unit.audit(command.account_id, "transactions.refunded", command.account_id)
+    new = [each.transaction.id for each in outcomes if isinstance(each, Refunded) and not each.replayed]
+    if new:
+        unit.audit(command.account_id, "transactions.refunded", new[0], {"refunds": len(new)})
     return outcomes
 
 
@@ -122,7 +127,7 @@ def list_refunds(unit: LoyaltyUnit, command: ListRefunds) -> tuple[Transaction, 
     return transaction, unit.refunds.list_newest(transaction.id, command.before_id, command.limit)
 
 
-def _record(unit: LoyaltyUnit, account_id: str, refunds: Sequence[NewRefund]) -> list[Refunded | Refused]:
+def _record(unit: FraudUnit, account_id: str, refunds: Sequence[NewRefund]) -> list[Refunded | Refused]:
     refunding = _Refunding(unit, account_id, refunds)
     outcomes = [refunding.outcome(each) for each in refunds]
     refunding.write()
@@ -159,7 +164,7 @@ _NOTHING: Final = _Moved(0, Clawed(0, 0, 0), 0, 0)
 class _Refunding:
     """The refunds of one command, against the purchases and the customers that they name."""
 
-    def __init__(self, unit: LoyaltyUnit, account_id: str, refunds: Sequence[NewRefund]) -> None:
+    def __init__(self, unit: FraudUnit, account_id: str, refunds: Sequence[NewRefund]) -> None:
         self._unit = unit
         self._account_id = account_id
         named = _named(unit, account_id, refunds)
@@ -171,6 +176,7 @@ class _Refunding:
         known = unit.refunds.by_external_ids(account_id, external_ids) if external_ids else []
         self._known = {each.external_id: each for each in known}
         self._made: list[Refund] = []
+        self._screening = Screening(unit, self._book)
 
     def outcome(self, new: NewRefund) -> Refunded | Refused:
         """Record one refund, or tell why not."""
@@ -181,6 +187,7 @@ class _Refunding:
 
     def write(self) -> None:
         """Store everything that changed. Raises `Conflict` `transaction_changed`."""
+        self._screening.write()
         self._book.write()
         self._redemptions.write()
         self._unit.refunds.insert(self._made)
@@ -197,21 +204,18 @@ class _Refunding:
         wallet = self._book.wallet(sale.now.customer_id)
         if wallet is None:  # the customer was merged into another one before this command locked it
             raise _changed_meanwhile()
-        is_deleted = wallet.customer.status == "deleted"
+        is_deleted = wallet.profile.status == "deleted"
         items = [] if is_deleted else sale.now.items  # those of a deleted customer are erased
         lines = returned_lines(items, lines_returned(sale.refunds) if items else (), new.items)
         amount = money(sale.now, sale.refunds, new.amount, lines)
         asked = self._refund(new, sale.now, amount, lines)
-        with wallet.holding_events() as events:
-            moved = _NOTHING if is_deleted else self._move_points(wallet, sale, asked, restore=new.restore_points)
-        refund = _with_points(asked, moved)
-        before, sale.now = sale.now, refunded(sale.now, refund)
-        sale.refunds.append(refund)
-        self._note(refund)
-        self._count(wallet, before, sale.now, moved)
-        wallet.emit(_event(wallet, sale.now, refund))
-        for event in events:
-            wallet.emit(event)
+        if is_deleted:
+            refund = self._complete(wallet, sale, asked, _NOTHING, ())
+        else:
+            refund = self._refund_points(wallet, sale, asked, restore=new.restore_points)
+        self._made.append(refund)
+        if refund.external_id is not None:
+            self._known[refund.external_id] = refund
         return Refunded(refund, sale.now, replayed=False)
 
     def _sale(self, new: NewRefund) -> _Sale:
@@ -244,10 +248,28 @@ class _Refunding:
             created_at=self._unit.now,
         )
 
-    def _note(self, refund: Refund) -> None:
-        self._made.append(refund)
-        if refund.external_id is not None:
-            self._known[refund.external_id] = refund
+    def _refund_points(self, wallet: Wallet, sale: _Sale, asked: Refund, *, restore: bool) -> Refund:
+        """Move points, then let the tier and the fraud rules follow; the refund with what it did to points."""
+        debt, is_earned = wallet.balance.debt, self._book.tiers.is_earned(wallet)
+        with wallet.holding_events() as events:
+            moved = self._move_points(wallet, sale, asked, restore=restore)
+        refund = self._complete(wallet, sale, asked, moved, events)
+        if is_earned:
+            self._book.tiers.lower(wallet)
+        self._screening.refund(wallet, refund.id, refund.occurred_at, debt_before=debt)
+        self._screening.report()
+        return refund
+
+    def _complete(self, wallet: Wallet, sale: _Sale, asked: Refund, moved: _Moved, events: Iterable[Payload]) -> Refund:
+        """Count the refund, and emit it before the events of the points that it moved."""
+        refund = _with_points(asked, moved)
+        before, sale.now = sale.now, refunded(sale.now, refund)
+        sale.refunds.append(refund)
+        self._count(wallet, before, sale.now, moved)
+        wallet.emit(_event(wallet, sale.now, refund))
+        for event in events:
+            wallet.emit(event)
+        return refund
 
     def _move_points(self, wallet: Wallet, sale: _Sale, refund: Refund, *, restore: bool) -> _Moved:
         """Give back the points that paid for the purchase, then take those that it earned."""
@@ -355,7 +377,7 @@ def _event(wallet: Wallet, transaction: Transaction, refund: Refund) -> Transact
         transaction_id=transaction.id,
         transaction_external_id=transaction.external_id,
         customer_id=wallet.id,
-        customer_external_id=wallet.customer.external_id,
+        customer_external_id=wallet.profile.external_id,
         amount=refund.amount,
         currency=transaction.currency,
         total_refunded=transaction.refunded_amount,
