@@ -633,3 +633,52 @@ def test_one_external_id_at_the_same_time_is_one_refund(server: Server, defaults
             pool.map(lambda each: each[0].try_refund(each[1], amount=1_000, external_id=key), zip(shops, bought, strict=True))
         )  # fmt: skip
     assert sorted(each.status for each in answers) == [201, 409, 409, 409]
+
+
+# -- tiers and fraud rules ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["at_review", "immediate"])
+def test_a_refund_takes_the_tier_at_once_only_if_the_program_says_so(shop: Shop, policy: Any) -> None:
+    shop.rules(refunds=RefundPolicy(tier=policy))
+    bought = shop.buy(110_000)
+    shop.refund(bought, amount=5_000)
+    assert tier(shop) == "Silver"
+    shop.refund(bought, amount=20_000)
+    assert tier(shop) == ("Silver" if policy == "at_review" else "Bronze")
+    changed = [each["data"]["reason"] for each in shop.events("customer.tier_changed")]
+    assert changed == (["qualified"] if policy == "at_review" else ["qualified", "refund"])
+    if policy == "immediate":
+        kinds = [each["type"] for each in shop.events()[-3:]]
+        assert kinds == ["transaction.refunded", "points.adjusted", "customer.tier_changed"]
+
+
+def tier(shop: Shop) -> str:
+    return str(shop.server.get(f"/v1/customers/{shop.customer}")["tier"]["name"])
+
+
+def test_a_refund_that_leaves_a_debt_opens_a_case(shop: Shop) -> None:
+    bought = shop.buy(10_000)
+    shop.redeem(80)
+    shop.refund(bought, amount=1_000)
+    assert shop.events("fraud.detected") == []
+    refund = shop.refund(bought)
+    [case] = shop.events()[-1:]
+    assert (case["type"], case["data"]["rule"]["code"]) == ("fraud.detected", "refund.after_redeem")
+    assert case["data"]["trigger"] == {"event_id": None, "type": "transaction.refunded", "object_id": refund["id"]}
+
+
+def test_held_points_count_toward_tiers_once_they_are_released(shop: Shop) -> None:
+    """A refund takes held points like pending ones; what was never counted is not taken off."""
+    shop.server.call("PUT", "/v1/fraud/rules/points.cap", {"action": "hold"})
+    bought = shop.buy(2_000_000)
+    assert shop.points == (0, 20_000, 0)
+    assert shop.refund(bought, amount=500_000)["points_clawed_back"] == 5_000
+    assert (shop.points, shop.days()[2]) == ((0, 15_000, 0), 0)
+    [case] = [each["data"]["case_id"] for each in shop.events("fraud.detected")]
+    shop.server.post(f"/v1/fraud/cases/{case}/resolve", {"resolution": "false_positive"})
+    assert (shop.points, shop.days()[2]) == ((15_000, 0, 0), 15_000)
+    shop.refund(bought)
+    assert (shop.points, shop.days()[2]) == ((0, 0, 0), 0)
+    shop.server.call("PUT", "/v1/fraud/rules/points.cap", {"action": "flag"})
+    shop.check()
