@@ -16,6 +16,7 @@ from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Redemption
 from loyalpro.loyalty.expiry import NEVER, day_of
 from loyalpro.loyalty.ledger import discrepancies
+from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.redemption_book import (
     PutBack,
     cancel_reservations,
@@ -35,7 +36,6 @@ from loyalpro.loyalty.redemptions import (
     reverse_redemption,
 )
 from loyalpro.loyalty.rewards import NewReward, create_reward
-from loyalpro.loyalty.transactions import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.wallet import Cause
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.customers import enroll, open_account, purchase

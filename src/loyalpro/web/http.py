@@ -12,10 +12,15 @@ from loyalpro.web.api import (
     adjustments,
     api_keys,
     audit_log,
+    calculation,
+    campaigns,
+    customer_tiers,
     customers,
     deliveries,
     events,
+    fraud,
     notices,
+    program,
     redemptions,
     replays,
     rewards,
@@ -47,7 +52,11 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     for resource in (
         customers,
         adjustments,
+        customer_tiers,
         transactions,
+        calculation,
+        program,
+        campaigns,
         rewards,
         redemptions,
         webhook_endpoints,
@@ -58,12 +67,13 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         notices,
         api_keys,
         audit_log,
+        fraud,
         service,
     ):
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
-    observation.install(app, metrics, services.clock, ids)
+    observation.install(app, metrics, services.clock, ids, services.trusted_proxies)
     openapi.install(app)
     return app
 
