@@ -531,7 +531,6 @@ class AnyMoves(RuleBasedStateMachine):
         value = self.shop.value("cus_1")
         assert self.customer.tier.rank >= qualified(self.shop.program.tiers, value).rank
         assert self.customer.tier_locked_until is None
-        assert self.customer.tier_review_at is None or self.customer.tier_review_at > self.shop.unit.now
 
     def _has_what_it_qualifies_for(self) -> None:
         if not self.locked:
