@@ -170,6 +170,8 @@ class Wallet:
         self._customer = customer
         self._event_sequence = customer.event_sequence
         self._ledger_sequence = customer.ledger_sequence
+        self._first_purchase_at = customer.first_purchase_at
+        self._last_purchase_at = customer.last_purchase_at
 
     # -- what happens to a customer ----------------------------------------------------------------------------------
 
@@ -190,13 +192,9 @@ class Wallet:
 
     def note_purchase(self, occurred_at: UnixMs) -> None:
         """Remember the first and the last purchase."""
-        customer = self._customer
-        first, last = customer.first_purchase_at, customer.last_purchase_at
-        if first is None or last is None or not first <= occurred_at <= last:
-            self.change_state(
-                first_purchase_at=occurred_at if first is None else min(first, occurred_at),
-                last_purchase_at=occurred_at if last is None else max(last, occurred_at),
-            )
+        first, last = self._first_purchase_at, self._last_purchase_at
+        self._first_purchase_at = occurred_at if first is None else min(first, occurred_at)
+        self._last_purchase_at = occurred_at if last is None else max(last, occurred_at)
 
     # -- points that come --------------------------------------------------------------------------------------------
 
@@ -239,6 +237,7 @@ class Wallet:
         before = self.balance
         type_: EntryType = "import" if adjustment.kind == "import" else "adjust"
         entry, lot = self._credit(type_, credit, cause)
+        self._begin_inactivity()
         self._emit_adjusted(adjustment, entry, before)
         self._expire_if_past(lot)
         return lot
@@ -253,7 +252,16 @@ class Wallet:
         """
         before = self.balance
         absorbed = min(before.debt, points)
-        entry = self._post("redeem_reversal", points, cause, available=points - absorbed, debt=-absorbed)
+        entry = self._post(
+            "redeem_reversal",
+            points,
+            cause,
+            available=points - absorbed,
+            debt=-absorbed,
+            reverses=adjustment.reverses_entry_id,
+        )
+        self.balance = replace(self.balance, lifetime_redeemed=self.balance.lifetime_redeemed - points)
+        self._begin_inactivity()
         returned = [self._return_to(lot, share, entry, extend_to) for lot, share in spent]
         self.lots.take(spending_order(returned), absorbed, entry.id, "absorb")
         self._emit_adjusted(adjustment, entry, before)
@@ -279,6 +287,7 @@ class Wallet:
                 f"The customer has {available} points available, which is fewer than {points}.",
                 code="insufficient_points",
                 param="points",
+                facts={"available": available},
             )
 
     def redeem(self, points: int, redeemed: Redeemed, cause: Cause) -> Entry:
@@ -313,6 +322,8 @@ class Wallet:
             self.require_available(points)
         before = self.balance
         taken = min(points, before.available)
+        if before.debt + points - taken > MAX_POINTS:
+            raise InvalidInput("The debt would be more than can be counted.", code="points_limit", param="points")
         entry = self._post("adjust", -points, cause, available=-taken, debt=points - taken)
         self.lots.take(self.lots.holding("active"), taken, entry.id, "spend")
         self._emit_adjusted(adjustment, entry, before)
@@ -422,6 +433,11 @@ class Wallet:
         if rules.expiry.kind == "inactivity":
             self.change_state(points_expire_at=inactive_at(rules.expiry, self._unit.now, rules.time_zone))
 
+    def _begin_inactivity(self) -> None:
+        """Points that come in another way, to a customer without any date, last as if they had been earned now."""
+        if self._customer.points_expire_at is None:
+            self._touch()
+
     # -- merging -----------------------------------------------------------------------------------------------------
 
     def move_out(self, cause: Cause) -> Estate:
@@ -485,13 +501,13 @@ class Wallet:
         points = credit.points
         if is_counted:
             self.require_capacity(points, param="points")
+        earned = points if is_counted else 0
         absorbed = 0 if credit.is_pending else min(self.balance.debt, points)
         if credit.is_pending:
-            entry = self._post(type_, points, cause, pending=points, rules=rules)
+            entry = self._post(type_, points, cause, pending=points, earned=earned, rules=rules)
         else:
-            entry = self._post(type_, points, cause, available=points - absorbed, debt=-absorbed, rules=rules)
-        if is_counted:
-            self.balance = replace(self.balance, lifetime_earned=self.balance.lifetime_earned + points)
+            available = points - absorbed
+            entry = self._post(type_, points, cause, available=available, debt=-absorbed, earned=earned, rules=rules)
         lot = self._new_lot(entry, credit)
         self.lots.take([lot], absorbed, entry.id, "absorb")
         return entry, self.lots.current(lot)
@@ -521,7 +537,8 @@ class Wallet:
 
     def _return_to(self, lot: Lot, points: int, entry: Entry, extend_to: UnixMs) -> Lot:
         if self.lots.current(lot).expires_at > self._unit.now:
-            return self.lots.restore(lot, points, entry.id)
+            self.lots.restore(lot, points, entry.id)
+            return self.lots.update(lot, customer_id=self.id)  # an empty lot may still belong to a merged customer
         return self._new_lot(entry, Credit(points, extend_to, transaction_id=lot.transaction_id))
 
     def _post(
@@ -533,16 +550,17 @@ class Wallet:
         available: int = 0,
         pending: int = 0,
         debt: int = 0,
+        earned: int = 0,
         rules: tuple[AppliedRule, ...] = (),
         reverses: str | None = None,
     ) -> Entry:
-        """Append an entry, and change the balances by so much."""
+        """Append an entry, and change the balances by so much. `earned`: what counts toward the limit of all credits."""
         balance = self.balance
         self.balance = Balance(
             available=balance.available + available,
             pending=balance.pending + pending,
             debt=balance.debt + debt,
-            lifetime_earned=balance.lifetime_earned,
+            lifetime_earned=balance.lifetime_earned + earned,
             lifetime_redeemed=balance.lifetime_redeemed,
         )
         self._ledger_sequence += 1
@@ -634,6 +652,8 @@ class Wallet:
             ledger_sequence=self._ledger_sequence,
             event_sequence=self._event_sequence,
             next_due_at=self._next_due_at(),
+            first_purchase_at=self._first_purchase_at,
+            last_purchase_at=self._last_purchase_at,
             updated_at=self._unit.now,
         )
 
@@ -665,9 +685,10 @@ class Wallet:
 
 
 def returns(spent: Sequence[tuple[Lot, int]], returned: int, points: int) -> list[tuple[Lot, int]]:
-    """How many of `points` go back to which lot, when `returned` of them went back before.
+    """How many of `points` go back to which lot. What expires last comes back first.
 
-    `spent`: the lots that a redemption took its points from, and how many from each. What expires last comes back first.
+    `spent`: the lots that a redemption took its points from, and how many of each did not go back into it. `returned`: how many
+    of them came back in other lots, because their own had expired.
     """
     found: list[tuple[Lot, int]] = []
     for lot, share in sorted(spent, key=lambda each: (each[0].expires_at, each[0].earned_at, each[0].id), reverse=True):
