@@ -22,6 +22,7 @@ from loyalpro.web.api import (
     notices,
     program,
     redemptions,
+    refunds,
     replays,
     rewards,
     secrets,
@@ -49,6 +50,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
+    app.include_router(refunds.batch_router)
     for resource in (
         customers,
         adjustments,
@@ -59,6 +61,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         campaigns,
         rewards,
         redemptions,
+        refunds,
         webhook_endpoints,
         secrets,
         replays,
