@@ -14,6 +14,7 @@ from loyalpro.web.api import (
     customers,
     deliveries,
     events,
+    lots,
     notices,
     replays,
     secrets,
@@ -41,8 +42,10 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
+    app.include_router(customers.batch_router)
     for resource in (
         customers,
+        lots,
         transactions,
         webhook_endpoints,
         secrets,
