@@ -76,7 +76,7 @@ TransactionSource = Literal["api", "dashboard", "import"]
 class Transaction:
     """A purchase. Amounts are in minor units of `currency`; `base_amount` in those of the program's currency.
 
-    `priced`: the multipliers, campaigns and k that its points were calculated with. `fingerprint`: SHA-256 of what identifies
+    `priced`: the multipliers, campaigns and k of its points. `fingerprint`: SHA-256 of what identifies
     its content. `payment_fingerprint` and `device_id`: keyed hashes. `actor`: what recorded it; None for purchases of old versions.
     """
 
