@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from loyalpro.loyalty.entities import Customer, DayTotals, Transaction
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.tier_moves import TierMoves
 from loyalpro.loyalty.wallet import Wallet
 
 
@@ -39,6 +40,7 @@ class Book:
         self._wallets = {each.id: Wallet(each, unit, self.program, lots=lots.get(each.id)) for each in customers}
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
+        self.tiers = TierMoves(unit, self.program, self._wallets)
         for wallet in self._wallets.values():
             if wallet.is_due:
                 wallet.settle()

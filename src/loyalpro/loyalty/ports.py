@@ -4,7 +4,7 @@ Every method of a store runs inside the database transaction of the unit. A tran
 events holds the row lock of the customer until it ends.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from loyalpro.events.new_event import NewEvent
@@ -173,6 +173,13 @@ class DayStore(Protocol):
 
     def totals(self, customer_ids: Collection[str], first: Day, last: Day) -> dict[str, DayTotals]:
         """The sum of each of these customers' days from `first` to `last`; without the customers that have none."""
+        ...
+
+    def sums_in(self, windows: Mapping[str, tuple[Day, Day]]) -> list[DayTotals]:
+        """The sums of the days from the first to the last one of each customer's window; without the customers that have none.
+
+        They have the last day of the window. There is at least one customer.
+        """
         ...
 
 

@@ -163,6 +163,7 @@ class _Recording:
         if points:
             cause = Cause("transaction", transaction.id, self._unit.actor, occurred_at)
             wallet.earn(_credit(self._program, transaction), _earning(self._program, transaction), cause)
+        self.book.tiers.upgrade(wallet)
         return Purchase(transaction, replayed=False)
 
     def _wallet(self, purchase: NewPurchase) -> Wallet:

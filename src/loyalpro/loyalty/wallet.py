@@ -641,6 +641,14 @@ class Wallet:
         )
 
     @property
+    def profile(self) -> Customer:
+        """The customer as it is now, without what this transaction changes of its balance, its sequences and `next_due_at`.
+
+        It costs nothing, and `customer` makes a record at each call.
+        """
+        return self._customer
+
+    @property
     def is_changed(self) -> bool:
         """Whether there is anything to write."""
         return (

@@ -11,6 +11,7 @@ from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
     api_keys,
     audit_log,
+    customer_tiers,
     customers,
     deliveries,
     events,
@@ -46,6 +47,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     for resource in (
         customers,
         lots,
+        customer_tiers,
         transactions,
         webhook_endpoints,
         secrets,

@@ -14,10 +14,11 @@ from pydantic_core import PydanticCustomError
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput, Refused
 from loyalpro.kernel.iteration import pull
-from loyalpro.loyalty import customer_export, customers, deletion, merging, statement
+from loyalpro.loyalty import customer_export, customers, deletion, merging, statement, tier_assignment
 from loyalpro.loyalty.contact import email_key, phone_key
 from loyalpro.loyalty.entities import Customer, CustomerFilter, ExportRows
 from loyalpro.loyalty.ledger import Entry, EntryTotal, LedgerPosition
+from loyalpro.web.api.customer_tiers import tier_in_full, tier_shown
 from loyalpro.web.api.fields import (
     Body,
     Cursor,
@@ -170,8 +171,14 @@ async def list_customers(
 async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """One customer, with points and tier; of a deleted or merged one, that it is gone, and where to."""
     command = customers.GetCustomer(account_id, known_id("cus", customer_id))
-    customer = await services.runner.read(lambda unit: customers.get_customer(unit, command))
-    return _customer(customer) if customer.status == "active" else _gone(customer.id, customer.merged_into_id)
+
+    def work(unit: Unit) -> dict[str, Any]:
+        customer = customers.get_customer(unit, command)
+        if customer.status != "active":
+            return _gone(customer.id, customer.merged_into_id)
+        return {**_customer(customer), "tier": tier_in_full(customer, *tier_assignment.status_of(unit, customer))}
+
+    return await services.runner.read(work)
 
 
 @router.patch("/{customer_id}", summary="Change a customer's details")
@@ -367,7 +374,7 @@ def _customer(customer: Customer) -> dict[str, Any]:
         "metadata": customer.metadata,
         "status": customer.status,
         "points": {"available": balance.available, "pending": balance.pending, "debt": balance.debt},
-        "tier": {"id": customer.tier.id, "name": customer.tier.name, "rank": customer.tier.rank},
+        "tier": tier_shown(customer),
         "earning_blocked": customer.earning_blocked,
         "redeeming_blocked": customer.redeeming_blocked,
         "first_purchase_at": _time(customer.first_purchase_at),
