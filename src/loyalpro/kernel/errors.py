@@ -24,19 +24,30 @@
 `web/errors.py` maps each class to an HTTP status.
 """
 
+from collections.abc import Mapping
+
 
 class LoyalProError(Exception):
     """The base of every error that LoyalPro raises on purpose.
 
-    `code` is stable, for programs. `detail` is a text for people. `param` names the wrong field, if there is one.
+    `code` is stable, for programs. `detail` is a text for people. `param` names the wrong field, if there is one. `facts`:
+    what a program needs of the detail, such as the points that are available; the response has each as a member of its own.
     """
 
     code = "internal_error"
 
-    def __init__(self, detail: str, *, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        facts: Mapping[str, int | str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.param = param
+        self.facts = dict(facts or {})
         if code is not None:
             self.code = code
 

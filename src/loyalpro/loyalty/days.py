@@ -1,7 +1,7 @@
 """What is added to the days of a customer: purchases, spend, points, refunds and redemptions, each on its local day."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from loyalpro.loyalty.entities import DayTotals
 from loyalpro.loyalty.expiry import Day
@@ -47,6 +47,16 @@ class Days:
         changes.refunded += refunded
         changes.redemptions += redemptions
         changes.points_redeemed += points_redeemed
+
+    def arrive(self, left: "Days") -> None:
+        """Take over the changes of another customer's days, which then has none."""
+        for day, each in left.take():
+            self.add(day, **asdict(each))
+
+    def take(self) -> list[tuple[Day, _Changes]]:
+        """Hand over all changes; none is left."""
+        taken, self._changes = list(self._changes.items()), {}
+        return taken
 
     def changed(self) -> Iterator[DayTotals]:
         """What is to be added to each stored day."""

@@ -9,6 +9,7 @@ from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.customers import NO_DETAILS, NO_STATE, unknown_customer
 from loyalpro.loyalty.erasure import begin_erasure
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.redemption_book import cancel_reservations
 from loyalpro.loyalty.wallet import Cause
 
 _REASON: Final = "customer_deleted"
@@ -32,6 +33,7 @@ def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
     wallet = book.wallet(command.customer_id)
     if wallet is None:
         raise unknown_customer(command.customer_id)
+    cancel_reservations(unit, book, wallet.id, _REASON)
     before = wallet.customer
     forfeited = wallet.forfeit(Cause("customer", before.id, unit.actor, unit.now, _REASON))
     wallet.change_details(**NO_DETAILS, status="deleted")

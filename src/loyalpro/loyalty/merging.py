@@ -19,6 +19,7 @@ from loyalpro.loyalty.customers import (
 )
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.redemption_book import cancel_reservations
 from loyalpro.loyalty.wallet import Cause, Wallet
 
 _TAKEN_OVER: Final = ("external_id", "email", "phone", "name")
@@ -48,12 +49,14 @@ def merge_customer(unit: LoyaltyUnit, command: MergeCustomer) -> Customer:
         raise unknown_customer(command.customer_id)
     if into is None:
         raise unknown_customer(command.into_id, param="into")
+    cancel_reservations(unit, book, gone.id, "customer_merged")
     ended = gone.customer
     _move_points(unit, gone, into)
     _end(unit, gone, into.id)
     _take_over(ended, into, unit.now)
-    book.write()
     unit.customer_moves.move(gone.id, into.id)
+    _keep_tier(book, ended, into)
+    book.write()
     unit.audit(command.account_id, "customer.merged", gone.id)
     return into.customer
 
@@ -61,6 +64,7 @@ def merge_customer(unit: LoyaltyUnit, command: MergeCustomer) -> Customer:
 def _move_points(unit: LoyaltyUnit, gone: Wallet, into: Wallet) -> None:
     cause = Cause("customer", gone.id, unit.actor, unit.now)
     into.move_in(gone.move_out(cause), cause)
+    into.days.arrive(gone.days)
 
 
 def _end(unit: LoyaltyUnit, gone: Wallet, into_id: str) -> None:
@@ -89,6 +93,14 @@ def _take_over(ended: Customer, into: Wallet, now: UnixMs) -> None:
         into.change_details(security_changed_at=changed_at)
     into.change_state(**united_state(ended, before))
     change_details(into, united_details(ended, before), now, source="api")
+
+
+def _keep_tier(book: Book, ended: Customer, into: Wallet) -> None:
+    """The higher tier stays, with its lock, unless what both have earned reaches a higher one. The days are moved already."""
+    book.tiers.keep_higher(into, ended.tier)
+    if into.profile.tier.id == ended.tier.id and ended.tier_locked_until is not None:
+        names = ("tier_review_at", "tier_locked_until", "tier_lock_reason")
+        into.change_state(**{name: getattr(ended, name) for name in names})
 
 
 def united_details(ended: Customer, into: Customer) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Every method of a store runs inside the database transaction of the unit. A tran
 events holds the row lock of the customer until it ends.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from loyalpro.events.new_event import NewEvent
@@ -13,7 +13,18 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.earning import Campaign
-from loyalpro.loyalty.entities import Customer, CustomerFilter, DayTotals, Erasure, ExportRows, StoredBody, Transaction
+from loyalpro.loyalty.entities import (
+    Customer,
+    CustomerFilter,
+    DayTotals,
+    Erasure,
+    ExportRows,
+    PointsAdjustment,
+    Redemption,
+    Reward,
+    StoredBody,
+    Transaction,
+)
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
 from loyalpro.loyalty.program import Program
@@ -139,6 +150,10 @@ class LedgerStore(Protocol):
         """The entries that a source made, in the order of their sequences."""
         ...
 
+    def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
+        """The entries that these sources, of which there is at least one, made, in the order of their ids."""
+        ...
+
     def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
         """What these entries, of which there is at least one, took out of lots."""
         ...
@@ -161,6 +176,108 @@ class LedgerStore(Protocol):
 
     def totals(self, customer_id: str, after: int, through: int) -> list[EntryTotal]:
         """The sum of a customer's entries of each type, from the sequence after `after` to the sequence `through`."""
+        ...
+
+
+class AdjustmentStore(Protocol):
+    """Adjustments by hand."""
+
+    def insert(self, adjustment: PointsAdjustment) -> bool:
+        """Store an adjustment. False when another one of the account has this external id."""
+        ...
+
+    def by_external_id(self, account_id: str, external_id: str) -> PointsAdjustment | None:
+        """The adjustment that has this external id."""
+        ...
+
+
+class RewardStore(Protocol):
+    """Rewards."""
+
+    def insert(self, reward: Reward) -> None:
+        """Store a new reward."""
+        ...
+
+    def get(self, account_id: str, reward_id: str) -> Reward | None:
+        """One reward, also an archived one."""
+        ...
+
+    def lock(self, account_id: str, reward_id: str) -> Reward | None:
+        """One reward, locked."""
+        ...
+
+    def update(self, reward: Reward) -> None:
+        """Store everything of a reward that is locked."""
+        ...
+
+    def list_newest(self, account_id: str, status: str | None, before_id: str | None, limit: int) -> list[Reward]:
+        """Rewards, newest first."""
+        ...
+
+    def take_from_stock(self, reward_id: str, now: UnixMs) -> bool:
+        """Take one piece out of the stock of a reward that has a stock. False when none is left."""
+        ...
+
+    def return_to_stock(self, pieces: Mapping[str, int], now: UnixMs) -> None:
+        """Put pieces back into the stock of those of these rewards that have a stock, in the order of their ids."""
+        ...
+
+
+class RedemptionStore(Protocol):
+    """Redemptions."""
+
+    def insert(self, redemption: Redemption) -> bool:
+        """Store a redemption. False when another one of the account has this external id."""
+        ...
+
+    def get(self, account_id: str, redemption_id: str) -> Redemption | None:
+        """One redemption."""
+        ...
+
+    def by_ids(self, account_id: str, redemption_ids: Collection[str]) -> list[Redemption]:
+        """These redemptions, of which there is at least one."""
+        ...
+
+    def by_external_id(self, account_id: str, external_id: str) -> Redemption | None:
+        """The redemption that has this external id."""
+        ...
+
+    def of_transactions(self, transaction_ids: Collection[str]) -> list[Redemption]:
+        """The redemptions that are linked to these purchases, of which there is at least one."""
+        ...
+
+    def reserved_of(self, customer_ids: Collection[str]) -> list[Redemption]:
+        """The reservations of these customers, of which there is at least one."""
+        ...
+
+    def overdue(self, now: UnixMs, limit: int) -> list[tuple[str, str]]:
+        """The account and the id of each reservation whose time has passed, oldest first."""
+        ...
+
+    def counts(self, customer_id: str, reward_ids: Collection[str]) -> dict[str, int]:
+        """How many redemptions a customer has, not returned, of each of these rewards, of which there is at least one."""
+        ...
+
+    def codes_in_use(self, account_id: str, codes: Collection[str]) -> set[str]:
+        """Those of these codes, of which there is at least one, that a redemption has."""
+        ...
+
+    def update(self, changes: Sequence[tuple[Redemption, Redemption]]) -> None:
+        """Store redemptions: each as it is stored, and as it becomes. Raises `LockTaken` when one is not as it was."""
+        ...
+
+    def list_newest(
+        self,
+        account_id: str,
+        before_id: str | None,
+        limit: int,
+        *,
+        customer_id: str | None = None,
+        transaction_id: str | None = None,
+        external_id: str | None = None,
+        code: str | None = None,
+    ) -> list[Redemption]:
+        """Redemptions that match every filter, newest first."""
         ...
 
 
@@ -301,6 +418,26 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     @property
     def ledger(self) -> LedgerStore:
         """Entries, lots and allocations."""
+        ...
+
+    @property
+    def random_bytes(self) -> Callable[[int], bytes]:
+        """Makes so many random bytes."""
+        ...
+
+    @property
+    def adjustments(self) -> AdjustmentStore:
+        """Adjustments by hand."""
+        ...
+
+    @property
+    def rewards(self) -> RewardStore:
+        """Rewards."""
+        ...
+
+    @property
+    def redemptions(self) -> RedemptionStore:
+        """Redemptions."""
         ...
 
     @property

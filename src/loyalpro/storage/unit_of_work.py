@@ -16,6 +16,7 @@ from loyalpro.kernel.unit_of_work import SYSTEM, WriterName
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
+from loyalpro.storage.tables.adjustments import AdjustmentTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
@@ -35,8 +36,10 @@ from loyalpro.storage.tables.ledger import LedgerTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.programs import ProgramTables
+from loyalpro.storage.tables.redemptions import RedemptionTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.retention import RetentionTables
+from loyalpro.storage.tables.rewards import RewardTables
 from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.tables.transactions import TransactionTables
 from loyalpro.storage.vault import Vault
@@ -159,6 +162,21 @@ class UnitOfWork:
     def ledger(self) -> LedgerTables:
         """Entries, lots and allocations."""
         return LedgerTables(self.connection)
+
+    @property
+    def adjustments(self) -> AdjustmentTables:
+        """Adjustments by hand."""
+        return AdjustmentTables(self.connection)
+
+    @property
+    def rewards(self) -> RewardTables:
+        """Rewards."""
+        return RewardTables(self.connection)
+
+    @property
+    def redemptions(self) -> RedemptionTables:
+        """Redemptions."""
+        return RedemptionTables(self.connection)
 
     @property
     def erasures(self) -> ErasureTables:

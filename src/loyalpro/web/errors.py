@@ -73,7 +73,7 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unexpected(request, error)
-    response = problem(status, error.code, error.detail, request=request, param=error.param)
+    response = problem(status, error.code, error.detail, request=request, param=error.param, **error.facts)
     if isinstance(error, errors.RateLimited):
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response

@@ -9,6 +9,7 @@ from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
+    adjustments,
     api_keys,
     audit_log,
     customer_tiers,
@@ -17,7 +18,9 @@ from loyalpro.web.api import (
     events,
     lots,
     notices,
+    redemptions,
     replays,
+    rewards,
     secrets,
     service,
     transactions,
@@ -48,7 +51,10 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         customers,
         lots,
         customer_tiers,
+        adjustments,
         transactions,
+        rewards,
+        redemptions,
         webhook_endpoints,
         secrets,
         replays,
