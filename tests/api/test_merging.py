@@ -10,6 +10,7 @@ import pytest
 
 from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.loyalty.ledger import discrepancies
+from support.customer_rows import plant, plant_everything, tables_of_customers
 from support.databases import Databases
 from support.history import query, transaction
 from support.server import Server
@@ -296,42 +297,36 @@ def test_a_block_of_either_customer_stays(shop: Shop) -> None:
 
 def test_what_fraud_rules_and_churn_know_moves_or_goes(shop: Shop) -> None:
     a, b = shop.enroll(), shop.enroll()
-    [(account,)] = query(shop.url, "SELECT account_id FROM customers WHERE id = ?", a)
-    identity = (
-        "INSERT INTO identity_values (account_id, kind, hash, customer_id, last_seen) VALUES (?, 'device', ?, ?, ?)"
-    )
-    for customer, digest, seen in ((a, b"1", 5), (b, b"1", 3), (a, b"2", 7), (b, b"3", 9)):
-        query(shop.url, identity, account, digest, customer, seen)
-    for customer in (a, b):
-        query(
-            shop.url,
-            "INSERT INTO churn_scores (customer_id, account_id, score, level, model_version, scored_at, level_since)"
-            " VALUES (?, ?, 0.5, 'low', '1', 1, 1)",
-            customer,
-            account,
-        )
-    uses = "INSERT INTO campaign_uses (campaign_id, customer_id, uses) VALUES (?, ?, ?)"
+    for customer, value, seen in ((a, "1", 5), (b, "1", 3), (a, "2", 7), (b, "3", 9)):
+        plant(shop.url, "identity_values", customer, kind="device", hash=f"{a}-{value}".encode(), last_seen=seen)
     for campaign, customer, number in (("c1", a, 2), ("c1", b, 3), ("c2", a, 1)):
-        query(shop.url, uses, f"{campaign}-{account}-{a}", customer, number)
-    query(
-        shop.url,
-        "INSERT INTO fraud_cases (id, account_id, rule_code, rule_version, key_type, key_hash, customer_id, measurement,"
-        " evidence, hits, status, shadow, action, severity, score, first_at, last_at)"
-        " VALUES (?, ?, 'x', 1, 'customer', ?, ?, '{}', '[]', 1, 'open', 0, 'flag', 'low', 1, 1, 1)",
-        f"frd_{a}",
-        account,
-        a.encode(),
-        a,
-    )
+        plant(shop.url, "campaign_uses", customer, campaign_id=f"{campaign}-{a}", uses=number)
+    for customer in (a, b):
+        plant(shop.url, "churn_scores", customer, level="low")
     shop.merge(a, b)
     kept = query(shop.url, "SELECT hash, last_seen FROM identity_values WHERE customer_id = ? ORDER BY hash", b)
-    assert [(bytes(digest), at) for digest, at in kept] == [(b"1", 5), (b"2", 7), (b"3", 9)]
+    assert [(bytes(value)[-1:], at) for value, at in kept] == [(b"1", 5), (b"2", 7), (b"3", 9)]
     counted = query(shop.url, "SELECT uses FROM campaign_uses WHERE customer_id = ? ORDER BY campaign_id", b)
     assert counted == [(5,), (1,)]
-    assert query(shop.url, "SELECT customer_id FROM fraud_cases WHERE id = ?", f"frd_{a}") == [(b,)]
     assert query(shop.url, "SELECT customer_id FROM churn_scores WHERE customer_id IN (?, ?)", a, b) == [(b,)]
-    for table in ("identity_values", "campaign_uses", "fraud_cases"):
-        assert query(shop.url, f"SELECT 1 FROM {table} WHERE customer_id = ?", a) == []
+
+
+def test_no_table_but_the_ledger_and_the_events_keeps_rows_of_a_merged_customer(shop: Shop) -> None:
+    a, b = shop.enroll(tags=["t"]), shop.enroll()
+    shop.buy(a)
+    shop.adjust(a, 5, external_id=f"adjusted-{a}")
+    plant_everything(shop.url, a, "text")
+    moved = tables_of_customers(shop.url) - {"ledger_entries", "events", "deliveries", "erasures", "churn_scores"}
+    before = {table: rows_of(shop.url, table, a) for table in moved}
+    assert min(before.values()) > 0, before
+    shop.merge(a, b)
+    assert {table: rows_of(shop.url, table, a) for table in moved} == dict.fromkeys(moved, 0)
+    assert {table: rows_of(shop.url, table, b) for table in moved} == before
+
+
+def rows_of(url: str, table: str, customer_id: str) -> int:
+    [(number,)] = query(url, f"SELECT COUNT(*) FROM {table} WHERE customer_id = ?", customer_id)
+    return int(number)
 
 
 # -- afterwards ------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from loyalpro.loyalty.entities import ExportRows
 from loyalpro.loyalty.ports import LoyaltyUnit
 
 SECTIONS: Final = (
-    *("customers", "transactions", "refunds", "redemptions", "ledger", "lots", "days", "campaign_uses"),
-    *("fraud_cases", "identity_values", "churn_scores", "audit_log", "events"),
+    *("customers", "transactions", "refunds", "redemptions", "adjustments", "ledger", "lots", "days"),
+    *("campaign_uses", "fraud_cases", "identity_values", "churn_scores", "audit_log", "events"),
 )
 """The parts of an export, in their order."""
 

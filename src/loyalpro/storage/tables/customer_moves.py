@@ -4,7 +4,7 @@ from typing import Final
 
 from loyalpro.storage.connection import Connection
 
-_OWNED: Final = ("lots", "transactions", "refunds", "redemptions", "fraud_cases")
+_OWNED: Final = ("lots", "transactions", "refunds", "redemptions", "adjustments", "fraud_cases")
 _COUNTED: Final = ("purchases", "spend", "points_qualifying", "refunds", "refunded", "redemptions", "points_redeemed")
 _ADD_DAYS: Final = (
     f"INSERT INTO customer_days (customer_id, day, account_id, {', '.join(_COUNTED)})"
@@ -17,11 +17,17 @@ INSERT INTO campaign_uses (campaign_id, customer_id, uses)
 SELECT campaign_id, ?, uses FROM campaign_uses WHERE customer_id = ?
 ON CONFLICT (campaign_id, customer_id) DO UPDATE SET uses = campaign_uses.uses + excluded.uses
 """
-_SHARE_IDENTITY: Final = """
-INSERT INTO identity_values (account_id, kind, hash, customer_id, last_seen)
-SELECT account_id, kind, hash, ?, last_seen FROM identity_values WHERE customer_id = ?
-ON CONFLICT (account_id, kind, hash, customer_id) DO UPDATE SET last_seen =
-    CASE WHEN excluded.last_seen > identity_values.last_seen THEN excluded.last_seen ELSE identity_values.last_seen END
+_SEE_LATER: Final = """
+UPDATE identity_values SET last_seen = other.last_seen FROM identity_values other
+WHERE identity_values.customer_id = ? AND other.customer_id = ? AND other.account_id = identity_values.account_id
+    AND other.kind = identity_values.kind AND other.hash = identity_values.hash
+    AND other.last_seen > identity_values.last_seen
+"""
+"""A value that both customers have was seen when it was last seen with either."""
+_MOVE_IDENTITY: Final = """
+UPDATE identity_values SET customer_id = ? WHERE customer_id = ? AND NOT EXISTS (
+    SELECT 1 FROM identity_values other WHERE other.account_id = identity_values.account_id
+    AND other.kind = identity_values.kind AND other.hash = identity_values.hash AND other.customer_id = ?)
 """
 
 
@@ -39,8 +45,9 @@ class CustomerMoveTables:
         moved = (into_id, customer_id)
         for table in _OWNED:
             self._connection.execute(f"UPDATE {table} SET customer_id = ? WHERE customer_id = ?", moved)
-        for statement in (_ADD_DAYS, _ADD_CAMPAIGN_USES, _SHARE_IDENTITY):
+        for statement in (_ADD_DAYS, _ADD_CAMPAIGN_USES, _SEE_LATER):
             self._connection.execute(statement, moved)
+        self._connection.execute(_MOVE_IDENTITY, (*moved, into_id))
         for table in ("customer_days", "campaign_uses"):
             self._connection.execute(f"DELETE FROM {table} WHERE customer_id = ?", (customer_id,))
         self.remove_derived(customer_id)

@@ -34,11 +34,12 @@ _TIMES: Final = (
 _DOCUMENTS: Final = (
     *("tags", "metadata", "items", "priced", "rules", "reward", "measurement", "evidence", "changes", "body"),
 )
+_FLAGS: Final = ("earning_blocked", "redeeming_blocked", "counts_toward_tier", "allow_negative", "shadow")
 _SHOWN: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TIMES, _time),
     **dict.fromkeys(_DOCUMENTS, json.loads),
     **dict.fromkeys(("fingerprint", "payment_fingerprint", "device_id", "hash", "key_hash"), _hex),
-    **dict.fromkeys(("earning_blocked", "redeeming_blocked", "shadow"), bool),
+    **dict.fromkeys(_FLAGS, bool),
     "day": _day,
 }
 """How a column is shown, by its name. Every other column is shown as it is stored."""
@@ -110,6 +111,13 @@ SECTIONS: Final[Mapping[str, Section]] = {
         (
             *("id", "customer_id", "reward_id", "reward", "points", "points_returned", "status", "transaction_id"),
             *("code", "external_id", "reserved_until", "captured_at", "ended_at", "actor", "created_at"),
+        ),
+    ),
+    "adjustments": Section(
+        "adjustments",
+        (
+            *("id", "customer_id", "external_id", "points", "reason_code", "expires_at", "counts_toward_tier"),
+            *("allow_negative", "entry_id", "lot_id", "actor", "created_at"),
         ),
     ),
     "ledger": Section(
