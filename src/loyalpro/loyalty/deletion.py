@@ -33,8 +33,8 @@ def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
     wallet = book.wallet(command.customer_id)
     if wallet is None:
         raise unknown_customer(command.customer_id)
-    cancel_reservations(unit, book, wallet.id, _REASON)
     before = wallet.customer
+    cancel_reservations(unit, book, wallet.id, _REASON)
     forfeited = wallet.forfeit(Cause("customer", before.id, unit.actor, unit.now, _REASON))
     wallet.change_details(**NO_DETAILS, status="deleted")
     wallet.change_state(**NO_STATE)
