@@ -14,7 +14,7 @@ from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.loyalty.customers import GetCustomer, UpdateCustomer, get_customer, update_customer
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.ledger import discrepancies
-from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
 from support.history import ACCOUNT, transaction

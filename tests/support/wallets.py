@@ -105,7 +105,7 @@ def _due_at(lot: Lot) -> UnixMs | None:
     return lot.activates_at if lot.status == "pending" else lot.expires_at if lot.expires_at < NEVER else None
 
 
-def customer(id_: str = "cus_1", balance: Balance = Balance()) -> Customer:
+def customer(id_: str = "cus_1", balance: Balance | None = None) -> Customer:
     """A customer of the default program without a past."""
     return Customer(
         id=id_,
@@ -116,7 +116,7 @@ def customer(id_: str = "cus_1", balance: Balance = Balance()) -> Customer:
         name=None,
         metadata={},
         tier=PROGRAM.tiers[0],
-        balance=balance,
+        balance=balance or Balance(),
         created_at=1,
         updated_at=1,
     )

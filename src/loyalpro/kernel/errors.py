@@ -9,6 +9,7 @@
     │   ├── RateLimited         the API key made too many requests; try again after `retry_after_s`
     │   ├── NotFound            the account has no such object
     │   ├── Conflict            the request contradicts the current state
+    │   ├── PreconditionFailed  the object has changed since the version that the request names
     │   ├── Expired             the object existed, and is no longer kept
     │   ├── TooLarge            the request has too many bytes or values
     │   └── TooSlow             the request did not arrive in time
@@ -102,6 +103,12 @@ class Conflict(Refused):
     """The request contradicts the current state."""
 
     code = "conflict"
+
+
+class PreconditionFailed(Refused):
+    """The object has changed since the version that the request names in `If-Match`."""
+
+    code = "precondition_failed"
 
 
 class Expired(Refused):

@@ -17,6 +17,8 @@ from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.contact import email_key, phone_key
 from loyalpro.loyalty.entities import Customer, CustomerFilter
 from loyalpro.loyalty.expiry import day_of, expires_at
+from loyalpro.loyalty.fraud.ports import FraudUnit
+from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.tiers import Tier
@@ -109,8 +111,10 @@ class ListOfCustomer:
     only_open: bool = False
 
 
-def enroll_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
+def enroll_customer(unit: FraudUnit, command: EnrollCustomer) -> Customer:
     """Store a new customer in the lowest tier. Emits `customer.created`, and `points.earned` if enrolling earns points.
+
+    Fraud rules judge its e-mail address and its phone number.
 
     Raises `Conflict` `customer_exists` when another customer of the account has the external id.
     """
@@ -121,7 +125,7 @@ def enroll_customer(unit: LoyaltyUnit, command: EnrollCustomer) -> Customer:
     return outcome
 
 
-def enroll_customers(unit: LoyaltyUnit, command: EnrollCustomers) -> list[Customer | Refused]:
+def enroll_customers(unit: FraudUnit, command: EnrollCustomers) -> list[Customer | Refused]:
     """`enroll_customer` for each of them, in a few statements.
 
     The result has an outcome for each customer, in their order. A refused one changes nothing, and does not stop the others.
@@ -132,7 +136,7 @@ def enroll_customers(unit: LoyaltyUnit, command: EnrollCustomers) -> list[Custom
     return outcomes
 
 
-def update_customer(unit: LoyaltyUnit, command: UpdateCustomer) -> Customer:
+def update_customer(unit: FraudUnit, command: UpdateCustomer) -> Customer:
     """Change details. Emits `customer.updated` with the values before; emits and changes nothing when all are equal.
 
     Values are compared as JSON, because `1` and `true` are equal in Python and differ in JSON. Raises `NotFound`
@@ -143,6 +147,7 @@ def update_customer(unit: LoyaltyUnit, command: UpdateCustomer) -> Customer:
     if wallet is None:
         raise unknown_customer(command.customer_id)
     changed = change_details(wallet, command.changes, unit.now, source="api")
+    _screen(unit, book, wallet, changed)
     if not book.write():
         raise _taken(wallet.customer.external_id)
     if changed:
@@ -150,18 +155,18 @@ def update_customer(unit: LoyaltyUnit, command: UpdateCustomer) -> Customer:
     return wallet.customer
 
 
-def change_details(wallet: Wallet, changes: dict[str, Any], now: UnixMs, *, source: Source) -> bool:
-    """Change the details of a customer that differ, with `customer.updated`. False when none does."""
+def change_details(wallet: Wallet, changes: dict[str, Any], now: UnixMs, *, source: Source) -> list[str]:
+    """Change the details of a customer that differ, with `customer.updated` if any does; the names of those."""
     before = wallet.customer
     changed = [name for name, value in changes.items() if encode(getattr(before, name)) != encode(value)]
     if not changed:
-        return False
+        return []
     wallet.change_details(**_with_keys(before, {name: changes[name] for name in changed}, now))
     previous = {name: _plain(getattr(before, name)) for name in changed}
     wallet.emit(
         CustomerUpdated(customer=_shown(wallet.customer), previous_attributes=previous, changed=changed, source=source)
     )
-    return True
+    return changed
 
 
 def get_customer(unit: LoyaltyUnit, command: GetCustomer) -> Customer:
@@ -204,9 +209,11 @@ def unknown_customer(customer_id: str, *, param: str = "id") -> NotFound:
     return NotFound(f"There is no customer {customer_id}.", code="customer_not_found", param=param)
 
 
-def _enroll(unit: LoyaltyUnit, account_id: str, commands: Sequence[EnrollCustomer]) -> list[Customer | Refused]:
+def _enroll(unit: FraudUnit, account_id: str, commands: Sequence[EnrollCustomer]) -> list[Customer | Refused]:
     """Store the customers whose external ids are free, and then their events and points."""
     book = Book(unit, account_id)
+    screening = Screening(unit, book)
+    screening.expect_customers((each.email, each.phone) for each in commands)
     made = [_new_customer(unit, each, book.program.tiers[0]) for each in commands]
     stored = unit.customers.insert(made)
     wallets = {each.id: book.open(each) for each in made if each.id in stored}
@@ -214,8 +221,21 @@ def _enroll(unit: LoyaltyUnit, account_id: str, commands: Sequence[EnrollCustome
         if (wallet := wallets.get(customer.id)) is not None:
             wallet.emit(CustomerCreated(customer=_shown(customer), source=command.source))
             _give_enrollment_points(unit, book, wallet, command.source)
+            screening.customer(wallet, "customer.created")
+            screening.report()
+    screening.write()
     book.write()
     return [wallets[each.id].customer if each.id in wallets else _taken(each.external_id) for each in made]
+
+
+def _screen(unit: FraudUnit, book: Book, wallet: Wallet, changed: Sequence[str]) -> None:
+    """Have fraud rules judge the e-mail address and the phone number, if they were changed."""
+    email, phone = "email" in changed, "phone" in changed
+    if email or phone:
+        screening = Screening(unit, book)
+        screening.customer(wallet, "customer.updated", email=email, phone=phone)
+        screening.report()
+        screening.write()
 
 
 def _give_enrollment_points(unit: LoyaltyUnit, book: Book, wallet: Wallet, source: Source) -> None:
@@ -227,6 +247,7 @@ def _give_enrollment_points(unit: LoyaltyUnit, book: Book, wallet: Wallet, sourc
         credit = Credit(points, expires_at(rules.expiry, now, rules.time_zone))
         wallet.days.add(day_of(now, rules.time_zone), points_qualifying=points)
         wallet.earn(credit, earning, Cause("customer", wallet.id, unit.actor, now))
+        book.tiers.upgrade(wallet)
 
 
 def _new_customer(unit: LoyaltyUnit, command: EnrollCustomer, tier: Tier) -> Customer:

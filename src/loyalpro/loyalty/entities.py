@@ -76,8 +76,8 @@ TransactionSource = Literal["api", "dashboard", "import"]
 class Transaction:
     """A purchase. Amounts are in minor units of `currency`; `base_amount` in those of the program's currency.
 
-    `priced`: the multipliers, campaigns and k of its points. `fingerprint`: SHA-256 of what identifies
-    its content. `payment_fingerprint` and `device_id`: keyed hashes. `actor`: what recorded it; None for purchases of old versions.
+    `priced`: the multipliers and campaigns of its points; None when there were none. `payment_fingerprint` and `device_id`:
+    keyed hashes. `actor`: what recorded it; None for purchases of old versions.
     """
 
     id: str
@@ -106,13 +106,38 @@ class Transaction:
     program_version: int = 1
     priced: dict[str, Any] | None = None
     source: TransactionSource = "api"
-    fingerprint: bytes | None = None
     payment_fingerprint: bytes | None = None
     device_id: bytes | None = None
     refunded_amount: int = 0
     points_clawed_back: int = 0
     points_restored: int = 0
     points_shortfall: int = 0
+
+
+@record
+class PastOrder:
+    """What of a purchase decides about its points. Amounts are in minor units of `currency`."""
+
+    id: str
+    customer_id: str
+    currency: str
+    amount: int
+    tax_amount: int
+    shipping_amount: int
+    tip_amount: int
+    gift_card_amount: int
+    items: list[Item]
+    occurred_at: UnixMs
+
+
+@record
+class Buyer:
+    """What of a customer decides about the points of a purchase, and about the tier."""
+
+    id: str
+    tier_id: str
+    tags: tuple[str, ...]
+    enrolled_at: UnixMs
 
 
 @record

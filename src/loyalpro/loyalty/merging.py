@@ -92,6 +92,9 @@ def _take_over(ended: Customer, into: Wallet, now: UnixMs) -> None:
     if changed_at := _latest(ended.security_changed_at, before.security_changed_at):
         into.change_details(security_changed_at=changed_at)
     into.change_state(**united_state(ended, before))
+    for purchased_at in (ended.first_purchase_at, ended.last_purchase_at):
+        if purchased_at is not None:
+            into.note_purchase(purchased_at)
     change_details(into, united_details(ended, before), now, source="api")
 
 
@@ -123,18 +126,12 @@ def united_details(ended: Customer, into: Customer) -> dict[str, Any]:
 
 
 def united_state(ended: Customer, into: Customer) -> dict[str, Any]:
-    """The dates and blocks of a customer into which another one is merged: a block of either stays."""
+    """The later end of all points, and the blocks, of a customer into which another one is merged: a block of either stays."""
     return {
-        "first_purchase_at": _earliest(ended.first_purchase_at, into.first_purchase_at),
-        "last_purchase_at": _latest(ended.last_purchase_at, into.last_purchase_at),
         "points_expire_at": _latest(ended.points_expire_at, into.points_expire_at),
         "earning_blocked": ended.earning_blocked or into.earning_blocked,
         "redeeming_blocked": ended.redeeming_blocked or into.redeeming_blocked,
     }
-
-
-def _earliest(*instants: UnixMs | None) -> UnixMs | None:
-    return min((each for each in instants if each is not None), default=None)
 
 
 def _latest(*instants: UnixMs | None) -> UnixMs | None:

@@ -14,11 +14,13 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
+    Buyer,
     Customer,
     CustomerFilter,
     DayTotals,
     Erasure,
     ExportRows,
+    PastOrder,
     PointsAdjustment,
     Redemption,
     Reward,
@@ -27,7 +29,8 @@ from loyalpro.loyalty.entities import (
 )
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
-from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.program import Program, ProgramVersion
+from loyalpro.loyalty.tiers import Tier
 
 
 class CustomerStore(Protocol):
@@ -112,6 +115,12 @@ class TransactionStore(Protocol):
         self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
     ) -> list[Transaction]:
         """Purchases, newest first."""
+        ...
+
+    def past_orders(
+        self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
+    ) -> list[tuple[PastOrder, Buyer]]:
+        """Purchases of active customers that happened since then, newest first, without those that are refunded in full."""
         ...
 
 
@@ -304,7 +313,35 @@ class CampaignStore(Protocol):
     """Campaigns."""
 
     def during(self, account_id: str, first: UnixMs, last: UnixMs) -> Sequence[Campaign]:
-        """The active campaigns that were running at some time from `first` to `last`."""
+        """The active campaigns that were running at some time from `first` to `last`, oldest first."""
+        ...
+
+    def insert(self, campaign: Campaign) -> None:
+        """Store a new campaign."""
+        ...
+
+    def get(self, account_id: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
+        """One campaign; locked, if it is to be changed."""
+        ...
+
+    def list_newest(self, account_id: str, status: str | None, before_id: str | None, limit: int) -> list[Campaign]:
+        """Campaigns with this status, newest first."""
+        ...
+
+    def count_unarchived(self, account_id: str, most: int) -> int:
+        """How many campaigns are not archived, counted up to `most`."""
+        ...
+
+    def update(self, before: Campaign, after: Campaign) -> None:
+        """Store a campaign that was locked as `before`."""
+        ...
+
+    def uses(self, customer_ids: Collection[str], campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """How often each of these customers has used each of these campaigns. There is at least one of both."""
+        ...
+
+    def add_uses(self, added: Mapping[tuple[str, str], int]) -> None:
+        """Count uses, by campaign and customer."""
         ...
 
 
@@ -317,6 +354,26 @@ class ProgramStore(Protocol):
 
     def get(self, account_id: str) -> Program:
         """The rules in force. Raises `ProgramMissing` for an account without a program."""
+        ...
+
+    def lock(self, account_id: str) -> Program:
+        """The rules in force, which no other transaction changes until this one ends. Raises `ProgramMissing`."""
+        ...
+
+    def change(self, account_id: str, before: Program, version: ProgramVersion, retired: Sequence[Tier]) -> None:
+        """Put a version into force after the one before it, store its tiers, and retire others."""
+        ...
+
+    def version(self, account_id: str, version: int) -> ProgramVersion | None:
+        """One version."""
+        ...
+
+    def list_versions(self, account_id: str, before: int | None, limit: int) -> list[ProgramVersion]:
+        """Versions, newest first: those before a version."""
+        ...
+
+    def queue_retier(self, job_id: str, account_id: str, actor: str, now: UnixMs) -> None:
+        """Store a job that moves all customers to the tiers that they have under the rules in force."""
         ...
 
 
@@ -462,8 +519,8 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         """Commit the event with what this unit of work changes."""
         ...
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor makes a change."""
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change. `changes`: values before and after, without personal data."""
         ...
 
     def wake_job(self, kind: JobKind) -> None:

@@ -1,9 +1,9 @@
 """One database transaction with everything that it may touch, and the one place where it is committed with its events."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from loyalpro.accounts.entities import AuditEntry
 from loyalpro.events.new_event import NewEvent
@@ -29,6 +29,7 @@ from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.exports import ExportTables
+from loyalpro.storage.tables.fraud import FraudTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
 from loyalpro.storage.tables.job_runs import JobRunTables
@@ -97,9 +98,25 @@ class UnitOfWork:
         """After the commit, hint to the scheduler that this job has something to do."""
         self.woken.jobs.add(kind)
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor makes a change, such as `api_key.revoked`; it is committed with this transaction."""
-        self.audit_log.insert(AuditEntry(self.ids.new("aud"), account_id, self.actor, action, object_id, self.now))
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change, such as `api_key.revoked`; it is committed with this transaction.
+
+        `changes`: values before and after, without personal data.
+        """
+        origin = self.origin
+        self.audit_log.insert(
+            AuditEntry(
+                id=self.ids.new("aud"),
+                account_id=account_id,
+                actor=self.actor,
+                action=action,
+                object_id=object_id,
+                created_at=self.now,
+                request_id=None if origin is None else origin.request_id,
+                address=None if origin is None else origin.address,
+                changes=None if changes is None else dict(changes),
+            )
+        )
 
     # -- tables ------------------------------------------------------------------------------------------------------
 
@@ -177,6 +194,11 @@ class UnitOfWork:
     def redemptions(self) -> RedemptionTables:
         """Redemptions."""
         return RedemptionTables(self.connection)
+
+    @property
+    def fraud(self) -> FraudTables:
+        """Fraud rules, cases, and what rules are measured with."""
+        return FraudTables(self.connection, self.vault, self.random_bytes)
 
     @property
     def erasures(self) -> ErasureTables:

@@ -21,6 +21,7 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.RateLimited: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.Expired: 410,
     errors.TooLarge: 413,
     errors.TooSlow: 408,

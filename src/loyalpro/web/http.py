@@ -12,12 +12,16 @@ from loyalpro.web.api import (
     adjustments,
     api_keys,
     audit_log,
+    calculation,
+    campaigns,
     customer_tiers,
     customers,
     deliveries,
     events,
+    fraud,
     lots,
     notices,
+    program,
     redemptions,
     replays,
     rewards,
@@ -53,6 +57,9 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         customer_tiers,
         adjustments,
         transactions,
+        calculation,
+        program,
+        campaigns,
         rewards,
         redemptions,
         webhook_endpoints,
@@ -63,12 +70,13 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         notices,
         api_keys,
         audit_log,
+        fraud,
         service,
     ):
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
-    observation.install(app, metrics, services.clock, ids)
+    observation.install(app, metrics, services.clock, ids, services.trusted_proxies)
     openapi.install(app)
     return app
 

@@ -34,7 +34,7 @@ _TIMES: Final = (
 _DOCUMENTS: Final = (
     *("tags", "metadata", "items", "priced", "rules", "reward", "measurement", "evidence", "changes", "body"),
 )
-_FLAGS: Final = ("earning_blocked", "redeeming_blocked", "counts_toward_tier", "allow_negative", "shadow")
+_FLAGS: Final = ("earning_blocked", "redeeming_blocked", "counts_toward_tier", "allow_negative", "shadow", "settling")
 _SHOWN: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TIMES, _time),
     **dict.fromkeys(_DOCUMENTS, json.loads),
@@ -94,7 +94,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
                 "priced",
                 "source",
             ),
-            *("fingerprint", "payment_fingerprint", "device_id", "refunded_amount", "points_clawed_back"),
+            *("payment_fingerprint", "device_id", "refunded_amount", "points_clawed_back"),
             *("points_restored", "points_shortfall", "occurred_at", "created_at", "actor"),
         ),
     ),
@@ -150,10 +150,12 @@ SECTIONS: Final[Mapping[str, Section]] = {
         (
             *("id", "customer_id", "rule_code", "rule_version", "key_type", "key_hash", "measurement", "evidence"),
             *("hits", "status", "shadow", "action", "severity", "score", "first_at", "last_at", "resolved_at"),
-            *("resolved_by", "note"),
+            *("resolved_by", "note", "settling"),
         ),
     ),
-    "identity_values": Section("identity_values", ("customer_id", "kind", "hash", "last_seen"), key="hash"),
+    "identity_values": Section(
+        "identity_values", ("customer_id", "kind", "hash", "object_id", "last_seen"), key="hash"
+    ),
     "churn_scores": Section(
         "churn_scores",
         (
