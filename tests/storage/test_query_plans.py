@@ -40,8 +40,8 @@ from loyalpro.loyalty.redemptions import (
     redeem_points,
     reverse_redemption,
 )
-from loyalpro.loyalty.rewards import NewReward, RewardRef, create_reward, get_reward, offers
 from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
+from loyalpro.loyalty.rewards import NewReward, RewardRef, create_reward, get_reward, offers
 from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
