@@ -282,31 +282,16 @@ def test_example_19_pending_points_are_canceled(shop: Shop) -> None:
 
 
 def test_canceled_pending_points_are_not_taken_again(shop: Shop) -> None:
-    """Canceled otherwise than by a refund: here by SQL, as a released fraud case would."""
     shop.rules(pending_days=14)
     bought = shop.buy(10_000)
     assert shop.refund(bought, amount=2_000)["points_clawed_back"] == 20
-    cancel_pending_lots(shop)
+    [lot] = shop.server.get(f"/v1/customers/{shop.customer}/lots")["data"]
+    shop.server.post(f"/v1/lots/{lot['id']}/cancel")
     shop.give(200)
     rest = shop.refund(bought)
     assert (rest["points_clawed_back"], rest["points_expired_before"], shop.points) == (0, 80, (200, 0, 0))
-
-
-def cancel_pending_lots(shop: Shop) -> None:
-    from loyalpro.loyalty.book import Book
-    from loyalpro.loyalty.wallet import Adjustment, Cause
-
-    [(account,)] = query(shop.url, "SELECT id FROM accounts")
-
-    def work(unit: Any) -> None:
-        book = Book(unit, account, ids=[shop.customer], with_lots=True)
-        wallet = book.wallet(shop.customer)
-        assert wallet is not None
-        for lot in wallet.lots.holding("pending"):
-            wallet.cancel(lot, Cause("lot", lot.id, "system:fraud", unit.now), Adjustment("pending_canceled"))
-        book.write()
-
-    shop.server.run(shop.server.application.runner.change(work))
+    assert shop.days()[2] == 0
+    shop.check()
 
 
 def test_the_points_of_the_purchase_are_taken_before_others(shop: Shop) -> None:
@@ -385,7 +370,8 @@ def test_a_refund_of_a_deleted_customer_moves_no_points(shop: Shop) -> None:
     bought = shop.buy(10_000, [TEA])
     assert shop.server.call("DELETE", f"/v1/customers/{shop.customer}").status == 200
     entries, lines = shop.entries, count(shop.url, "ledger_entries")
-    refund = shop.refund(bought, amount=4_000, external_id=f"gone-{bought}")
+    refund = shop.refund(bought, amount=4_000, external_id=f"gone-{bought}", reason="Ada has moved")
+    assert refund["reason"] is None
     assert [refund[each] for each in refund if each.startswith("points_")] == [0, 0, 0, 0]
     assert shop.try_refund(bought, items=[{"sku": "tea"}]).json["code"] == "item_not_in_transaction"
     assert (shop.entries, count(shop.url, "ledger_entries")) == (entries, lines)
@@ -397,6 +383,21 @@ def test_a_refund_of_a_deleted_customer_moves_no_points(shop: Shop) -> None:
     shop.refund(bought)
     assert shop.days() == (0, 0, 100, 2, 10_000)
     shop.check()
+
+
+def test_a_refund_of_a_merged_customer_goes_to_the_other_one(shop: Shop) -> None:
+    other = Shop(shop.server)
+    bought = shop.buy(10_000)
+    shop.refund(bought, amount=1_000)
+    shop.redeem(60, transaction_id=bought)
+    other.give(200)
+    shop.server.post(f"/v1/customers/{shop.customer}/merge", {"into": other.customer})
+    refund = other.refund(bought)
+    assert (refund["customer_id"], refund["points_restored"], refund["points_clawed_back"]) == (other.customer, 60, 90)
+    assert (other.points, other.days()) == ((200, 0, 0), (0, 0, 0, 2, 10_000))
+    assert [each["data"]["customer_id"] for each in other.events("transaction.refunded")] == [other.customer]
+    assert len(shop.server.get(f"/v1/transactions/{bought}/refunds")["data"]) == 2
+    other.check()
 
 
 def test_spend_in_another_currency_is_reduced_in_proportion(shop: Shop, defaults: Rules) -> None:
