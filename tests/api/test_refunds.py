@@ -683,3 +683,26 @@ def test_held_points_count_toward_tiers_once_they_are_released(shop: Shop) -> No
     assert (shop.points, shop.days()[2]) == ((0, 0, 0), 0)
     shop.server.call("PUT", "/v1/fraud/rules/points.cap", {"action": "flag"})
     shop.check()
+
+
+def test_two_servers_refund_the_same_purchases_in_any_order(databases: Databases) -> None:
+    """Each locks all customers in the order of their ids, so neither waits for the other for ever."""
+    database = databases.fresh("postgres")
+    with Server(database, clock=ShiftedClock()) as one, Server(database, clock=ShiftedClock()) as two:
+        shops = [Shop(one) for _ in range(10)]
+        bought = [shop.buy(5_000) for shop in shops]
+        bodies = [{"transaction_id": id_, "amount": 1_000} for id_ in bought]
+
+        def refund(server: Server, refunds: list[Any]) -> list[int]:
+            return [each["status"] for each in server.post("/v1/refunds/batch", {"refunds": refunds})["data"]]
+
+        with ThreadPoolExecutor(8) as pool:
+            rounds = [
+                pool.submit(refund, one if number % 2 else two, bodies if number % 2 else bodies[::-1])
+                for number in range(8)
+            ]
+            statuses = [status for each in rounds for status in each.result()]
+        assert sorted(statuses) == [201] * 50 + [422] * 30
+        for shop, id_ in zip(shops, bought, strict=True):
+            assert (shop.points, shop.purchase(id_)["status"]) == ((0, 0, 0), "refunded")
+            shop.check()
