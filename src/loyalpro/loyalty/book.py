@@ -45,7 +45,9 @@ class Book:
         customers = _locked(unit, account_id, ids, external_ids, with_deleted=with_deleted)
         read = [each.id for each in customers if with_lots or _is_due(each, unit.now)]
         lots = _lots_by_customer(unit, read)
-        self._wallets = {each.id: Wallet(each, self._events, self.program, lots=lots.get(each.id)) for each in customers}
+        self._wallets = {
+            each.id: Wallet(each, self._events, self.program, lots=lots.get(each.id)) for each in customers
+        }
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
         self._stored_days: dict[Day, dict[str, DayTotals]] = {}
