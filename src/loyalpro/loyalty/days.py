@@ -54,6 +54,22 @@ class Days:
         changes.redemptions += redemptions
         changes.points_redeemed += points_redeemed
 
+    def added(self, first: Day, last: Day) -> DayTotals:
+        """The sum of what is added to the days from `first` to `last`."""
+        added = [each for each in self.changed() if first <= each.day <= last]
+        return DayTotals(
+            self._customer_id,
+            last,
+            self._account_id,
+            sum(each.purchases for each in added),
+            sum(each.spend for each in added),
+            sum(each.points_qualifying for each in added),
+            sum(each.refunds for each in added),
+            sum(each.refunded for each in added),
+            sum(each.redemptions for each in added),
+            sum(each.points_redeemed for each in added),
+        )
+
     def changed(self) -> Iterator[DayTotals]:
         """What is to be added to each stored day."""
         return (self._totals(day) for day in self._changes)

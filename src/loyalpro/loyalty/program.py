@@ -49,12 +49,16 @@ class Rules:
 
 @record
 class Program:
-    """The rules in force with their version, and the tiers, lowest rank first. Retired tiers are apart, in any order."""
+    """The rules in force with their version, and the tiers, lowest rank first. Retired tiers are apart, in any order.
+
+    `changes_fraud_rules`: the account has fraud rules that differ from the defaults.
+    """
 
     version: int
     rules: Rules
     tiers: tuple[Tier, ...]
     retired_tiers: tuple[Tier, ...] = ()
+    changes_fraud_rules: bool = False
 
     def require_currency(self, currency: str) -> None:
         """Raise `InvalidInput` for a currency that the program has no rate for, or that ISO 4217 does not have."""

@@ -27,6 +27,7 @@ from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.fraud import FraudTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
 from loyalpro.storage.tables.job_runs import JobRunTables
@@ -181,6 +182,11 @@ class UnitOfWork:
     def redemptions(self) -> RedemptionTables:
         """Redemptions."""
         return RedemptionTables(self.connection)
+
+    @property
+    def fraud(self) -> FraudTables:
+        """Fraud rules, cases, and what rules are measured with."""
+        return FraudTables(self.connection, self.vault, self.random_bytes)
 
     @property
     def erasures(self) -> ErasureTables:

@@ -12,12 +12,13 @@ from loyalpro.web.api import (
     adjustments,
     api_keys,
     audit_log,
-    customer_tiers,
     calculation,
     campaigns,
+    customer_tiers,
     customers,
     deliveries,
     events,
+    fraud,
     notices,
     program,
     redemptions,
@@ -66,6 +67,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         notices,
         api_keys,
         audit_log,
+        fraud,
         service,
     ):
         app.include_router(resource.router)

@@ -23,7 +23,8 @@ _INSERT_TIER: Final = (
 )
 _ALL_TIERS: Final = f"SELECT {_TIERS.columns()} FROM tiers WHERE account_id = ? ORDER BY rank, id"
 _VERSION_IN_FORCE: Final = (
-    "SELECT v.version, v.rules FROM programs p JOIN program_versions v"
+    "SELECT v.version, v.rules, EXISTS (SELECT 1 FROM fraud_rules f WHERE f.account_id = p.account_id)"
+    " FROM programs p JOIN program_versions v"
     " ON v.account_id = p.account_id AND v.version = p.version WHERE p.account_id = ?"
 )
 _INSERT_VERSION: Final = (
@@ -113,13 +114,14 @@ class ProgramTables:
         )
         if not versions:
             raise ProgramMissing(f"The account {account_id} has no program.")
-        [(version, rules)] = versions
+        [(version, rules, changes_fraud_rules)] = versions
         every = _TIERS.records(tiers)
         return Program(
             version,
             _rules(rules),
             tuple(tier for tier in every if tier.retired_at is None),
             tuple(tier for tier in every if tier.retired_at is not None),
+            bool(changes_fraud_rules),
         )
 
     def _insert_version(self, account_id: str, version: ProgramVersion) -> None:

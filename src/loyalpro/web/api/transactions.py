@@ -110,9 +110,15 @@ class CreateTransaction(Body):
         Amount, Field(description="The discount that points paid for; it is taken off `amount` already.")
     ] = 0
     items: Annotated[list[ItemBody], Field(max_length=1_000)] = Field(default_factory=list)
+    redemption_ids: Annotated[
+        list[ShortText],
+        Field(max_length=20, description="Redemptions that paid for it; reserved ones are captured.", examples=[[]]),
+    ] = Field(default_factory=list)
     channel: Description | None = None
     location_id: Description | None = None
     employee_id: Description | None = None
+    device_id: Annotated[LongText | None, Field(description="Stored as a keyed hash only.")] = None
+    payment_fingerprint: Annotated[LongText | None, Field(description="Stored as a keyed hash only.")] = None
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -212,6 +218,8 @@ def purchase_of(body: CreateTransaction) -> NewPurchase:
         channel=body.channel,
         location_id=body.location_id,
         employee_id=body.employee_id,
+        device_id=body.device_id,
+        payment_fingerprint=body.payment_fingerprint,
         metadata=body.metadata,
         origin=current_origin(),
         tax_amount=body.tax_amount,
@@ -219,6 +227,7 @@ def purchase_of(body: CreateTransaction) -> NewPurchase:
         tip_amount=body.tip_amount,
         gift_card_amount=body.gift_card_amount,
         points_discount_amount=body.points_discount_amount,
+        redemption_ids=tuple(dict.fromkeys(body.redemption_ids)),
     )
 
 

@@ -442,15 +442,15 @@ CREATE TABLE campaign_uses (
     PRIMARY KEY (campaign_id, customer_id)
 ) STRICT, WITHOUT ROWID;
 
+-- The rules that differ from the defaults, which are in the code.
 CREATE TABLE fraud_rules (
     account_id TEXT NOT NULL,
     code TEXT NOT NULL,
-    id TEXT NOT NULL,
     params TEXT NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('flag', 'hold', 'block')),
     severity TEXT NOT NULL CHECK (severity IN ('low', 'medium', 'high')),
     score INTEGER NOT NULL CHECK (score BETWEEN 0 AND 100),
-    cooldown_s INTEGER NOT NULL CHECK (cooldown_s >= 0),
+    cooldown_ms INTEGER NOT NULL CHECK (cooldown_ms >= 0),
     enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
     shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
     version INTEGER NOT NULL,
@@ -458,6 +458,7 @@ CREATE TABLE fraud_rules (
     PRIMARY KEY (account_id, code)
 ) STRICT, WITHOUT ROWID;
 
+-- A closed case is `settling` while it still holds lots.
 CREATE TABLE fraud_cases (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -478,14 +479,18 @@ CREATE TABLE fraud_cases (
     last_at INTEGER NOT NULL,
     resolved_at INTEGER,
     resolved_by TEXT,
-    note TEXT
+    note TEXT,
+    settling INTEGER NOT NULL DEFAULT 0 CHECK (settling IN (0, 1) AND (settling = 0 OR status <> 'open'))
 ) STRICT;
 
 CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
 CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
 CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
 CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE customer_id IS NOT NULL;
+CREATE INDEX fraud_cases_by_status ON fraud_cases (account_id, status, id);
+CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
 
 -- The lots that each case holds: a lot is released when the last of its cases is closed.
 CREATE TABLE held_lots (
@@ -496,16 +501,25 @@ CREATE TABLE held_lots (
 
 CREATE INDEX held_lots_by_lot ON held_lots (lot_id, case_id);
 
+-- With which customers a value was seen, as its keyed hash, and the object that it was last seen in.
 CREATE TABLE identity_values (
     account_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'address')),
+    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'receipt')),
     hash BLOB NOT NULL,
     customer_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
     last_seen INTEGER NOT NULL,
     PRIMARY KEY (account_id, kind, hash, customer_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX identity_values_by_customer ON identity_values (customer_id);
+CREATE INDEX identity_values_by_age ON identity_values (last_seen);
+
+-- The key of an account for the keyed hashes of e-mail addresses, phone numbers, devices and payments, sealed.
+CREATE TABLE hash_keys (
+    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
+    sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE churn_settings (
     account_id TEXT PRIMARY KEY,
