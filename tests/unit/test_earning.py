@@ -20,7 +20,7 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty import pricing
 from loyalpro.loyalty.earning import Campaign, EarnRule, EarnSettings, ItemMatch, Rate
 from loyalpro.loyalty.orders import Order, check
-from loyalpro.loyalty.pricing import Earner, Priced, base_amount, enrollment_rules, price, raw
+from loyalpro.loyalty.pricing import Earner, Priced, base_amount, price, raw
 from loyalpro.loyalty.program import Rules, default_program
 from loyalpro.loyalty.tiers import Tier
 from support.campaigns import new_campaign
@@ -276,11 +276,6 @@ def test_limits_cut_what_came_last() -> None:
     assert priced(euros(5_000), limited, new_campaign(), earned_that_day=100).rules == ()
     assert priced(euros(5_000), limited, new_campaign(), earned_that_day=101).points == 0
     assert priced(euros(9_000), limited, earned_that_day=60).rules[0]["points"] == 40
-
-
-def test_enrolling_earns_what_the_program_gives_for_it() -> None:
-    assert enrollment_rules(rules().earning) == ()
-    assert enrollment_rules(rules(enrollment_points=50).earning)[0]["points"] == 50
 
 
 # -- tiers and campaigns -------------------------------------------------------------------------------------------------
