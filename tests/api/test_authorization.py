@@ -23,6 +23,7 @@ WRITE = {
     "/v1/rewards": "program",
     "/v1/redemptions": "points",
     "/v1/transactions": "transactions",
+    "/v1/refunds": "transactions",
     "/v1/webhook_endpoints": "webhooks",
     "/v1/events": "webhooks",
     "/v1/deliveries": "webhooks",
