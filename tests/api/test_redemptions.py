@@ -432,6 +432,23 @@ def test_points_that_come_back_in_parts_after_they_expired_keep_their_purchases(
         member.check(with_events=False)
 
 
+def test_a_program_may_let_points_expire_at_once_that_come_back_too_late(databases: Databases, store: str) -> None:
+    with Server(databases.fresh(store), clock=VirtualClock(START)) as server:
+        assert server.call("PATCH", "/v1/program", {"refunds": {"restore_expired": "expire_now"}}).status == 200
+        member = Member(server, (50, day(server, 10)), 50)
+        redemption = member.redeemed(points=60)
+        advance(server, 20 * 86_400)
+        moved(server, redemption, "reverse")
+        assert member.lots() == [(50, 0), (50, 50), (50, 0)]
+        assert [each[:2] for each in member.entries()[-2:]] == [("redeem_reversal", 60), ("expire", -50)]
+        [expired] = member.events("points.expired")
+        [lot] = server.get(f"/v1/customers/{member.id}/lots?limit=1")["data"]
+        [entry] = server.get(f"/v1/customers/{member.id}/ledger?limit=1")["data"]
+        assert [each["lot_id"] for each in expired["lots"]] == [lot["id"]]
+        assert entry["source"] == {"type": "lot", "id": lot["id"]}
+        member.check()
+
+
 def test_returned_points_repay_debt_first(server: Server) -> None:
     member = Member(server, 100)
     redemption = member.redeemed(points=80)
