@@ -22,6 +22,7 @@ VARIABLE = [
     (re.compile(r"\blp_[0-9a-f]{48}\b"), "<key>"),
     (re.compile(r"whsec_[\w+/=]{44}"), "<secret>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
+    (re.compile(r"\bLP-[2-9A-Z]{4,8}\b"), "<code>"),
     (re.compile(r"v1,[\w+/=]{44}"), "<signature>"),
     (re.compile(r"\b1\d{9}\b"), "<seconds>"),
     (re.compile(r"\b\d+\.\d+\.\d+(\.\d+)?\b"), "<version or address>"),

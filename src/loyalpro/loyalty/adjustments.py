@@ -48,9 +48,10 @@ class MadeAdjustment:
 
 
 def adjust_points(unit: LoyaltyUnit, command: AdjustPoints) -> MadeAdjustment:
-    """Give points as a lot, or take them in spending order. Emits `points.adjusted` of the kind `manual`.
+    """Give points as a lot, or take them in spending order.
 
-    Raises `NotFound` `customer_not_found`; `InvalidInput` `insufficient_points` and `points_limit`; `Conflict`
+    Emits `points.adjusted` of the kind `manual`, and `customer.tier_changed` when points that count toward tiers make the
+    customer rise. Raises `NotFound` `customer_not_found`; `InvalidInput` `insufficient_points` and `points_limit`; `Conflict`
     `adjustment_exists` for an external id of another adjustment.
     """
     book = Book(unit, command.account_id, ids=[command.customer_id], with_lots=True)
@@ -68,6 +69,7 @@ def adjust_points(unit: LoyaltyUnit, command: AdjustPoints) -> MadeAdjustment:
     if command.counts_toward_tier:
         today = day_of(unit.now, book.program.rules.time_zone)
         wallet.days.add(today, points_qualifying=command.points)
+        book.tiers.upgrade(wallet)
     if not unit.adjustments.insert(adjustment):
         raise _exists(command.external_id, "another request made it")
     book.write()

@@ -188,7 +188,7 @@ class LedgerStore(Protocol):
         ...
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
-        """The entries that a source made, in the order of their sequences."""
+        """The entries that a source made, in the order of their ids."""
         ...
 
     def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
