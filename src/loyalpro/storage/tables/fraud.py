@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -55,14 +56,14 @@ WITH firsts AS MATERIALIZED (
 )
 SELECT t.id, t.customer_id, t.occurred_at, t.base_amount, t.points_earned, t.employee_id, t.source = 'import'
 FROM firsts f CROSS JOIN transactions t WHERE t.customer_id = f.customer_id AND t.id >= f.first_id
-ORDER BY t.id DESC
 """
+"""The rows are not ordered: PostgreSQL would read all purchases in the order of their ids."""
 _SEEN: Final = """
 WITH lasts AS MATERIALIZED (
     SELECT wanted.column1 AS account_id, wanted.column2 AS kind, wanted.column3 AS hash, (
         SELECT MAX(first.customer_id) FROM (
             SELECT n.customer_id FROM identity_values n WHERE n.account_id = wanted.column1 AND n.kind = wanted.column2
-                AND n.hash = wanted.column3 AND n.last_seen > ?
+                AND n.hash = wanted.column3 AND n.last_seen + 0 > ?
             ORDER BY n.customer_id LIMIT ?
         ) first
     ) AS last_id
@@ -71,9 +72,9 @@ WITH lasts AS MATERIALIZED (
 SELECT s.kind, s.hash, s.customer_id, s.object_id FROM lasts l CROSS JOIN identity_values s
 JOIN customers c ON c.id = s.customer_id
 WHERE s.account_id = l.account_id AND s.kind = l.kind AND s.hash = l.hash AND s.customer_id <= l.last_id
-    AND s.last_seen > ? AND c.status = 'active'
-ORDER BY s.last_seen, s.customer_id
+    AND s.last_seen + 0 > ? AND c.status = 'active'
 """
+"""The expression `+ 0` keeps PostgreSQL from the index by age, with which it would read the values of all accounts."""
 _NOTE_SEEN: Final = """
 INSERT INTO identity_values (account_id, kind, hash, customer_id, object_id, last_seen) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (account_id, kind, hash, customer_id) DO UPDATE SET object_id = excluded.object_id, last_seen = excluded.last_seen
@@ -89,12 +90,13 @@ DELETE FROM identity_values WHERE (account_id, kind, hash, customer_id) IN (
 )
 _LATEST_CASES: Final = """
 WITH latest AS MATERIALIZED (
-    SELECT (SELECT MAX(n.id) FROM fraud_cases n WHERE n.account_id = wanted.column1 AND n.rule_code = wanted.column2
-        AND n.key_hash = wanted.column3) AS id
+    SELECT (SELECT MAX(n.id || '') FROM fraud_cases n WHERE n.account_id || '' = wanted.column1
+        AND n.rule_code || '' = wanted.column2 AND n.key_hash = wanted.column3) AS id
     FROM (VALUES {wanted}) AS wanted
 )
 SELECT {columns} FROM latest l CROSS JOIN fraud_cases c WHERE c.id = l.id
 """
+"""The expressions `|| ''` leave PostgreSQL the index by key only, with which it reads the few cases of each key."""
 
 
 class FraudTables:
@@ -134,7 +136,8 @@ class FraudTables:
             different = [*dict.fromkeys(chunk)]
             rows = different + [(None, None)] * (len(chunk) - len(different))
             sql = _NEWEST_PURCHASES.format(wanted=marks(len(rows), "(?, ?)"))
-            for row in self._connection.execute(sql, (limit, *flat(rows))):
+            newest_first = sorted(self._connection.execute(sql, (limit, *flat(rows))), key=itemgetter(0), reverse=True)
+            for row in newest_first:
                 found[row[1]].append(PurchaseFact(row[0], row[1], row[2], row[3], row[4], row[5], bool(row[6])))
         return found
 
