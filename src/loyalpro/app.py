@@ -184,6 +184,7 @@ class Application:
             health=health,
             metrics=self.telemetry.render,
             max_endpoints=self.settings.max_endpoints,
+            trusted_proxies=self.settings.trusted_proxies,
             request_limits=RequestLimits(self.clock),
             key_uses=self.key_uses,
             causes=self._causes,

@@ -461,7 +461,9 @@ def test_keys_and_the_audit_log(world: World, connection: DriverConnection) -> N
     for n in range(10_000):
         key = ApiKey(unit.ids.new("key"), ACCOUNT, f"key {n}", "", ("read",), None, old, "cli", None, None, old)
         unit.api_keys.insert(key, f"lp_{n}")
-        entry = AuditEntry(unit.ids.new("aud"), ACCOUNT, f"key:{n % 100}", "customer.updated", f"cus_{n % 500}", old)
+        entry = AuditEntry(
+            unit.ids.new("aud"), ACCOUNT, f"key:{n % 100}", "customer.updated", f"cus_{n % 500}", old, None, None, None
+        )
         unit.audit_log.insert(entry)
     found = in_unit(connection, 1, lambda unit: unit.api_keys.find("lp_77"))
     assert found is not None

@@ -6,6 +6,7 @@ from loyalpro.loyalty.entities import Customer, DayTotals, Transaction
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.tier_moves import TierMoves
 from loyalpro.loyalty.wallet import Wallet
 
 
@@ -41,6 +42,7 @@ class Book:
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
         self._stored_days: dict[Day, dict[str, DayTotals]] = {}
+        self.tiers = TierMoves(unit, self.program, self._wallets)
         for wallet in self._wallets.values():
             if wallet.is_due:
                 wallet.settle()

@@ -4,8 +4,8 @@ Every method of a store runs inside the database transaction of the unit. A tran
 events holds the row lock of the customer until it ends.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from loyalpro.events.new_event import NewEvent
 from loyalpro.jobs.periodic_job import JobKind
@@ -13,10 +13,22 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.earning import Campaign
-from loyalpro.loyalty.entities import Customer, DayTotals, Erasure, StoredBody, Transaction
+from loyalpro.loyalty.entities import (
+    Buyer,
+    Customer,
+    DayTotals,
+    Erasure,
+    PastOrder,
+    PointsAdjustment,
+    Redemption,
+    Reward,
+    StoredBody,
+    Transaction,
+)
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Allocation, Entry, Lot
-from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.program import Program, ProgramVersion
+from loyalpro.loyalty.tiers import Tier
 
 
 class CustomerStore(Protocol):
@@ -74,6 +86,12 @@ class TransactionStore(Protocol):
         """Purchases, newest first."""
         ...
 
+    def past_orders(
+        self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
+    ) -> list[tuple[PastOrder, Buyer]]:
+        """Purchases of active customers that happened since then, newest first, without those that are refunded in full."""
+        ...
+
 
 class LedgerStore(Protocol):
     """Entries, lots and allocations."""
@@ -110,6 +128,10 @@ class LedgerStore(Protocol):
         """The entries that a source made, in the order of their sequences."""
         ...
 
+    def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
+        """The entries that these sources, of which there is at least one, made, in the order of their ids."""
+        ...
+
     def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
         """What these entries, of which there is at least one, took out of lots."""
         ...
@@ -127,6 +149,108 @@ class LedgerStore(Protocol):
         ...
 
 
+class AdjustmentStore(Protocol):
+    """Adjustments by hand."""
+
+    def insert(self, adjustment: PointsAdjustment) -> bool:
+        """Store an adjustment. False when another one of the account has this external id."""
+        ...
+
+    def by_external_id(self, account_id: str, external_id: str) -> PointsAdjustment | None:
+        """The adjustment that has this external id."""
+        ...
+
+
+class RewardStore(Protocol):
+    """Rewards."""
+
+    def insert(self, reward: Reward) -> None:
+        """Store a new reward."""
+        ...
+
+    def get(self, account_id: str, reward_id: str) -> Reward | None:
+        """One reward, also an archived one."""
+        ...
+
+    def lock(self, account_id: str, reward_id: str) -> Reward | None:
+        """One reward, locked."""
+        ...
+
+    def update(self, reward: Reward) -> None:
+        """Store everything of a reward that is locked."""
+        ...
+
+    def list_newest(self, account_id: str, status: str | None, before_id: str | None, limit: int) -> list[Reward]:
+        """Rewards, newest first."""
+        ...
+
+    def take_from_stock(self, reward_id: str, now: UnixMs) -> bool:
+        """Take one piece out of the stock of a reward that has a stock. False when none is left."""
+        ...
+
+    def return_to_stock(self, pieces: Mapping[str, int], now: UnixMs) -> None:
+        """Put pieces back into the stock of those of these rewards that have a stock, in the order of their ids."""
+        ...
+
+
+class RedemptionStore(Protocol):
+    """Redemptions."""
+
+    def insert(self, redemption: Redemption) -> bool:
+        """Store a redemption. False when another one of the account has this external id."""
+        ...
+
+    def get(self, account_id: str, redemption_id: str) -> Redemption | None:
+        """One redemption."""
+        ...
+
+    def by_ids(self, account_id: str, redemption_ids: Collection[str]) -> list[Redemption]:
+        """These redemptions, of which there is at least one."""
+        ...
+
+    def by_external_id(self, account_id: str, external_id: str) -> Redemption | None:
+        """The redemption that has this external id."""
+        ...
+
+    def of_transactions(self, transaction_ids: Collection[str]) -> list[Redemption]:
+        """The redemptions that are linked to these purchases, of which there is at least one."""
+        ...
+
+    def reserved_of(self, customer_ids: Collection[str]) -> list[Redemption]:
+        """The reservations of these customers, of which there is at least one."""
+        ...
+
+    def overdue(self, now: UnixMs, limit: int) -> list[tuple[str, str]]:
+        """The account and the id of each reservation whose time has passed, oldest first."""
+        ...
+
+    def counts(self, customer_id: str, reward_ids: Collection[str]) -> dict[str, int]:
+        """How many redemptions a customer has, not returned, of each of these rewards, of which there is at least one."""
+        ...
+
+    def codes_in_use(self, account_id: str, codes: Collection[str]) -> set[str]:
+        """Those of these codes, of which there is at least one, that a redemption has."""
+        ...
+
+    def update(self, changes: Sequence[tuple[Redemption, Redemption]]) -> None:
+        """Store redemptions: each as it is stored, and as it becomes. Raises `LockTaken` when one is not as it was."""
+        ...
+
+    def list_newest(
+        self,
+        account_id: str,
+        before_id: str | None,
+        limit: int,
+        *,
+        customer_id: str | None = None,
+        transaction_id: str | None = None,
+        external_id: str | None = None,
+        code: str | None = None,
+    ) -> list[Redemption]:
+        """Redemptions that match every filter, newest first."""
+        ...
+
+
 class DayStore(Protocol):
     """The days of customers."""
 
@@ -138,12 +262,39 @@ class DayStore(Protocol):
         """The sum of each of these customers' days from `first` to `last`; without the customers that have none."""
         ...
 
+    def sums_in(self, windows: Mapping[str, tuple[Day, Day]]) -> list[DayTotals]:
+        """The sums of the days from the first to the last one of each customer's window; without the customers that have none.
+
+        They have the last day of the window. There is at least one customer.
+        """
+        ...
+
 
 class CampaignStore(Protocol):
     """Campaigns."""
 
     def during(self, account_id: str, first: UnixMs, last: UnixMs) -> Sequence[Campaign]:
-        """The active campaigns that were running at some time from `first` to `last`."""
+        """The active campaigns that were running at some time from `first` to `last`, oldest first."""
+        ...
+
+    def insert(self, campaign: Campaign) -> None:
+        """Store a new campaign."""
+        ...
+
+    def get(self, account_id: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
+        """One campaign; locked, if it is to be changed."""
+        ...
+
+    def list_newest(self, account_id: str, status: str | None, before_id: str | None, limit: int) -> list[Campaign]:
+        """Campaigns with this status, newest first."""
+        ...
+
+    def count_unarchived(self, account_id: str, most: int) -> int:
+        """How many campaigns are not archived, counted up to `most`."""
+        ...
+
+    def update(self, before: Campaign, after: Campaign) -> None:
+        """Store a campaign that was locked as `before`."""
         ...
 
     def uses(self, customer_ids: Collection[str], campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
@@ -164,6 +315,26 @@ class ProgramStore(Protocol):
 
     def get(self, account_id: str) -> Program:
         """The rules in force. Raises `ProgramMissing` for an account without a program."""
+        ...
+
+    def lock(self, account_id: str) -> Program:
+        """The rules in force, which no other transaction changes until this one ends. Raises `ProgramMissing`."""
+        ...
+
+    def change(self, account_id: str, before: Program, version: ProgramVersion, retired: Sequence[Tier]) -> None:
+        """Put a version into force after the one before it, store its tiers, and retire others."""
+        ...
+
+    def version(self, account_id: str, version: int) -> ProgramVersion | None:
+        """One version."""
+        ...
+
+    def list_versions(self, account_id: str, before: int | None, limit: int) -> list[ProgramVersion]:
+        """Versions, newest first: those before a version."""
+        ...
+
+    def queue_retier(self, job_id: str, account_id: str, actor: str, now: UnixMs) -> None:
+        """Store a job that moves all customers to the tiers that they have under the rules in force."""
         ...
 
 
@@ -258,6 +429,26 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         ...
 
     @property
+    def random_bytes(self) -> Callable[[int], bytes]:
+        """Makes so many random bytes."""
+        ...
+
+    @property
+    def adjustments(self) -> AdjustmentStore:
+        """Adjustments by hand."""
+        ...
+
+    @property
+    def rewards(self) -> RewardStore:
+        """Rewards."""
+        ...
+
+    @property
+    def redemptions(self) -> RedemptionStore:
+        """Redemptions."""
+        ...
+
+    @property
     def days(self) -> DayStore:
         """The days of customers."""
         ...
@@ -279,8 +470,8 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         """Commit the event with what this unit of work changes."""
         ...
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor makes a change."""
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change. `changes`: values before and after, without personal data."""
         ...
 
     def wake_job(self, kind: JobKind) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Final, Literal
 
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import InvalidInput, LoyalProError
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
@@ -82,6 +83,18 @@ class Program:
             if each.rank > tier.rank:
                 return each
         return None
+
+
+@record
+class ProgramVersion:
+    """A version of the program: the rules and tiers that were in force, what made it, when and why."""
+
+    version: int
+    rules: Rules
+    tiers: tuple[Tier, ...]
+    actor: str
+    note: str | None
+    created_at: UnixMs
 
 
 def default_program(ids: IdFactory) -> Program:

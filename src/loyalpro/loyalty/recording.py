@@ -10,8 +10,8 @@ from dataclasses import field, replace
 from typing import Any, Final, Literal
 
 from loyalpro.events.transaction import Item, TransactionCompleted
-from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.errors import Conflict, NotFound, Refused
 from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
@@ -20,15 +20,13 @@ from loyalpro.loyalty.expiry import activates_at, day_of, expires_at
 from loyalpro.loyalty.fraud.measure import NewPurchase as JudgedPurchase
 from loyalpro.loyalty.fraud.ports import FraudUnit
 from loyalpro.loyalty.fraud.screening import Screening
-from loyalpro.loyalty.orders import Order, check
+from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricing import Earner, Priced, base_amount, price
 from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.redemption_book import named_redemptions
 from loyalpro.loyalty.transactions import shown
 from loyalpro.loyalty.wallet import Cause, Credit, Earning, Wallet
-
-MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
-"""How far the clock of the caller may be ahead of the clock of the server."""
 
 _COMPARED: Final = (
     *("amount", "currency", "tax_amount", "shipping_amount", "tip_amount", "gift_card_amount"),
@@ -129,6 +127,8 @@ class _Recording:
         self._known = {each.external_id: each for each in known}
         instants = [each.occurred_at or unit.now for each in purchases]
         self._campaigns = CampaignsInForce(unit, account_id, instants, [each.id for each in self.book.wallets])
+        named = {id_ for each in purchases for id_ in each.redemption_ids}
+        self._redemptions = named_redemptions(unit, self.book, named)
         self._screening = Screening(unit, self.book, lambda: self._planned(purchases))
 
     def outcome(self, purchase: NewPurchase) -> Purchase | Refused:
@@ -142,25 +142,30 @@ class _Recording:
         """Store all changes."""
         self._screening.write()
         self.book.write()
+        self._redemptions.write()
         self._campaigns.write()
 
     def _record(self, purchase: NewPurchase) -> Purchase:
         """Every check that may refuse the purchase comes before the first change."""
         self._unit.origin = purchase.origin
         self._program.require_currency(purchase.currency)
-        occurred_at = _occurred_at(purchase, self._unit.now)
+        occurred_at = time_of(purchase.occurred_at, self._unit.now)
         check(purchase.order)
         wallet = self._wallet(purchase)
         known = self._known.get(purchase.external_id) if purchase.external_id else None
         if known is not None:
             return _replayed(known, purchase, wallet.id)
+        for redemption_id in purchase.redemption_ids:
+            self._redemptions.require_capturable(redemption_id, wallet)
         priced = self._price(purchase, wallet, occurred_at)
         wallet.require_capacity(priced.points)
         transaction = self._transaction(purchase, wallet.id, priced, occurred_at)
         self._known[transaction.external_id] = transaction
         self.book.add_transaction(transaction)
+        for redemption_id in purchase.redemption_ids:
+            self._redemptions.capture(redemption_id, transaction.id)
         decision = self._screening.purchase(wallet, transaction)
-        self._complete(transaction, wallet, priced, decision.hold_case_id)
+        self._complete(purchase, transaction, wallet, priced, decision.hold_case_id)
         self._screening.report()
         return Purchase(transaction, replayed=False)
 
@@ -184,7 +189,14 @@ class _Recording:
                 payment_fingerprint=self._screening.hashed("payment", each.payment_fingerprint),
             )
 
-    def _complete(self, transaction: Transaction, wallet: Wallet, priced: Priced, hold_case_id: str | None) -> None:
+    def _complete(
+        self,
+        purchase: NewPurchase,
+        transaction: Transaction,
+        wallet: Wallet,
+        priced: Priced,
+        hold_case_id: str | None,
+    ) -> None:
         """Emit the purchase and credit what it earns. Points that a case holds count toward nothing until they are released."""
         wallet.note_purchase(transaction.occurred_at)
         wallet.days.add(
@@ -196,10 +208,10 @@ class _Recording:
         wallet.emit(
             TransactionCompleted(
                 customer_id=wallet.id,
-                customer_external_id=wallet.details.external_id,
+                customer_external_id=wallet.profile.external_id,
                 transaction=shown(transaction),
                 points_earned=priced.points,
-                redemption_ids=[],
+                redemption_ids=list(purchase.redemption_ids),
                 source=transaction.source,
             )
         )
@@ -207,10 +219,11 @@ class _Recording:
         if priced.points:
             cause = Cause("transaction", transaction.id, self._unit.actor, transaction.occurred_at)
             wallet.earn(_credit(self._program, transaction, hold_case_id), _earning(transaction, priced), cause)
+        self.book.tiers.upgrade(wallet)
 
     def _price(self, purchase: NewPurchase, wallet: Wallet, occurred_at: UnixMs) -> Priced:
         """What the purchase earns; nothing for a customer whose earning is blocked."""
-        customer = wallet.details
+        customer = wallet.profile
         earner = Earner(
             customer.tier, customer.tags, self._campaigns.uses(wallet.id), self._earned_on(wallet, occurred_at)
         )
@@ -300,18 +313,6 @@ class CampaignsInForce:
     def write(self) -> None:
         """Store the uses that were counted."""
         self._unit.campaigns.add_uses(self._added)
-
-
-def _occurred_at(purchase: NewPurchase, now: UnixMs) -> UnixMs:
-    if purchase.occurred_at is None:
-        return now
-    if purchase.occurred_at > now + MAX_CLOCK_SKEW_MS:
-        raise InvalidInput(
-            f"occurred_at is in the future; it is {rfc3339(now)} now. Leave it out to mean now.",
-            code="occurred_at_in_future",
-            param="occurred_at",
-        )
-    return purchase.occurred_at
 
 
 def _replayed(known: Transaction, purchase: NewPurchase, customer_id: str) -> Purchase:

@@ -237,6 +237,7 @@ class Wallet:
         before = self.balance
         type_: EntryType = "import" if adjustment.kind == "import" else "adjust"
         entry, lot = self._credit(type_, credit, cause)
+        self._begin_inactivity()
         self._emit_adjusted(adjustment, entry, before)
         self._expire_if_past(lot)
         return lot
@@ -251,7 +252,16 @@ class Wallet:
         """
         before = self.balance
         absorbed = min(before.debt, points)
-        entry = self._post("redeem_reversal", points, cause, available=points - absorbed, debt=-absorbed)
+        entry = self._post(
+            "redeem_reversal",
+            points,
+            cause,
+            available=points - absorbed,
+            debt=-absorbed,
+            reverses=adjustment.reverses_entry_id,
+        )
+        self.balance = replace(self.balance, lifetime_redeemed=self.balance.lifetime_redeemed - points)
+        self._begin_inactivity()
         returned = [self._return_to(lot, share, entry, extend_to) for lot, share in spent]
         self.lots.take(spending_order(returned), absorbed, entry.id, "absorb")
         self._emit_adjusted(adjustment, entry, before)
@@ -277,6 +287,7 @@ class Wallet:
                 f"The customer has {available} points available, which is fewer than {points}.",
                 code="insufficient_points",
                 param="points",
+                facts={"available": available},
             )
 
     def redeem(self, points: int, redeemed: Redeemed, cause: Cause) -> Entry:
@@ -311,6 +322,8 @@ class Wallet:
             self.require_available(points)
         before = self.balance
         taken = min(points, before.available)
+        if before.debt + points - taken > MAX_POINTS:
+            raise InvalidInput("The debt would be more than can be counted.", code="points_limit", param="points")
         entry = self._post("adjust", -points, cause, available=-taken, debt=points - taken)
         self.lots.take(self.lots.holding("active"), taken, entry.id, "spend")
         self._emit_adjusted(adjustment, entry, before)
@@ -420,6 +433,11 @@ class Wallet:
         if rules.expiry.kind == "inactivity":
             self.change_state(points_expire_at=inactive_at(rules.expiry, self._unit.now, rules.time_zone))
 
+    def _begin_inactivity(self) -> None:
+        """Points that come in another way, to a customer without any date, last as if they had been earned now."""
+        if self._customer.points_expire_at is None:
+            self._touch()
+
     # -- merging -----------------------------------------------------------------------------------------------------
 
     def move_out(self, cause: Cause) -> Estate:
@@ -519,7 +537,8 @@ class Wallet:
 
     def _return_to(self, lot: Lot, points: int, entry: Entry, extend_to: UnixMs) -> Lot:
         if self.lots.current(lot).expires_at > self._unit.now:
-            return self.lots.restore(lot, points, entry.id)
+            self.lots.restore(lot, points, entry.id)
+            return self.lots.update(lot, customer_id=self.id)  # an empty lot may still belong to a merged customer
         return self._new_lot(entry, Credit(points, extend_to, transaction_id=lot.transaction_id))
 
     def _post(
@@ -623,11 +642,6 @@ class Wallet:
     # -- what is to be written ---------------------------------------------------------------------------------------
 
     @property
-    def details(self) -> Customer:
-        """What describes the customer, the tier and the blocks, without the rest of `customer`: read for every purchase."""
-        return self._customer
-
-    @property
     def customer(self) -> Customer:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
@@ -642,6 +656,14 @@ class Wallet:
             last_purchase_at=self._last_purchase_at,
             updated_at=self._unit.now,
         )
+
+    @property
+    def profile(self) -> Customer:
+        """The customer as it is now, without what this transaction changes of its balance, its sequences and `next_due_at`.
+
+        It costs nothing, and `customer` makes a record at each call.
+        """
+        return self._customer
 
     @property
     def is_changed(self) -> bool:
@@ -663,9 +685,10 @@ class Wallet:
 
 
 def returns(spent: Sequence[tuple[Lot, int]], returned: int, points: int) -> list[tuple[Lot, int]]:
-    """How many of `points` go back to which lot, when `returned` of them went back before.
+    """How many of `points` go back to which lot. What expires last comes back first.
 
-    `spent`: the lots that a redemption took its points from, and how many from each. What expires last comes back first.
+    `spent`: the lots that a redemption took its points from, and how many of each did not go back into it. `returned`: how many
+    of them came back in other lots, because their own had expired.
     """
     found: list[tuple[Lot, int]] = []
     for lot, share in sorted(spent, key=lambda each: (each[0].expires_at, each[0].earned_at, each[0].id), reverse=True):

@@ -9,14 +9,21 @@ from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
+    adjustments,
     api_keys,
     audit_log,
+    calculation,
+    campaigns,
+    customer_tiers,
     customers,
     deliveries,
     events,
     fraud,
     notices,
+    program,
+    redemptions,
     replays,
+    rewards,
     secrets,
     service,
     transactions,
@@ -44,7 +51,14 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     app.include_router(transactions.batch_router)
     for resource in (
         customers,
+        adjustments,
+        customer_tiers,
         transactions,
+        calculation,
+        program,
+        campaigns,
+        rewards,
+        redemptions,
         webhook_endpoints,
         secrets,
         replays,
@@ -59,7 +73,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
-    observation.install(app, metrics, services.clock, ids)
+    observation.install(app, metrics, services.clock, ids, services.trusted_proxies)
     openapi.install(app)
     return app
 

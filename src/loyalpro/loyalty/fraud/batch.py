@@ -40,7 +40,7 @@ class BatchMeasures:
         self._rules = rules
         self._plan = plan
         self._time_zone = book.program.rules.time_zone
-        self._last_purchases = {each.id: each.details.last_purchase_at for each in book.wallets}
+        self._last_purchases = {each.id: each.profile.last_purchase_at for each in book.wallets}
         self._stored_purchases: dict[str, Sequence[PurchaseFact]] | None = None
         self._purchases: dict[str, list[PurchaseFact]] = {}
         self._expected: set[Sighting] = set()

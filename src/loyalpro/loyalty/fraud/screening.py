@@ -148,7 +148,7 @@ class Screening:
 
     def redemption(self, wallet: Wallet, redemption_id: str, points: int) -> Decision:
         """Judge a redemption before its points are taken. After a refusal nothing is taken, and the book is written still."""
-        customer = wallet.details
+        customer = wallet.profile
         new = NewRedemption(
             redemption_id,
             wallet.id,
@@ -181,7 +181,7 @@ class Screening:
 
     def customer(self, wallet: Wallet, event_type: str, *, email: bool = True, phone: bool = True) -> None:
         """Judge the e-mail address and the phone number that a customer has now, each if it was changed."""
-        customer = wallet.details
+        customer = wallet.profile
         sightings = self._contacts(customer.email if email else None, customer.phone if phone else None)
         now = self._unit.now
         findings = judge_identity(self._rules, sightings, wallet.id, wallet.id, self._measures, now)
@@ -363,7 +363,7 @@ def _detected(report: _Report, now: UnixMs) -> FraudDetected:
         case_id=case.id,
         status="open",
         customer_id=report.wallet.id,
-        customer_external_id=report.wallet.details.external_id,
+        customer_external_id=report.wallet.profile.external_id,
         related_customer_ids=list(finding.related_customer_ids),
         rule=FraudRule(code=finding.rule.code, id=finding.rule.id, version=finding.rule.version),
         severity=finding.rule.severity,

@@ -48,6 +48,30 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE adjustments (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    customer_id text NOT NULL,
+    external_id text,
+    points bigint NOT NULL,
+    reason_code text NOT NULL,
+    expires_at bigint,
+    counts_toward_tier bigint NOT NULL,
+    allow_negative bigint NOT NULL,
+    entry_id text NOT NULL,
+    lot_id text,
+    actor text NOT NULL,
+    created_at bigint NOT NULL,
+    CONSTRAINT adjustments_pkey PRIMARY KEY (id),
+    CONSTRAINT adjustments_account_id_external_id_key UNIQUE (account_id, external_id),
+    CONSTRAINT adjustments_allow_negative_check CHECK ((allow_negative = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT adjustments_check CHECK (((points > 0) = (lot_id IS NOT NULL))),
+    CONSTRAINT adjustments_counts_toward_tier_check CHECK ((counts_toward_tier = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT adjustments_points_check CHECK ((points <> 0))
+);
+
+CREATE INDEX adjustments_by_customer ON public.adjustments USING btree (customer_id, id);
+
 CREATE TABLE allocations (
     entry_id text NOT NULL,
     lot_id text NOT NULL,
@@ -667,6 +691,7 @@ CREATE TABLE program_versions (
     version bigint NOT NULL,
     schema bigint NOT NULL,
     rules text NOT NULL,
+    tiers text DEFAULT '[]'::text NOT NULL,
     actor text NOT NULL,
     note text,
     created_at bigint NOT NULL,
@@ -702,15 +727,24 @@ CREATE TABLE redemptions (
     CONSTRAINT redemptions_pkey PRIMARY KEY (id),
     CONSTRAINT redemptions_account_id_external_id_key UNIQUE (account_id, external_id),
     CONSTRAINT redemptions_check CHECK (((points_returned >= 0) AND (points_returned <= points))),
+    CONSTRAINT redemptions_check1 CHECK (((status <> 'reserved'::text) OR ((reserved_until IS NOT NULL) AND (points_returned = 0)))),
+    CONSTRAINT redemptions_check2 CHECK (((status <> 'redeemed'::text) OR (points_returned < points))),
+    CONSTRAINT redemptions_check3 CHECK (((status <> ALL (ARRAY['reversed'::text, 'canceled'::text, 'expired'::text])) OR (points_returned = points))),
     CONSTRAINT redemptions_points_check CHECK ((points > 0)),
     CONSTRAINT redemptions_status_check CHECK ((status = ANY (ARRAY['reserved'::text, 'redeemed'::text, 'reversed'::text, 'canceled'::text, 'expired'::text])))
 );
 
 CREATE INDEX redemptions_by_account ON public.redemptions USING btree (account_id, id);
 
+CREATE INDEX redemptions_by_code ON public.redemptions USING btree (account_id, code, id);
+
 CREATE INDEX redemptions_by_customer ON public.redemptions USING btree (customer_id, id);
 
 CREATE INDEX redemptions_by_transaction ON public.redemptions USING btree (transaction_id, id) WHERE (transaction_id IS NOT NULL);
+
+CREATE INDEX redemptions_of_customer_reserved ON public.redemptions USING btree (customer_id, id) WHERE (status = 'reserved'::text);
+
+CREATE INDEX redemptions_of_reward ON public.redemptions USING btree (customer_id, reward_id) WHERE (status = ANY (ARRAY['reserved'::text, 'redeemed'::text]));
 
 CREATE INDEX redemptions_reserved ON public.redemptions USING btree (reserved_until, id) WHERE (status = 'reserved'::text);
 
@@ -789,8 +823,14 @@ CREATE TABLE rewards (
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     CONSTRAINT rewards_pkey PRIMARY KEY (id),
+    CONSTRAINT rewards_amount_check CHECK ((amount > 0)),
+    CONSTRAINT rewards_check CHECK (((type = 'amount_off'::text) = ((amount IS NOT NULL) AND (currency IS NOT NULL)))),
+    CONSTRAINT rewards_check1 CHECK (((type = 'percent_off'::text) = (percent IS NOT NULL))),
+    CONSTRAINT rewards_check2 CHECK (((type = 'free_item'::text) = (sku IS NOT NULL))),
+    CONSTRAINT rewards_check3 CHECK ((starts_at < ends_at)),
     CONSTRAINT rewards_cost_points_check CHECK ((cost_points > 0)),
     CONSTRAINT rewards_limit_per_customer_check CHECK ((limit_per_customer > 0)),
+    CONSTRAINT rewards_min_spend_check CHECK ((min_spend >= 0)),
     CONSTRAINT rewards_percent_check CHECK (((percent >= 1) AND (percent <= 100))),
     CONSTRAINT rewards_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text]))),
     CONSTRAINT rewards_stock_check CHECK ((stock >= 0)),

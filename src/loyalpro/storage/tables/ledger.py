@@ -55,6 +55,16 @@ class LedgerTables:
             )
         )
 
+    def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
+        """The entries that these sources, of which there is at least one, made, in the order of their ids."""
+        found: list[Entry] = []
+        for chunk in padded_chunks(list(source_ids)):
+            rows = self._connection.execute(
+                f"SELECT {_ENTRIES.columns()} FROM ledger_entries WHERE source_id IN ({marks(len(chunk))})", chunk
+            )
+            found += _ENTRIES.records(rows)
+        return sorted(found, key=lambda entry: entry.id)
+
     def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
         """What these entries, of which there is at least one, took out of lots."""
         return self._allocations_where("entry_id", entry_ids)

@@ -3,12 +3,15 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from loyalpro.loyalty.entities import Transaction
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.loyalty.entities import Buyer, PastOrder, Transaction
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.rows import JSON, RowMapper
+from loyalpro.storage.rows import JSON, JSON_TUPLE, RowMapper
 from loyalpro.storage.sql import flat, keys_table, padded_keys, where
 
 _MAPPER: Final = RowMapper(Transaction, "transactions", codecs={"items": JSON, "metadata": JSON, "priced": JSON})
+_PAST_ORDERS: Final = RowMapper(PastOrder, "transactions", codecs={"items": JSON})
+_BUYERS: Final = RowMapper(Buyer, "customers", codecs={"tags": JSON_TUPLE}, columns={"enrolled_at": "created_at"})
 
 
 class TransactionTables:
@@ -48,6 +51,25 @@ class TransactionTables:
         )
         order = "" if external_id else "ORDER BY id DESC"
         return self._select(f"{clause} {order} LIMIT ?", (*params, limit))
+
+    def past_orders(
+        self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
+    ) -> list[tuple[PastOrder, Buyer]]:
+        """Purchases of active customers that happened since then, newest first, without those that are refunded in full."""
+        clause, params = where(
+            ("t.account_id = ?", account_id),
+            ("t.id > ?", after_id),
+            ("t.id < ?", before_id),
+            ("t.occurred_at >= ?", since),
+        )
+        rows = self._connection.execute(
+            f"SELECT {_PAST_ORDERS.columns('t')}, {_BUYERS.columns('c')}"
+            f" FROM transactions t JOIN customers c ON c.id = t.customer_id {clause}"
+            " AND t.status <> 'refunded' AND c.status = 'active' AND c.earning_blocked = ? ORDER BY t.id DESC LIMIT ?",
+            (*params, 0, limit),
+        )
+        split = [_PAST_ORDERS.split(row) for row in rows]
+        return [(past, _BUYERS.record(rest)) for past, rest in split]
 
     def _select(self, rest: str, params: Sequence[object]) -> list[Transaction]:
         return _MAPPER.records(self._connection.execute(f"SELECT {_MAPPER.columns()} FROM transactions {rest}", params))

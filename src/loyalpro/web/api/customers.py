@@ -7,10 +7,11 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from loyalpro.kernel.clock import rfc3339
-from loyalpro.loyalty import customers, deletion
+from loyalpro.loyalty import customers, deletion, tier_assignment
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.expiry import NEVER
 from loyalpro.loyalty.ledger import Entry, Lot
+from loyalpro.web.api.customer_tiers import tier_in_full, tier_shown
 from loyalpro.web.api.fields import (
     Body,
     Cursor,
@@ -96,8 +97,14 @@ async def list_customers(
 async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """One customer, with points and tier; of a deleted one, that it is deleted."""
     command = customers.GetCustomer(account_id, known_id("cus", customer_id))
-    customer = await services.runner.read(lambda unit: customers.get_customer(unit, command))
-    return _deleted(customer.id) if customer.status == "deleted" else _customer(customer)
+
+    def work(unit: Unit) -> dict[str, Any]:
+        customer = customers.get_customer(unit, command)
+        if customer.status == "deleted":
+            return _deleted(customer.id)
+        return {**_customer(customer), "tier": tier_in_full(customer, *tier_assignment.status_of(unit, customer))}
+
+    return await services.runner.read(work)
 
 
 @router.patch("/{customer_id}", summary="Change a customer's details")
@@ -159,7 +166,7 @@ def _customer(customer: Customer) -> dict[str, Any]:
         "metadata": customer.metadata,
         "status": customer.status,
         "points": {"available": balance.available, "pending": balance.pending, "debt": balance.debt},
-        "tier": {"id": customer.tier.id, "name": customer.tier.name, "rank": customer.tier.rank},
+        "tier": tier_shown(customer),
         "created_at": rfc3339(customer.created_at),
         "updated_at": rfc3339(customer.updated_at),
     }

@@ -6,6 +6,7 @@ CREATE TABLE program_versions (
     version INTEGER NOT NULL CHECK (version > 0),
     schema INTEGER NOT NULL,
     rules TEXT NOT NULL,
+    tiers TEXT NOT NULL DEFAULT '[]',
     actor TEXT NOT NULL,
     note TEXT,
     created_at INTEGER NOT NULL,
@@ -43,6 +44,11 @@ CREATE INDEX tiers_by_account ON tiers (account_id, rank, id);
 INSERT INTO tiers (id, account_id, name, rank, threshold, created_at)
 SELECT t.value ->> '$.id', p.account_id, t.value ->> '$.name', t.key + 1, t.value ->> '$.threshold', a.created_at
 FROM programs p JOIN accounts a ON a.id = p.account_id JOIN json_each(p.rules, '$.tiers') t;
+
+-- The tiers that were in force with a version, for those who compare versions; the table has what counts.
+UPDATE program_versions SET tiers = (
+    SELECT json_group_array(json_object('id', id, 'name', name, 'rank', rank, 'threshold', threshold) ORDER BY rank)
+    FROM tiers t WHERE t.account_id = program_versions.account_id);
 
 ALTER TABLE programs DROP COLUMN rules;
 
@@ -325,17 +331,37 @@ DROP TABLE old_allocations;
 
 CREATE INDEX allocations_by_lot ON allocations (lot_id);
 
+CREATE TABLE adjustments (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    external_id TEXT,
+    points INTEGER NOT NULL CHECK (points <> 0),
+    reason_code TEXT NOT NULL,
+    expires_at INTEGER,
+    counts_toward_tier INTEGER NOT NULL CHECK (counts_toward_tier IN (0, 1)),
+    allow_negative INTEGER NOT NULL CHECK (allow_negative IN (0, 1)),
+    entry_id TEXT NOT NULL,
+    lot_id TEXT,
+    actor TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (account_id, external_id),
+    CHECK ((points > 0) = (lot_id IS NOT NULL))
+) STRICT;
+
+CREATE INDEX adjustments_by_customer ON adjustments (customer_id, id);
+
 CREATE TABLE rewards (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     name TEXT NOT NULL,
     type TEXT NOT NULL CHECK (type IN ('amount_off', 'percent_off', 'free_item', 'custom')),
-    amount INTEGER,
+    amount INTEGER CHECK (amount > 0),
     currency TEXT,
     percent INTEGER CHECK (percent BETWEEN 1 AND 100),
     sku TEXT,
     cost_points INTEGER NOT NULL CHECK (cost_points > 0),
-    min_spend INTEGER,
+    min_spend INTEGER CHECK (min_spend >= 0),
     tier_ids TEXT NOT NULL DEFAULT '[]',
     tags TEXT NOT NULL DEFAULT '[]',
     stock INTEGER CHECK (stock >= 0),
@@ -344,11 +370,16 @@ CREATE TABLE rewards (
     ends_at INTEGER,
     status TEXT NOT NULL CHECK (status IN ('draft', 'active', 'archived')),
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    CHECK ((type = 'amount_off') = (amount IS NOT NULL AND currency IS NOT NULL)),
+    CHECK ((type = 'percent_off') = (percent IS NOT NULL)),
+    CHECK ((type = 'free_item') = (sku IS NOT NULL)),
+    CHECK (starts_at < ends_at)
 ) STRICT;
 
 CREATE INDEX rewards_by_account ON rewards (account_id, id);
 
+-- A reservation is a debit already; `points_returned` came back.
 CREATE TABLE redemptions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -366,12 +397,18 @@ CREATE TABLE redemptions (
     ended_at INTEGER,
     actor TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    UNIQUE (account_id, external_id)
+    UNIQUE (account_id, external_id),
+    CHECK (status <> 'reserved' OR (reserved_until IS NOT NULL AND points_returned = 0)),
+    CHECK (status <> 'redeemed' OR points_returned < points),
+    CHECK (status NOT IN ('reversed', 'canceled', 'expired') OR points_returned = points)
 ) STRICT;
 
 CREATE INDEX redemptions_by_account ON redemptions (account_id, id);
 CREATE INDEX redemptions_by_customer ON redemptions (customer_id, id);
 CREATE INDEX redemptions_by_transaction ON redemptions (transaction_id, id) WHERE transaction_id IS NOT NULL;
+CREATE INDEX redemptions_by_code ON redemptions (account_id, code, id);
+CREATE INDEX redemptions_of_reward ON redemptions (customer_id, reward_id) WHERE status IN ('reserved', 'redeemed');
+CREATE INDEX redemptions_of_customer_reserved ON redemptions (customer_id, id) WHERE status = 'reserved';
 CREATE INDEX redemptions_reserved ON redemptions (reserved_until, id) WHERE status = 'reserved';
 
 CREATE TABLE campaigns (
