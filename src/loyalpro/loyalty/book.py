@@ -81,7 +81,8 @@ class Book:
         """Store everything that changed. False when a customer got an external id that another customer has."""
         unit = self._unit
         changed = [each for each in self._wallets.values() if each.is_changed]
-        if not all(unit.customers.update_details(each.customer) for each in changed if each.has_new_details):
+        renamed = sorted((each.customer for each in changed if each.has_new_details), key=_has_external_id)
+        if not all(unit.customers.update_details(each) for each in renamed):
             return False
         unit.transactions.insert(self._transactions)
         unit.ledger.insert_entries(sorted((entry for each in changed for entry in each.entries), key=_id))
@@ -113,6 +114,11 @@ def _lots_by_customer(unit: LoyaltyUnit, customer_ids: Collection[str]) -> dict[
 
 def _is_due(customer: Customer, now: int) -> bool:
     return customer.next_due_at is not None and customer.next_due_at <= now
+
+
+def _has_external_id(customer: Customer) -> bool:
+    """Customers that give up their external ids come first: another one may take over the id."""
+    return customer.external_id is not None
 
 
 def _id(row: Entry | Lot) -> str:

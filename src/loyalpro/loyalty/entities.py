@@ -50,6 +50,24 @@ class Customer:
     redeeming_blocked: bool = False
 
 
+@record
+class CustomerFilter:
+    """Which customers to list: every field that is not None has to match. `updated_since`: changed then or later."""
+
+    external_id: str | None = None
+    email_key: str | None = None
+    phone_key: str | None = None
+    tag: str | None = None
+    tier_id: str | None = None
+    updated_since: UnixMs | None = None
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether the customers that one index finds have to be examined further."""
+        exact = (self.external_id, self.email_key, self.phone_key, self.tag, self.tier_id)
+        return self.updated_since is not None or sum(each is not None for each in exact) > 1
+
+
 TransactionStatus = Literal["completed", "partially_refunded", "refunded"]
 TransactionSource = Literal["api", "dashboard", "import"]
 
@@ -268,3 +286,11 @@ class StoredBody:
 
     event_id: str
     body: bytes
+
+
+@record
+class ExportRows:
+    """Rows of an export, each a JSON object, and the key of the last one; None when there are no more."""
+
+    rows: list[dict[str, Any]]
+    last_key: Any

@@ -16,8 +16,10 @@ from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
     Buyer,
     Customer,
+    CustomerFilter,
     DayTotals,
     Erasure,
+    ExportRows,
     PastOrder,
     PointsAdjustment,
     Redemption,
@@ -26,7 +28,7 @@ from loyalpro.loyalty.entities import (
     Transaction,
 )
 from loyalpro.loyalty.expiry import Day
-from loyalpro.loyalty.ledger import Allocation, Entry, Lot
+from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
 from loyalpro.loyalty.program import Program, ProgramVersion
 from loyalpro.loyalty.tiers import Tier
 
@@ -34,18 +36,24 @@ from loyalpro.loyalty.tiers import Tier
 class CustomerStore(Protocol):
     """Customers."""
 
-    def insert(self, customer: Customer) -> bool:
-        """Store a new customer. False when another customer of the account has this external id."""
+    def insert(self, customers: Sequence[Customer]) -> set[str]:
+        """Store new customers of one account; the ids of those whose external ids are free. Of two equal ones the first is."""
         ...
 
     def get(self, account_id: str, customer_id: str) -> Customer | None:
         """One customer, also a deleted one."""
         ...
 
-    def list_newest(
-        self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
-    ) -> list[Customer]:
-        """Active customers, newest first."""
+    def candidates(self, account_id: str, wanted: CustomerFilter, before_id: str | None, limit: int) -> list[str]:
+        """The ids of active customers, newest first, that match one of the filters: the one that fewest customers match."""
+        ...
+
+    def matching(self, account_id: str, ids: Sequence[str], wanted: CustomerFilter, limit: int) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, that match every filter, newest first."""
+        ...
+
+    def merged_into(self, customer_id: str) -> list[str]:
+        """The ids of the customers that were merged into this one."""
         ...
 
     def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
@@ -62,6 +70,29 @@ class CustomerStore(Protocol):
 
     def update_state(self, customers: Sequence[Customer]) -> None:
         """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
+        ...
+
+
+class CustomerMoveStore(Protocol):
+    """Rows that belong to a customer and are neither its ledger nor in its wallet."""
+
+    def move(self, customer_id: str, into_id: str) -> None:
+        """Make another customer the owner of all rows but the ledger's. Days and uses of campaigns are added up.
+
+        Both customers are locked. Customers that were merged into the first one are merged into the other one then.
+        """
+        ...
+
+    def remove_derived(self, customer_id: str) -> None:
+        """Remove what was derived from a customer: identity values and its churn score."""
+        ...
+
+
+class ExportStore(Protocol):
+    """Everything that is stored about customers, table by table."""
+
+    def rows(self, section: str, account_id: str, customer_id: str, after: Any, limit: int) -> ExportRows:
+        """The next rows of a section after the key `after`, in the order of their keys."""
         ...
 
 
@@ -144,8 +175,16 @@ class LedgerStore(Protocol):
         """A customer's entries, newest first."""
         ...
 
-    def list_lots(self, customer_id: str, before_id: str | None, limit: int) -> list[Lot]:
-        """A customer's lots, newest first."""
+    def list_lots(self, customer_id: str, before_id: str | None, limit: int, *, only_open: bool = False) -> list[Lot]:
+        """A customer's lots, newest first. `only_open`: those that hold points."""
+        ...
+
+    def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:
+        """Where a customer's ledger stood just before an instant; where it stands, for None."""
+        ...
+
+    def totals(self, customer_id: str, after: int, through: int) -> list[EntryTotal]:
+        """The sum of a customer's entries of each type, from the sequence after `after` to the sequence `through`."""
         ...
 
 
@@ -381,8 +420,8 @@ class ErasureStore(Protocol):
         """Erase items and metadata of the customer's next purchases in the order of their ids; return these ids."""
         ...
 
-    def erase_notes(self, customer_id: str, limit: int) -> int:
-        """Erase notes in the customer's ledger; return how many."""
+    def erase_texts(self, customer_id: str, limit: int) -> int:
+        """Erase free texts: reasons and items of refunds, notes in the ledger and of fraud cases; return in how many rows."""
         ...
 
 
@@ -416,6 +455,16 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     @property
     def customers(self) -> CustomerStore:
         """Customers."""
+        ...
+
+    @property
+    def customer_moves(self) -> CustomerMoveStore:
+        """What else belongs to customers."""
+        ...
+
+    @property
+    def exports(self) -> ExportStore:
+        """Everything that is stored about customers."""
         ...
 
     @property

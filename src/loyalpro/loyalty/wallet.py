@@ -137,13 +137,13 @@ class Clawed:
 
 @record
 class Estate:
-    """Everything that a customer hands to another one when both are merged."""
+    """Everything that a customer hands to another one when both are merged. `net`: available less debt."""
 
     net: int
     pending: int
     lifetime_earned: int
     lifetime_redeemed: int
-    lots: tuple[Lot, ...]
+    lots: Lots
 
 
 ShortfallPolicy = Literal["allow_negative", "within_balance", "only_pending"]
@@ -441,7 +441,10 @@ class Wallet:
     # -- merging -----------------------------------------------------------------------------------------------------
 
     def move_out(self, cause: Cause) -> Estate:
-        """Hand everything to another customer: the balance is zero after it, and the lots belong to the other one."""
+        """Hand everything to another customer: the balance is zero after it, and the lots belong to the other one.
+
+        The lots that hold points are handed over here. The store moves the others.
+        """
         balance, before = self.balance, self.balance
         if balance.net:
             available, debt = -balance.available, -balance.debt
@@ -453,7 +456,7 @@ class Wallet:
             self._emit_adjusted(Adjustment("merge"), entry, before)
         self.balance = Balance()
         self.change_state(points_expire_at=None)
-        lots = tuple(self.lots.leave())
+        lots, self.lots = self.lots, Lots(())
         return Estate(balance.net, balance.pending, balance.lifetime_earned, balance.lifetime_redeemed, lots)
 
     def move_in(self, estate: Estate, cause: Cause) -> None:
@@ -463,6 +466,8 @@ class Wallet:
         if estate.net:
             before, net = self.balance, self.balance.net + estate.net
             available, debt = max(net, 0), max(-net, 0)
+            if debt > MAX_POINTS:
+                raise InvalidInput("The debt would be more than can be counted.", code="points_limit", param="into")
             entry = self._post(
                 "merge_in",
                 estate.net,

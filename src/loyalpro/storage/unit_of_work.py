@@ -21,12 +21,14 @@ from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
+from loyalpro.storage.tables.customer_moves import CustomerMoveTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.days import DayTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.exports import ExportTables
 from loyalpro.storage.tables.fraud import FraudTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
@@ -147,6 +149,16 @@ class UnitOfWork:
     def customers(self) -> CustomerTables:
         """Customers."""
         return CustomerTables(self.connection, self.programs)
+
+    @property
+    def customer_moves(self) -> CustomerMoveTables:
+        """What else belongs to customers."""
+        return CustomerMoveTables(self.connection)
+
+    @property
+    def exports(self) -> ExportTables:
+        """Everything that is stored about customers."""
+        return ExportTables(self.connection)
 
     @property
     def transactions(self) -> TransactionTables:

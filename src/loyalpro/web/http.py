@@ -19,6 +19,7 @@ from loyalpro.web.api import (
     deliveries,
     events,
     fraud,
+    lots,
     notices,
     program,
     redemptions,
@@ -49,10 +50,12 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
+    app.include_router(customers.batch_router)
     for resource in (
         customers,
-        adjustments,
+        lots,
         customer_tiers,
+        adjustments,
         transactions,
         calculation,
         program,
