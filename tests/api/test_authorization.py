@@ -20,6 +20,7 @@ WITHOUT_A_KEY = {("get", "/v1/event_types"), ("get", "/healthz"), ("get", "/read
 WRITE = {
     "/v1/customers": "customers",
     "/v1/transactions": "transactions",
+    "/v1/refunds": "transactions",
     "/v1/webhook_endpoints": "webhooks",
     "/v1/events": "webhooks",
     "/v1/deliveries": "webhooks",

@@ -60,8 +60,21 @@ def enroll(server: Server, **fields: Any) -> str:
     return str(server.post("/v1/customers", {"external_id": f"c-{next(_numbers)}", **fields})["id"])
 
 
-def buy(server: Server, customer: str, amount: int = 1_000, **fields: Any) -> Any:
-    return server.post("/v1/transactions", {"customer_id": customer, "amount": amount, "currency": "EUR", **fields})
+def buy(server: Server, customer: str, amount_: int = 1_000, /, **fields: Any) -> Any:
+    return server.post("/v1/transactions", {"customer_id": customer, "amount": amount_, "currency": "EUR", **fields})
+
+
+def adjust(server: Server, customer: str, number: int, **fields: Any) -> Any:
+    body = {"points": number, "reason_code": "goodwill", **fields}
+    return server.call("POST", f"/v1/customers/{customer}/adjustments", body)
+
+
+def redeem(server: Server, customer: str, number: int, **fields: Any) -> Any:
+    return server.call("POST", "/v1/redemptions", {"customer_id": customer, "points": number, **fields})
+
+
+def refund(server: Server, purchase: Any, amount: int) -> Any:
+    return server.post(f"/v1/transactions/{purchase['id']}/refunds", {"amount": amount})
 
 
 def cases(server: Server, customer: str, **filters: str) -> list[Any]:
@@ -360,6 +373,256 @@ def test_receipts_below_50_are_not_compared(server: Server) -> None:
     for customer in (first, second):
         buy(server, customer, 4_999, location_id="loc_1")
     assert codes(server, second) == []
+
+
+# -- each rule for redemptions, refunds and credits ------------------------------------------------------------------
+
+
+def test_velocity_redeem_fires_at_the_third_redemption_of_an_hour(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    redemptions = [redeem(server, customer, 10).json["id"]]
+    move(server, HOUR)
+    redemptions += [redeem(server, customer, 10).json["id"] for _ in range(2)]
+    assert cases(server, customer) == []
+    redemptions.append(redeem(server, customer, 10, reserve=True).json["id"])
+    [case] = cases(server, customer)
+    assert (case["rule"]["code"], case["measurement"]["value"], case["evidence"]) == (
+        "velocity.redeem",
+        3,
+        redemptions[1:],
+    )
+    detected = events(server, customer)[-1]
+    assert detected["type"] == "fraud.detected"
+    assert detected["data"]["trigger"] == {"event_id": None, "type": "points.redeemed", "object_id": redemptions[-1]}
+
+
+@pytest.mark.parametrize(("wait", "number", "fires"), [(DAY - 1, 500, True), (DAY - 1, 499, False), (DAY, 500, False)])
+@pytest.mark.parametrize("field", ["email", "phone"])
+def test_account_change_then_redeem(server: Server, field: str, wait: int, number: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    value = f"a{customer[-9:]}@example.com" if field == "email" else f"+44{next(_numbers):09}"
+    assert server.call("PATCH", f"/v1/customers/{customer}", {field: value}).status == 200
+    move(server, wait)
+    assert redeem(server, customer, number).status == 201
+    assert codes(server, customer) == (["account.change_then_redeem"] if fires else [])
+
+
+def test_a_change_of_the_name_is_no_change_of_the_account(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    server.call("PATCH", f"/v1/customers/{customer}", {"name": "Ada"})
+    redeem(server, customer, 900)
+    assert cases(server, customer) == []
+
+
+@pytest.mark.parametrize(
+    ("wait", "number", "fires"), [(180 * DAY, 800, True), (180 * DAY, 799, False), (180 * DAY - 1, 800, False)]
+)
+def test_dormant_burst(server: Server, wait: int, number: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    move(server, wait)
+    assert redeem(server, customer, number).status == 201
+    assert codes(server, customer) == (["dormant.burst"] if fires else [])
+
+
+def test_a_redemption_in_between_ends_the_dormancy(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    move(server, 90 * DAY)
+    redeem(server, customer, 100)
+    move(server, 179 * DAY)
+    redeem(server, customer, 900)
+    assert cases(server, customer) == []
+
+
+@pytest.mark.parametrize(("last", "fires"), [(1_000, True), (999, False)])
+def test_refund_abuse(server: Server, last: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    bought = [buy(server, customer, 1_000) for _ in range(4)]
+    refund(server, bought[0], 1_000)
+    assert cases(server, customer) == []
+    refund(server, bought[1], last)
+    assert codes(server, customer) == (["refund.abuse"] if fires else [])
+    if fires:
+        assert cases(server, customer)[0]["measurement"] | {"window": ""} == {
+            "aggregate": "ratio",
+            "value": 0.5,
+            "threshold": 0.5,
+            "severity_ratio": 1,
+            "window": "",
+            "key_type": "customer",
+        }
+
+
+def test_refund_abuse_needs_four_purchases_in_60_days(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 1_000)
+    move(server, 60 * DAY)
+    for bought in [buy(server, customer, 1_000) for _ in range(3)]:
+        refund(server, bought, 1_000)
+    assert cases(server, customer) == []
+
+
+@pytest.mark.parametrize(("spent", "fires"), [(1, True), (0, False)])
+def test_refund_after_redeem(server: Server, spent: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    bought = buy(server, customer, 10_000)
+    if spent:
+        redeem(server, customer, spent)
+    refund(server, bought, 10_000)
+    assert points(server, customer)["debt"] == spent
+    assert codes(server, customer) == (["refund.after_redeem"] if fires else [])
+    if fires:
+        assert [each["type"] for each in events(server, customer)][-3:] == [
+            "transaction.refunded",
+            "points.adjusted",
+            "fraud.detected",
+        ]
+
+
+@pytest.fixture
+def employee(server: Server) -> str:
+    """The key of an employee that has credited nothing."""
+    return str(server.post("/v1/api_keys", {"name": "desk", "scopes": ["read", "points"]})["key"])
+
+
+def credit(server: Server, customer: str, number: int, key: str) -> Any:
+    body = {"points": number, "reason_code": "goodwill"}
+    return server.call("POST", f"/v1/customers/{customer}/adjustments", body, key=key)
+
+
+@pytest.mark.parametrize(("last", "fires"), [(2_001, True), (2_000, False)])
+def test_employee_adjustments_by_points(server: Server, employee: str, last: int, *, fires: bool) -> None:
+    first, second = enroll(server), enroll(server)
+    made = [credit(server, first, 3_000, employee).json["id"], credit(server, first, -3_000, employee).json["id"]]
+    made.append(credit(server, second, last, employee).json["id"])
+    assert codes(server, first) == []
+    assert codes(server, second) == (["employee.adjustments"] if fires else [])
+    if fires:
+        [case] = cases(server, second)
+        assert (case["measurement"]["value"], case["measurement"]["key_type"]) == (5_001, "actor")
+        assert case["evidence"] == [made[0], made[2]]
+
+
+def test_employee_adjustments_by_entries_of_a_local_day(server: Server, employee: str) -> None:
+    customer = enroll(server)
+    for _ in range(50):
+        credit(server, customer, 1, employee)
+    assert cases(server, customer) == []
+    credit(server, customer, 1, employee)
+    [case] = cases(server, customer)
+    assert (case["measurement"]["aggregate"], case["measurement"]["value"]) == ("count", 51)
+    assert len(case["evidence"]) == 20
+    move(server, DAY)
+    credit(server, enroll(server), 1, employee)
+    assert cases(server, customer)[0]["hits"] == 1
+
+
+# -- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_blocked_redemption_is_refused_and_its_case_and_event_are_kept(server: Server) -> None:
+    put(server, "velocity.redeem", action="block")
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    for _ in range(2):
+        assert redeem(server, customer, 10).status == 201
+    refused = redeem(server, customer, 10)
+    assert (refused.status, refused.json["code"]) == (409, "blocked_by_fraud_rule")
+    [case] = cases(server, customer)
+    assert case["id"] in refused.json["detail"]
+    assert (case["action"], case["hits"]) == ("block", 1)
+    assert points(server, customer)["available"] == 980
+    detected = events(server, customer)[-1]
+    assert (detected["type"], detected["data"]["action"]) == ("fraud.detected", "block")
+    assert detected["data"]["trigger"]["object_id"] == customer
+    assert [each["sequence"] for each in events(server, customer)] == list(range(1, len(events(server, customer)) + 1))
+    assert redeem(server, customer, 10).status == 409
+    assert cases(server, customer)[0]["hits"] == 2
+    assert redeem(server, customer, 981).json["code"] == "insufficient_points"
+    assert cases(server, customer)[0]["hits"] == 2
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert redeem(server, customer, 10).status == 201
+    assert len(server.get(f"/v1/redemptions?customer_id={customer}")["data"]) == 3
+
+
+def test_a_blocked_redemption_takes_nothing_out_of_the_stock(server: Server) -> None:
+    put(server, "velocity.redeem", action="block", threshold=2)
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    reward = server.post(
+        "/v1/rewards", {"name": "mug", "type": "custom", "cost_points": 10, "stock": 2, "status": "active"}
+    )
+    answers = [
+        server.call("POST", "/v1/redemptions", {"customer_id": customer, "reward_id": reward["id"]}).status
+        for _ in range(2)
+    ]
+    assert answers == [201, 409]
+    assert server.get(f"/v1/rewards/{reward['id']}")["stock"] == 1
+
+
+def test_a_refusal_is_not_the_answer_of_an_idempotency_key(server: Server) -> None:
+    """It is judged again, so that the same request passes once the case is resolved."""
+    put(server, "velocity.redeem", action="block", threshold=2)
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    redeem(server, customer, 10)
+    body, key = {"customer_id": customer, "points": 10}, f"k-{customer}"
+    assert server.call("POST", "/v1/redemptions", body, Idempotency_Key=key).status == 409
+    [case] = cases(server, customer)
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert server.call("POST", "/v1/redemptions", body, Idempotency_Key=key).status == 201
+
+
+def test_a_blocked_credit_is_refused(server: Server, employee: str) -> None:
+    put(server, "employee.adjustments", action="block", threshold=100)
+    customer = enroll(server)
+    assert credit(server, customer, 100, employee).status == 201
+    refused = credit(server, customer, 1, employee)
+    assert (refused.status, refused.json["code"]) == (409, "blocked_by_fraud_rule")
+    assert points(server, customer)["available"] == 100
+    assert [each["type"] for each in events(server, customer)] == [
+        "customer.created",
+        "points.adjusted",
+        "fraud.detected",
+    ]
+    assert adjust(server, customer, 1).status == 201
+    assert credit(server, customer, -1, employee).status == 201
+
+
+def test_a_customer_that_is_blocked_cannot_redeem(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 10_000)
+    case = held(server, customer)
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "confirmed", "block_redeeming": True})
+    assert redeem(server, customer, 10).json["code"] == "redeeming_blocked"
+
+
+def test_held_points_count_toward_a_tier_once_they_are_released(server: Server) -> None:
+    customer = enroll(server)
+    put(server, "points.cap", action="hold", threshold=400)
+    buy(server, customer, 120_000)
+    tier = server.get(f"/v1/customers/{customer}")["tier"]["name"]
+    [case] = cases(server, customer)
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert (tier, server.get(f"/v1/customers/{customer}")["tier"]["name"]) == ("Bronze", "Silver")
+    assert events(server, customer)[-1]["type"] == "customer.tier_changed"
+
+
+def test_a_refund_of_held_points_cancels_them(server: Server) -> None:
+    customer = enroll(server)
+    put(server, "points.cap", action="hold", threshold=400)
+    bought = buy(server, customer, 50_000)
+    refund(server, bought, 25_000)
+    assert points(server, customer) == {"available": 0, "pending": 250, "debt": 0}
+    [case] = [each for each in cases(server, customer) if each["rule"]["code"] == "points.cap"]
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert points(server, customer) == {"available": 250, "pending": 0, "debt": 0}
+    refund(server, bought, 25_000)
+    assert points(server, customer) == {"available": 0, "pending": 0, "debt": 0}
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from loyalpro.loyalty.fraud.judgment import Finding, Measurement
 from loyalpro.loyalty.fraud.measure import SeenCustomer, Sighting
 from loyalpro.loyalty.fraud.rules import VelocityEarn, default_rule
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
 from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
@@ -55,9 +56,10 @@ PENDING_PER_ENDPOINT = 12_500
 BODY = b'{"data":"%s"}' % (b"x" * 600)
 BATCH = 64
 PURCHASES = 20_000
+"""How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
-    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys"
-    r"|fraud_cases|held_lots|identity_values)"
+    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys|refunds"
+    r"|allocations|fraud_cases|held_lots|identity_values)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
@@ -135,9 +137,11 @@ def world(request: pytest.FixtureRequest, databases: Databases) -> World:
     if statistics == "with old statistics":
         history.events(history.endpoint(), 3, at=now - 2_000, status="pending")
         history.purchases(3)
+        history.refunds(3)
         query(history.url, "ANALYZE")
         query(history.url, "DELETE FROM deliveries")
     history.purchases(PURCHASES)
+    history.refunds(PURCHASES)
     for n, endpoint in enumerate(endpoints):
         for days in (12, 6, 1):
             history.events(endpoint, DELIVERED // 15, at=now - days * MS_PER_DAY, body=lambda _: BODY)
@@ -413,6 +417,28 @@ def test_recording_purchases(connection: DriverConnection, size: int, *, known: 
     command = RecordPurchases(ACCOUNT, purchases)
     outcomes = in_unit(connection, 4 * size, lambda unit: record_purchases(unit, command))
     assert [isinstance(each, Purchase) and each.replayed for each in outcomes] == [known] * size
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("size", [1, 3, BATCH])
+def test_refunding_purchases(connection: DriverConnection, size: int, *, known: bool) -> None:
+    """Half of the purchases are named by their own ids, half by those of the merchant."""
+    numbers = range(100, 100 + size)
+    sql = "SELECT external_id, id FROM transactions WHERE account_id = ?"
+    ids = dict[Any, Any](connection.execute(sql, (ACCOUNT,)))
+    refunds = [
+        NewRefund(
+            transaction_id=None if n % 2 else ids[f"purchase-{n}"],
+            transaction_external_id=f"purchase-{n}" if n % 2 else None,
+            amount=500,
+            external_id=f"refund-{n}" if known else f"new-refund-{n}",
+        )
+        for n in numbers
+    ]
+    outcomes = in_unit(connection, 4 * size, lambda unit: refund_purchases(unit, RefundPurchases(ACCOUNT, refunds)))
+    assert [isinstance(each, Refunded) or each.code for each in outcomes] == ["refund_exists" if known else True] * size
+    listed = in_unit(connection, 4, lambda unit: unit.refunds.list_newest(ids["purchase-101"], None, BATCH))
+    assert len(listed) == (2 if size > 1 and not known else 1)
 
 
 @pytest.mark.parametrize("size", [1, 3, BATCH])

@@ -201,3 +201,4 @@ def _settle_lot(
         valid = wallet.lots.update(lot, expires_at=max(lot.expires_at, unit.now + RELEASE_VALIDITY))
         wallet.days.add(day_of(lot.earned_at, book.program.rules.time_zone), points_qualifying=lot.remaining)
         wallet.activate(valid, cause)
+        book.tiers.upgrade(wallet)
