@@ -13,6 +13,7 @@ from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.nearest import suggestion
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.fraud.durations import DAY, HOUR, MINUTE, SECOND, DurationMs, parse_duration, show_duration
+from loyalpro.loyalty.ledger import MAX_POINTS
 
 RuleCode = Literal[
     "velocity.earn",
@@ -448,8 +449,9 @@ def read_cooldown(value: str, *, param: str = "cooldown") -> DurationMs:
 
 
 def number(value: Fraction | int) -> int | float:
-    """A number of JSON: an integer where it is one, else rounded to four decimals."""
-    return int(value) if value == int(value) else round(float(value), 4)
+    """A number of JSON: an integer where it is one, else rounded to four decimals; at most what JSON can count."""
+    counted = min(value, MAX_POINTS)
+    return int(counted) if counted == int(counted) else round(float(counted), 4)
 
 
 def _is_finite(value: object) -> bool:
