@@ -51,8 +51,8 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
-    app.include_router(customers.batch_router)
     app.include_router(refunds.batch_router)
+    app.include_router(customers.batch_router)
     for resource in (
         customers,
         lots,
