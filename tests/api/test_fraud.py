@@ -836,3 +836,72 @@ def test_a_resolution_is_idempotent(server: Server) -> None:
     )
     assert (first.status, first.raw) == (second.status, second.raw) == (200, first.raw)
     assert second.headers["idempotent-replayed"] == "true"
+
+
+# -- backtests -------------------------------------------------------------------------------------------------------
+
+
+def test_a_backtest_with_the_rules_in_force_finds_what_they_found(server: Server, employee: str) -> None:
+    """Everything that a day can show, in an order in which each rule fires at least once, but for a dormant customer."""
+    first, second, third = (enroll(server) for _ in range(3))
+    for number in range(6):
+        buy(server, first, 250_000, employee_id="emp_1", device_id=f"{first}-{number % 2}", location_id=first)
+        move(server, 60)
+    for customer in (second, third):
+        for each in range(2):
+            buy(server, customer, 250_000, device_id=f"{first}-{each}", location_id=first)
+    for number in (1_000, 1_000, 1_000, 4_000):
+        redeem(server, first, number)
+    server.call("PATCH", f"/v1/customers/{second}", {"email": f"{second}@example.com"})
+    redeem(server, second, 4_000)
+    bought = [buy(server, second, 1_000) for _ in range(4)]
+    refund(server, server.get(f"/v1/transactions?customer_id={second}&limit=5")["data"][-1], 250_000)
+    for each in bought:
+        refund(server, each, 1_000)
+    for _ in range(3):
+        credit(server, third, 2_600, employee)
+    happened: dict[str, int] = dict.fromkeys(DEFAULTS, 0)
+    for customer in (first, second, third):
+        for case in cases(server, customer):
+            happened[case["rule"]["code"]] += case["hits"]
+    found = {code: backtest(server, code, days=1)["hits"] for code in DEFAULTS}
+    assert found == happened
+    assert {code for code, hits in found.items() if not hits} == {"amount.outlier", "dormant.burst"}
+
+
+def backtest(server: Server, code: str, **body: Any) -> Any:
+    return server.post(f"/v1/fraud/rules/{code}/backtest", body)
+
+
+def test_a_backtest_tries_other_parameters_and_changes_nothing(server: Server) -> None:
+    customer, before = enroll(server), server.get("/v1/fraud/rules")
+    bought = [buy(server, customer)["id"] for _ in range(4)]
+    assert backtest(server, "velocity.earn", days=1)["hits"] == 0
+    found = backtest(server, "velocity.earn", threshold=3, params={"long_threshold": 9}, days=1)
+    assert (found["hits"], found["cases"], found["complete"]) == (2, 1, True)
+    assert found["examined"] == 4
+    assert found["rule"]["threshold"] == 3
+    assert [each["evidence"] for each in found["examples"]] == [bought[:3], bought]
+    assert {each["customer_id"] for each in found["examples"]} == {customer}
+    assert server.get("/v1/fraud/rules") == before
+    assert cases(server, customer) == []
+
+
+def test_a_backtest_of_a_rule_that_is_disabled_tries_it(server: Server) -> None:
+    put(server, "points.cap", enabled=False)
+    buy(server, enroll(server), 1_000)
+    assert backtest(server, "points.cap", threshold=9, days=1)["hits"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "status", "param"),
+    [
+        ("velocity.earns", {}, 404, "code"),
+        ("velocity.earn", {"threshold": 1}, 422, "threshold"),
+        ("velocity.earn", {"days": 91}, 422, "days"),
+        ("velocity.earn", {"params": {"x": 1}}, 422, "params.x"),
+    ],
+)
+def test_a_wrong_backtest_is_refused_by_field(server: Server, code: str, body: Any, status: int, param: str) -> None:
+    answer = server.call("POST", f"/v1/fraud/rules/{code}/backtest", body)
+    assert (answer.status, answer.json.get("param")) == (status, param)
