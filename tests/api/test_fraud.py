@@ -1,12 +1,12 @@
 """Fraud rules from outside: each fires at its threshold and not below it, acts, and its cases are resolved."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import pytest
 
-from loyalpro.kernel.clock import VirtualClock, rfc3339
+from loyalpro.kernel.clock import SystemClock, UnixMs, rfc3339
 from support.databases import Databases
 from support.server import Server
 
@@ -28,42 +28,37 @@ DEFAULTS = {
 _numbers = count()
 
 
+class WallClock(SystemClock):
+    """Its wall time stands still unless a test moves it. What is measured and waited for takes real time."""
+
+    def __init__(self) -> None:
+        self.at: UnixMs = 1_800_014_400_000  # 2027-01-15T12:00Z
+
+    def now_ms(self) -> UnixMs:
+        return self.at
+
+
+CLOCK = WallClock()
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
-    """Its clock stands still unless a test moves it."""
-    clock = VirtualClock(1_800_014_400_000)  # 2027-01-15T12:00Z
-    with Server(databases.fresh(request.param), clock=clock) as running:
-        running.clock = clock  # type: ignore[attr-defined]
+    with Server(databases.fresh(request.param), clock=CLOCK, sweep_interval=1) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def _default_rules(server: Server) -> Iterator[None]:
     """A day that no test before has used, and the default rules after the test."""
-    move(server, 2 * DAY)
+    move(2 * DAY)
     before = server.get("/v1/fraud/rules")["data"]
     yield
     restored = [{name: value for name, value in rule.items() if name != "version"} for rule in before]
     assert server.call("PUT", "/v1/fraud/rules", {"rules": restored}).status == 200
 
 
-def move(server: Server, seconds: float) -> None:
-    server.loop.call_soon_threadsafe(server.clock.advance, seconds)  # type: ignore[attr-defined]
-    server.get("/v1/fraud/rules")
-
-
-def after_jobs(server: Server, path: str, accept: Callable[[Any], bool]) -> Any:
-    """What a path answers once the periodic jobs have done what `accept` waits for."""
-
-    def moved(found: Any) -> bool:
-        move(server, 60)
-        return accept(found)
-
-    return server.until(path, moved)
-
-
-def now_ms(server: Server) -> int:
-    return int(server.clock.now_ms())  # type: ignore[attr-defined]
+def move(seconds: float) -> None:
+    CLOCK.at += round(seconds * 1_000)
 
 
 def enroll(server: Server, **fields: Any) -> str:
@@ -235,7 +230,7 @@ def test_example_28_velocity_earn_fires_at_the_fifth_purchase_and_counts_the_six
 def test_velocity_earn_does_not_fire_when_an_hour_lies_between(server: Server) -> None:
     customer = enroll(server)
     buy(server, customer)
-    move(server, HOUR)
+    move(HOUR)
     for _ in range(4):
         buy(server, customer)
     assert cases(server, customer) == []
@@ -246,7 +241,7 @@ def test_velocity_earn_fires_at_the_eighth_purchase_of_24_hours(server: Server) 
     for number in range(8):
         assert cases(server, customer) == []
         buy(server, customer)
-        move(server, HOUR * 3 if number < 7 else 0)
+        move(HOUR * 3 if number < 7 else 0)
     assert cases(server, customer)[0]["measurement"] | {"aggregate": "count"} == {
         "aggregate": "count",
         "value": 8,
@@ -259,7 +254,7 @@ def test_velocity_earn_fires_at_the_eighth_purchase_of_24_hours(server: Server) 
 
 def test_purchases_that_happened_days_ago_set_nothing_off(server: Server) -> None:
     customer = enroll(server)
-    long_ago = rfc3339(now_ms(server) - 48 * HOUR * 1_000)
+    long_ago = rfc3339(CLOCK.at - 48 * HOUR * 1_000)
     for _ in range(6):
         buy(server, customer, 200_000, occurred_at=long_ago, employee_id="emp_1")
     assert cases(server, customer) == []
@@ -270,7 +265,7 @@ def test_amount_outlier(server: Server, amount: int, *, fires: bool) -> None:
     customer = enroll(server)
     for _ in range(8):
         buy(server, customer, 1_000)
-        move(server, 2 * DAY)
+        move(2 * DAY)
     buy(server, customer, amount)
     assert codes(server, customer) == (["amount.outlier"] if fires else [])
 
@@ -279,7 +274,7 @@ def test_amount_outlier_needs_eight_purchases_before_it(server: Server) -> None:
     customer = enroll(server)
     for _ in range(7):
         buy(server, customer, 1_000)
-        move(server, 2 * DAY)
+        move(2 * DAY)
     buy(server, customer, 60_000)
     assert codes(server, customer) == []
 
@@ -335,7 +330,7 @@ def test_identity_shared_by_contacts(server: Server, values: dict[str, list[str]
 def test_identity_shared_forgets_after_30_days(server: Server) -> None:
     device = f"device-{next(_numbers)}"
     buy(server, enroll(server), device_id=device)
-    move(server, 30 * DAY)
+    move(30 * DAY)
     buy(server, enroll(server), device_id=device)
     third = enroll(server)
     buy(server, third, device_id=device)
@@ -368,7 +363,7 @@ def test_purchases_without_an_employee_or_with_a_blank_one_are_nobodys(server: S
     ],
 )
 def test_receipt_duplicate(server: Server, other: dict[str, Any], *, fires: bool) -> None:
-    minute = now_ms(server) // 60_000 * 60_000
+    minute = CLOCK.at // 60_000 * 60_000
     first, second = enroll(server), enroll(server)
     receipt = {"amount": 5_000, "location_id": f"loc_{first}", "occurred_at": rfc3339(minute)}
     buy(server, first, **receipt)
@@ -392,7 +387,7 @@ def test_velocity_redeem_fires_at_the_third_redemption_of_an_hour(server: Server
     customer = enroll(server)
     buy(server, customer, 100_000)
     redemptions = [redeem(server, customer, 10).json["id"]]
-    move(server, HOUR)
+    move(HOUR)
     redemptions += [redeem(server, customer, 10).json["id"] for _ in range(2)]
     assert cases(server, customer) == []
     redemptions.append(redeem(server, customer, 10, reserve=True).json["id"])
@@ -414,7 +409,7 @@ def test_account_change_then_redeem(server: Server, field: str, wait: int, numbe
     buy(server, customer, 100_000)
     value = f"a{customer[-9:]}@example.com" if field == "email" else f"+44{next(_numbers):09}"
     assert server.call("PATCH", f"/v1/customers/{customer}", {field: value}).status == 200
-    move(server, wait)
+    move(wait)
     assert redeem(server, customer, number).status == 201
     assert codes(server, customer) == (["account.change_then_redeem"] if fires else [])
 
@@ -433,7 +428,7 @@ def test_a_change_of_the_name_is_no_change_of_the_account(server: Server) -> Non
 def test_dormant_burst(server: Server, wait: int, number: int, *, fires: bool) -> None:
     customer = enroll(server)
     buy(server, customer, 100_000)
-    move(server, wait)
+    move(wait)
     assert redeem(server, customer, number).status == 201
     assert codes(server, customer) == (["dormant.burst"] if fires else [])
 
@@ -441,9 +436,9 @@ def test_dormant_burst(server: Server, wait: int, number: int, *, fires: bool) -
 def test_a_redemption_in_between_ends_the_dormancy(server: Server) -> None:
     customer = enroll(server)
     buy(server, customer, 100_000)
-    move(server, 90 * DAY)
+    move(90 * DAY)
     redeem(server, customer, 100)
-    move(server, 179 * DAY)
+    move(179 * DAY)
     redeem(server, customer, 900)
     assert cases(server, customer) == []
 
@@ -470,7 +465,7 @@ def test_refund_abuse(server: Server, last: int, *, fires: bool) -> None:
 def test_refund_abuse_needs_four_purchases_in_60_days(server: Server) -> None:
     customer = enroll(server)
     buy(server, customer, 1_000)
-    move(server, 60 * DAY)
+    move(60 * DAY)
     for bought in [buy(server, customer, 1_000) for _ in range(3)]:
         refund(server, bought, 1_000)
     assert cases(server, customer) == []
@@ -526,7 +521,7 @@ def test_employee_adjustments_by_entries_of_a_local_day(server: Server, employee
     [case] = cases(server, customer)
     assert (case["measurement"]["aggregate"], case["measurement"]["value"]) == ("count", 51)
     assert len(case["evidence"]) == 20
-    move(server, DAY)
+    move(DAY)
     credit(server, enroll(server), 1, employee)
     assert cases(server, customer)[0]["hits"] == 1
 
@@ -622,6 +617,34 @@ def test_held_points_count_toward_a_tier_once_they_are_released(server: Server) 
     assert events(server, customer)[-1]["type"] == "customer.tier_changed"
 
 
+def test_released_points_stay_pending_as_long_as_the_program_says(server: Server) -> None:
+    """The program is put back, for the tests that follow."""
+    for days in (14, 0):
+        assert server.call("PATCH", "/v1/program", {"pending": {"days": days}}).status == 200
+        customer = enroll(server)
+        case = held(server, customer)
+        server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+        [lot] = server.get(f"/v1/customers/{customer}/lots")["data"]
+        assert points(server, customer)["pending" if days else "available"] == 500
+        assert (lot["activates_at"] is None) == (days == 0)
+        move(15 * DAY)
+        buy(server, customer, 100)
+        assert points(server, customer)["available"] == (500 if days else 501)
+
+
+def test_a_lot_that_two_cases_hold_names_the_one_that_is_left(server: Server) -> None:
+    customer = enroll(server)
+    put(server, "employee.self_accrual", action="hold", threshold=2)
+    buy(server, customer, 100, employee_id="emp_1")
+    put(server, "points.cap", action="hold", threshold=400)
+    bought = buy(server, customer, 50_000, employee_id="emp_1")
+    for case in reversed(cases(server, customer)):
+        lots = server.get(f"/v1/customers/{customer}/export")["lots"]
+        [lot] = [each for each in lots if each["transaction_id"] == bought["id"]]
+        assert lot["hold_case_id"] == case["id"]
+        server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+
+
 def test_a_refund_of_held_points_cancels_them(server: Server) -> None:
     customer = enroll(server)
     put(server, "points.cap", action="hold", threshold=400)
@@ -686,7 +709,7 @@ def test_held_points_are_pending_without_a_date(server: Server) -> None:
     [earned, detected] = [each["data"] for each in events(server, customer)][-2:]
     assert (earned["status"], earned["activates_at"]) == ("pending", None)
     assert (detected["action"], detected["points_held"]) == ("hold", 500)
-    move(server, 31 * DAY)
+    move(31 * DAY)
     buy(server, customer, 1_000)
     assert points(server, customer) == {"available": 10, "pending": 500, "debt": 0}
 
@@ -709,10 +732,10 @@ def test_a_key_is_exempt_for_30_days_after_a_false_positive(server: Server) -> N
     customer = enroll(server)
     case = held(server, customer)
     server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
-    move(server, 30 * DAY - 1)
+    move(30 * DAY - 1)
     buy(server, customer, 50_000)
     assert len(cases(server, customer)) == 1
-    move(server, 1)
+    move(1)
     buy(server, customer, 50_000)
     assert [each["status"] for each in cases(server, customer)] == ["open", "false_positive"]
 
@@ -721,12 +744,12 @@ def test_released_points_are_valid_30_days_at_least(server: Server) -> None:
     customer = enroll(server)
     case = held(server, customer)
     for _ in range(5):
-        move(server, 80 * DAY)
+        move(80 * DAY)
         buy(server, customer, 50_000)
     server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
     lots = server.get(f"/v1/customers/{customer}/lots")["data"]
     assert [each["status"] for each in lots] == ["active"] * 6
-    assert lots[-1]["expires_at"] == rfc3339(now_ms(server) + 30 * DAY * 1_000)
+    assert lots[-1]["expires_at"] == rfc3339(CLOCK.at + 30 * DAY * 1_000)
     assert points(server, customer)["available"] == 3_000
 
 
@@ -801,10 +824,10 @@ def test_a_disabled_rule_fires_no_more(server: Server) -> None:
 def test_an_open_case_lapses_90_days_after_its_last_hit(server: Server) -> None:
     customer = enroll(server)
     case = held(server, customer)
-    move(server, 89 * DAY)
+    move(89 * DAY)
     buy(server, customer, 50_000)
-    move(server, 90 * DAY)
-    found = after_jobs(server, f"/v1/fraud/cases/{case['id']}", lambda each: each["status"] != "open")
+    move(90 * DAY)
+    found = server.until(f"/v1/fraud/cases/{case['id']}", lambda each: each["status"] != "open")
     assert (found["status"], found["resolved_by"], found["hits"]) == ("lapsed", "system:fraud", 2)
     assert points(server, customer)["available"] == 1_000
 
@@ -846,7 +869,7 @@ def test_a_backtest_with_the_rules_in_force_finds_what_they_found(server: Server
     first, second, third = (enroll(server) for _ in range(3))
     for number in range(6):
         buy(server, first, 250_000, employee_id="emp_1", device_id=f"{first}-{number % 2}", location_id=first)
-        move(server, 60)
+        move(60)
     for customer in (second, third):
         for each in range(2):
             buy(server, customer, 250_000, device_id=f"{first}-{each}", location_id=first)
