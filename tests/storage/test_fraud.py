@@ -10,6 +10,8 @@ import pytest
 from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import MS_PER_DAY
 from loyalpro.kernel.errors import ConfigurationError
+from loyalpro.loyalty.customers import EnrollCustomer, EnrollCustomers, enroll_customers
+from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.fraud.cases import FraudCase
 from loyalpro.loyalty.fraud.measure import SeenCustomer, Sighting
@@ -54,6 +56,14 @@ def record(unit: UnitOfWork, *purchases: NewPurchase) -> list[Purchase]:
 
 def buy(url: str, *purchases: NewPurchase) -> list[Purchase]:
     return commit(url, lambda unit: record(unit, *purchases))
+
+
+def enroll_many(url: str, number: int) -> list[Customer]:
+    commands = [
+        EnrollCustomer(ACCOUNT, f"c{each}", None, None, None, metadata={}, source="api") for each in range(number)
+    ]
+    enrolled = commit(url, lambda unit: enroll_customers(unit, EnrollCustomers(ACCOUNT, commands)))
+    return [each for each in enrolled if isinstance(each, Customer)]
 
 
 def change(url: str, *changes: RuleChange) -> None:
@@ -274,9 +284,8 @@ def run_job(url: str) -> int:
 @pytest.mark.parametrize("resolution", ["confirmed", "false_positive"])
 def test_a_case_that_holds_the_points_of_many_customers_is_settled_in_pieces(url: str, resolution: Any) -> None:
     number = 2 * BATCH_SIZE + 10
-    customers = [enroll(url, f"c{each}") for each in range(number)]
     change(url, RuleChange("identity.shared", action="hold", threshold=2))
-    buy(url, *map(with_device, customers))
+    buy(url, *map(with_device, enroll_many(url, number)))
     assert sorted(balances(url)) == [(0, 56)] * (number - 1) + [(56, 0)]
     [case] = cases(url)
     assert (case.hits, len(case.evidence)) == (number - 1, 20)
@@ -307,8 +316,6 @@ def test_a_case_lapses_90_days_after_its_last_hit(url: str) -> None:
 
 
 def test_lots_of_a_deleted_customer_stay_canceled(url: str) -> None:
-    from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
-
     customer = enroll(url, "ann")
     change(url, RuleChange("points.cap", action="hold", threshold=1))
     buy(url, purchase(customer_id=customer.id))
