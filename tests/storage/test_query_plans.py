@@ -28,12 +28,17 @@ from loyalpro.loyalty.customers import EnrollCustomer, UpdateCustomer, enroll_cu
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erase_next
+from loyalpro.loyalty.fraud.cases import closed, hash_of_key, opened
+from loyalpro.loyalty.fraud.judgment import Finding, Measurement
+from loyalpro.loyalty.fraud.measure import SeenCustomer, Sighting
+from loyalpro.loyalty.fraud.rules import VelocityEarn, default_rule
 from loyalpro.loyalty.orders import Order
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.redemption_book import PutBack, expire_overdue, linked_redemptions, named_redemptions
 from loyalpro.loyalty.redemptions import (
     CaptureRedemption,
     ExpireReservations,
+    MadeRedemption,
     RedeemPoints,
     RedemptionRef,
     ReverseRedemption,
@@ -75,7 +80,7 @@ PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
     r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys"
-    r"|allocations|adjustments|redemptions|refunds)"
+    r"|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
@@ -531,11 +536,11 @@ def test_redemptions(world: World, connection: DriverConnection) -> None:
     in_unit(connection, 16, lambda unit: adjust_points(unit, give))
     in_unit(connection, 16, lambda unit: adjust_points(unit, replace(give, points=-1, external_id=None)))
     command = RedeemPoints(ACCOUNT, customer, None, 10, None, 60_000, None, "redemption-1", None, None)
-    made = in_unit(connection, 16, lambda unit: redeem_points(unit, command)).redemption
-    assert in_unit(connection, 16, lambda unit: redeem_points(unit, command)).replayed
+    made = in_unit(connection, 16, lambda unit: _redeemed(unit, command)).redemption
+    assert in_unit(connection, 16, lambda unit: _redeemed(unit, command)).replayed
     of_reward = replace(command, points=None, reward_id=reward, external_id=None, reserve_ms=None)
-    redeemed = in_unit(connection, 16, lambda unit: redeem_points(unit, of_reward)).redemption
-    reserved = in_unit(connection, 16, lambda unit: redeem_points(unit, replace(command, external_id=None))).redemption
+    redeemed = in_unit(connection, 16, lambda unit: _redeemed(unit, of_reward)).redemption
+    reserved = in_unit(connection, 16, lambda unit: _redeemed(unit, replace(command, external_id=None))).redemption
     [(purchase_id,)] = connection.execute("SELECT id FROM transactions WHERE customer_id = ?", (customer,))
     capture = CaptureRedemption(ACCOUNT, made.id, purchase_id)
     in_unit(connection, 16, lambda unit: capture_redemption(unit, capture))
@@ -713,6 +718,118 @@ def _next_page(unit: UnitOfWork, replay_id: str) -> ReplayPage:
     page = unit.replays.next_events(replay, BATCH)
     unit.replays.advance(replay, page, replayed=0)
     return page
+
+
+# -- the statements of fraud rules ---------------------------------------------------------------------------------------
+
+
+SUSPECTS = 5_000
+
+
+@pytest.mark.parametrize("size", [1, 3, BATCH])
+def test_the_newest_purchases_of_customers(connection: DriverConnection, size: int) -> None:
+    """One of them has thousands of purchases, of which the newest are read."""
+    rows = connection.execute("SELECT id FROM customers ORDER BY id LIMIT ?", (size,))
+    first = rows[0][0]
+    connection.execute(
+        "UPDATE transactions SET customer_id = ? WHERE id IN (SELECT id FROM transactions ORDER BY id DESC LIMIT ?)",
+        (first, SUSPECTS),
+    )
+    since = {id_: 0 for (id_,) in rows}
+    found = in_unit(connection, 3 * 20 + 4 * size, lambda unit: unit.fraud.newest_purchases(since, 20, 0))
+    assert len(found[first]) == 20
+    assert [each.id for each in found[first]] == sorted((each.id for each in found[first]), reverse=True)
+    assert all(len(found[id_]) == 1 for (id_,) in rows[1:])
+    assert in_unit(connection, 8, lambda unit: unit.fraud.count_purchases(first, 0, 4, 0)) == 4
+
+
+@pytest.mark.parametrize("size", [1, 3, BATCH])
+def test_the_customers_of_values(world: World, connection: DriverConnection, size: int) -> None:
+    """One value was seen with thousands of customers, of whom a few are read."""
+    unit = unit_on(connection)
+    customers = [id_ for (id_,) in connection.execute("SELECT id FROM customers ORDER BY id LIMIT ?", (SUSPECTS,))]
+    values = [Sighting("device", b"%032d" % n) for n in range(size)]
+    seen = [(values[0], SeenCustomer(each, "txn_1")) for each in customers]
+    unit.fraud.note_seen(
+        ACCOUNT, [*seen, *((each, SeenCustomer(customers[0], "txn_1")) for each in values[1:])], world.now
+    )
+    found = in_unit(connection, 5 * 21 + 5 * size, lambda unit: unit.fraud.seen(ACCOUNT, values, world.now - 1, 21))
+    assert [len(found[each]) for each in values] == [21, *[1] * (size - 1)]
+    in_unit(connection, 4, lambda unit: unit.fraud.note_seen(ACCOUNT, seen[:1], world.now))
+    assert in_unit(connection, 4 * BATCH_SIZE, lambda u: u.fraud.forget_seen(world.now + 1, BATCH_SIZE)) == BATCH_SIZE
+
+
+def test_fraud_cases(world: World, connection: DriverConnection) -> None:
+    """Thousands of them, closed but for one, which holds thousands of lots."""
+    unit = unit_on(connection)
+    lots = connection.execute("SELECT id, customer_id FROM lots ORDER BY id LIMIT ?", (SUSPECTS,))
+    rule = default_rule(ACCOUNT, VelocityEarn)
+    for number, (_, customer_id) in enumerate(lots):
+        found = Finding(rule, customer_id, Measurement("count", 5, 5, "PT1H", "customer"), (), customer_id)
+        case = opened(found, unit.ids.new("frd"), ACCOUNT, "hold", world.now)
+        assert unit.fraud.open_case(case)
+        if number:
+            unit.fraud.close_case(closed(case, "confirmed", "key:1", None, world.now))
+        else:
+            held = case
+    unit.fraud.hold([(held.id, lot_id) for lot_id, _ in lots])
+    keys = [("velocity.earn", hash_of_key(replace(found, key=customer_id))) for _, customer_id in lots[:BATCH]]
+    assert len(in_unit(connection, 8 * BATCH, lambda unit: unit.fraud.latest_cases(ACCOUNT, keys))) == BATCH
+    lists: list[tuple[int, Callable[[UnitOfWork], Sequence[object]]]] = [
+        (BATCH, lambda unit: unit.fraud.list_cases(ACCOUNT, None, None, None, None, BATCH)),
+        (BATCH, lambda unit: unit.fraud.list_cases(ACCOUNT, "confirmed", None, None, case.id, BATCH)),
+        (BATCH, lambda unit: unit.fraud.list_cases(ACCOUNT, None, "velocity.earn", None, None, BATCH)),
+        (1, lambda unit: unit.fraud.list_cases(ACCOUNT, "open", None, None, None, BATCH)),
+        (1, lambda unit: unit.fraud.list_cases(ACCOUNT, None, None, lots[7][1], None, BATCH)),
+        (1, lambda unit: unit.fraud.cases_to_lapse(world.now, BATCH)),
+        (0, lambda unit: unit.fraud.cases_to_settle(BATCH)),
+    ]
+    for length, each in lists:
+        assert len(in_unit(connection, 4 * BATCH, each)) == length
+    assert len(in_unit(connection, 8 * BATCH, lambda unit: unit.fraud.lots_held_by(held.id, BATCH))) == BATCH
+    some = [lot_id for lot_id, _ in lots[:BATCH]]
+    assert len(in_unit(connection, 8 * BATCH, lambda unit: unit.fraud.holders_of(some))) == BATCH
+    in_unit(connection, 8, lambda unit: unit.fraud.let_go([(held.id, some[0])]))
+    in_unit(connection, 8, lambda unit: unit.fraud.add_hits([(held, 1)]))
+    assert in_unit(connection, 8, lambda unit: unit.fraud.lock_open(held.id))
+    assert in_unit(connection, 8, lambda unit: unit.fraud.get_case(ACCOUNT, held.id, lock=True))
+
+
+def test_credits_by_hand(world: World, connection: DriverConnection) -> None:
+    entries = "id, account_id, customer_id, sequence, type, points, balance_after, pending_after, source_type, source_id, actor"
+    ids = unit_on(connection).ids
+    connection.execute_many(
+        f"INSERT INTO ledger_entries ({entries}, rules, occurred_at, created_at) VALUES ({', '.join('?' * 14)})",
+        [
+            (
+                ids.new("led"),
+                ACCOUNT,
+                "cus_1",
+                n,
+                "adjust",
+                5,
+                5,
+                0,
+                "adjustment",
+                ids.new("adj"),
+                f"key:{n % 2}",
+                "[]",
+                1,
+                1,
+            )
+            for n in range(1, SUSPECTS)
+        ],
+    )
+    found = in_unit(
+        connection, 200, lambda unit: unit.fraud.newest_credits(ACCOUNT, "key:1", world.now - MS_PER_DAY, 51)
+    )
+    assert len(found) == 51
+
+
+def _redeemed(unit: UnitOfWork, command: RedeemPoints) -> MadeRedemption:
+    made = redeem_points(unit, command)
+    assert isinstance(made, MadeRedemption)
+    return made
 
 
 def _middle(connection: Connection, table: str) -> str:

@@ -491,7 +491,7 @@ CREATE INDEX fraud_cases_by_account ON public.fraud_cases USING btree (account_i
 
 CREATE INDEX fraud_cases_by_customer ON public.fraud_cases USING btree (customer_id, id) WHERE (customer_id IS NOT NULL);
 
-CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (account_id, rule_code, key_hash, id);
+CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (key_hash);
 
 CREATE INDEX fraud_cases_by_rule ON public.fraud_cases USING btree (account_id, rule_code, id);
 
@@ -501,7 +501,7 @@ CREATE UNIQUE INDEX fraud_cases_open ON public.fraud_cases USING btree (account_
 
 CREATE INDEX fraud_cases_to_lapse ON public.fraud_cases USING btree (last_at, id) WHERE (status = 'open'::text);
 
-CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (id) WHERE (settling = 1);
+CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (settling, id) WHERE (settling = 1);
 
 CREATE TABLE fraud_rules (
     account_id text NOT NULL,

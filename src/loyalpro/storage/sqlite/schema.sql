@@ -377,7 +377,7 @@ CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
 
 CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE customer_id IS NOT NULL;
 
-CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
+CREATE INDEX fraud_cases_by_key ON fraud_cases (key_hash);
 
 CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
 
@@ -387,7 +387,7 @@ CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_
 
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
 
-CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (settling, id) WHERE settling = 1;
 
 CREATE TABLE fraud_rules (
     account_id TEXT NOT NULL,
