@@ -68,6 +68,7 @@ def adjust_points(unit: LoyaltyUnit, command: AdjustPoints) -> MadeAdjustment:
     if command.counts_toward_tier:
         today = day_of(unit.now, book.program.rules.time_zone)
         wallet.days.add(today, points_qualifying=command.points)
+        book.tiers.upgrade(wallet)
     if not unit.adjustments.insert(adjustment):
         raise _exists(command.external_id, "another request made it")
     book.write()

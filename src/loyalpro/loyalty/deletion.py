@@ -45,7 +45,7 @@ def delete_customer(unit: LoyaltyUnit, command: DeleteCustomer) -> None:
         metadata={},
         status="deleted",
     )
-    wallet.change_state(tier_review_at=None, tier_lock_reason=None)
+    wallet.change_state(tier_review_at=None, tier_locked_until=None, tier_lock_reason=None, points_expire_at=None)
     wallet.emit(
         CustomerDeleted(
             customer_id=before.id,

@@ -304,7 +304,7 @@ CREATE INDEX customers_by_tier ON public.customers USING btree (account_id, tier
 
 CREATE INDEX customers_due ON public.customers USING btree (next_due_at, id) WHERE (next_due_at IS NOT NULL);
 
-CREATE INDEX customers_to_review ON public.customers USING btree (tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
+CREATE INDEX customers_to_review ON public.customers USING btree (account_id, tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
 
 CREATE TABLE deliveries (
     id text COLLATE "C" NOT NULL,
