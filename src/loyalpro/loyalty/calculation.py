@@ -96,8 +96,8 @@ def _customer(unit: LoyaltyUnit, query: CalculatePurchase, program: Program) -> 
     if query.customer_id is not None:
         found, param = unit.customers.get(query.account_id, query.customer_id), "customer_id"
     else:
-        named = unit.customers.list_newest(query.account_id, query.customer_external_id, None, None, 1)
-        found, param = (named[0] if named else None), "customer_external_id"
+        named = unit.customers.ids_of(query.account_id, [query.customer_external_id or ""])
+        found, param = (unit.customers.get(query.account_id, named[0]) if named else None), "customer_external_id"
     if found is None or found.status != "active":
         raise NotFound(
             f"There is no customer with this {param}; enroll it first.", code="customer_not_found", param=param

@@ -50,6 +50,24 @@ class Customer:
     redeeming_blocked: bool = False
 
 
+@record
+class CustomerFilter:
+    """Which customers to list: every field that is not None has to match. `updated_since`: changed then or later."""
+
+    external_id: str | None = None
+    email_key: str | None = None
+    phone_key: str | None = None
+    tag: str | None = None
+    tier_id: str | None = None
+    updated_since: UnixMs | None = None
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether the customers that one index finds have to be examined further."""
+        exact = (self.external_id, self.email_key, self.phone_key, self.tag, self.tier_id)
+        return self.updated_since is not None or sum(each is not None for each in exact) > 1
+
+
 TransactionStatus = Literal["completed", "partially_refunded", "refunded"]
 TransactionSource = Literal["api", "dashboard", "import"]
 
@@ -96,6 +114,12 @@ class Transaction:
     points_shortfall: int = 0
 
 
+class ReturnedItem(Item):
+    """What was returned of a line of a purchase. `line`: its place among the items of the purchase, from 0."""
+
+    line: int
+
+
 @record
 class PastOrder:
     """What of a purchase decides about its points. Amounts are in minor units of `currency`."""
@@ -124,15 +148,20 @@ class Buyer:
 
 @record
 class Refund:
-    """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned."""
+    """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned.
+
+    `points_expired_before`: what would have been taken if it had not expired or been canceled before. `fingerprint`: SHA-256 of
+    what was requested.
+    """
 
     id: str
     account_id: str
     transaction_id: str
     customer_id: str
     external_id: str | None
+    fingerprint: bytes
     amount: int
-    items: list[Item]
+    items: list[ReturnedItem]
     reason: str | None
     actor: str
     points_clawed_back: int
@@ -277,3 +306,11 @@ class StoredBody:
 
     event_id: str
     body: bytes
+
+
+@record
+class ExportRows:
+    """Rows of an export, each a JSON object, and the key of the last one; None when there are no more."""
+
+    rows: list[dict[str, Any]]
+    last_key: Any

@@ -16,18 +16,21 @@ from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
     Buyer,
     Customer,
+    CustomerFilter,
     DayTotals,
     Erasure,
+    ExportRows,
     PastOrder,
     PointsAdjustment,
     Redemption,
+    Refund,
     Retier,
     Reward,
     StoredBody,
     Transaction,
 )
 from loyalpro.loyalty.expiry import Day
-from loyalpro.loyalty.ledger import Allocation, Entry, Lot
+from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
 from loyalpro.loyalty.program import Program, ProgramVersion
 from loyalpro.loyalty.tiers import Tier
 
@@ -35,18 +38,24 @@ from loyalpro.loyalty.tiers import Tier
 class CustomerStore(Protocol):
     """Customers."""
 
-    def insert(self, customer: Customer) -> bool:
-        """Store a new customer. False when another customer of the account has this external id."""
+    def insert(self, customers: Sequence[Customer]) -> set[str]:
+        """Store new customers of one account; the ids of those whose external ids are free. Of two equal ones the first is."""
         ...
 
     def get(self, account_id: str, customer_id: str) -> Customer | None:
         """One customer, also a deleted one."""
         ...
 
-    def list_newest(
-        self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
-    ) -> list[Customer]:
-        """Active customers, newest first."""
+    def candidates(self, account_id: str, wanted: CustomerFilter, before_id: str | None, limit: int) -> list[str]:
+        """The ids of active customers, newest first, that match one of the filters: the one that fewest customers match."""
+        ...
+
+    def matching(self, account_id: str, ids: Sequence[str], wanted: CustomerFilter, limit: int) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, that match every filter, newest first."""
+        ...
+
+    def merged_into(self, customer_id: str) -> list[str]:
+        """The ids of the customers that were merged into this one."""
         ...
 
     def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
@@ -71,8 +80,11 @@ class CustomerStore(Protocol):
         """The ids of active customers after an id, in their order."""
         ...
 
-    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """The active ones of these customers, of which there is at least one, locked in the order of their ids."""
+    def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, locked in the order of their ids.
+
+        `with_deleted`: the deleted ones too.
+        """
         ...
 
     def update_details(self, customer: Customer) -> bool:
@@ -81,6 +93,29 @@ class CustomerStore(Protocol):
 
     def update_state(self, customers: Sequence[Customer]) -> None:
         """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
+        ...
+
+
+class CustomerMoveStore(Protocol):
+    """Rows that belong to a customer and are neither its ledger nor in its wallet."""
+
+    def move(self, customer_id: str, into_id: str) -> None:
+        """Make another customer the owner of all rows but the ledger's. Days and uses of campaigns are added up.
+
+        Both customers are locked. Customers that were merged into the first one are merged into the other one then.
+        """
+        ...
+
+    def remove_derived(self, customer_id: str) -> None:
+        """Remove what was derived from a customer: identity values and its churn score."""
+        ...
+
+
+class ExportStore(Protocol):
+    """Everything that is stored about customers, table by table."""
+
+    def rows(self, section: str, account_id: str, customer_id: str, after: Any, limit: int) -> ExportRows:
+        """The next rows of a section after the key `after`, in the order of their keys."""
         ...
 
 
@@ -95,8 +130,16 @@ class TransactionStore(Protocol):
         """One purchase."""
         ...
 
+    def by_ids(self, account_id: str, transaction_ids: Collection[str]) -> list[Transaction]:
+        """These purchases, of which there is at least one."""
+        ...
+
     def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
-        """The purchases that have these external ids."""
+        """The purchases that have these external ids, of which there is at least one."""
+        ...
+
+    def update_refunded(self, changes: Sequence[tuple[Transaction, Transaction]]) -> bool:
+        """Store what refunds changed of purchases: each as it was read, and as it is now. False when one had changed."""
         ...
 
     def list_newest(
@@ -109,6 +152,26 @@ class TransactionStore(Protocol):
         self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
     ) -> list[tuple[PastOrder, Buyer]]:
         """Purchases of active customers that happened since then, newest first, without those that are refunded in full."""
+        ...
+
+
+class RefundStore(Protocol):
+    """Refunds of purchases."""
+
+    def insert(self, refunds: Sequence[Refund]) -> None:
+        """Store refunds."""
+        ...
+
+    def of_transactions(self, transaction_ids: Collection[str]) -> list[Refund]:
+        """All refunds of these purchases, of which there is at least one, oldest first."""
+        ...
+
+    def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Refund]:
+        """The refunds that have these external ids, of which there is at least one."""
+        ...
+
+    def list_newest(self, transaction_id: str, before_id: str | None, limit: int) -> list[Refund]:
+        """The refunds of a purchase, newest first."""
         ...
 
 
@@ -139,8 +202,8 @@ class LedgerStore(Protocol):
         """These lots, of which there is at least one, also those that hold no points."""
         ...
 
-    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
-        """The lots of a purchase, also those that hold no points."""
+    def lots_of_transactions(self, transaction_ids: Collection[str]) -> list[Lot]:
+        """The lots of these purchases, of which there is at least one, also those that hold no points."""
         ...
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
@@ -163,8 +226,16 @@ class LedgerStore(Protocol):
         """A customer's entries, newest first."""
         ...
 
-    def list_lots(self, customer_id: str, before_id: str | None, limit: int) -> list[Lot]:
-        """A customer's lots, newest first."""
+    def list_lots(self, customer_id: str, before_id: str | None, limit: int, *, only_open: bool = False) -> list[Lot]:
+        """A customer's lots, newest first. `only_open`: those that hold points."""
+        ...
+
+    def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:
+        """Where a customer's ledger stood just before an instant; where it stands, for None."""
+        ...
+
+    def totals(self, customer_id: str, after: int, through: int) -> list[EntryTotal]:
+        """The sum of a customer's entries of each type, from the sequence after `after` to the sequence `through`."""
         ...
 
 
@@ -420,8 +491,8 @@ class ErasureStore(Protocol):
         """Erase items and metadata of the customer's next purchases in the order of their ids; return these ids."""
         ...
 
-    def erase_notes(self, customer_id: str, limit: int) -> int:
-        """Erase notes in the customer's ledger; return how many."""
+    def erase_texts(self, customer_id: str, limit: int) -> int:
+        """Erase free texts: reasons and items of refunds, notes in the ledger and of fraud cases; return in how many rows."""
         ...
 
 
@@ -458,8 +529,23 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         ...
 
     @property
+    def customer_moves(self) -> CustomerMoveStore:
+        """What else belongs to customers."""
+        ...
+
+    @property
+    def exports(self) -> ExportStore:
+        """Everything that is stored about customers."""
+        ...
+
+    @property
     def transactions(self) -> TransactionStore:
         """Purchases."""
+        ...
+
+    @property
+    def refunds(self) -> RefundStore:
+        """Refunds of purchases."""
         ...
 
     @property

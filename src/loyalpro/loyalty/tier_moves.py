@@ -73,10 +73,14 @@ class TierMoves:
         wallet.change_state(tier_review_at=review, tier_locked_until=locked_until, tier_lock_reason=lock_reason)
 
     def keep_higher(self, wallet: Wallet, tier: Tier) -> None:
-        """Give a customer the tier of another one that was merged into it, if that is higher."""
-        if tier.rank > wallet.profile.tier.rank:
-            standing = self._qualifying.standing(wallet)
-            self._move(wallet, tier, "merged", standing, self._review_at(wallet.profile, tier))
+        """Give a customer the highest of three tiers after another one was merged into it.
+
+        They are its own, that of the other one, and the one that it qualifies for with the days of both, which are stored.
+        """
+        standing, current = self._qualifying.standing(wallet), wallet.profile.tier
+        best = raised(self._program.tiers, max(current, tier, key=_place), standing.value)
+        if _place(best) > _place(current):
+            self._move(wallet, best, "merged", standing, self._review_at(wallet.profile, best))
 
     def review(self, wallets: Sequence[Wallet]) -> int:
         """Review the customers whose review is due, and return how many. A lock puts a review off to its end."""

@@ -21,12 +21,14 @@ from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
+from loyalpro.storage.tables.customer_moves import CustomerMoveTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.days import DayTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.exports import ExportTables
 from loyalpro.storage.tables.fraud import FraudTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
@@ -36,6 +38,7 @@ from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.programs import ProgramTables
 from loyalpro.storage.tables.redemptions import RedemptionTables
+from loyalpro.storage.tables.refunds import RefundTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.retention import RetentionTables
 from loyalpro.storage.tables.retiers import RetierTables
@@ -150,9 +153,24 @@ class UnitOfWork:
         return CustomerTables(self.connection, self.programs)
 
     @property
+    def customer_moves(self) -> CustomerMoveTables:
+        """What else belongs to customers."""
+        return CustomerMoveTables(self.connection)
+
+    @property
+    def exports(self) -> ExportTables:
+        """Everything that is stored about customers."""
+        return ExportTables(self.connection)
+
+    @property
     def transactions(self) -> TransactionTables:
         """Purchases."""
         return TransactionTables(self.connection)
+
+    @property
+    def refunds(self) -> RefundTables:
+        """Refunds of purchases."""
+        return RefundTables(self.connection)
 
     @property
     def days(self) -> DayTables:

@@ -19,9 +19,11 @@ from loyalpro.web.api import (
     deliveries,
     events,
     fraud,
+    lots,
     notices,
     program,
     redemptions,
+    refunds,
     replays,
     rewards,
     secrets,
@@ -49,16 +51,20 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
+    app.include_router(refunds.batch_router)
+    app.include_router(customers.batch_router)
     for resource in (
         customers,
-        adjustments,
+        lots,
         customer_tiers,
+        adjustments,
         transactions,
         calculation,
         program,
         campaigns,
         rewards,
         redemptions,
+        refunds,
         webhook_endpoints,
         secrets,
         replays,

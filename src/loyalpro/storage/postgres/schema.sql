@@ -156,6 +156,8 @@ CREATE TABLE campaign_uses (
     CONSTRAINT campaign_uses_pkey PRIMARY KEY (campaign_id, customer_id)
 );
 
+CREATE INDEX campaign_uses_by_customer ON public.campaign_uses USING btree (customer_id, campaign_id);
+
 CREATE TABLE campaigns (
     id text NOT NULL,
     account_id text NOT NULL,
@@ -303,6 +305,8 @@ CREATE INDEX customers_by_phone ON public.customers USING btree (account_id, pho
 CREATE INDEX customers_by_tier ON public.customers USING btree (account_id, tier_id, id);
 
 CREATE INDEX customers_due ON public.customers USING btree (next_due_at, id) WHERE (next_due_at IS NOT NULL);
+
+CREATE INDEX customers_merged ON public.customers USING btree (merged_into_id, id) WHERE (merged_into_id IS NOT NULL);
 
 CREATE INDEX customers_to_review ON public.customers USING btree (account_id, tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
 
@@ -475,7 +479,9 @@ CREATE TABLE fraud_cases (
     resolved_at bigint,
     resolved_by text,
     note text,
+    settling bigint DEFAULT 0 NOT NULL,
     CONSTRAINT fraud_cases_pkey PRIMARY KEY (id),
+    CONSTRAINT fraud_cases_check CHECK (((settling = ANY (ARRAY[(0)::bigint, (1)::bigint])) AND ((settling = 0) OR (status <> 'open'::text)))),
     CONSTRAINT fraud_cases_hits_check CHECK ((hits > 0)),
     CONSTRAINT fraud_cases_shadow_check CHECK ((shadow = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
     CONSTRAINT fraud_cases_status_check CHECK ((status = ANY (ARRAY['open'::text, 'confirmed'::text, 'false_positive'::text, 'lapsed'::text])))
@@ -487,30 +493,42 @@ CREATE INDEX fraud_cases_by_customer ON public.fraud_cases USING btree (customer
 
 CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (account_id, rule_code, key_hash, id);
 
+CREATE INDEX fraud_cases_by_rule ON public.fraud_cases USING btree (account_id, rule_code, id);
+
+CREATE INDEX fraud_cases_by_status ON public.fraud_cases USING btree (account_id, status, id);
+
 CREATE UNIQUE INDEX fraud_cases_open ON public.fraud_cases USING btree (account_id, rule_code, key_hash) WHERE (status = 'open'::text);
 
 CREATE INDEX fraud_cases_to_lapse ON public.fraud_cases USING btree (last_at, id) WHERE (status = 'open'::text);
 
+CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (id) WHERE (settling = 1);
+
 CREATE TABLE fraud_rules (
     account_id text NOT NULL,
     code text NOT NULL,
-    id text NOT NULL,
     params text NOT NULL,
     action text NOT NULL,
     severity text NOT NULL,
     score bigint NOT NULL,
-    cooldown_s bigint NOT NULL,
+    cooldown_ms bigint NOT NULL,
     enabled bigint NOT NULL,
     shadow bigint NOT NULL,
     version bigint NOT NULL,
     updated_at bigint NOT NULL,
     CONSTRAINT fraud_rules_pkey PRIMARY KEY (account_id, code),
     CONSTRAINT fraud_rules_action_check CHECK ((action = ANY (ARRAY['flag'::text, 'hold'::text, 'block'::text]))),
-    CONSTRAINT fraud_rules_cooldown_s_check CHECK ((cooldown_s >= 0)),
+    CONSTRAINT fraud_rules_cooldown_ms_check CHECK ((cooldown_ms >= 0)),
     CONSTRAINT fraud_rules_enabled_check CHECK ((enabled = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
     CONSTRAINT fraud_rules_score_check CHECK (((score >= 0) AND (score <= 100))),
     CONSTRAINT fraud_rules_severity_check CHECK ((severity = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text]))),
     CONSTRAINT fraud_rules_shadow_check CHECK ((shadow = ANY (ARRAY[(0)::bigint, (1)::bigint])))
+);
+
+CREATE TABLE hash_keys (
+    account_id text NOT NULL,
+    sealed bytea NOT NULL,
+    CONSTRAINT hash_keys_pkey PRIMARY KEY (account_id),
+    CONSTRAINT hash_keys_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id)
 );
 
 CREATE TABLE held_lots (
@@ -539,10 +557,13 @@ CREATE TABLE identity_values (
     kind text NOT NULL,
     hash bytea NOT NULL,
     customer_id text NOT NULL,
+    object_id text NOT NULL,
     last_seen bigint NOT NULL,
     CONSTRAINT identity_values_pkey PRIMARY KEY (account_id, kind, hash, customer_id),
-    CONSTRAINT identity_values_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'phone'::text, 'device'::text, 'payment'::text, 'address'::text])))
+    CONSTRAINT identity_values_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'phone'::text, 'device'::text, 'payment'::text, 'receipt'::text])))
 );
+
+CREATE INDEX identity_values_by_age ON public.identity_values USING btree (last_seen);
 
 CREATE INDEX identity_values_by_customer ON public.identity_values USING btree (customer_id);
 
@@ -754,6 +775,7 @@ CREATE TABLE refunds (
     transaction_id text NOT NULL,
     customer_id text NOT NULL,
     external_id text,
+    fingerprint bytea NOT NULL,
     amount bigint NOT NULL,
     items text NOT NULL,
     reason text,

@@ -91,6 +91,8 @@ CREATE TABLE campaign_uses (
     PRIMARY KEY (campaign_id, customer_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX campaign_uses_by_customer ON campaign_uses (customer_id, campaign_id);
+
 CREATE TABLE campaigns (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -220,6 +222,8 @@ CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE p
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
 
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
+
+CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 
 CREATE INDEX customers_to_review ON customers (account_id, tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
@@ -365,7 +369,8 @@ CREATE TABLE fraud_cases (
     last_at INTEGER NOT NULL,
     resolved_at INTEGER,
     resolved_by TEXT,
-    note TEXT
+    note TEXT,
+    settling INTEGER NOT NULL DEFAULT 0 CHECK (settling IN (0, 1) AND (settling = 0 OR status <> 'open'))
 ) STRICT;
 
 CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
@@ -374,24 +379,34 @@ CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE cust
 
 CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
 
+CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
+
+CREATE INDEX fraud_cases_by_status ON fraud_cases (account_id, status, id);
+
 CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
 
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
 
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
+
 CREATE TABLE fraud_rules (
     account_id TEXT NOT NULL,
     code TEXT NOT NULL,
-    id TEXT NOT NULL,
     params TEXT NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('flag', 'hold', 'block')),
     severity TEXT NOT NULL CHECK (severity IN ('low', 'medium', 'high')),
     score INTEGER NOT NULL CHECK (score BETWEEN 0 AND 100),
-    cooldown_s INTEGER NOT NULL CHECK (cooldown_s >= 0),
+    cooldown_ms INTEGER NOT NULL CHECK (cooldown_ms >= 0),
     enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
     shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
     version INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (account_id, code)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hash_keys (
+    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
+    sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE held_lots (
@@ -416,12 +431,15 @@ CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
 CREATE TABLE identity_values (
     account_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'address')),
+    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'receipt')),
     hash BLOB NOT NULL,
     customer_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
     last_seen INTEGER NOT NULL,
     PRIMARY KEY (account_id, kind, hash, customer_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_values_by_age ON identity_values (last_seen);
 
 CREATE INDEX identity_values_by_customer ON identity_values (customer_id);
 
@@ -622,6 +640,7 @@ CREATE TABLE refunds (
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BLOB NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,

@@ -116,6 +116,7 @@ CREATE INDEX customers_by_account ON customers (account_id, id);
 CREATE INDEX customers_by_email ON customers (account_id, email_key, id) WHERE email_key IS NOT NULL;
 CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE phone_key IS NOT NULL;
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
+CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
 CREATE INDEX customers_to_review ON customers (account_id, tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
@@ -198,12 +199,14 @@ DROP TABLE old_transactions;
 CREATE INDEX transactions_by_account ON transactions (account_id, id);
 CREATE INDEX transactions_by_customer ON transactions (customer_id, id);
 
+-- `fingerprint`: SHA-256 of what was requested, so that a repeated request is told from another one with its external id.
 CREATE TABLE refunds (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BLOB NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,
@@ -441,6 +444,8 @@ CREATE TABLE campaign_uses (
     uses INTEGER NOT NULL,
     PRIMARY KEY (campaign_id, customer_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX campaign_uses_by_customer ON campaign_uses (customer_id, campaign_id);
 
 -- The rules that differ from the defaults, which are in the code.
 CREATE TABLE fraud_rules (
