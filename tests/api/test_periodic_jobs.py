@@ -15,6 +15,7 @@ ON_BOTH = {
     "idempotency",
     "leftovers",
     "erasures",
+    "fraud_cases",
     "expiry",
     "tier_review",
     "reservations",
