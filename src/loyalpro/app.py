@@ -32,6 +32,7 @@ from loyalpro.log_limit import LogLimit
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
 from loyalpro.loyalty.fraud.resolution import fraud_job
+from loyalpro.loyalty.sweeps.schedule import loyalty_sweeps
 from loyalpro.settings import Settings
 from loyalpro.storage.count_job import CountJob
 from loyalpro.storage.database import Database
@@ -128,6 +129,7 @@ class Application:
             ReplayJob(self.runner).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
+            *loyalty_sweeps(self.runner, interval_s, on_failed=_log_failure),
             fraud_job(self.runner, interval_s),
             disk_space_job(self.disk_space, interval_s),
             CountJob(self._measured, self.telemetry).periodic(interval_s),
@@ -303,6 +305,11 @@ def _log_erasure(erasure: Erasure) -> None:
     """Log that nothing of a deleted customer's past remains to be erased."""
     counts = {"events": erasure.events, "deliveries_canceled": erasure.canceled}
     structlog.get_logger("loyalty").info("customer_erased", customer_id=erasure.customer_id, **counts)
+
+
+def _log_failure(kind: JobKind, id_: str, error: Exception) -> None:
+    """Log what a sweep could not change."""
+    structlog.get_logger("loyalty").error("sweep_failed", job=kind.name, id=id_, exc_info=error)
 
 
 def _log_if_failed(task: asyncio.Task[None]) -> None:

@@ -16,7 +16,7 @@ from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.claims import ClaimKind, ClaimRequest
 from loyalpro.delivery.settlement import Attempt, Settlement
 from loyalpro.delivery.states import DeliveryStatus
-from loyalpro.jobs.periodic_job import BATCH_SIZE
+from loyalpro.jobs.periodic_job import BATCH_SIZE, Piece
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.ids import IdFactory, floor
@@ -50,6 +50,11 @@ from loyalpro.loyalty.redemptions import (
 )
 from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
 from loyalpro.loyalty.rewards import NewReward, RewardRef, create_reward, get_reward, offers
+from loyalpro.loyalty.sweeps.reservations import find_overdue
+from loyalpro.loyalty.sweeps.retier import retier_next
+from loyalpro.loyalty.sweeps.settling import find_due, settle
+from loyalpro.loyalty.sweeps.sweep import Change, Find
+from loyalpro.loyalty.sweeps.tier_review import find_to_review, review
 from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
@@ -80,7 +85,7 @@ PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
     r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys"
-    r"|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values)"
+    r"|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values|customer_days)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
@@ -562,9 +567,11 @@ def test_redemptions(world: World, connection: DriverConnection) -> None:
 def test_many_redemptions_at_once(world: World, connection: DriverConnection) -> None:
     """What a batch of purchases captures, what a batch of refunds returns, and what a sweep expires."""
     _insert_redemptions(connection, world)
-    overdue = in_unit(connection, 4 * BATCH, lambda unit: unit.redemptions.overdue(unit.now, BATCH))
+    overdue = in_unit(connection, 4 * BATCH, lambda unit: unit.redemptions.overdue(unit.now, None, BATCH))
     assert len(overdue) == BATCH
-    named = in_unit(connection, 4 * BATCH, lambda unit: unit.redemptions.by_ids(ACCOUNT, [id_ for _, id_ in overdue]))
+    named = in_unit(
+        connection, 4 * BATCH, lambda unit: unit.redemptions.by_ids(ACCOUNT, [id_ for _, id_, _ in overdue])
+    )
     customers = {each.customer_id for each in named}
 
     def capture(unit: UnitOfWork) -> None:
@@ -576,7 +583,7 @@ def test_many_redemptions_at_once(world: World, connection: DriverConnection) ->
         opened.write()
 
     in_unit(connection, 4 * BATCH, capture)
-    ids = [id_ for _, id_ in overdue]
+    ids = [id_ for _, id_, _ in overdue]
     command = ExpireReservations(ACCOUNT, ids)
     assert in_unit(connection, 8 * BATCH, lambda unit: expire_reservations(unit, command)) == BATCH // 2
 
@@ -646,6 +653,48 @@ def _insert_redemptions(connection: DriverConnection, world: World) -> None:
     connection.execute(
         "UPDATE customers SET available = 8, lifetime_redeemed = 2, ledger_sequence = 2 WHERE available = 10"
     )
+
+
+def test_sweeps(world: World, connection: DriverConnection) -> None:
+    """All customers are due for everything, and each has points in its window and a reservation."""
+    now = world.now
+    today = now // MS_PER_DAY
+    connection.execute("UPDATE customers SET next_due_at = ?, tier_review_at = ?, lifetime_earned = 900", (now, now))
+    connection.execute(
+        "INSERT INTO customer_days (customer_id, day, account_id, points_qualifying)"
+        " SELECT c.id, d.column1, c.account_id, 10 FROM customers c CROSS JOIN (VALUES (CAST(? AS BIGINT)), (?), (?)) AS d"
+        " WHERE c.account_id = ?",
+        (today, today - 100, today - 500, ACCOUNT),
+    )
+    connection.execute(
+        "INSERT INTO redemptions (id, account_id, customer_id, points, status, reserved_until, actor, created_at)"
+        " SELECT 'red_' || c.id, c.account_id, c.id, 1, 'reserved', CAST(? AS BIGINT), 'key:key_1', 1 FROM customers c",
+        (now,),
+    )
+    sweeps: list[tuple[Find[UnitOfWork], Change[UnitOfWork] | None]] = [
+        (find_due, settle),
+        (find_to_review, review),
+        (find_overdue, None),
+    ]
+    for find, change in sweeps:
+        check_sweep(connection, find, change)
+    unit = unit_on(connection)
+    unit.programs.queue_retier(unit.ids.new("job"), ACCOUNT, "key:key_1", now)
+    connection.execute("UPDATE tiers SET threshold = 20 WHERE name = 'Silver'")
+    for _ in range(2):
+        [job] = in_unit(connection, 1, lambda unit: unit.retiers.unfinished(BATCH_SIZE))
+        piece = in_unit(connection, 16 * BATCH_SIZE, partial(retier_next, job=job))
+        assert piece == Piece(BATCH_SIZE, more=True)
+
+
+def check_sweep(connection: DriverConnection, find: Find[UnitOfWork], change: Change[UnitOfWork] | None) -> None:
+    """Two pages of what is due, and what is done with the second one."""
+    first = in_unit(connection, 4 * BATCH_SIZE, lambda unit: find(unit, None, BATCH_SIZE))
+    found = in_unit(connection, 4 * BATCH_SIZE, lambda unit: find(unit, first[-1], BATCH_SIZE))
+    assert len({each.id for each in [*first, *found]}) == 2 * BATCH_SIZE
+    if change is not None:
+        ids = sorted(each.id for each in found)
+        in_unit(connection, 16 * BATCH_SIZE, lambda unit: change(unit, ACCOUNT, ids))
 
 
 def test_keys_and_the_audit_log(world: World, connection: DriverConnection) -> None:

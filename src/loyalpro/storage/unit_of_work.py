@@ -41,6 +41,7 @@ from loyalpro.storage.tables.redemptions import RedemptionTables
 from loyalpro.storage.tables.refunds import RefundTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.retention import RetentionTables
+from loyalpro.storage.tables.retiers import RetierTables
 from loyalpro.storage.tables.rewards import RewardTables
 from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.tables.transactions import TransactionTables
@@ -205,6 +206,11 @@ class UnitOfWork:
     def fraud(self) -> FraudTables:
         """Fraud rules, cases, and what rules are measured with."""
         return FraudTables(self.connection, self.vault, self.random_bytes)
+
+    @property
+    def retiers(self) -> RetierTables:
+        """Jobs that apply changed tiers."""
+        return RetierTables(self.connection)
 
     @property
     def erasures(self) -> ErasureTables:

@@ -308,7 +308,7 @@ CREATE INDEX customers_due ON public.customers USING btree (next_due_at, id) WHE
 
 CREATE INDEX customers_merged ON public.customers USING btree (merged_into_id, id) WHERE (merged_into_id IS NOT NULL);
 
-CREATE INDEX customers_to_review ON public.customers USING btree (tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
+CREATE INDEX customers_to_review ON public.customers USING btree (account_id, tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
 
 CREATE TABLE deliveries (
     id text COLLATE "C" NOT NULL,

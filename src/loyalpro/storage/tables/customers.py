@@ -5,13 +5,14 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.loyalty.entities import Customer, CustomerFilter
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.program import ProgramMissing
 from loyalpro.loyalty.tiers import Tier
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, Codec, RowMapper
-from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, padded_list, where
+from loyalpro.storage.sql import FIRST, flat, keys_table, marks, padded_keys, padded_list, where
 from loyalpro.storage.tables.programs import ProgramTables
 
 _DETAILS: Final = (
@@ -123,6 +124,41 @@ class CustomerTables:
             f"SELECT c.id {keys_table(len(keys))} customers c"
             " WHERE c.account_id = keys.column1 AND c.external_id = keys.column2 AND c.status = 'active'",
             flat(keys),
+        )
+        return [id_ for (id_,) in rows]
+
+    def due(self, now: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[tuple[str, str, UnixMs]]:
+        """Account, id and `next_due_at` of customers that are due, by `next_due_at` and id: those after such a pair."""
+        return self._connection.execute(
+            "SELECT account_id, id, next_due_at FROM customers WHERE next_due_at <= ? AND (next_due_at, id) > (?, ?)"
+            " AND status = 'active' ORDER BY next_due_at, id LIMIT ?",
+            (now, *(after or FIRST), limit),
+        )
+
+    def accounts_to_review(self, now: UnixMs, first: str) -> list[str]:
+        """The accounts with customers whose `tier_review_at` has passed, from `first` on, in their order."""
+        rows = self._connection.execute(
+            "SELECT p.account_id FROM programs p WHERE p.account_id >= ? AND EXISTS (SELECT 1 FROM customers c"
+            " WHERE c.account_id = p.account_id AND c.tier_review_at <= ?) ORDER BY p.account_id",
+            (first, now),
+        )
+        return [account_id for (account_id,) in rows]
+
+    def to_review(
+        self, account_id: str, deadline: UnixMs, after: tuple[UnixMs, str] | None, limit: int
+    ) -> list[tuple[str, UnixMs]]:
+        """Id and `tier_review_at` of customers that are to be reviewed by a deadline, by both: those after such a pair."""
+        return self._connection.execute(
+            "SELECT id, tier_review_at FROM customers WHERE account_id = ? AND tier_review_at <= ?"
+            " AND (tier_review_at, id) > (?, ?) AND status = 'active' ORDER BY tier_review_at, id LIMIT ?",
+            (account_id, deadline, *(after or FIRST), limit),
+        )
+
+    def ids_after(self, account_id: str, after_id: str, limit: int) -> list[str]:
+        """The ids of active customers after an id, in their order."""
+        rows = self._connection.execute(
+            "SELECT id FROM customers WHERE account_id = ? AND id > ? AND status = 'active' ORDER BY id LIMIT ?",
+            (account_id, after_id, limit),
         )
         return [id_ for (id_,) in rows]
 

@@ -91,7 +91,7 @@ CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE p
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
 CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
-CREATE INDEX customers_to_review ON customers (tier_review_at, id) WHERE tier_review_at IS NOT NULL;
+CREATE INDEX customers_to_review ON customers (account_id, tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
 CREATE TABLE customer_tags (
     account_id TEXT NOT NULL,
