@@ -30,12 +30,16 @@ class Book:
         ids: Collection[str] = (),
         external_ids: Collection[str] = (),
         with_lots: bool = False,
+        with_deleted: bool = False,
     ) -> None:
-        """`with_lots`: also read the lots that hold points, for a command that takes points out of them."""
+        """`with_lots`: also read the lots that hold points, for a command that takes points out of them.
+
+        `with_deleted`: also lock deleted customers, for a command about what was theirs.
+        """
         self.account_id = account_id
         self.program = unit.programs.get(account_id)
         self._unit = unit
-        customers = _locked(unit, account_id, ids, external_ids)
+        customers = _locked(unit, account_id, ids, external_ids, with_deleted=with_deleted)
         read = [each.id for each in customers if with_lots or _is_due(each, unit.now)]
         lots = _lots_by_customer(unit, read)
         self._wallets = {each.id: Wallet(each, unit, self.program, lots=lots.get(each.id)) for each in customers}
@@ -48,7 +52,7 @@ class Book:
                 wallet.settle()
 
     def wallet(self, customer_id: str) -> Wallet | None:
-        """The wallet of an active customer that the command named; else None."""
+        """The wallet of a customer that the command named and the book has locked; else None."""
         return self._wallets.get(customer_id)
 
     def wallet_by_external_id(self, external_id: str) -> Wallet | None:
@@ -98,10 +102,12 @@ class Book:
             yield from wallet.days.changed()
 
 
-def _locked(unit: LoyaltyUnit, account_id: str, ids: Collection[str], external_ids: Collection[str]) -> list[Customer]:
+def _locked(
+    unit: LoyaltyUnit, account_id: str, ids: Collection[str], external_ids: Collection[str], *, with_deleted: bool
+) -> list[Customer]:
     looked_up = unit.customers.ids_of(account_id, external_ids) if external_ids else []
     wanted = {*ids, *looked_up}
-    return unit.customers.lock(account_id, wanted) if wanted else []
+    return unit.customers.lock(account_id, wanted, with_deleted=with_deleted) if wanted else []
 
 
 def _lots_by_customer(unit: LoyaltyUnit, customer_ids: Collection[str]) -> dict[str, list[Lot]]:

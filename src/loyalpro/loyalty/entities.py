@@ -114,6 +114,12 @@ class Transaction:
     points_shortfall: int = 0
 
 
+class ReturnedItem(Item):
+    """What was returned of a line of a purchase. `line`: its place among the items of the purchase, from 0."""
+
+    line: int
+
+
 @record
 class PastOrder:
     """What of a purchase decides about its points. Amounts are in minor units of `currency`."""
@@ -142,15 +148,20 @@ class Buyer:
 
 @record
 class Refund:
-    """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned."""
+    """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned.
+
+    `points_expired_before`: what would have been taken if it had not expired or been canceled before. `fingerprint`: SHA-256 of
+    what was requested.
+    """
 
     id: str
     account_id: str
     transaction_id: str
     customer_id: str
     external_id: str | None
+    fingerprint: bytes
     amount: int
-    items: list[Item]
+    items: list[ReturnedItem]
     reason: str | None
     actor: str
     points_clawed_back: int

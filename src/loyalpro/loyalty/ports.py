@@ -23,6 +23,7 @@ from loyalpro.loyalty.entities import (
     PastOrder,
     PointsAdjustment,
     Redemption,
+    Refund,
     Reward,
     StoredBody,
     Transaction,
@@ -60,8 +61,11 @@ class CustomerStore(Protocol):
         """The ids of the active customers that have these external ids, without a lock. There is at least one external id."""
         ...
 
-    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """The active ones of these customers, of which there is at least one, locked in the order of their ids."""
+    def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, locked in the order of their ids.
+
+        `with_deleted`: the deleted ones too.
+        """
         ...
 
     def update_details(self, customer: Customer) -> bool:
@@ -107,8 +111,16 @@ class TransactionStore(Protocol):
         """One purchase."""
         ...
 
+    def by_ids(self, account_id: str, transaction_ids: Collection[str]) -> list[Transaction]:
+        """These purchases, of which there is at least one."""
+        ...
+
     def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
-        """The purchases that have these external ids."""
+        """The purchases that have these external ids, of which there is at least one."""
+        ...
+
+    def update_refunded(self, changes: Sequence[tuple[Transaction, Transaction]]) -> bool:
+        """Store what refunds changed of purchases: each as it was read, and as it is now. False when one had changed."""
         ...
 
     def list_newest(
@@ -121,6 +133,26 @@ class TransactionStore(Protocol):
         self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
     ) -> list[tuple[PastOrder, Buyer]]:
         """Purchases of active customers that happened since then, newest first, without those that are refunded in full."""
+        ...
+
+
+class RefundStore(Protocol):
+    """Refunds of purchases."""
+
+    def insert(self, refunds: Sequence[Refund]) -> None:
+        """Store refunds."""
+        ...
+
+    def of_transactions(self, transaction_ids: Collection[str]) -> list[Refund]:
+        """All refunds of these purchases, of which there is at least one, oldest first."""
+        ...
+
+    def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Refund]:
+        """The refunds that have these external ids, of which there is at least one."""
+        ...
+
+    def list_newest(self, transaction_id: str, before_id: str | None, limit: int) -> list[Refund]:
+        """The refunds of a purchase, newest first."""
         ...
 
 
@@ -151,8 +183,8 @@ class LedgerStore(Protocol):
         """These lots, of which there is at least one, also those that hold no points."""
         ...
 
-    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
-        """The lots of a purchase, also those that hold no points."""
+    def lots_of_transactions(self, transaction_ids: Collection[str]) -> list[Lot]:
+        """The lots of these purchases, of which there is at least one, also those that hold no points."""
         ...
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
@@ -470,6 +502,11 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     @property
     def transactions(self) -> TransactionStore:
         """Purchases."""
+        ...
+
+    @property
+    def refunds(self) -> RefundStore:
+        """Refunds of purchases."""
         ...
 
     @property

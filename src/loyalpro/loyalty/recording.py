@@ -24,6 +24,7 @@ from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricing import Earner, Priced, base_amount, price
 from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.redemption_book import named_redemptions
 from loyalpro.loyalty.transactions import shown
 from loyalpro.loyalty.wallet import Cause, Credit, Earning, Wallet
 
@@ -126,6 +127,8 @@ class _Recording:
         self._known = {each.external_id: each for each in known}
         instants = [each.occurred_at or unit.now for each in purchases]
         self._campaigns = CampaignsInForce(unit, account_id, instants, [each.id for each in self.book.wallets])
+        named = {id_ for each in purchases for id_ in each.redemption_ids}
+        self._redemptions = named_redemptions(unit, self.book, named)
         self._screening = Screening(unit, self.book, lambda: self._planned(purchases))
 
     def outcome(self, purchase: NewPurchase) -> Purchase | Refused:
@@ -139,6 +142,7 @@ class _Recording:
         """Store all changes."""
         self._screening.write()
         self.book.write()
+        self._redemptions.write()
         self._campaigns.write()
 
     def _record(self, purchase: NewPurchase) -> Purchase:
@@ -151,13 +155,17 @@ class _Recording:
         known = self._known.get(purchase.external_id) if purchase.external_id else None
         if known is not None:
             return _replayed(known, purchase, wallet.id)
+        for redemption_id in purchase.redemption_ids:
+            self._redemptions.require_capturable(redemption_id, wallet)
         priced = self._price(purchase, wallet, occurred_at)
         wallet.require_capacity(priced.points)
         transaction = self._transaction(purchase, wallet.id, priced, occurred_at)
         self._known[transaction.external_id] = transaction
         self.book.add_transaction(transaction)
+        for redemption_id in purchase.redemption_ids:
+            self._redemptions.capture(redemption_id, transaction.id)
         decision = self._screening.purchase(wallet, transaction)
-        self._complete(transaction, wallet, priced, decision.hold_case_id)
+        self._complete(purchase, transaction, wallet, priced, decision.hold_case_id)
         self._screening.report()
         return Purchase(transaction, replayed=False)
 
@@ -181,7 +189,14 @@ class _Recording:
                 payment_fingerprint=self._screening.hashed("payment", each.payment_fingerprint),
             )
 
-    def _complete(self, transaction: Transaction, wallet: Wallet, priced: Priced, hold_case_id: str | None) -> None:
+    def _complete(
+        self,
+        purchase: NewPurchase,
+        transaction: Transaction,
+        wallet: Wallet,
+        priced: Priced,
+        hold_case_id: str | None,
+    ) -> None:
         """Emit the purchase and credit what it earns. Points that a case holds count toward nothing until they are released."""
         wallet.note_purchase(transaction.occurred_at)
         wallet.days.add(
@@ -196,7 +211,7 @@ class _Recording:
                 customer_external_id=wallet.profile.external_id,
                 transaction=shown(transaction),
                 points_earned=priced.points,
-                redemption_ids=[],
+                redemption_ids=list(purchase.redemption_ids),
                 source=transaction.source,
             )
         )

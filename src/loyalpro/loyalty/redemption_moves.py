@@ -55,7 +55,7 @@ def is_to_be_made(move: Move, redemption: Redemption, now: UnixMs) -> bool:
         return False
     raise Conflict(
         f"{redemption.id} is {_described(redemption, status)}; {move} is for one that is {transition.leaves}.",
-        code=f"redemption_not_{transition.leaves}",
+        code="redemption_not_reserved" if transition.leaves == "reserved" else "redemption_not_redeemed",
         param="id",
     )
 

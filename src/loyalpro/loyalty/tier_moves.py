@@ -163,9 +163,12 @@ class TierMoves:
         return "grace_ended" if self._policy.grace_days else "period_review"
 
     def _plan_review(self, wallet: Wallet) -> None:
-        """Give a customer a review if it has none and needs one; take it away if there is nothing to review."""
+        """Give a customer a review if it has none and needs one; take it away if there is nothing to review.
+
+        The review at the end of a lock stays.
+        """
         customer = wallet.profile
-        if self._is_held(customer):
+        if customer.tier_locked_until is not None:
             return
         review = self._review_at(customer, customer.tier)
         if (customer.tier_review_at is None) != (review is None):

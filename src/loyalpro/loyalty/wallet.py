@@ -4,7 +4,8 @@ A wallet makes the ledger entries, lots and allocations of what happens, counts 
 the events. Nothing else counts a sequence. A `Book` reads wallets and writes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
 
@@ -168,6 +169,7 @@ class Wallet:
         self._program = program
         self._stored = customer
         self._customer = customer
+        self._held: list[Payload] | None = None
         self._event_sequence = customer.event_sequence
         self._ledger_sequence = customer.ledger_sequence
         self._first_purchase_at = customer.first_purchase_at
@@ -177,9 +179,25 @@ class Wallet:
 
     def emit(self, payload: Payload) -> None:
         """Emit the customer's next event."""
+        if self._held is not None:
+            self._held.append(payload)
+            return
         self._event_sequence += 1
         customer = self._customer
         self._unit.emit(new_event(customer.account_id, payload, customer_id=customer.id, sequence=self._event_sequence))
+
+    @contextmanager
+    def holding_events(self) -> Iterator[list[Payload]]:
+        """Collect the events of the block in a list instead of emitting them.
+
+        For a command that emits an event first which tells what the others did.
+        """
+        held: list[Payload] = []
+        self._held = held
+        try:
+            yield held
+        finally:
+            self._held = None
 
     def change_details(self, **details: Any) -> None:
         """Change what describes the customer: names, tags, metadata, status."""
@@ -334,7 +352,8 @@ class Wallet:
     ) -> Clawed:
         """Take back what a purchase has earned: out of its pending lots, its active lots, other active lots, then by policy.
 
-        The lots of the purchase must be known. Emits `points.adjusted` for each entry, the last with the shortfall.
+        The lots of the purchase must be known. What is taken is allocated as `claw`, also from a pending lot: `cancel` is for
+        what was canceled otherwise. Emits `points.adjusted` for each entry, the last with the shortfall.
         """
         own = self.lots.of_transaction(transaction_id)
         pending = [lot for lot in own if lot.status == "pending"]
@@ -347,7 +366,7 @@ class Wallet:
         shortfall = rest - taken - owed
         if canceled:
             at_end = 0 if taken + owed else shortfall
-            self._take("cancel_pending", canceled, pending, "cancel", cause, adjustment, shortfall=at_end)
+            self._take("cancel_pending", canceled, pending, "claw", cause, adjustment, shortfall=at_end)
         if taken + owed:
             self._take(
                 "clawback", taken + owed, [*active, *others], "claw", cause, adjustment, owed=owed, shortfall=shortfall

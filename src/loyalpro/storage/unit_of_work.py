@@ -38,6 +38,7 @@ from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.programs import ProgramTables
 from loyalpro.storage.tables.redemptions import RedemptionTables
+from loyalpro.storage.tables.refunds import RefundTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.retention import RetentionTables
 from loyalpro.storage.tables.rewards import RewardTables
@@ -164,6 +165,11 @@ class UnitOfWork:
     def transactions(self) -> TransactionTables:
         """Purchases."""
         return TransactionTables(self.connection)
+
+    @property
+    def refunds(self) -> RefundTables:
+        """Refunds of purchases."""
+        return RefundTables(self.connection)
 
     @property
     def days(self) -> DayTables:

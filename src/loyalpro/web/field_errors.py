@@ -34,6 +34,7 @@ _TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "model_attributes_type": lambda _: "Send an object",
     "too_short": lambda given: f"Send at least {given['min_length']} item(s)",
     "too_long": lambda given: f"Send at most {given['max_length']} item(s)",
+    "greater_than": lambda given: f"Send more than {given['gt']}",
     "greater_than_equal": lambda given: f"Send {given['ge']} or more",
     "less_than_equal": lambda given: f"Send {given['le']} or less",
 }

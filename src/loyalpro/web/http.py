@@ -23,6 +23,7 @@ from loyalpro.web.api import (
     notices,
     program,
     redemptions,
+    refunds,
     replays,
     rewards,
     secrets,
@@ -50,6 +51,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
+    app.include_router(refunds.batch_router)
     app.include_router(customers.batch_router)
     for resource in (
         customers,
@@ -62,6 +64,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         campaigns,
         rewards,
         redemptions,
+        refunds,
         webhook_endpoints,
         secrets,
         replays,

@@ -775,6 +775,7 @@ CREATE TABLE refunds (
     transaction_id text NOT NULL,
     customer_id text NOT NULL,
     external_id text,
+    fingerprint bytea NOT NULL,
     amount bigint NOT NULL,
     items text NOT NULL,
     reason text,

@@ -640,6 +640,7 @@ CREATE TABLE refunds (
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BLOB NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,

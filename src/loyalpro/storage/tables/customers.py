@@ -125,13 +125,14 @@ class CustomerTables:
         )
         return [id_ for (id_,) in rows]
 
-    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """The active ones of these customers, locked in the order of their ids.
+    def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
+        """The active ones of these customers, locked in the order of their ids; `with_deleted`, the deleted ones too.
 
         The expression `|| ''` keeps PostgreSQL from the index of the account, with which it would read all its customers.
         """
         padded = padded_list(customer_ids)
-        clause = f"WHERE account_id || '' = ? AND status = 'active' AND id IN ({marks(len(padded))})"
+        status = "status IN ('active', 'deleted')" if with_deleted else "status = 'active'"
+        clause = f"WHERE account_id || '' = ? AND {status} AND id IN ({marks(len(padded))})"
         lock = self._connection.dialect.for_update
         return self._select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
 

@@ -44,9 +44,9 @@ class LedgerTables:
         """These lots, of which there is at least one, also those that hold no points."""
         return self._lots_where("id", lot_ids)
 
-    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
-        """The lots of a purchase, also those that hold no points."""
-        return self._lots_where("transaction_id", [transaction_id])
+    def lots_of_transactions(self, transaction_ids: Collection[str]) -> list[Lot]:
+        """The lots of these purchases, of which there is at least one, also those that hold no points."""
+        return self._lots_where("transaction_id", transaction_ids)
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
         """The entries that a source made, in the order of their sequences."""

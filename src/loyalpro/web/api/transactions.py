@@ -110,6 +110,10 @@ class CreateTransaction(Body):
         Amount, Field(description="The discount that points paid for; it is taken off `amount` already.")
     ] = 0
     items: Annotated[list[ItemBody], Field(max_length=1_000)] = Field(default_factory=list)
+    redemption_ids: Annotated[
+        list[ShortText],
+        Field(max_length=20, description="Redemptions that paid for it; reserved ones are captured.", examples=[[]]),
+    ] = Field(default_factory=list)
     channel: Description | None = None
     location_id: Description | None = None
     employee_id: Description | None = None
@@ -223,6 +227,7 @@ def purchase_of(body: CreateTransaction) -> NewPurchase:
         tip_amount=body.tip_amount,
         gift_card_amount=body.gift_card_amount,
         points_discount_amount=body.points_discount_amount,
+        redemption_ids=tuple(dict.fromkeys(body.redemption_ids)),
     )
 
 

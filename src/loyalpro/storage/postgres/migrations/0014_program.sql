@@ -145,12 +145,14 @@ ALTER TABLE transactions
 
 UPDATE transactions SET eligible_amount = amount, base_amount = amount;
 
+-- `fingerprint`: SHA-256 of what was requested, so that a repeated request is told from another one with its external id.
 CREATE TABLE refunds (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BYTEA NOT NULL,
     amount BIGINT NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,

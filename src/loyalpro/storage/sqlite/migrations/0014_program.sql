@@ -199,12 +199,14 @@ DROP TABLE old_transactions;
 CREATE INDEX transactions_by_account ON transactions (account_id, id);
 CREATE INDEX transactions_by_customer ON transactions (customer_id, id);
 
+-- `fingerprint`: SHA-256 of what was requested, so that a repeated request is told from another one with its external id.
 CREATE TABLE refunds (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BLOB NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,
