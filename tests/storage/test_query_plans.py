@@ -19,9 +19,11 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.errors import Conflict
-from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.ids import IdFactory, floor
 from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
 from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.calculation import CalculatePurchase, calculate_purchase
+from loyalpro.loyalty.campaigns import CampaignRef, CreateCampaign, archive_campaign, create_campaign
 from loyalpro.loyalty.customer_export import SECTIONS, ReadExport, exported_customers, read_export
 from loyalpro.loyalty.customers import (
     EnrollCustomer,
@@ -38,6 +40,7 @@ from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.entities import Customer, CustomerFilter, Erasure
 from loyalpro.loyalty.erasure import erase_next
 from loyalpro.loyalty.merging import MergeCustomer, merge_customer
+from loyalpro.loyalty.orders import Order
 from loyalpro.loyalty.pending_lots import ChangeLot, activate_lot
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.redemption_book import PutBack, expire_overdue, linked_redemptions, named_redemptions
@@ -70,6 +73,7 @@ from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.entities import Replay, ReplayPage
+from support.campaigns import new_campaign
 from support.customer_rows import OTHER_TABLES, plant_for_all
 from support.customers import purchase
 from support.databases import Databases
@@ -601,6 +605,31 @@ def test_changing_a_pending_lot(connection: DriverConnection) -> None:
     connection.execute("UPDATE customers SET available = 0, pending = 10 WHERE id = ?", (customer_id,))
     lot = in_unit(connection, 8, lambda unit: activate_lot(unit, ChangeLot(ACCOUNT, lot_id)))
     assert lot.status == "active"
+
+
+def test_the_program_and_campaigns(world: World, connection: DriverConnection) -> None:
+    campaign = new_campaign(ACCOUNT)
+    made = in_unit(connection, 8, lambda unit: create_campaign(unit, CreateCampaign(campaign, starts_now=True)))
+    customers = [id_ for (id_,) in connection.execute("SELECT id FROM customers LIMIT ?", (BATCH,))]
+    used = {(made.id, id_): 1 for id_ in customers}
+    in_unit(connection, 4 * BATCH, lambda unit: unit.campaigns.add_uses(used))
+    uses = in_unit(connection, 4 * BATCH, lambda unit: unit.campaigns.uses(customers, [made.id]))
+    assert len(uses) == BATCH
+    first = floor("txn", 0)
+    lists: list[Callable[[UnitOfWork], Sequence[object]]] = [
+        lambda unit: unit.campaigns.during(ACCOUNT, 0, unit.now),
+        lambda unit: unit.campaigns.list_newest(ACCOUNT, None, None, BATCH),
+        lambda unit: unit.campaigns.list_newest(ACCOUNT, "active", None, BATCH),
+        lambda unit: unit.programs.list_versions(ACCOUNT, None, BATCH),
+        lambda unit: unit.transactions.past_orders(ACCOUNT, first, 0, None, BATCH),
+        lambda unit: unit.transactions.past_orders(ACCOUNT, first, 0, _middle(connection, "transactions"), BATCH),
+    ]
+    for each in lists:
+        assert in_unit(connection, 4 * BATCH, each)
+    assert in_unit(connection, 8, lambda unit: unit.campaigns.count_unarchived(ACCOUNT, BATCH)) == 1
+    in_unit(connection, 8, lambda unit: archive_campaign(unit, CampaignRef(ACCOUNT, made.id)))
+    same_day = CalculatePurchase(ACCOUNT, customers[0], None, Order(5_600, "EUR"), world.now)
+    assert in_unit(connection, 16, lambda unit: calculate_purchase(unit, same_day)).points == 56
 
 
 def test_redemptions(world: World, connection: DriverConnection) -> None:
