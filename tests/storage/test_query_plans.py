@@ -24,15 +24,28 @@ from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.calculation import CalculatePurchase, calculate_purchase
 from loyalpro.loyalty.campaigns import CampaignRef, CreateCampaign, archive_campaign, create_campaign
-from loyalpro.loyalty.customers import EnrollCustomer, UpdateCustomer, enroll_customer, update_customer
+from loyalpro.loyalty.customer_export import SECTIONS, ReadExport, exported_customers, read_export
+from loyalpro.loyalty.customers import (
+    EnrollCustomer,
+    EnrollCustomers,
+    GetCustomer,
+    ListCustomers,
+    UpdateCustomer,
+    enroll_customer,
+    enroll_customers,
+    list_customers,
+    update_customer,
+)
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
-from loyalpro.loyalty.entities import Erasure
+from loyalpro.loyalty.entities import Customer, CustomerFilter, Erasure
 from loyalpro.loyalty.erasure import erase_next
 from loyalpro.loyalty.fraud.cases import closed, hash_of_key, opened
 from loyalpro.loyalty.fraud.judgment import Finding, Measurement
 from loyalpro.loyalty.fraud.measure import SeenCustomer, Sighting
 from loyalpro.loyalty.fraud.rules import VelocityEarn, default_rule
+from loyalpro.loyalty.merging import MergeCustomer, merge_customer
 from loyalpro.loyalty.orders import Order
+from loyalpro.loyalty.pending_lots import ChangeLot, activate_lot
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.redemption_book import PutBack, expire_overdue, linked_redemptions, named_redemptions
 from loyalpro.loyalty.redemptions import (
@@ -50,6 +63,7 @@ from loyalpro.loyalty.redemptions import (
 )
 from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
 from loyalpro.loyalty.rewards import NewReward, RewardRef, create_reward, get_reward, offers
+from loyalpro.loyalty.statement import GetStatement, get_statement
 from loyalpro.loyalty.sweeps.reservations import find_overdue
 from loyalpro.loyalty.sweeps.retier import retier_next
 from loyalpro.loyalty.sweeps.settling import find_due, settle
@@ -70,6 +84,7 @@ from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.entities import Replay, ReplayPage
 from support.campaigns import new_campaign
+from support.customer_rows import OTHER_TABLES, plant_for_all
 from support.customers import purchase
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, connect, query, transaction
@@ -85,7 +100,8 @@ PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
     r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys"
-    r"|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values|customer_days)"
+    r"|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values|customer_days"
+    r"|customer_tags|campaign_uses|churn_scores)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
@@ -491,10 +507,6 @@ def test_customers(world: World, connection: DriverConnection) -> None:
     in_unit(connection, 8, lambda unit: record_purchases(unit, command))
     in_unit(connection, 8, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, customer.id)))
     lists: list[Callable[[UnitOfWork], Sequence[object]]] = [
-        lambda unit: unit.customers.list_newest(ACCOUNT, None, None, None, BATCH),
-        lambda unit: unit.customers.list_newest(ACCOUNT, None, None, _middle(connection, "customers"), BATCH),
-        lambda unit: unit.customers.list_newest(ACCOUNT, "customer-7", None, None, BATCH),
-        lambda unit: unit.customers.list_newest(ACCOUNT, None, "7@example.com", None, BATCH),
         lambda unit: unit.transactions.list_newest(ACCOUNT, None, None, None, BATCH),
         lambda unit: unit.transactions.list_newest(ACCOUNT, None, None, _middle(connection, "transactions"), BATCH),
         lambda unit: unit.transactions.list_newest(ACCOUNT, None, "purchase-7", None, BATCH),
@@ -504,6 +516,105 @@ def test_customers(world: World, connection: DriverConnection) -> None:
     ]
     for each in lists:
         assert in_unit(connection, 4 * BATCH, each)
+
+
+@pytest.mark.parametrize("from_start", [True, False])
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        (CustomerFilter(), "many"),
+        (CustomerFilter("customer-19007"), "one"),
+        (CustomerFilter(email_key="19007@example.com"), "one"),
+        (CustomerFilter(phone_key="+7"), "one"),
+        (CustomerFilter(tag="all"), "many"),
+        (CustomerFilter(tag="few"), "one"),
+        (CustomerFilter(tier_id="lowest"), "many"),
+        (CustomerFilter(tier_id="none"), "none"),
+    ],
+)
+def test_searching_customers(
+    world: World, connection: DriverConnection, filters: CustomerFilter, found: str, *, from_start: bool
+) -> None:
+    connection.execute(
+        "INSERT INTO customer_tags (account_id, tag, customer_id) SELECT account_id, 'all', id FROM customers"
+    )
+    connection.execute(
+        "INSERT INTO customer_tags (account_id, tag, customer_id) SELECT account_id, 'few', id FROM customers"
+        " WHERE external_id = 'customer-19007'"
+    )
+    connection.execute("UPDATE customers SET phone_key = '+7' WHERE external_id = 'customer-19007'")
+    if filters.tier_id == "lowest":
+        [(lowest,)] = connection.execute("SELECT id FROM tiers ORDER BY rank LIMIT 1")
+        filters = CustomerFilter(tier_id=lowest)
+    before = None if from_start else _middle(connection, "customers")
+    command = ListCustomers(ACCOUNT, filters, before, BATCH)
+    page = in_unit(connection, 4 * BATCH, lambda unit: list_customers(unit, command))
+    expected = BATCH if found == "many" else 1 if from_start and found == "one" else 0
+    assert len(page.customers) == expected
+
+
+@pytest.mark.parametrize("wanted", [{"updated_since": 1}, {"updated_since": 10**15}, {"tag": "all", "email_key": "7@example.com"},
+                                    {"tag": "all", "updated_since": 10**15}])  # fmt: skip
+def test_searching_customers_by_several_filters(connection: DriverConnection, wanted: dict[str, Any]) -> None:
+    """A page examines at most 1,000 customers, and reads each once more."""
+    connection.execute(
+        "INSERT INTO customer_tags (account_id, tag, customer_id) SELECT account_id, 'all', id FROM customers"
+    )
+    command = ListCustomers(ACCOUNT, CustomerFilter(**wanted), None, BATCH)
+    page = in_unit(connection, 2_100, lambda unit: list_customers(unit, command))
+    assert page.customers or page.next_before_id or "email_key" in wanted
+
+
+@pytest.mark.parametrize("size", [1, 300])
+def test_enrolling_a_batch(connection: DriverConnection, size: int) -> None:
+    enrollments = [
+        EnrollCustomer(ACCOUNT, f"enrolled-{n}", f"e{n}@example.com", f"+{n}", None, {}, "api", ("a", "b"))
+        for n in range(size)
+    ]
+    command = EnrollCustomers(ACCOUNT, enrollments)
+    outcomes = in_unit(connection, 8 * size, lambda unit: enroll_customers(unit, command))
+    assert all(isinstance(each, Customer) for each in outcomes)
+
+
+def test_merging_and_deleting_a_customer_among_many(world: World, connection: DriverConnection) -> None:
+    for table, values in OTHER_TABLES.items():
+        plant_for_all(connection, table, **values)
+    plant_for_all(connection, "customer_days")
+    connection.execute(
+        "INSERT INTO customer_tags (account_id, tag, customer_id) SELECT account_id, 'all', id FROM customers"
+    )
+    [(gone,), (into,)] = connection.execute(
+        "SELECT id FROM customers WHERE external_id IN ('customer-7', 'customer-8') ORDER BY id"
+    )
+    in_unit(connection, 16, lambda unit: merge_customer(unit, MergeCustomer(ACCOUNT, gone, into)))
+    exported = in_unit(connection, 8, lambda unit: exported_customers(unit, GetCustomer(ACCOUNT, into)))
+    assert exported == [into, gone]
+    for section in SECTIONS:
+        read = ReadExport(ACCOUNT, into, section, None)
+        assert in_unit(connection, 16, partial(read_export, command=read)).rows or section in (
+            "churn_scores",
+            "audit_log",
+        )
+        if section == "transactions":
+            [(last,)] = connection.execute("SELECT MAX(id) FROM transactions WHERE customer_id = ?", (into,))
+            in_unit(connection, 16, partial(read_export, command=replace(read, after=last)))
+    found = in_unit(connection, 16, lambda unit: get_statement(unit, GetStatement(ACCOUNT, into, 1, world.now + 1)))
+    assert found.closing.balance_after
+    in_unit(connection, 16, lambda unit: unit.ledger.list_lots(into, None, BATCH, only_open=True))
+    in_unit(connection, 16, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, into)))
+    for customer_id in (into, gone):
+        for _ in range(3):
+            in_unit(connection, 32, partial(erase_next, customer_id=customer_id))
+
+
+def test_changing_a_pending_lot(connection: DriverConnection) -> None:
+    [(lot_id, customer_id)] = connection.execute(
+        "SELECT l.id, c.id FROM customers c JOIN lots l ON l.customer_id = c.id WHERE c.external_id = 'customer-7'"
+    )
+    connection.execute("UPDATE lots SET status = 'pending' WHERE id = ?", (lot_id,))
+    connection.execute("UPDATE customers SET available = 0, pending = 10 WHERE id = ?", (customer_id,))
+    lot = in_unit(connection, 8, lambda unit: activate_lot(unit, ChangeLot(ACCOUNT, lot_id)))
+    assert lot.status == "active"
 
 
 def test_the_program_and_campaigns(world: World, connection: DriverConnection) -> None:
