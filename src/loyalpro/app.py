@@ -29,8 +29,10 @@ from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.log_limit import LogLimit
+from loyalpro.loyalty.churn.entities import ChurnRun
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
+from loyalpro.loyalty.sweeps.churn_run import ChurnJob
 from loyalpro.settings import Settings
 from loyalpro.storage.count_job import CountJob
 from loyalpro.storage.database import Database
@@ -127,6 +129,7 @@ class Application:
             ReplayJob(self.runner).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
+            ChurnJob(self.runner, on_finished=_log_churn_run, on_fit_failed=_log_failed_fit).periodic(interval_s),
             disk_space_job(self.disk_space, interval_s),
             CountJob(self._measured, self.telemetry).periodic(interval_s),
             self.key_uses.job(self.runner, interval_s),
@@ -288,6 +291,19 @@ def _log_erasure(erasure: Erasure) -> None:
     """Log that nothing of a deleted customer's past remains to be erased."""
     counts = {"events": erasure.events, "deliveries_canceled": erasure.canceled}
     structlog.get_logger("loyalty").info("customer_erased", customer_id=erasure.customer_id, **counts)
+
+
+def _log_churn_run(run: ChurnRun) -> None:
+    """Log that all customers of an account have been scored, with how many there are at each level."""
+    counts = {"low": run.low, "medium": run.medium, "high": run.high, "events": run.events}
+    structlog.get_logger("loyalty").info(
+        "churn_scored", account_id=run.account_id, run_id=run.id, mode=run.announcement, **counts
+    )
+
+
+def _log_failed_fit(account_id: str, reason: str) -> None:
+    """Log that the churn model of an account could not be fitted. The old one stays in use, and the next run tries again."""
+    structlog.get_logger("loyalty").warning("churn_fit_failed", account_id=account_id, reason=reason)
 
 
 def _log_if_failed(task: asyncio.Task[None]) -> None:

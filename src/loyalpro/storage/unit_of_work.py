@@ -19,6 +19,7 @@ from loyalpro.storage.tables.accounts import AccountTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
+from loyalpro.storage.tables.churn import ChurnTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.days import DayTables
@@ -142,6 +143,11 @@ class UnitOfWork:
     def campaigns(self) -> CampaignTables:
         """Campaigns."""
         return CampaignTables(self.connection)
+
+    @property
+    def churn(self) -> ChurnTables:
+        """Settings, models, runs and scores of churn."""
+        return ChurnTables(self.connection)
 
     @property
     def ledger(self) -> LedgerTables:

@@ -11,6 +11,7 @@ from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
     api_keys,
     audit_log,
+    churn,
     customers,
     deliveries,
     events,
@@ -44,6 +45,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     for resource in (
         customers,
         transactions,
+        churn,
         webhook_endpoints,
         secrets,
         replays,
