@@ -17,6 +17,7 @@ ON_BOTH = {
     "erasures",
     "replays",
     "disk_space",
+    "churn",
     "key_uses",
     "counts",
 }
