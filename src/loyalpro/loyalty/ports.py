@@ -12,6 +12,7 @@ from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
+from loyalpro.loyalty.churn.ports import ChurnStore
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
     Buyer,
@@ -586,6 +587,11 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     @property
     def retiers(self) -> RetierStore:
         """Jobs that apply changed tiers."""
+        ...
+
+    @property
+    def churn(self) -> ChurnStore:
+        """Settings, models, runs and scores of churn."""
         ...
 
     @property

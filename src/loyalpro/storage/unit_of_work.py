@@ -20,6 +20,7 @@ from loyalpro.storage.tables.adjustments import AdjustmentTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
+from loyalpro.storage.tables.churn import ChurnTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
 from loyalpro.storage.tables.customer_moves import CustomerMoveTables
 from loyalpro.storage.tables.customers import CustomerTables
@@ -181,6 +182,11 @@ class UnitOfWork:
     def campaigns(self) -> CampaignTables:
         """Campaigns."""
         return CampaignTables(self.connection)
+
+    @property
+    def churn(self) -> ChurnTables:
+        """Settings, models, runs and scores of churn."""
+        return ChurnTables(self.connection)
 
     @property
     def ledger(self) -> LedgerTables:
