@@ -80,6 +80,20 @@ def day_start(day: Day, time_zone: str) -> UnixMs:
     return unix_ms(datetime.combine(_date(day), time.min, ZoneInfo(time_zone)).astimezone(UTC))
 
 
+def local_day(text: str) -> Day | None:
+    """The day of a date such as `2026-11-28`; None for a date that does not exist, or is before 1970."""
+    try:
+        day = _day(date.fromisoformat(text))
+    except ValueError:
+        return None
+    return day if day >= 1 else None
+
+
+def month_of(day: Day) -> str:
+    """The month of a day, such as `2026-11`."""
+    return f"{_date(day):%Y-%m}"
+
+
 def _last_day(policy: ExpiryPolicy, earned_on: Day) -> Day:
     """The last local day on which points are valid that were earned on a day."""
     start = _date(earned_on)

@@ -11,7 +11,7 @@ from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
 from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
-from loyalpro.loyalty.entities import Transaction
+from loyalpro.loyalty.entities import Transaction, TransactionSource
 from loyalpro.loyalty.expiry import activates_at, day_of, expires_at
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.program import Program
@@ -25,7 +25,8 @@ MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 class NewPurchase:
     """A purchase to record. Exactly one of the two customer ids is given. `amount` is in minor units.
 
-    `origin`: its request; the purchases of one database transaction may come from several.
+    `origin`: its request; the purchases of one database transaction may come from several. `points`: what it has earned
+    elsewhere, instead of what the rules give.
     """
 
     customer_id: str | None
@@ -40,14 +41,16 @@ class NewPurchase:
     employee_id: str | None
     metadata: dict[str, Any] = field(repr=False)
     origin: Origin | None = None
+    points: int | None = None
 
 
 @record
 class RecordPurchases:
-    """Purchases of one account to record, in this order."""
+    """Purchases of one account to record, in this order. `source`: where they come from."""
 
     account_id: str
     purchases: Sequence[NewPurchase]
+    source: TransactionSource = "api"
 
 
 @record
@@ -115,6 +118,7 @@ class _Recording:
             ids={each.customer_id for each in purchases if each.customer_id is not None},
             external_ids={each.customer_external_id for each in purchases if each.customer_external_id is not None},
         )
+        unit.is_import = command.source == "import"  # what the book has settled was due, and no import caused it
         self._unit = unit
         self._command = command
         self._program = self.book.program
@@ -138,7 +142,7 @@ class _Recording:
         known = self._known.get(purchase.external_id) if purchase.external_id else None
         if known is not None:
             return _replayed(known, purchase, wallet.id)
-        points = _points(self._program, purchase)
+        points = _points(self._program, purchase) if purchase.points is None else purchase.points
         wallet.require_capacity(points)
         transaction = self._transaction(purchase, wallet.id, points, occurred_at)
         self.book.add_transaction(transaction)
@@ -157,7 +161,7 @@ class _Recording:
                 transaction=_shown(transaction),
                 points_earned=points,
                 redemption_ids=[],
-                source="api",
+                source=transaction.source,
             )
         )
         if points:
@@ -199,6 +203,7 @@ class _Recording:
             eligible_amount=purchase.amount,
             base_amount=purchase.amount,
             program_version=self._program.version,
+            source=self._command.source,
         )
 
 

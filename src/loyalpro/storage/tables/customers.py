@@ -9,7 +9,7 @@ from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.program import ProgramMissing
 from loyalpro.loyalty.tiers import Tier
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, Codec, RowMapper
 from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, padded_list, where
 from loyalpro.storage.tables.programs import ProgramTables
@@ -59,7 +59,7 @@ class CustomerTables:
 
     def get(self, account_id: str, customer_id: str) -> Customer | None:
         """One customer, also a deleted one."""
-        found = self._select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
+        found = self.select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
         return found[0] if found else None
 
     def list_newest(
@@ -74,17 +74,23 @@ class CustomerTables:
             ("id < ?", before_id),
         )
         order = "" if external_id else "ORDER BY id DESC"
-        return self._select(account_id, f"{clause} {order} LIMIT ?", (*params, limit))
+        return self.select(account_id, f"{clause} {order} LIMIT ?", (*params, limit))
 
     def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
         """The ids of the active customers that have these external ids, without a lock."""
+        return [id_ for id_, _ in self._named(account_id, external_ids)]
+
+    def known_external_ids(self, account_id: str, external_ids: Collection[str]) -> set[str]:
+        """Those of these external ids that active customers have, without a lock."""
+        return {external_id for _, external_id in self._named(account_id, external_ids)}
+
+    def _named(self, account_id: str, external_ids: Collection[str]) -> list[Row]:
         keys = padded_keys(account_id, external_ids)
-        rows = self._connection.execute(
-            f"SELECT c.id {keys_table(len(keys))} customers c"
+        return self._connection.execute(
+            f"SELECT c.id, c.external_id {keys_table(len(keys))} customers c"
             " WHERE c.account_id = keys.column1 AND c.external_id = keys.column2 AND c.status = 'active'",
             flat(keys),
         )
-        return [id_ for (id_,) in rows]
 
     def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
         """The active ones of these customers, locked in the order of their ids.
@@ -94,7 +100,7 @@ class CustomerTables:
         padded = padded_list(customer_ids)
         clause = f"WHERE account_id || '' = ? AND status = 'active' AND id IN ({marks(len(padded))})"
         lock = self._connection.dialect.for_update
-        return self._select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
+        return self.select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
 
     def update_details(self, customer: Customer) -> bool:
         """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
@@ -124,7 +130,8 @@ class CustomerTables:
         )
         return bool(rows)
 
-    def _select(self, account_id: str, rest: str, params: Sequence[object]) -> list[Customer]:
+    def select(self, account_id: str, rest: str, params: Sequence[object]) -> list[Customer]:
+        """The customers of an account that the rest of a SELECT finds."""
         mapper = self._mapper(account_id)
         return mapper.records(self._connection.execute(f"SELECT {mapper.columns()} FROM customers {rest}", params))
 

@@ -23,7 +23,7 @@ class TransactionTables:
 
     def get(self, account_id: str, transaction_id: str) -> Transaction | None:
         """One purchase."""
-        found = self._select("WHERE account_id = ? AND id = ?", (account_id, transaction_id))
+        found = self.select("WHERE account_id = ? AND id = ?", (account_id, transaction_id))
         return found[0] if found else None
 
     def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
@@ -47,7 +47,8 @@ class TransactionTables:
             ("id < ?", before_id),
         )
         order = "" if external_id else "ORDER BY id DESC"
-        return self._select(f"{clause} {order} LIMIT ?", (*params, limit))
+        return self.select(f"{clause} {order} LIMIT ?", (*params, limit))
 
-    def _select(self, rest: str, params: Sequence[object]) -> list[Transaction]:
+    def select(self, rest: str, params: Sequence[object]) -> list[Transaction]:
+        """The purchases that the rest of a SELECT finds."""
         return _MAPPER.records(self._connection.execute(f"SELECT {_MAPPER.columns()} FROM transactions {rest}", params))

@@ -62,13 +62,18 @@ class UpdateCustomer(Body):
     metadata: Metadata | None = None
 
 
+def enrollment(account_id: str, body: CreateCustomer) -> customers.EnrollCustomer:
+    """The command of a body. Raises `InvalidInput`, which names the field."""
+    check_metadata(body.metadata)
+    return customers.EnrollCustomer(
+        account_id, body.external_id, body.email, body.phone, body.name, body.metadata, source="api"
+    )
+
+
 @router.post("", status_code=201, summary="Enroll a customer")
 async def create(request: Request, account_id: AccountId, body: CreateCustomer) -> Response:
     """Causes `customer.created`."""
-    check_metadata(body.metadata)
-    command = customers.EnrollCustomer(
-        account_id, body.external_id, body.email, body.phone, body.name, body.metadata, source="api"
-    )
+    command = enrollment(account_id, body)
 
     def work(unit: Unit) -> Reply:
         return Reply(201, _customer(customers.enroll_customer(unit, command)))
