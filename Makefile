@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs bench bench-memory bench-import chaos simulate mutants schema lock clean
+.PHONY: help setup setup-dev run test lint check docs model-card bench bench-memory bench-import chaos simulate mutants schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,7 @@ run: setup ## Try it out: a server, a shop, and a receiver that verifies every d
 	@$(BIN)/loyalpro demo
 
 test: setup-dev ## Run every test, a file on each CPU core
+	@$(BIN)/python -m scripts.oracle
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup-dev ## Check style, types, and the direction of imports
@@ -30,6 +31,9 @@ check: lint test ## Run lint and test, which have to pass before a commit
 
 docs: setup-dev ## Write the generated pages of docs/reference again
 	$(BIN)/python scripts/reference.py
+
+model-card: setup-dev ## Fit the churn model to the CDNOW purchases again; writes docs/churn-model-card.md
+	$(BIN)/python -m scripts.churn_model_card
 
 bench: setup-dev ## Measure every goal but memory and import, about 25 minutes; writes sections of bench/RESULTS.md (its options: make bench ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
@@ -54,6 +58,7 @@ schema: setup-dev ## Write the schema that all migrations add up to, for both da
 
 lock: setup-dev ## Write the newest versions of all packages, and their hashes, into requirements
 	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/runtime.txt pyproject.toml
+	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" -o requirements/oracle.txt requirements/oracle.in
 	$(INSTALL) run pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
 
 clean: ## Remove .venv, caches and builds

@@ -30,7 +30,7 @@ def purchases(name: str, ids: dict[str, str]) -> list[Any]:
         by_name,
         good | {"amount": 99},
         good | {"currency": "USD"},
-        good | {"external_id": f"{name}-1"},
+        good | {"external_id": f"{name}-1", "metadata": {"b": 1}, "items": [{"amount": 5, "sku": "x"}]},
         good | {"external_id": f"{name}-1", "amount": 1},
         by_name | {"customer_external_id": "nobody"},
         good | {"customer_id": ids["bob"], "occurred_at": "2025-01-31T10:00:00.5+02:00", "channel": "pos"},

@@ -188,9 +188,9 @@ def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
         )
         connection.execute("UPDATE lots SET remaining = 0 WHERE customer_id = ?", (customer,))
         connection.execute(
-            "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"
-            " source_id, actor, rules, occurred_at, created_at)"
-            " VALUES ('led_x', ?, 2, 'clawback', -86, -30, 0, 'refund', 'ref_x', 'api', '[]', 1, 1)",
+            "INSERT INTO ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after,"
+            " source_type, source_id, actor, rules, occurred_at, created_at)"
+            " VALUES ('led_x', 'acct_1', ?, 2, 'clawback', -86, -30, 0, 'refund', 'ref_x', 'api', '[]', 1, 1)",
             (customer,),
         )
     delete(server, customer)
@@ -220,19 +220,20 @@ def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
     with transaction(database_url) as connection:
         connection.execute_many(
             "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"
-            " source_id, actor, rules, occurred_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'test', ?, 'api', '[]', 1, 1)",
+            " source_id, account_id, actor, rules, occurred_at, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 'test', ?, 'acct_1', 'api', '[]', 1, 1)",
             [(f"led_{n}", customer, int(n), *values, n) for n, *values in entries],
         )
         connection.execute(
-            "INSERT INTO lots (id, customer_id, entry_id, original, remaining, earned_at, activates_at, status, created_at)"
-            " VALUES ('lot_x', ?, 'led_2', 40, 40, 1, 99999999999999, 'pending', 1)",
+            "INSERT INTO lots (id, account_id, customer_id, entry_id, original, remaining, earned_at, activates_at, expires_at,"
+            " status, created_at) VALUES ('lot_x', 'acct_1', ?, 'led_2', 40, 40, 1, 99999999999999, 99999999999999, 'pending', 1)",
             (customer,),
         )
         connection.execute(
             "UPDATE lots SET remaining = ? WHERE customer_id = ? AND status = 'active'", (max(0, 56 - spent), customer)
         )
         connection.execute(
-            "INSERT INTO allocations (entry_id, lot_id, points) SELECT 'led_3', id, original - remaining FROM lots"
+            "INSERT INTO allocations (entry_id, lot_id, kind, points) SELECT 'led_3', id, 'claw', original - remaining FROM lots"
             " WHERE customer_id = ? AND remaining < original",
             (customer,),
         )
@@ -246,22 +247,18 @@ def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
     balance, found, lots, _ = ledger(database_url, customer)
     assert (balance.available, balance.pending, balance.debt) == (0, 0, 0)
     assert sum(entry.points for entry in found) == 0
-    canceled = max(found, key=lambda entry: int(entry.sequence))
-    assert (canceled.type, canceled.points, canceled.balance_after, canceled.pending_after) == (
-        "cancel_pending",
-        -40,
-        0,
-        0,
-    )
+    canceled = next(entry for entry in found if entry.type == "cancel_pending")
+    assert (canceled.points, canceled.balance_after, canceled.pending_after) == (-40, max(0, 56 - spent) - debt, 0)
     assert next(lot.status for lot in lots if lot.id == "lot_x") == "canceled"
     assert query(database_url, "SELECT entry_id, points FROM allocations WHERE lot_id = 'lot_x'") == [(canceled.id, 40)]
     wait_until_erased(server, database_url)
     *adjusted, deleted = events(server)
-    assert [each["data"]["kind"] for each in adjusted] == [*kinds, "pending_canceled"]
+    assert [each["data"]["kind"] for each in adjusted] == ["pending_canceled", *kinds]
     assert [each["sequence"] for each in [*adjusted, deleted]] == list(range(4, 6 + len(kinds)))
-    assert adjusted[-1]["data"]["points"] == -40
-    assert adjusted[-1]["data"]["balance"] == {
-        "before": 0, "after": 0, "pending_before": 40, "pending": 0, "debt_before": 0, "debt": 0,
+    assert adjusted[0]["data"]["points"] == -40
+    left = max(0, 56 - spent)
+    assert adjusted[0]["data"]["balance"] == {
+        "before": left, "after": left, "pending_before": 40, "pending": 0, "debt_before": debt, "debt": debt,
     }  # fmt: skip
     assert deleted["data"]["points_forfeited"] == max(0, 56 - spent) + 40
 
@@ -512,9 +509,9 @@ def test_only_the_note_of_a_ledger_entry_can_be_removed(server: Server, database
     customer = enroll(server)
     with transaction(database_url) as connection:
         connection.execute(
-            "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"
-            " source_id, actor, rules, note, occurred_at, created_at)"
-            " VALUES ('led_x', ?, 1, 'adjust', 5, 5, 0, 'note', 'n', 'api', '[]', ?, 1, 1)",
+            "INSERT INTO ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after,"
+            " source_type, source_id, actor, rules, note, occurred_at, created_at)"
+            " VALUES ('led_x', 'acct_1', ?, 1, 'adjust', 5, 5, 0, 'note', 'n', 'api', '[]', ?, 1, 1)",
             (customer, NOTE),
         )
     for change in ("points = 6", "note = 'other'", "note = NULL, points = 6", "note = NULL, reason_code = 'x'"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loyalpro.kernel.errors import NotFound, Refused
-from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
 from support.history import ACCOUNT, query, transaction

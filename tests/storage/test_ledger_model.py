@@ -14,7 +14,7 @@ from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.loyalty.customers import GetCustomer, UpdateCustomer, get_customer, update_customer
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.ledger import discrepancies
-from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
 from support.history import ACCOUNT, transaction
@@ -112,10 +112,10 @@ class Commands(RuleBasedStateMachine):
         number, total = before.ledger_sequence + 1, before.balance.debt + debt
         with transaction(self.url) as connection:
             connection.execute(
-                "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after,"
+                "INSERT INTO ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after,"
                 " source_type, source_id, actor, rules, occurred_at, created_at)"
-                " VALUES (?, ?, ?, 'clawback', ?, ?, 0, 'setup', ?, 'api', '[]', 1, 1)",
-                (f"led_{next(_unique)}", id_, number, -debt, -total, f"setup-{next(_unique)}"),
+                " VALUES (?, ?, ?, ?, 'clawback', ?, ?, 0, 'setup', ?, 'api', '[]', 1, 1)",
+                (f"led_{next(_unique)}", ACCOUNT, id_, number, -debt, -total, f"setup-{next(_unique)}"),
             )
             connection.execute("UPDATE customers SET debt = ?, ledger_sequence = ? WHERE id = ?", (total, number, id_))
         self.model.customers[id_].debt += debt

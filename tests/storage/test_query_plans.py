@@ -24,7 +24,7 @@ from loyalpro.loyalty.customers import EnrollCustomer, UpdateCustomer, enroll_cu
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erase_next
-from loyalpro.loyalty.transactions import Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from loyalpro.loyalty.customers import EnrollCustomer, enroll_customer
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.program import default_program
-from loyalpro.loyalty.transactions import NewPurchase
+from loyalpro.loyalty.recording import NewPurchase
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.history import ACCOUNT, transaction
 from support.units import tools

@@ -1,256 +1,453 @@
 """A customer's points under any sequence of operations: the invariants of the ledger hold after each of them."""
 
-import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from loyalpro.events.catalog import EVENT_TYPES
-from loyalpro.events.new_event import NewEvent
-from loyalpro.kernel.clock import UnixMs, VirtualClock
 from loyalpro.kernel.errors import InvalidInput
-from loyalpro.kernel.ids import IdFactory
-from loyalpro.loyalty.entities import Customer
+from loyalpro.loyalty.expiry import NEVER
 from loyalpro.loyalty.ledger import MAX_POINTS, Allocation, Balance, Entry, Lot, discrepancies
-from loyalpro.loyalty.program import Tier
-from loyalpro.loyalty.wallet import Cause, Earning, Wallet
+from loyalpro.loyalty.wallet import Clawed, Wallet, returns
+from support.wallets import (
+    CANCELED,
+    CLAWBACK,
+    MANUAL,
+    NOW,
+    PROGRAM,
+    REVERSAL,
+    Stored,
+    Unit,
+    cause,
+    credit,
+    customer,
+    earning,
+    redeemed,
+    with_policy,
+)
 
-NOW = 1_763_980_200_000
+DAY = 86_400_000
+POLICIES = ("allow_negative", "within_balance", "only_pending")
+amounts = st.integers(1, 60) | st.integers(1, 10**12)
+expiries = st.just(NEVER) | st.integers(-5, 40).map(lambda days: NOW + days * DAY)
 
 
 @dataclass
-class Unit:
-    """Collects the events."""
+class Spent:
+    """A redemption: its customer, its entry, and how much of it was returned."""
 
-    ids: IdFactory = field(default_factory=lambda: IdFactory(VirtualClock(NOW), random.Random(1)))
-    now: UnixMs = NOW
-    events: list[NewEvent] = field(default_factory=list)
-
-    def emit(self, event: NewEvent) -> None:
-        self.events.append(event)
+    owner: Stored
+    entry_id: str
+    points: int
+    returned: int = 0
 
 
-@dataclass
-class Stored:
-    """A customer with its whole ledger, as a store would have it; each operation reads a wallet and writes it back."""
+class Wallets(RuleBasedStateMachine):
+    """Two customers under every operation, with time passing between them."""
 
-    customer: Customer
-    entries: list[Entry] = field(default_factory=list)
-    lots: dict[str, Lot] = field(default_factory=dict)
-    allocations: list[Allocation] = field(default_factory=list)
-    unit: Unit = field(default_factory=Unit)
+    def __init__(self) -> None:
+        super().__init__()
+        self.unit = Unit()
+        self.customers: list[Stored] = []
+        self.orders: dict[str, tuple[Stored, int]] = {}
+        self.spent: list[Spent] = []
 
-    def wallet(self) -> Wallet:
-        return Wallet(self.customer, self.unit, lots=[lot for lot in self.lots.values() if lot.remaining])
+    @initialize(inactive=st.booleans())
+    def begin(self, *, inactive: bool) -> None:
+        program = with_policy(kind="inactivity", n=1) if inactive else PROGRAM
+        self.customers = [Stored(customer(f"cus_{n}"), self.unit, program) for n in (1, 2)]
 
-    def write(self, wallet: Wallet) -> None:
-        self.customer = wallet.customer
-        self.entries += wallet.entries
-        self.allocations += wallet.allocations
-        self.lots |= {lot.id: lot for lot in [*wallet.new_lots, *wallet.changed_lots]}
+    def pick(self, data: st.DataObject) -> Stored:
+        return data.draw(st.sampled_from(self.customers))
 
-    def check(self) -> None:
-        """Everything adds up, every event follows the one before, and each entry has one `points.*` event."""
-        assert discrepancies(self.customer.balance, self.entries, list(self.lots.values()), self.allocations) == []
-        sequences = [event.sequence for event in self.unit.events]
-        last = self.customer.event_sequence
-        assert sequences == list(range(last - len(sequences) + 1, last + 1))
-        assert self.customer.ledger_sequence == len(self.entries)
-        points = [event for event in self.unit.events if event.type.startswith("points.")]
-        told = [entry for entry in self.entries if entry.source_type != "setup"]
-        assert [(each.data["entry_id"], each.data["points"]) for each in points] == [(e.id, e.points) for e in told]
-        for event in self.unit.events:
-            assert EVENT_TYPES[event.type].read(event.data).data() == event.data
+    @rule(days=st.integers(1, 20))
+    def time_passes(self, days: int) -> None:
+        self.unit.now += days * DAY
+
+    @rule(data=st.data(), points=amounts, expires_at=expiries, pending=st.sampled_from(("no", "dated", "held")))
+    def earn(self, data: st.DataObject, points: int, expires_at: int, pending: str) -> None:
+        stored, order = self.pick(data), f"txn_{len(self.orders)}"
+        wallet = stored.wallet()
+        given = credit(
+            points,
+            expires_at,
+            is_pending=pending != "no",
+            activates_at=self.unit.now + 3 * DAY if pending == "dated" else None,
+            transaction_id=order,
+        )
+        before = wallet.balance
+        wallet.earn(given, earning(points), cause("transaction", order, at=self.unit.now))
+        assert wallet.balance.lifetime_earned == before.lifetime_earned + points
+        self.orders[order] = (stored, points)
+        stored.write(wallet)
+
+    @rule(data=st.data(), points=amounts, expires_at=expiries)
+    def give(self, data: st.DataObject, points: int, expires_at: int) -> None:
+        stored = self.pick(data)
+        wallet = stored.wallet()
+        wallet.give(credit(points, expires_at), MANUAL, cause("adjustment"))
+        stored.write(wallet)
+
+    @rule(data=st.data(), points=amounts, allow_negative=st.booleans())
+    def deduct(self, data: st.DataObject, points: int, *, allow_negative: bool) -> None:
+        stored = self.pick(data)
+        wallet = stored.wallet()
+        before = wallet.balance
+        if not allow_negative and points > before.available:
+            with pytest.raises(InvalidInput):
+                wallet.deduct(points, MANUAL, cause("adjustment"), allow_negative=False)
+        else:
+            wallet.deduct(points, MANUAL, cause("adjustment"), allow_negative=allow_negative)
+            assert wallet.balance.net == before.net - points
+        stored.write(wallet)
+
+    @rule(data=st.data(), points=amounts, whole=st.booleans())
+    def redeem(self, data: st.DataObject, points: int, *, whole: bool) -> None:
+        """A redemption succeeds exactly when the points are available, and takes no others."""
+        stored = self.pick(data)
+        wallet = stored.wallet()
+        before = wallet.balance
+        points = before.available if whole and before.available else points
+        assert before.available == sum(
+            lot.remaining for lot in wallet.lots.holding("active") if lot.expires_at > self.unit.now
+        )
+        if points > before.available:
+            with pytest.raises(InvalidInput) as refused:
+                wallet.redeem(points, redeemed("red_x"), cause("redemption"))
+            assert refused.value.code == "insufficient_points"
+            assert wallet.balance == before
+        else:
+            entry = wallet.redeem(points, redeemed("red_x"), cause("redemption"))
+            assert wallet.balance.available == before.available - points
+            self.spent.append(Spent(stored, entry.id, points))
+        stored.write(wallet)
+
+    @precondition(lambda self: self.spent)
+    @rule(data=st.data(), part=st.integers(1, 60))
+    def put_back(self, data: st.DataObject, part: int) -> None:
+        one = data.draw(st.sampled_from(self.spent))
+        points = min(part, one.points - one.returned)
+        if not points:
+            return
+        wallet = one.owner.wallet()
+        lots = [(wallet.lots.get(lot.id) or lot, share) for lot, share in one.owner.spent(one.entry_id)]
+        wallet.lots.know([lot for lot, _ in lots])
+        back = returns(lots, one.returned, points)
+        assert sum(share for _, share in back) == points
+        before = wallet.balance
+        wallet.put_back(points, back, cause("redemption"), REVERSAL, self.unit.now + 30 * DAY)
+        assert wallet.balance.net == before.net + points
+        one.returned += points
+        one.owner.write(wallet)
+
+    @precondition(lambda self: self.orders)
+    @rule(data=st.data(), part=amounts, policy=st.sampled_from(POLICIES))
+    def claw_back(self, data: st.DataObject, part: int, policy: Any) -> None:
+        order = data.draw(st.sampled_from(sorted(self.orders)))
+        stored, left = self.orders[order]
+        points = min(part, left)
+        own = [lot for each in self.customers for lot in each.lots.values() if lot.transaction_id == order]
+        if not points or any(lot.customer_id != stored.customer.id for lot in own):
+            return
+        wallet = stored.wallet()
+        wallet.lots.know(own)
+        before = wallet.balance
+        clawed = wallet.claw_back(points, order, cause("refund"), CLAWBACK, policy)
+        assert clawed.clawed_back + clawed.shortfall == points
+        assert wallet.balance.net + wallet.balance.pending == before.net + before.pending - clawed.clawed_back
+        assert policy == "allow_negative" or wallet.balance.debt == before.debt
+        assert policy != "allow_negative" or not clawed.shortfall
+        self.orders[order] = (stored, left - points)
+        stored.write(wallet)
+
+    @rule(data=st.data(), activate=st.booleans())
+    def release_or_cancel_a_pending_lot(self, data: st.DataObject, *, activate: bool) -> None:
+        stored = self.pick(data)
+        wallet = stored.wallet()
+        pending = wallet.lots.holding("pending")
+        if pending:
+            lot = data.draw(st.sampled_from(pending))
+            if activate:
+                wallet.activate(lot, cause("lot", lot.id))
+            else:
+                wallet.cancel(lot, cause("lot", lot.id), CANCELED)
+        stored.write(wallet)
+
+    @rule(data=st.data())
+    def forfeit(self, data: st.DataObject) -> None:
+        """A forfeit leaves nothing, and a second one changes nothing."""
+        stored = self.pick(data)
+        wallet = stored.wallet()
+        before = wallet.balance
+        assert wallet.forfeit(cause("customer")) == before.available + before.pending
+        after = wallet.balance
+        assert (after.available, after.pending, after.debt) == (0, 0, 0)
+        assert after.lifetime_earned == before.lifetime_earned
+        entries = len(wallet.entries)
+        assert wallet.forfeit(cause("customer")) == 0
+        assert len(wallet.entries) == entries
+        stored.write(wallet)
+
+    @rule()
+    def merge(self) -> None:
+        """Everything of one customer goes to the other: the sum of both stays."""
+        one, other = self.customers
+        left, right = one.wallet(), other.wallet()
+        net = left.balance.net + right.balance.net
+        pending = left.balance.pending + right.balance.pending
+        estate = left.move_out(cause("customer", one.customer.id))
+        right.move_in(estate, cause("customer", one.customer.id))
+        assert left.balance == Balance()
+        assert (right.balance.net, right.balance.pending) == (net, pending)
+        moved = {lot.id for lot in estate.lots}
+        one.write(left)
+        other.write(right)
+        self._hand_over(one, other, moved)
+
+    def _hand_over(self, one: Stored, other: Stored, moved: set[str]) -> None:
+        """What a store does: all lots of a merged customer, also empty ones, belong to the other one after it."""
+        for id_ in list(one.lots):
+            lot = one.lots.pop(id_)
+            other.lots.setdefault(id_, replace(lot, customer_id=other.customer.id))
+        other.allocations += one.allocations
+        one.allocations.clear()
+        self.orders = {key: (other, left) for key, (_, left) in self.orders.items()}
+        self.spent = [replace(each, owner=other) for each in self.spent]
+
+    @invariant()
+    def everything_adds_up(self) -> None:
+        for stored in self.customers:
+            stored.check()
 
 
-def customer(balance: Balance, *, entries: int = 0) -> Customer:
-    return Customer(
-        id="cus_1",
-        account_id="acct_1",
-        external_id="ann",
-        email=None,
-        phone=None,
-        name=None,
-        metadata={},
-        status="active",
-        tier=Tier("tier_1", "Bronze", 0, 1),
-        balance=balance,
-        ledger_sequence=entries,
-        event_sequence=7,
-        created_at=1,
-        updated_at=1,
-    )
+Wallets.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestWallets = Wallets.TestCase
 
 
-def stored(*, debt: int = 0, pending: int = 0) -> Stored:
-    """A customer with debt or pending points; no operation makes either yet."""
-    start = Stored(customer(Balance()))
-    changes = [("clawback", -debt, -debt, 0)] * bool(debt) + [("earn", pending, -debt, pending)] * bool(pending)
-    for number, (type_, points, net, held) in enumerate(changes, 1):
-        start.entries.append(setup_entry(number, type_, points, net, held))
-    if pending:
-        lot = Lot("lot_0", "cus_1", start.entries[-1].id, pending, pending, 1, NOW + 1, None, "pending", 1)
-        start.lots[lot.id] = lot
-    start.customer = customer(Balance(debt=debt, pending=pending), entries=len(start.entries))
-    return start
-
-
-def setup_entry(number: int, type_: Any, points: int, net: int, pending: int) -> Entry:
-    return Entry(f"led_{number}", "cus_1", number, type_, points, net, pending, "setup", "s", "api", (), 1, 1)
-
-
-def cause(at: UnixMs = NOW, reason: str | None = None) -> Cause:
-    return Cause("customer" if reason else "transaction", "src_1", "api", at, reason)
-
-
-def earning(points: int, expires_at: UnixMs | None = None) -> Earning:
-    return Earning(points, ({"id": "rule_1", "name": "r", "points": points},), expires_at)
-
-
-amounts = st.integers(1, 50) | st.integers(1, MAX_POINTS)
-instants = st.none() | st.integers(NOW, NOW + 10**11)
-earnings = st.builds(earning, amounts, instants)
-balances = st.just(0) | amounts
-starts = st.builds(lambda debt, pending: stored(debt=debt, pending=pending), balances, balances)
-commands = st.lists(st.lists(st.none() | earnings, min_size=1, max_size=4), max_size=6)
-"""Commands, each a list of operations on one wallet: earn, or for None forfeit."""
-
-
-def run(wallet: Wallet, operation: Earning | None) -> None:
-    if operation is None:
-        wallet.forfeit(cause(reason="customer_deleted"))
-    else:
-        wallet.earn(operation, cause())
-
-
-@given(starts, commands)
-def test_the_ledger_adds_up_after_any_sequence_of_commands(start: Stored, sequence: Any) -> None:
-    for operations in sequence:
-        wallet = start.wallet()
-        for operation in operations:
-            if operation is None or wallet.balance.lifetime_earned + operation.points <= MAX_POINTS:
-                run(wallet, operation)
-        start.write(wallet)
-        start.check()
-
-
-@given(starts, commands)
-def test_the_balance_is_what_the_events_add_up_to(start: Stored, sequence: Any) -> None:
-    before = start.customer.balance
-    for operations in sequence:
-        wallet = start.wallet()
-        for operation in operations:
-            if operation is None or wallet.balance.lifetime_earned + operation.points <= MAX_POINTS:
-                run(wallet, operation)
-        start.write(wallet)
-    after = start.customer.balance
-    total = sum(event.data["points"] for event in start.unit.events)
-    assert total == after.net + after.pending - before.net - before.pending
-    for event in start.unit.events:
-        shown = event.data["balance"]
-        assert min(shown.values()) >= 0
-        assert not (shown["after"] and shown["debt"])
-
-
-@given(starts, commands)
-def test_commands_on_one_wallet_do_what_they_do_on_wallets_of_their_own(start: Stored, sequence: Any) -> None:
-    apart = Stored(start.customer, list(start.entries), dict(start.lots), list(start.allocations))
-    operations = [operation for command in sequence for operation in command]
-    together = start.wallet()
-    for operation in operations:
-        if operation is None or together.balance.lifetime_earned + operation.points <= MAX_POINTS:
-            run(together, operation)
-            alone = apart.wallet()
-            run(alone, operation)
-            apart.write(alone)
-    start.write(together)
-    assert start.customer == apart.customer
-    assert [replace(each, id="") for each in start.entries] == [replace(each, id="") for each in apart.entries]
-    assert [replace(each, id="", entry_id="") for each in start.lots.values()] == [
-        replace(each, id="", entry_id="") for each in apart.lots.values()
-    ]
-
-
-@given(balances, amounts)
+@given(st.just(0) | amounts, amounts)
 @example(80, 56)
 @example(24, 30)
-def test_earned_points_repay_debt_first(debt: int, points: int) -> None:
-    start = stored(debt=debt)
-    wallet = start.wallet()
-    wallet.earn(earning(points), cause())
-    start.write(wallet)
+def test_example_14_earned_points_repay_debt_first(debt: int, points: int) -> None:
+    stored = Stored(customer())
+    wallet = stored.wallet()
+    if debt:
+        wallet.deduct(debt, MANUAL, cause("adjustment"), allow_negative=True)
+    wallet.earn(credit(points), earning(points), cause())
+    stored.write(wallet)
     repaid = min(debt, points)
-    balance = start.customer.balance
+    balance = stored.customer.balance
     assert (balance.available, balance.debt, balance.lifetime_earned) == (points - repaid, debt - repaid, points)
-    shown = {"before": 0, "after": points - repaid, "pending_before": 0, "pending": 0}
-    shown |= {"debt_before": debt, "debt": debt - repaid}
-    assert [event.data["balance"] for event in start.unit.events] == [shown]
-    [lot] = start.lots.values()
+    [lot] = stored.lots.values()
     assert (lot.original, lot.remaining) == (points, points - repaid)
-    assert start.allocations == ([Allocation(lot.entry_id, lot.id, repaid)] if repaid else [])
+    absorbed = [each for each in stored.allocations if each.kind == "absorb"]
+    assert absorbed == ([Allocation(lot.entry_id, lot.id, "absorb", repaid)] if repaid else [])
+    stored.check()
 
 
-@given(starts, st.lists(earnings, max_size=5))
-def test_a_forfeit_leaves_nothing_and_a_second_one_changes_nothing(start: Stored, earned: list[Earning]) -> None:
-    assume(sum(each.points for each in earned) <= MAX_POINTS)
-    wallet = start.wallet()
-    for each in earned:
-        run(wallet, each)
-    before = wallet.balance
-    assert wallet.forfeit(cause(reason="customer_deleted")) == before.available + before.pending
-    after = wallet.balance
-    assert (after.available, after.pending, after.debt) == (0, 0, 0)
-    assert (after.lifetime_earned, after.lifetime_redeemed) == (before.lifetime_earned, before.lifetime_redeemed)
-    entries = len(wallet.entries)
-    assert wallet.forfeit(cause(reason="customer_deleted")) == 0
-    assert len(wallet.entries) == entries
-    start.write(wallet)
-    assert {lot.remaining for lot in start.lots.values()} <= {0}
-    assert {lot.status for lot in start.lots.values()} <= {"active", "canceled"}
-    start.check()
+def test_example_16_points_that_expire_first_are_spent_first() -> None:
+    stored = _with_lots((50, NOW + 60), (30, NOW + 30), (20, NEVER))
+    wallet = stored.wallet()
+    entry = wallet.redeem(60, redeemed("red_1"), cause("redemption"))
+    stored.write(wallet)
+    assert [(lot.original, share) for lot, share in stored.spent(entry.id)] == [(30, 30), (50, 30)]
 
 
-def test_points_are_taken_out_of_lots_in_spending_order() -> None:
-    start = Stored(customer(Balance()))
-    wallet = start.wallet()
-    for points, at, expires in ((50, 3, NOW + 60), (30, 2, NOW + 30), (20, 1, None), (10, 1, NOW + 60)):
-        wallet.earn(earning(points, expires), cause(at))
-    wallet.forfeit(cause(reason="customer_deleted"))
-    assert [each.points for each in wallet.allocations] == [30, 10, 50, 20]
+@pytest.mark.parametrize(
+    ("policy", "expected", "available", "debt"),
+    [
+        ("allow_negative", Clawed(0, 100, 0), 0, 80),
+        ("within_balance", Clawed(0, 20, 80), 0, 0),
+        ("only_pending", Clawed(0, 0, 100), 20, 0),
+    ],
+    ids=["12", "13 within_balance", "13 only_pending"],
+)
+def test_examples_12_and_13_a_refund_of_spent_points(policy: Any, expected: Clawed, available: int, debt: int) -> None:
+    stored = Stored(customer())
+    wallet = stored.wallet()
+    wallet.earn(credit(100, transaction_id="txn_1"), earning(100), cause("transaction", "txn_1"))
+    wallet.redeem(80, redeemed("red_1"), cause("redemption"))
+    clawed = wallet.claw_back(100, "txn_1", cause("refund"), CLAWBACK, policy)
+    stored.write(wallet)
+    assert clawed == expected
+    balance = stored.customer.balance
+    assert (balance.available, balance.debt) == (available, debt)
+    if policy == "allow_negative":
+        assert (stored.entries[-1].points, stored.entries[-1].balance_after) == (-100, -80)
+    stored.check()
+
+
+@pytest.mark.parametrize("first", [20, 60], ids=["17 part", "17 whole"])
+def test_example_17_returned_points_go_back_to_their_lots(first: int) -> None:
+    """50 of May and 30 of March: 60 are spent. What comes back in April cannot go to March."""
+    may, march, april = NOW + 90 * DAY, NOW + 30 * DAY, NOW + 60 * DAY
+    stored = _with_lots((50, may), (30, march))
+    wallet = stored.wallet()
+    entry = wallet.redeem(60, redeemed("red_1"), cause("redemption"))
+    stored.write(wallet)
+    stored.unit.now = april
+    wallet = stored.wallet()
+    spent = stored.spent(entry.id)
+    wallet.lots.know([lot for lot, _ in spent])
+    wallet.put_back(first, returns(spent, 0, first), cause("redemption"), REVERSAL, april + 30 * DAY)
+    stored.write(wallet)
+    by_expiry = {lot.expires_at: lot.remaining for lot in stored.lots.values()}
+    expected = {may: 40} if first == 20 else {may: 50, april + 30 * DAY: 30}
+    assert by_expiry == {march: 0, **expected}
+    stored.check()
+
+
+def test_example_19_a_pending_lot_is_canceled_in_part_and_activated_without_an_event() -> None:
+    stored = Stored(customer())
+    wallet = stored.wallet()
+    pending = credit(112, is_pending=True, activates_at=NOW + 14 * DAY, transaction_id="txn_1")
+    wallet.earn(pending, earning(112), cause("transaction", "txn_1"))
+    stored.write(wallet)
+    stored.unit.now = NOW + 3 * DAY
+    wallet = stored.wallet()
+    assert wallet.claw_back(56, "txn_1", cause("refund"), CLAWBACK, "allow_negative") == Clawed(56, 0, 0)
+    stored.write(wallet)
+    stored.unit.now = NOW + 14 * DAY
+    stored.write(stored.wallet())
+    assert [(each.type, each.points) for each in stored.entries] == [
+        ("earn", 112),
+        ("cancel_pending", -56),
+        ("activate", 56),
+    ]
+    assert (stored.customer.balance.available, stored.customer.balance.pending) == (56, 0)
+    assert sum(event.data["points"] for event in stored.events("points.")) == 56
+    stored.check()
+
+
+def test_example_23_an_old_purchase_is_earned_and_expired_at_once() -> None:
+    stored = Stored(customer())
+    wallet = stored.wallet()
+    wallet.earn(credit(56, NOW - DAY), earning(56), cause(at=NOW - 400 * DAY))
+    stored.write(wallet)
+    assert [(each.type, each.points) for each in stored.entries] == [("earn", 56), ("expire", -56)]
+    assert [each.type for each in stored.events()] == ["points.earned", "points.expired"]
+    assert stored.customer.balance.available == 0
+    stored.check()
+
+
+def test_an_old_purchase_repays_debt_before_the_rest_expires() -> None:
+    stored = Stored(customer())
+    wallet = stored.wallet()
+    wallet.deduct(50, MANUAL, cause("adjustment"), allow_negative=True)
+    wallet.earn(credit(56, NOW - DAY), earning(56), cause(at=NOW - 400 * DAY))
+    stored.write(wallet)
+    assert [each.points for each in stored.entries] == [-50, 56, -6]
+    assert stored.customer.balance.net == 0
+    stored.check()
+
+
+@pytest.mark.parametrize(("lots", "entries"), [(1, [1]), (100, [100]), (101, [100, 1]), (250, [100, 100, 50])])
+def test_an_entry_expires_at_most_100_lots(lots: int, entries: list[int]) -> None:
+    stored = _with_lots(*[(2, NOW + n + 1) for n in range(lots)])
+    stored.unit.now = NOW + DAY
+    stored.write(stored.wallet())
+    assert [-each.points for each in stored.entries if each.type == "expire"] == [2 * each for each in entries]
+    assert [len(event.data["lots"]) for event in stored.events("points.expired")] == entries
+    assert stored.customer.balance.available == 0
+    stored.check()
+
+
+def test_a_customer_without_activity_loses_all_points_and_activity_keeps_them() -> None:
+    stored = Stored(customer(), program=with_policy(kind="inactivity", n=1))
+    wallet = stored.wallet()
+    wallet.earn(credit(10), earning(10), cause())
+    stored.write(wallet)
+    stored.unit.now = NOW + 25 * DAY
+    wallet = stored.wallet()
+    wallet.redeem(1, redeemed("red_1"), cause("redemption"))
+    stored.write(wallet)
+    stored.unit.now = NOW + 50 * DAY
+    stored.write(stored.wallet())
+    assert stored.customer.balance.available == 9
+    stored.unit.now = NOW + 60 * DAY
+    stored.write(stored.wallet())
+    assert stored.customer.balance.available == 0
+    assert stored.events()[-1].type == "points.expired"
+    stored.check()
+
+
+def test_points_of_a_changed_policy_keep_their_own_dates() -> None:
+    """After a policy of inactivity, only points without a date expire for lack of activity."""
+    stored = Stored(customer(), program=with_policy(kind="inactivity", n=1))
+    wallet = stored.wallet()
+    wallet.earn(credit(10), earning(10), cause())
+    stored.write(wallet)
+    stored.program = PROGRAM
+    wallet = stored.wallet()
+    wallet.earn(credit(7, NOW + 300 * DAY), earning(7), cause())
+    stored.write(wallet)
+    stored.unit.now = NOW + 60 * DAY
+    stored.write(stored.wallet())
+    assert stored.customer.balance.available == 7
+    stored.check()
+
+
+def test_example_29_a_merge_repays_the_debt_of_the_other_customer() -> None:
+    unit = Unit()
+    one, other = Stored(customer("cus_1"), unit), Stored(customer("cus_2"), unit)
+    left, right = one.wallet(), other.wallet()
+    left.earn(credit(30), earning(30), cause())
+    right.deduct(50, MANUAL, cause("adjustment"), allow_negative=True)
+    estate = left.move_out(cause("customer", "cus_1"))
+    right.move_in(estate, cause("customer", "cus_1"))
+    assert (left.entries[-1].type, left.entries[-1].points) == ("merge_out", -30)
+    assert (right.entries[-1].type, right.entries[-1].points) == ("merge_in", 30)
+    assert (right.balance.available, right.balance.debt) == (0, 20)
 
 
 def test_nothing_can_be_taken_when_the_lots_were_not_read() -> None:
-    wallet = Wallet(customer(Balance(available=5)), Unit())
+    wallet = Wallet(customer(balance=Balance(available=5)), Unit(), PROGRAM)
     with pytest.raises(RuntimeError, match="without lots"):
-        wallet.forfeit(cause(reason="customer_deleted"))
+        wallet.redeem(5, redeemed("red_1"), cause("redemption"))
 
 
-@given(st.integers(0, MAX_POINTS), amounts)
+@given(st.integers(0, MAX_POINTS), st.integers(1, MAX_POINTS))
 @example(MAX_POINTS, 1)
 @example(MAX_POINTS - 1, 1)
-def test_a_customer_never_earns_more_than_json_can_count(earned: int, points: int) -> None:
-    wallet = Wallet(customer(Balance(lifetime_earned=earned)), Unit())
+def test_a_customer_is_never_credited_more_than_json_can_count(earned: int, points: int) -> None:
+    wallet = Wallet(customer(balance=Balance(lifetime_earned=earned)), Unit(), PROGRAM)
     if earned + points <= MAX_POINTS:
-        wallet.earn(earning(points), cause())
+        wallet.earn(credit(points), earning(points), cause())
         return
     with pytest.raises(InvalidInput) as refused:
-        wallet.earn(earning(points), cause())
+        wallet.earn(credit(points), earning(points), cause())
     assert refused.value.code == "points_limit"
     assert not wallet.is_changed
 
 
 def test_a_wallet_numbers_every_event_of_its_customer() -> None:
     unit = Unit()
-    wallet = Wallet(customer(Balance()), unit)
+    wallet = Wallet(replace(customer(), event_sequence=7), unit, PROGRAM)
     wallet.change_details(name="Ann")
-    wallet.earn(earning(5), cause())
+    wallet.earn(credit(5), earning(5), cause())
     assert wallet.customer.updated_at == NOW
-    wallet.earn(earning(6), cause())
+    wallet.earn(credit(6), earning(6), cause())
     assert [(event.type, event.sequence) for event in unit.events] == [("points.earned", 8), ("points.earned", 9)]
     assert (wallet.customer.name, wallet.customer.event_sequence, wallet.customer.ledger_sequence) == ("Ann", 9, 2)
+
+
+spent_lots = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 40)), min_size=1, max_size=6)
+
+
+@given(spent_lots, st.data())
+def test_returns_in_parts_are_the_return_of_the_whole(shares: list[tuple[int, int]], data: st.DataObject) -> None:
+    spent = [(_lot(f"lot_{n}", expires_at=expires), share) for n, (share, expires) in enumerate(shares)]
+    total = sum(share for _, share in spent)
+    whole = dict.fromkeys((lot.id for lot, _ in spent), 0)
+    returned = 0
+    while returned < total:
+        part = data.draw(st.integers(1, total - returned))
+        for lot, share in returns(spent, returned, part):
+            whole[lot.id] += share
+        returned += part
+    assert whole == {lot.id: share for lot, share in spent}
 
 
 @pytest.mark.parametrize(
@@ -260,20 +457,40 @@ def test_a_wallet_numbers_every_event_of_its_customer() -> None:
         {"balance": Balance(available=10, pending=1)},
         {"balance": Balance(available=12, debt=2)},
         {"entries": []},
-        {"entries": [setup_entry(2, "earn", 10, 10, 0)]},
-        {"entries": [setup_entry(1, "redeem", 10, 0, 10)]},
-        {"lots": [Lot("lot_1", "cus_1", "led_1", 10, 9, 1, None, None, "active", 1)]},
-        {"lots": [Lot("lot_1", "cus_1", "led_1", 11, 10, 1, None, None, "active", 1)]},
-        {"lots": [Lot("lot_1", "cus_1", "led_1", 10, 10, 1, None, None, "canceled", 1)]},
-        {"allocations": [Allocation("led_1", "lot_1", 1)]},
+        {"entries": ["sequence"]},
+        {"entries": ["type"]},
+        {"lots": [{"remaining": 9}]},
+        {"lots": [{"original": 11}]},
+        {"lots": [{"status": "canceled"}]},
+        {"allocations": [Allocation("led_1", "lot_1", "spend", 1)]},
     ],
 )
 def test_the_checker_finds_what_does_not_add_up(change: dict[str, Any]) -> None:
+    entry = Entry("led_1", "acct_1", "cus_1", 1, "earn", 10, 10, 0, "transaction", "txn_1", "key:key_1", (), 1, 1)
     sound: dict[str, Any] = {
         "balance": Balance(available=10),
-        "entries": [setup_entry(1, "earn", 10, 10, 0)],
-        "lots": [Lot("lot_1", "cus_1", "led_1", 10, 10, 1, None, None, "active", 1)],
+        "entries": [entry],
+        "lots": [_lot("lot_1", original=10)],
         "allocations": [],
     }
     assert discrepancies(**sound) == []
+    damaged = {"sequence": replace(entry, sequence=2), "type": replace(entry, type="redeem", balance_after=0)}
+    if "lots" in change:
+        change = {"lots": [replace(_lot("lot_1", original=10), **each) for each in change["lots"]]}
+    if change.get("entries"):
+        change = {"entries": [damaged[each] for each in change["entries"]]}
     assert discrepancies(**sound | change) != []
+
+
+def _lot(id_: str, *, original: int = 1, expires_at: int = NEVER) -> Lot:
+    return Lot(id_, "acct_1", "cus_1", "led_1", None, None, original, original, 1, None, expires_at, "active", 1)
+
+
+def _with_lots(*lots: tuple[int, int]) -> Stored:
+    """A customer that earned these points, each with its expiry."""
+    stored = Stored(customer())
+    wallet = stored.wallet()
+    for points, expires_at in lots:
+        wallet.earn(credit(points, expires_at), earning(points), cause())
+    stored.write(wallet)
+    return stored

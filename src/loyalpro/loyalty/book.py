@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator
 
 from loyalpro.loyalty.entities import Customer, DayTotals, Transaction
+from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.wallet import Wallet
@@ -39,6 +40,7 @@ class Book:
         self._wallets = {each.id: Wallet(each, unit, self.program, lots=lots.get(each.id)) for each in customers}
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
+        self._stored_days: dict[Day, dict[str, DayTotals]] = {}
         for wallet in self._wallets.values():
             if wallet.is_due:
                 wallet.settle()
@@ -61,6 +63,13 @@ class Book:
         """The wallet of a customer that this command enrolls; the command stores the customer itself."""
         wallet = self._wallets[customer.id] = Wallet(customer, self._unit, self.program, lots=())
         return wallet
+
+    def day(self, wallet: Wallet, day: Day) -> DayTotals:
+        """A day of a customer, with what was decided so far."""
+        if day not in self._stored_days:
+            self._stored_days[day] = self._unit.days.totals(list(self._wallets), day, day)
+        stored = self._stored_days[day].get(wallet.id)
+        return wallet.days.with_changes(day, stored)
 
     def add_transaction(self, transaction: Transaction) -> None:
         """A purchase to be stored."""

@@ -1,7 +1,9 @@
 """What is added to the days of a customer: purchases, spend, points, refunds and redemptions, each on its local day."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Final
 
 from loyalpro.loyalty.entities import DayTotals
 from loyalpro.loyalty.expiry import Day
@@ -16,6 +18,10 @@ class _Changes:
     refunded: int = 0
     redemptions: int = 0
     points_redeemed: int = 0
+
+
+_COUNTED: Final = tuple(each.name for each in fields(_Changes))
+_values: Final = attrgetter(*_COUNTED)
 
 
 class Days:
@@ -50,16 +56,16 @@ class Days:
 
     def changed(self) -> Iterator[DayTotals]:
         """What is to be added to each stored day."""
-        for day, each in self._changes.items():
-            yield DayTotals(
-                self._customer_id,
-                day,
-                self._account_id,
-                each.purchases,
-                each.spend,
-                each.points_qualifying,
-                each.refunds,
-                each.refunded,
-                each.redemptions,
-                each.points_redeemed,
-            )
+        return (self._totals(day) for day in self._changes)
+
+    def with_changes(self, day: Day, stored: DayTotals | None) -> DayTotals:
+        """A day as it is after these changes. `stored` None: nothing is stored of it."""
+        added = self._totals(day)
+        if stored is None:
+            return added
+        sums = {name: getattr(stored, name) + getattr(added, name) for name in _COUNTED}
+        return DayTotals(self._customer_id, day, self._account_id, **sums)
+
+    def _totals(self, day: Day) -> DayTotals:
+        changes = self._changes.get(day, _Changes())
+        return DayTotals(self._customer_id, day, self._account_id, *_values(changes))

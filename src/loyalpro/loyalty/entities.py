@@ -59,8 +59,8 @@ TransactionSource = Literal["api", "dashboard", "import"]
 class Transaction:
     """A purchase. Amounts are in minor units of `currency`; `base_amount` in those of the program's currency.
 
-    `priced`: the multipliers, campaigns and k that its points were calculated with. `fingerprint`: SHA-256 of what identifies
-    its content. `payment_fingerprint` and `device_id`: keyed hashes. `actor`: what recorded it; None for purchases of old versions.
+    `priced`: the multipliers and campaigns of its points; None when there were none. `payment_fingerprint` and `device_id`:
+    keyed hashes. `actor`: what recorded it; None for purchases of old versions.
     """
 
     id: str
@@ -89,7 +89,6 @@ class Transaction:
     program_version: int = 1
     priced: dict[str, Any] | None = None
     source: TransactionSource = "api"
-    fingerprint: bytes | None = None
     payment_fingerprint: bytes | None = None
     device_id: bytes | None = None
     refunded_amount: int = 0

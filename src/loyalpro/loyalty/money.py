@@ -1,5 +1,7 @@
 """Currencies and how many minor units each has: ISO 4217."""
 
+from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 from loyalpro.kernel.errors import InvalidInput
@@ -26,3 +28,9 @@ def minor_units(currency: str) -> int:
             param="currency",
         )
     return int(10 ** MINOR_DIGITS[currency])
+
+
+@lru_cache(maxsize=256)
+def exchange_rate(currency: str, into: str, rate: str) -> Fraction:
+    """What one minor unit of `currency` is worth in minor units of `into`. `rate`: between major units, such as `0.0061`."""
+    return Fraction(rate) * minor_units(into) / minor_units(currency)

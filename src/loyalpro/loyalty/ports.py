@@ -4,7 +4,7 @@ Every method of a store runs inside the database transaction of the unit. A tran
 events holds the row lock of the customer until it ends.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from loyalpro.events.new_event import NewEvent
@@ -162,6 +162,14 @@ class CampaignStore(Protocol):
 
     def during(self, account_id: str, first: UnixMs, last: UnixMs) -> Sequence[Campaign]:
         """The active campaigns that were running at some time from `first` to `last`."""
+        ...
+
+    def uses(self, customer_ids: Collection[str], campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """How often each of these customers has used each of these campaigns. There is at least one of both."""
+        ...
+
+    def add_uses(self, added: Mapping[tuple[str, str], int]) -> None:
+        """Count uses, by campaign and customer."""
         ...
 
 

@@ -170,6 +170,8 @@ class Wallet:
         self._customer = customer
         self._event_sequence = customer.event_sequence
         self._ledger_sequence = customer.ledger_sequence
+        self._first_purchase_at = customer.first_purchase_at
+        self._last_purchase_at = customer.last_purchase_at
 
     # -- what happens to a customer ----------------------------------------------------------------------------------
 
@@ -190,13 +192,9 @@ class Wallet:
 
     def note_purchase(self, occurred_at: UnixMs) -> None:
         """Remember the first and the last purchase."""
-        customer = self._customer
-        first, last = customer.first_purchase_at, customer.last_purchase_at
-        if first is None or last is None or not first <= occurred_at <= last:
-            self.change_state(
-                first_purchase_at=occurred_at if first is None else min(first, occurred_at),
-                last_purchase_at=occurred_at if last is None else max(last, occurred_at),
-            )
+        first, last = self._first_purchase_at, self._last_purchase_at
+        self._first_purchase_at = occurred_at if first is None else min(first, occurred_at)
+        self._last_purchase_at = occurred_at if last is None else max(last, occurred_at)
 
     # -- points that come --------------------------------------------------------------------------------------------
 
@@ -485,13 +483,13 @@ class Wallet:
         points = credit.points
         if is_counted:
             self.require_capacity(points, param="points")
+        earned = points if is_counted else 0
         absorbed = 0 if credit.is_pending else min(self.balance.debt, points)
         if credit.is_pending:
-            entry = self._post(type_, points, cause, pending=points, rules=rules)
+            entry = self._post(type_, points, cause, pending=points, earned=earned, rules=rules)
         else:
-            entry = self._post(type_, points, cause, available=points - absorbed, debt=-absorbed, rules=rules)
-        if is_counted:
-            self.balance = replace(self.balance, lifetime_earned=self.balance.lifetime_earned + points)
+            available = points - absorbed
+            entry = self._post(type_, points, cause, available=available, debt=-absorbed, earned=earned, rules=rules)
         lot = self._new_lot(entry, credit)
         self.lots.take([lot], absorbed, entry.id, "absorb")
         return entry, self.lots.current(lot)
@@ -533,16 +531,17 @@ class Wallet:
         available: int = 0,
         pending: int = 0,
         debt: int = 0,
+        earned: int = 0,
         rules: tuple[AppliedRule, ...] = (),
         reverses: str | None = None,
     ) -> Entry:
-        """Append an entry, and change the balances by so much."""
+        """Append an entry, and change the balances by so much. `earned`: what counts toward the limit of all credits."""
         balance = self.balance
         self.balance = Balance(
             available=balance.available + available,
             pending=balance.pending + pending,
             debt=balance.debt + debt,
-            lifetime_earned=balance.lifetime_earned,
+            lifetime_earned=balance.lifetime_earned + earned,
             lifetime_redeemed=balance.lifetime_redeemed,
         )
         self._ledger_sequence += 1
@@ -624,6 +623,11 @@ class Wallet:
     # -- what is to be written ---------------------------------------------------------------------------------------
 
     @property
+    def details(self) -> Customer:
+        """What describes the customer, the tier and the blocks, without the rest of `customer`: read for every purchase."""
+        return self._customer
+
+    @property
     def customer(self) -> Customer:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
@@ -634,6 +638,8 @@ class Wallet:
             ledger_sequence=self._ledger_sequence,
             event_sequence=self._event_sequence,
             next_due_at=self._next_due_at(),
+            first_purchase_at=self._first_purchase_at,
+            last_purchase_at=self._last_purchase_at,
             updated_at=self._unit.now,
         )
 

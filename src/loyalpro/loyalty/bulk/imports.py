@@ -24,7 +24,7 @@ from loyalpro.loyalty.entities import Job, RowRefusal
 from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.opening_balances import OpeningBalance, SetOpeningBalances, set_opening_balances
 from loyalpro.loyalty.ports import LoyaltyUnit
-from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 
 ROWS_PER_PIECE: Final = 500
 
@@ -251,23 +251,28 @@ def _command(job: Job, row: Any, formats: RowFormats) -> Any:
     if params["is_csv"]:
         form = CellForm(params["amounts"], params["comma"], params["currency"], params["time_zone"])
         row = typed(row, _fields(params["kind"], params["earn"], formats), form)
-    points = None
-    if params["kind"] == "transactions" and isinstance(row, dict):
-        points = _points(row, params["earn"])
-        row = {name: value for name, value in row.items() if name != _POINTS} if params["earn"] == "given" else row
-    command = formats[params["kind"]].read(job.account_id, row)
-    return command if points is None else replace(command, points=points)
+    if params["kind"] == "transactions":
+        return _purchase(job, row, formats)
+    return formats[params["kind"]].read(job.account_id, row)
 
 
-def _points(row: Mapping[str, Any], earn: Earn) -> int | None:
-    """What a purchase has earned elsewhere; None when the rules decide."""
-    if earn == "rules":
-        return None
-    points = row.get(_POINTS) if earn == "given" else 0
-    if not isinstance(points, int) or isinstance(points, bool) or not 0 <= points <= MAX_POINTS:
-        code = "missing_field" if points is None else "invalid_field"
+def _purchase(job: Job, row: Any, formats: RowFormats) -> NewPurchase:
+    """A purchase that earns as the import says. The field `points` exists only where it is given."""
+    earn: Earn = job.params["earn"]
+    points = 0
+    if earn == "given" and isinstance(row, dict):
+        points = _points(row.get(_POINTS))
+        row = {name: value for name, value in row.items() if name != _POINTS}
+    purchase: NewPurchase = formats["transactions"].read(job.account_id, row)
+    return replace(purchase, source="import", earn=earn, points_given=points)
+
+
+def _points(value: Any) -> int:
+    """What a purchase has earned elsewhere."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_POINTS:
+        code = "missing_field" if value is None else "invalid_field"
         raise InvalidInput("points: Send how many points the purchase has earned, 0 or more.", code=code, param=_POINTS)
-    return points
+    return value
 
 
 def _customers(unit: LoyaltyUnit, job: Job, commands: Sequence[EnrollCustomer]) -> list[Any]:
@@ -287,7 +292,7 @@ def _customers(unit: LoyaltyUnit, job: Job, commands: Sequence[EnrollCustomer]) 
 
 
 def _transactions(unit: LoyaltyUnit, job: Job, commands: Sequence[NewPurchase]) -> list[Any]:
-    recorded = record_purchases(unit, RecordPurchases(job.account_id, commands, source="import"))
+    recorded = record_purchases(unit, RecordPurchases(job.account_id, commands))
     return [_recorded(each) for each in recorded]
 
 

@@ -854,7 +854,6 @@ CREATE TABLE transactions (
     program_version bigint DEFAULT 1 NOT NULL,
     priced text,
     source text DEFAULT 'api'::text NOT NULL,
-    fingerprint bytea,
     payment_fingerprint bytea,
     device_id bytea,
     refunded_amount bigint DEFAULT 0 NOT NULL,

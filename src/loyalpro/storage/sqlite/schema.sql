@@ -702,7 +702,6 @@ CREATE TABLE transactions (
     program_version INTEGER NOT NULL DEFAULT 1,
     priced TEXT,
     source TEXT NOT NULL DEFAULT 'api',
-    fingerprint BLOB,
     payment_fingerprint BLOB,
     device_id BLOB,
     refunded_amount INTEGER NOT NULL DEFAULT 0,

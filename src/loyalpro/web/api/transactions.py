@@ -14,7 +14,7 @@ from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.origin import current_origin
 from loyalpro.loyalty import transactions
 from loyalpro.loyalty.entities import Transaction
-from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 from loyalpro.web.api.fields import (
     MAX_AMOUNT,
     Amount,
@@ -63,12 +63,15 @@ _MAX_DETAILS_BYTES = 56 * 1024
 """The limit for the items and the metadata of a purchase together: with the rest they fit into an event of 64 KiB."""
 
 Quantity = Annotated[
-    float, AfterValidator(whole), Field(description="Any number: 0.75 of a kilogram, -1 for what is returned.")
+    float,
+    AfterValidator(whole),
+    Field(description="At most three decimals: 0.75 of a kilogram, -1 for what is returned.", examples=[1]),
 ]
+Part = Annotated[Amount, Field(description="A part of `amount`, in the currency's minor unit.")]
 
 
 class ItemBody(Body):
-    """One line of a purchase, as the till has it. It only describes: points depend on the amount of the purchase."""
+    """One line of a purchase, as the till has it. Rules of the program may depend on its SKU, category and amount."""
 
     sku: str | None = None
     name: str | None = None
@@ -78,6 +81,7 @@ class ItemBody(Body):
         Whole,
         Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT, description="In the minor unit; a coupon or a return is below 0."),
     ]
+    tax_amount: Annotated[Whole, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)] | None = None
 
     def item(self) -> Item:
         """The item without the fields that were left out."""
@@ -87,7 +91,10 @@ class ItemBody(Body):
 
 
 class CreateTransaction(Body):
-    """A purchase to record, of a customer named by exactly one of `customer_id` and `customer_external_id`."""
+    """A purchase to record, of a customer named by exactly one of `customer_id` and `customer_external_id`.
+
+    `amount` is what the customer pays in money: all discounts are taken off, tax, shipping and tip are included.
+    """
 
     customer_id: ShortText | None = None
     customer_external_id: LongText | None = None
@@ -95,6 +102,13 @@ class CreateTransaction(Body):
     amount: Amount
     currency: Annotated[str, Field(description="ISO 4217, such as EUR.", max_length=32)]
     occurred_at: Instant | None = None
+    tax_amount: Part = 0
+    shipping_amount: Part = 0
+    tip_amount: Part = 0
+    gift_card_amount: Annotated[Amount, Field(description="The part of `amount` that a gift card pays.")] = 0
+    points_discount_amount: Annotated[
+        Amount, Field(description="The discount that points paid for; it is taken off `amount` already.")
+    ] = 0
     items: Annotated[list[ItemBody], Field(max_length=1_000)] = Field(default_factory=list)
     channel: Description | None = None
     location_id: Description | None = None
@@ -192,6 +206,11 @@ def purchase(body: CreateTransaction) -> NewPurchase:
         employee_id=body.employee_id,
         metadata=body.metadata,
         origin=current_origin(),
+        tax_amount=body.tax_amount,
+        shipping_amount=body.shipping_amount,
+        tip_amount=body.tip_amount,
+        gift_card_amount=body.gift_card_amount,
+        points_discount_amount=body.points_discount_amount,
     )
 
 
@@ -220,13 +239,25 @@ def _transaction(transaction: Transaction) -> dict[str, Any]:
         "status": transaction.status,
         "currency": transaction.currency,
         "amount": transaction.amount,
+        "tax_amount": transaction.tax_amount,
+        "shipping_amount": transaction.shipping_amount,
+        "tip_amount": transaction.tip_amount,
+        "gift_card_amount": transaction.gift_card_amount,
+        "points_discount_amount": transaction.points_discount_amount,
         "eligible_amount": transaction.eligible_amount,
+        "base_amount": transaction.base_amount,
+        "refunded_amount": transaction.refunded_amount,
         "items": transaction.items,
         "channel": transaction.channel,
         "location_id": transaction.location_id,
         "employee_id": transaction.employee_id,
         "metadata": transaction.metadata,
         "points_earned": transaction.points_earned,
+        "points_clawed_back": transaction.points_clawed_back,
+        "points_restored": transaction.points_restored,
+        "points_shortfall": transaction.points_shortfall,
+        "program_version": transaction.program_version,
+        "source": transaction.source,
         "occurred_at": rfc3339(transaction.occurred_at),
         "created_at": rfc3339(transaction.created_at),
     }

@@ -126,7 +126,6 @@ ALTER TABLE transactions
     ADD COLUMN program_version BIGINT NOT NULL DEFAULT 1,
     ADD COLUMN priced TEXT,
     ADD COLUMN source TEXT NOT NULL DEFAULT 'api',
-    ADD COLUMN fingerprint BYTEA,
     ADD COLUMN payment_fingerprint BYTEA,
     ADD COLUMN device_id BYTEA,
     ADD COLUMN refunded_amount BIGINT NOT NULL DEFAULT 0,

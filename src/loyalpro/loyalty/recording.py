@@ -1,0 +1,319 @@
+"""Records purchases, each once and with the points that it earns. One purchase and a batch of them are the same command.
+
+What all purchases of a command need is read in a few statements; each is decided in memory, as if it had come alone; all
+changes are written at once.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+from typing import Any, Final, Literal
+
+from loyalpro.events.transaction import Item, TransactionCompleted
+from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
+from loyalpro.kernel.origin import Origin
+from loyalpro.kernel.record import record
+from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.entities import Transaction, TransactionSource
+from loyalpro.loyalty.expiry import activates_at, day_of, expires_at
+from loyalpro.loyalty.orders import Order, check
+from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.pricing import Earner, Priced, price
+from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.transactions import shown
+from loyalpro.loyalty.wallet import Cause, Credit, Earning, Wallet
+
+MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
+"""How far the clock of the caller may be ahead of the clock of the server."""
+
+_COMPARED: Final = (
+    *("amount", "currency", "tax_amount", "shipping_amount", "tip_amount", "gift_card_amount"),
+    *("points_discount_amount", "items"),
+)
+"""The fields in which two purchases with one external id must not differ, beside the customer and the time."""
+
+
+@record
+class NewPurchase:
+    """A purchase to record. Exactly one of the two customer ids is given. Amounts are in minor units of `currency`.
+
+    `earn`: by the rules of the program, nothing, or the `points_given`. `origin`: its request; the purchases of one database
+    transaction may come from several.
+    """
+
+    customer_id: str | None
+    customer_external_id: str | None
+    external_id: str | None
+    amount: int
+    currency: str
+    occurred_at: UnixMs | None
+    items: list[Item]
+    channel: str | None
+    location_id: str | None
+    employee_id: str | None
+    metadata: dict[str, Any] = field(repr=False)
+    origin: Origin | None = None
+    tax_amount: int = 0
+    shipping_amount: int = 0
+    tip_amount: int = 0
+    gift_card_amount: int = 0
+    points_discount_amount: int = 0
+    redemption_ids: tuple[str, ...] = ()
+    device_id: str | None = field(default=None, repr=False)
+    payment_fingerprint: str | None = field(default=None, repr=False)
+    source: TransactionSource = "api"
+    earn: Literal["rules", "none", "given"] = "rules"
+    points_given: int = 0
+
+    @property
+    def order(self) -> Order:
+        """What is paid, as it is priced."""
+        return Order(
+            amount=self.amount,
+            currency=self.currency,
+            tax_amount=self.tax_amount,
+            shipping_amount=self.shipping_amount,
+            tip_amount=self.tip_amount,
+            gift_card_amount=self.gift_card_amount,
+            items=self.items,
+        )
+
+
+@record
+class RecordPurchases:
+    """Purchases of one account to record, in this order."""
+
+    account_id: str
+    purchases: Sequence[NewPurchase]
+
+
+@record
+class Purchase:
+    """A recorded purchase; `replayed` when it had been recorded before and nothing was changed."""
+
+    transaction: Transaction
+    replayed: bool
+
+
+def record_purchases(unit: LoyaltyUnit, command: RecordPurchases) -> list[Purchase | Refused]:
+    """Record purchases; each emits `transaction.completed`, then `points.earned` if it earns any.
+
+    The result has an outcome for each purchase, in their order. A refused purchase changes nothing, and does not stop the
+    others.
+    """
+    recording = _Recording(unit, command)
+    outcomes = [recording.outcome(each) for each in command.purchases]
+    recording.write()
+    return outcomes
+
+
+class _Recording:
+    """The purchases of one command, against the customers and the purchases that they name."""
+
+    def __init__(self, unit: LoyaltyUnit, command: RecordPurchases) -> None:
+        purchases, account_id = command.purchases, command.account_id
+        self.book = Book(
+            unit,
+            account_id,
+            ids={each.customer_id for each in purchases if each.customer_id is not None},
+            external_ids={each.customer_external_id for each in purchases if each.customer_external_id is not None},
+        )
+        self._unit = unit
+        self._program = self.book.program
+        external_ids = {each.external_id for each in purchases if each.external_id}
+        known = unit.transactions.by_external_ids(account_id, external_ids) if external_ids else []
+        self._known = {each.external_id: each for each in known}
+        instants = [each.occurred_at or unit.now for each in purchases]
+        self._campaigns = CampaignsInForce(unit, account_id, instants, [each.id for each in self.book.wallets])
+
+    def outcome(self, purchase: NewPurchase) -> Purchase | Refused:
+        """Record one purchase, or tell why not."""
+        try:
+            return self._record(purchase)
+        except Refused as refusal:
+            return refusal
+
+    def write(self) -> None:
+        """Store all changes."""
+        self.book.write()
+        self._campaigns.write()
+
+    def _record(self, purchase: NewPurchase) -> Purchase:
+        """Every check that may refuse the purchase comes before the first change."""
+        self._unit.origin = purchase.origin
+        self._unit.is_import = purchase.source == "import"
+        self._program.require_currency(purchase.currency)
+        occurred_at = _occurred_at(purchase, self._unit.now)
+        check(purchase.order)
+        wallet = self._wallet(purchase)
+        known = self._known.get(purchase.external_id) if purchase.external_id else None
+        if known is not None:
+            return _replayed(known, purchase, wallet.id)
+        priced = self._price(purchase, wallet, occurred_at)
+        wallet.require_capacity(priced.points)
+        transaction = self._transaction(purchase, wallet.id, priced, occurred_at)
+        self._known[transaction.external_id] = transaction
+        self.book.add_transaction(transaction)
+        self._complete(transaction, wallet, priced)
+        return Purchase(transaction, replayed=False)
+
+    def _complete(self, transaction: Transaction, wallet: Wallet, priced: Priced) -> None:
+        """Emit the purchase and credit what it earns."""
+        wallet.note_purchase(transaction.occurred_at)
+        wallet.days.add(
+            day_of(transaction.occurred_at, self._program.rules.time_zone),
+            purchases=1,
+            spend=transaction.base_amount,
+            points_qualifying=priced.points,
+        )
+        wallet.emit(
+            TransactionCompleted(
+                customer_id=wallet.id,
+                customer_external_id=wallet.details.external_id,
+                transaction=shown(transaction),
+                points_earned=priced.points,
+                redemption_ids=[],
+                source=transaction.source,
+            )
+        )
+        self._campaigns.note_uses(wallet.id, priced.campaign_ids)
+        if priced.points:
+            cause = Cause("transaction", transaction.id, self._unit.actor, transaction.occurred_at)
+            wallet.earn(_credit(self._program, transaction), _earning(transaction, priced), cause)
+
+    def _price(self, purchase: NewPurchase, wallet: Wallet, occurred_at: UnixMs) -> Priced:
+        """What the purchase earns; nothing for a customer whose earning is blocked."""
+        customer = wallet.details
+        earner = Earner(
+            customer.tier, customer.tags, self._campaigns.uses(wallet.id), self._earned_on(wallet, occurred_at)
+        )
+        priced = price(purchase.order, self._program.rules, earner, self._campaigns.running, occurred_at)
+        if customer.earning_blocked or purchase.earn == "none":
+            return replace(priced, points=0, rules=(), campaign_ids=())
+        if purchase.earn == "given":
+            return replace(priced, points=purchase.points_given, rules=(), campaign_ids=())
+        return priced
+
+    def _earned_on(self, wallet: Wallet, occurred_at: UnixMs) -> int:
+        """What the customer's purchases of the same local day have earned, if the program limits it."""
+        rules = self._program.rules
+        if rules.earning.max_points_per_day is None:
+            return 0
+        return self.book.day(wallet, day_of(occurred_at, rules.time_zone)).points_qualifying
+
+    def _wallet(self, purchase: NewPurchase) -> Wallet:
+        """The wallet of the customer that the purchase names."""
+        if purchase.customer_id is not None:
+            wallet, param = self.book.wallet(purchase.customer_id), "customer_id"
+        else:
+            wallet = self.book.wallet_by_external_id(purchase.customer_external_id or "")
+            param = "customer_external_id"
+        if wallet is None:
+            raise NotFound(
+                f"There is no customer with this {param}; enroll it first.", code="customer_not_found", param=param
+            )
+        return wallet
+
+    def _transaction(self, purchase: NewPurchase, customer_id: str, priced: Priced, occurred_at: UnixMs) -> Transaction:
+        return Transaction(
+            id=self._unit.ids.new("txn"),
+            account_id=self.book.account_id,
+            customer_id=customer_id,
+            external_id=purchase.external_id,
+            currency=purchase.currency,
+            amount=purchase.amount,
+            items=purchase.items,
+            channel=purchase.channel,
+            location_id=purchase.location_id,
+            employee_id=purchase.employee_id,
+            metadata=purchase.metadata,
+            points_earned=priced.points,
+            occurred_at=occurred_at,
+            created_at=self._unit.now,
+            actor=self._unit.actor,
+            tax_amount=purchase.tax_amount,
+            shipping_amount=purchase.shipping_amount,
+            tip_amount=purchase.tip_amount,
+            gift_card_amount=purchase.gift_card_amount,
+            points_discount_amount=purchase.points_discount_amount,
+            eligible_amount=priced.eligible_amount,
+            base_amount=priced.base_amount,
+            program_version=self._program.version,
+            priced=priced.frozen,
+            source=purchase.source,
+        )
+
+
+class CampaignsInForce:
+    """The campaigns that may count for some orders, and how often customers have used those that have a limit."""
+
+    def __init__(
+        self, unit: LoyaltyUnit, account_id: str, instants: Sequence[UnixMs], customer_ids: Sequence[str]
+    ) -> None:
+        self.running = unit.campaigns.during(account_id, min(instants), max(instants)) if instants else []
+        self._unit = unit
+        self._limited = [each.id for each in self.running if each.limit_per_customer is not None]
+        read = self._limited and customer_ids
+        self._uses = unit.campaigns.uses(customer_ids, self._limited) if read else {}
+        self._added: Counter[tuple[str, str]] = Counter()
+
+    def uses(self, customer_id: str) -> Mapping[str, int]:
+        """How often a customer has used each campaign that has a limit."""
+        return self._uses.get(customer_id, {})
+
+    def note_uses(self, customer_id: str, campaign_ids: Sequence[str]) -> None:
+        """Count the use of campaigns that have a limit."""
+        for campaign_id in set(campaign_ids).intersection(self._limited):
+            uses = self._uses.setdefault(customer_id, {})
+            uses[campaign_id] = uses.get(campaign_id, 0) + 1
+            self._added[campaign_id, customer_id] += 1
+
+    def write(self) -> None:
+        """Store the uses that were counted."""
+        self._unit.campaigns.add_uses(self._added)
+
+
+def _occurred_at(purchase: NewPurchase, now: UnixMs) -> UnixMs:
+    if purchase.occurred_at is None:
+        return now
+    if purchase.occurred_at > now + MAX_CLOCK_SKEW_MS:
+        raise InvalidInput(
+            f"occurred_at is in the future; it is {rfc3339(now)} now. Leave it out to mean now.",
+            code="occurred_at_in_future",
+            param="occurred_at",
+        )
+    return purchase.occurred_at
+
+
+def _replayed(known: Transaction, purchase: NewPurchase, customer_id: str) -> Purchase:
+    """The purchase that has this external id already, if it is the same one; a different one is a conflict."""
+    differing = [name for name in _COMPARED if getattr(known, name) != getattr(purchase, name)]
+    if known.customer_id != customer_id:
+        differing.insert(0, "customer_id")
+    if purchase.occurred_at not in (None, known.occurred_at):
+        differing.append("occurred_at")
+    if differing:
+        raise Conflict(
+            f"external_id {known.external_id!r} belongs to {known.id}, which differs in {', '.join(differing)}."
+            " Send each purchase with an external_id of its own.",
+            code="transaction_exists",
+            param="external_id",
+        )
+    return Purchase(known, replayed=True)
+
+
+def _credit(program: Program, transaction: Transaction) -> Credit:
+    """Expiry is counted from when the purchase happened, not from when it was recorded."""
+    rules, occurred_at = program.rules, transaction.occurred_at
+    return Credit(
+        points=transaction.points_earned,
+        expires_at=expires_at(rules.expiry, occurred_at, rules.time_zone),
+        is_pending=bool(rules.pending_days),
+        activates_at=activates_at(rules.pending_days, occurred_at, rules.time_zone),
+        transaction_id=transaction.id,
+    )
+
+
+def _earning(transaction: Transaction, priced: Priced) -> Earning:
+    return Earning(rules=priced.rules, transaction_external_id=transaction.external_id, source=transaction.source)
