@@ -129,7 +129,7 @@ def _expiry_of_day(policy: ExpiryPolicy, earned_on: Day, time_zone: str) -> Unix
 def local_day(text: str) -> Day | None:
     """The day of a date such as `2026-11-28`; None for a date that does not exist, or is before 1970."""
     try:
-        day = _day(date.fromisoformat(text))
+        day = number_of(date.fromisoformat(text))
     except ValueError:
         return None
     return day if day >= 1 else None
@@ -137,7 +137,7 @@ def local_day(text: str) -> Day | None:
 
 def month_of(day: Day) -> str:
     """The month of a day, such as `2026-11`."""
-    return f"{_date(day):%Y-%m}"
+    return f"{date_of(day):%Y-%m}"
 
 
 def _last_day(policy: ExpiryPolicy, earned_on: Day) -> Day:
