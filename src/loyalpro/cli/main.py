@@ -36,7 +36,7 @@ app = typer.Typer(
     name="loyalpro",
     cls=_Commands,
     help="A loyalty platform with real-time webhooks.\n\n"
-    "`serve`, `worker`, `migrate`, `accounts` and `keys` read their settings from environment variables: "
+    "`serve`, `worker`, `migrate`, `doctor`, `accounts` and `keys` read their settings from environment variables: "
     "docs/reference/environment.md.\n\n"
     "`events`, `deliveries` and `endpoints` talk to a running server: set LOYALPRO_API_KEY to an API key of your account, "
     "and LOYALPRO_SERVER to the address of the server if it does not run on this machine.",
@@ -117,6 +117,25 @@ def backup(
     from loyalpro.cli.backup import back_up_database
 
     print(back_up_database(file, overwrite=force))
+
+
+@app.command(
+    epilog="Examples: `loyalpro doctor` · `loyalpro doctor --ledger` (from a night's backup, or beside the server)"
+)
+def doctor(
+    ledger: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--ledger", help="Derive the points of every customer from the log, and say what differs."),
+    ] = False,
+) -> None:
+    """Check the database without changing it, also while servers use it. The status is 1 when something is wrong.
+
+    With `--ledger`, every balance, lot, day, sequence, event and tier is derived again, customer by customer.
+    """
+    from loyalpro.cli.doctor import examine
+
+    if examine(ledger=ledger):
+        raise typer.Exit(1)
 
 
 @app.command(
