@@ -29,7 +29,7 @@ def read_csv(text: str) -> Table:
     Raises `InvalidInput` `invalid_csv`.
     """
     text = text.removeprefix(_BOM)
-    delimiter = _delimiter(text.partition("\n")[0])
+    delimiter = delimiter_of(text.partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[tuple[int, list[str]]] = []
     line = 1
@@ -65,8 +65,8 @@ def _plain(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
-def _delimiter(header: str) -> str:
-    """The delimiter that occurs most outside of quotes; the comma if none does."""
+def delimiter_of(header: str) -> str:
+    """The delimiter of a CSV text with this first line: the one that occurs most outside of quotes; the comma if none does."""
     unquoted = "".join(header.split('"')[::2])
     return max(DELIMITERS, key=lambda each: (unquoted.count(each), each == ","))
 
