@@ -34,6 +34,7 @@ from loyalpro.loyalty.bulk.imports import Imports
 from loyalpro.loyalty.bulk.runner import BulkJob
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
+from loyalpro.loyalty.fraud.resolution import fraud_job
 from loyalpro.settings import Settings
 from loyalpro.storage.count_job import CountJob
 from loyalpro.storage.database import Database
@@ -44,7 +45,7 @@ from loyalpro.storage.maintenance_jobs import MaintenanceJobs, disk_space_job
 from loyalpro.storage.measured_database import MeasuredDatabase
 from loyalpro.storage.open import open_database
 from loyalpro.storage.request_batcher import RequestBatcher
-from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
 from loyalpro.telemetry import Telemetry
 from loyalpro.transport.address_policy import AddressPolicy
@@ -132,6 +133,7 @@ class Application:
             BulkJob(self.runner, [Imports(self.runner, ROW_FORMATS), Exports(self.runner)]).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
+            fraud_job(self.runner, interval_s),
             disk_space_job(self.disk_space, interval_s),
             CountJob(self._measured, self.telemetry).periodic(interval_s),
             self.key_uses.job(self.runner, interval_s),
@@ -187,6 +189,7 @@ class Application:
             health=health,
             metrics=self.telemetry.render,
             max_endpoints=self.settings.max_endpoints,
+            trusted_proxies=self.settings.trusted_proxies,
             request_limits=RequestLimits(self.clock),
             key_uses=self.key_uses,
             causes=self._causes,
@@ -237,14 +240,14 @@ class Application:
         await self.database.start()
         try:
             await self._require_keys()
-            await self.runner.change(lambda unit: unit.custom_headers.seal_all(), "upkeep")
+            await self.runner.change(_seal_all, "upkeep")
             yield
         finally:
             await self.database.stop()
 
     async def _require_keys(self) -> None:
         """Check that the secrets in the database can be opened, and store the key that was generated for the first ones."""
-        key_ids = await self.runner.read(lambda unit: unit.secrets.key_ids(unit.now))
+        key_ids = await self.runner.read(_sealed)
         if self._key_file is not None:
             await asyncio.to_thread(self._key_file.save, secrets_exist=bool(key_ids))
         self.vault.require(key_ids)
@@ -280,6 +283,18 @@ class Application:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.sender.stop()
+
+
+def _sealed(unit: UnitOfWork) -> dict[bytes, str]:
+    """What is sealed in the database: of each key of the vault that is in use, a secret that is sealed with it."""
+    endpoints = {key: f"endpoint {id_}" for key, id_ in unit.secrets.key_ids(unit.now).items()}
+    return {key: f"account {id_}" for key, id_ in unit.fraud.hash_key_owners().items()} | endpoints
+
+
+def _seal_all(unit: UnitOfWork) -> None:
+    """Seal what an older version stored in clear text, and what is sealed with an older key but is needed for ever."""
+    unit.custom_headers.seal_all()
+    unit.fraud.seal_hash_keys()
 
 
 def _free_bytes(folder: Path) -> float:

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         description="The password of the owner of the first account. The database stores only its Argon2 hash. It is for the "
         "dashboard, which does not exist yet: today nothing uses it.",
     )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks of the proxies in front of the server, separated by commas. A request from one of them came from "
+        "the address that its `X-Forwarded-For` tells; the audit log has it.",
+        examples=["10.0.0.0/8"],
+    )
     egress_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),
         description="Networks that deliveries may reach although they are not public, separated by commas. `localhost` and "
@@ -167,7 +173,7 @@ class Settings(BaseSettings):
     def _parts(cls, value: Any) -> Any:
         return tuple(_listed(value)) if isinstance(value, str) else value
 
-    @field_validator("egress_allow", mode="before")
+    @field_validator("egress_allow", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
         return tuple(map(_network, _listed(value))) if isinstance(value, str) else value

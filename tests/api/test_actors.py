@@ -52,8 +52,10 @@ def make_every_change(changes: Changes, server: Server) -> None:
     endpoint = make("/v1/webhook_endpoints", "webhook_endpoint.created", body={"url": URL, "events": ["*"]})["id"]
     customer = make("/v1/customers", "customer.created", body={"external_id": "a"})["id"]
     purchase = {"customer_id": customer, "amount": 560, "currency": "EUR"}
-    make("/v1/transactions", None, body=purchase)
-    make("/v1/transactions/batch", None, body={"transactions": [purchase | {"amount": 99}, purchase]})
+    make("/v1/transactions", "transaction.recorded", body=purchase)
+    batch = {"transactions": [purchase | {"amount": 99}, purchase]}
+    first = lambda answer: answer["data"][0]["transaction"]["id"]  # noqa: E731 - the object of the next line
+    make("/v1/transactions/batch", "transactions.recorded", body=batch, of=first)
     make("/v1/customers/{customer_id}", "customer.updated", "PATCH", {"name": "Ada"}, customer_id=customer)
     one = {"endpoint_id": endpoint}
     make("/v1/webhook_endpoints/{endpoint_id}/test", "webhook_endpoint.tested", of=endpoint, **one)

@@ -19,13 +19,17 @@ from support.server import API_KEY, Answer, Server
 WITHOUT_A_KEY = {("get", "/v1/event_types"), ("get", "/healthz"), ("get", "/readyz"), ("get", "/metrics")}
 WRITE = {
     "/v1/customers": "customers",
+    "/v1/customers/{customer_id}/adjustments": "points",
+    "/v1/rewards": "program",
+    "/v1/redemptions": "points",
     "/v1/transactions": "transactions",
+    "/v1/refunds": "transactions",
     "/v1/webhook_endpoints": "webhooks",
     "/v1/events": "webhooks",
     "/v1/deliveries": "webhooks",
     "/v1/api_keys": "admin",
 }
-"""The scope of every call that changes something, by the beginning of its path."""
+"""The scope of every call that changes something, by the beginning of its path; the longest one decides."""
 READ = {"/v1/api_keys": "admin", "/v1/audit_log": "admin", "/v1/webhook_endpoints/{endpoint_id}/secret": "webhooks"}
 """The scope of the calls that read, where it is not `read`: what they show lets its reader do more than read."""
 OTHER_ACCOUNT = "lp_other_0123456789abcdef0123456789"
@@ -35,8 +39,7 @@ def expected(method: str, path: str) -> str:
     """The scope that a call needs."""
     if method == "get":
         return next((scope for begin, scope in READ.items() if path.startswith(begin)), "read")
-    [scope] = {scope for begin, scope in WRITE.items() if path.startswith(begin)}
-    return scope
+    return WRITE[max((begin for begin in WRITE if path.startswith(begin)), key=len)]
 
 
 @pytest.fixture(scope="module", params=("sqlite", "postgres"))
@@ -154,15 +157,26 @@ def test_a_key_of_another_account_finds_and_changes_nothing(
         "delivery_id": server.get("/v1/deliveries")["data"][0]["id"],
         "replay_id": server.post(f"{endpoint}/replay", {"since": "2020-01-01T00:00:00Z"})["id"],
         "key_id": server.get("/v1/api_keys")["data"][0]["id"],
+        "reward_id": server.post("/v1/rewards", {"name": "Canary", "type": "custom", "cost_points": 1})["id"],
+        "redemption_id": server.post("/v1/redemptions", {"customer_id": customer, "points": 1, "reserve": True})["id"],
     }
     tables = ("customers", "transactions", "events", "audit_log", "api_keys")
-    rows = "SELECT id, status, name FROM customers ORDER BY id", "SELECT id, name, revoked_at FROM api_keys ORDER BY id"
+    rows = (
+        "SELECT id, status, name FROM customers ORDER BY id",
+        "SELECT id, name, revoked_at FROM api_keys ORDER BY id",
+        "SELECT id, status, name FROM rewards ORDER BY id",
+        "SELECT id, status, points_returned FROM redemptions ORDER BY id",
+    )
 
     def state() -> list[Any]:
         return [count(url, table) for table in tables] + [query(url, each) for each in rows]
 
     before = state()
-    bodies = {"webhook_endpoints": {"status": "paused"}, "replay": {"since": "2020-01-01T00:00:00Z"}}
+    bodies: dict[str, Any] = {
+        "webhook_endpoints": {"status": "paused"},
+        "replay": {"since": "2020-01-01T00:00:00Z"},
+        "adjustments": {"points": 1, "reason_code": "x"},
+    }
     asked = 0
     for method, path in calls.keys() - WITHOUT_A_KEY:
         needed = re.findall(r"\{(\w+)\}", path)

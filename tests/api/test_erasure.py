@@ -15,17 +15,19 @@ from loyalpro.loyalty.ledger import Allocation, Balance, Entry, Lot, discrepanci
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.ledger import LedgerTables
 from loyalpro.storage.tables.programs import ProgramTables
+from support.customer_rows import plant_everything
 from support.erasing import begin_erasure, erase_piece
 from support.history import ACCOUNT, History, connect, count, query, transaction
 from support.jobs import run_jobs
 from support.receivers import Authority, Hit, RawServer, answer
 from support.server import Server
 
-EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER, REQUEST = (
-    f"canary-{word}-7f3a" for word in "mail name phone note item till excerpt header request".split()
+CANARIES = tuple(
+    f"canary-{word}-7f3a"
+    for word in "mail name phone note item till excerpt header request tag words reason payment device".split()
 )
+EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER, REQUEST, TAG, WORDS, REASON, PAYMENT, DEVICE = CANARIES
 DETAILS = {"external_id": "shop-77", "email": f"{EMAIL}@example.com", "name": NAME, "phone": PHONE}
-CANARIES = (EMAIL, NAME, PHONE, NOTE, ITEM, TILL, EXCERPT, HEADER, REQUEST)
 
 
 @pytest.fixture
@@ -179,22 +181,25 @@ def test_the_ledger_adds_up_after_points_were_forfeited(server: Server, database
     ]
 
 
+def adjust(server: Server, customer_id: str, points: int, **more: object) -> None:
+    allowed = {"allow_negative": True} if points < 0 else {}
+    body = {"points": points, "reason_code": "test", **allowed, **more}
+    server.post(f"/v1/customers/{customer_id}/adjustments", body)
+
+
+def set_rule(url: str, name: str, value: object) -> None:
+    """Change a rule of the program."""
+    [(rules,)] = query(url, "SELECT rules FROM program_versions")
+    query(url, "UPDATE program_versions SET rules = ?", json.dumps(json.loads(rules) | {name: value}))
+
+
 def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
     customer = enroll(server)
     buy(server, customer)
-    with transaction(database_url) as connection:
-        connection.execute(
-            "UPDATE customers SET available = 0, debt = 30, ledger_sequence = 2 WHERE id = ?", (customer,)
-        )
-        connection.execute("UPDATE lots SET remaining = 0 WHERE customer_id = ?", (customer,))
-        connection.execute(
-            "INSERT INTO ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after,"
-            " source_type, source_id, actor, rules, occurred_at, created_at)"
-            " VALUES ('led_x', 'acct_1', ?, 2, 'clawback', -86, -30, 0, 'refund', 'ref_x', 'api', '[]', 1, 1)",
-            (customer,),
-        )
+    adjust(server, customer, -86)
     delete(server, customer)
-    balance, entries, lots, _ = ledger(database_url, customer)
+    balance, entries, lots, allocations = ledger(database_url, customer)
+    assert discrepancies(balance, entries, lots, allocations) == []
     written_off = next(entry for entry in entries if entry.reason_code == "customer_deleted")
     assert (written_off.points, written_off.balance_after) == (30, 0)
     assert (balance.available, balance.debt) == (0, 0)
@@ -203,7 +208,7 @@ def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
     lot = next(lot for lot in lots if lot.entry_id == written_off.id)
     assert lot.original == 30
     assert query(database_url, "SELECT points FROM allocations WHERE lot_id = ?", lot.id) == [(30,)]
-    adjusted = next(each for each in events(server) if each["type"] == "points.adjusted")
+    adjusted = [each for each in events(server) if each["type"] == "points.adjusted"][-1]
     assert adjusted["data"]["points"] == 30
     deleted = next(each for each in events(server) if each["type"] == "customer.deleted")
     assert deleted["data"]["points_forfeited"] == 0
@@ -213,54 +218,54 @@ def test_a_debt_is_written_off(server: Server, database_url: str) -> None:
 def test_pending_points_leave_by_an_entry_and_an_event_of_their_own(
     server: Server, database_url: str, spent: int, debt: int, kinds: list[str]
 ) -> None:
-    """No request makes points pending yet, so the test writes such a ledger itself."""
     customer = enroll(server)
     buy(server, customer)
-    entries = [("2", "earn", 40, 56, 40), *([("3", "clawback", -spent, 56 - spent, 40)] if spent else [])]
-    with transaction(database_url) as connection:
-        connection.execute_many(
-            "INSERT INTO ledger_entries (id, customer_id, sequence, type, points, balance_after, pending_after, source_type,"
-            " source_id, account_id, actor, rules, occurred_at, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 'test', ?, 'acct_1', 'api', '[]', 1, 1)",
-            [(f"led_{n}", customer, int(n), *values, n) for n, *values in entries],
-        )
-        connection.execute(
-            "INSERT INTO lots (id, account_id, customer_id, entry_id, original, remaining, earned_at, activates_at, expires_at,"
-            " status, created_at) VALUES ('lot_x', 'acct_1', ?, 'led_2', 40, 40, 1, 99999999999999, 99999999999999, 'pending', 1)",
-            (customer,),
-        )
-        connection.execute(
-            "UPDATE lots SET remaining = ? WHERE customer_id = ? AND status = 'active'", (max(0, 56 - spent), customer)
-        )
-        connection.execute(
-            "INSERT INTO allocations (entry_id, lot_id, kind, points) SELECT 'led_3', id, 'claw', original - remaining FROM lots"
-            " WHERE customer_id = ? AND remaining < original",
-            (customer,),
-        )
-        connection.execute(
-            "UPDATE customers SET pending = 40, available = ?, debt = ?, ledger_sequence = ? WHERE id = ?",
-            (max(0, 56 - spent), debt, 1 + len(entries), customer),
-        )
-    assert discrepancies(*ledger(database_url, customer)) == []
+    set_rule(database_url, "pending_days", 14)
+    buy(server, customer)
+    if spent:
+        adjust(server, customer, -spent)
+    balance, *_ = ledger(database_url, customer)
+    assert (balance.available, balance.pending, balance.debt) == (max(0, 56 - spent), 56, debt)
     delete(server, customer)
     assert discrepancies(*ledger(database_url, customer)) == []
     balance, found, lots, _ = ledger(database_url, customer)
     assert (balance.available, balance.pending, balance.debt) == (0, 0, 0)
     assert sum(entry.points for entry in found) == 0
     canceled = next(entry for entry in found if entry.type == "cancel_pending")
-    assert (canceled.points, canceled.balance_after, canceled.pending_after) == (-40, max(0, 56 - spent) - debt, 0)
-    assert next(lot.status for lot in lots if lot.id == "lot_x") == "canceled"
-    assert query(database_url, "SELECT entry_id, points FROM allocations WHERE lot_id = 'lot_x'") == [(canceled.id, 40)]
+    assert (canceled.points, canceled.pending_after, canceled.reason_code) == (-56, 0, "customer_deleted")
+    assert sorted(lot.status for lot in lots if lot.transaction_id) == ["active", "canceled"]
     wait_until_erased(server, database_url)
     *adjusted, deleted = events(server)
     assert [each["data"]["kind"] for each in adjusted] == ["pending_canceled", *kinds]
-    assert [each["sequence"] for each in [*adjusted, deleted]] == list(range(4, 6 + len(kinds)))
-    assert adjusted[0]["data"]["points"] == -40
-    left = max(0, 56 - spent)
-    assert adjusted[0]["data"]["balance"] == {
-        "before": left, "after": left, "pending_before": 40, "pending": 0, "debt_before": debt, "debt": debt,
-    }  # fmt: skip
-    assert deleted["data"]["points_forfeited"] == max(0, 56 - spent) + 40
+    first = 6 + (spent > 0)
+    assert [each["sequence"] for each in [*adjusted, deleted]] == list(range(first, first + 2 + len(kinds)))
+    assert deleted["data"]["points_forfeited"] == max(0, 56 - spent) + 56
+
+
+def test_reservations_are_canceled_before_the_points_are_forfeited(server: Server, database_url: str) -> None:
+    customer = enroll(server)
+    buy(server, customer)
+    reserved = server.post("/v1/redemptions", {"customer_id": customer, "points": 50, "reserve": True})
+    delete(server, customer)
+    canceled = server.get(f"/v1/redemptions/{reserved['id']}")
+    assert (canceled["status"], canceled["points_returned"]) == ("canceled", 50)
+    assert discrepancies(*ledger(database_url, customer)) == []
+    wait_until_erased(server, database_url)
+    *adjusted, deleted = events(server)
+    assert [each["data"]["kind"] for each in adjusted] == ["redemption_reversal", "manual"]
+    assert [each["data"]["points"] for each in adjusted] == [50, -56]
+    assert deleted["data"]["points_forfeited"] == 56
+
+
+def test_what_is_derived_from_a_customer_is_removed_with_it(server: Server, database_url: str) -> None:
+    customer = enroll(server, tags=["vip"])
+    plant_everything(database_url, customer, "text")
+    delete(server, customer)
+    for table in ("customer_tags", "identity_values", "churn_scores"):
+        assert count(database_url, table) == 0, table
+    assert query(database_url, "SELECT tags, metadata, email_key, phone_key FROM customers") == [
+        ("[]", "{}", None, None)
+    ]
 
 
 # -- what is erased --------------------------------------------------------------------------------------------------
@@ -404,14 +409,19 @@ def test_no_personal_data_of_a_deleted_customer_remains(
         ]
         body = {**DETAILS, "metadata": {"note": NOTE * (metadata_bytes // len(NOTE))}}
         customer = server.post("/v1/customers", body, Idempotency_Key="once", X_Request_Id=REQUEST)["id"]
-        server.call("PATCH", f"/v1/customers/{customer}", {"name": f"{NAME} II"})
+        server.call("PATCH", f"/v1/customers/{customer}", {"name": f"{NAME} II", "tags": [TAG]})
         buy(server, customer)
-        receiver.wait_for(len(batch) + 4)
+        adjust(server, customer, 5, note=WORDS)
+        plant_everything(database_url, customer, REASON)
+        hashes = {"payment_fingerprint": PAYMENT.encode(), "device_id": DEVICE.encode()}
+        for name, value in hashes.items():
+            query(database_url, f"UPDATE transactions SET {name} = ? WHERE customer_id = ?", value, customer)
+        receiver.wait_for(len(batch) + 5)
         until(lambda: server.get("/v1/deliveries?status=pending")["data"] == [])
         assert found(everything(database_url)) == list(CANARIES)
         delete(server, customer)
         wait_until_erased(server, database_url)
-        receiver.wait_for(len(batch) + 6)
+        receiver.wait_for(len(batch) + 7)
     run_jobs(database_url, SystemClock().now_ms(), "idempotency")
     assert count(database_url, "idempotency_keys") == 1
     run_jobs(database_url, SystemClock().now_ms() + MS_PER_DAY + 1, "idempotency")
@@ -419,6 +429,26 @@ def test_no_personal_data_of_a_deleted_customer_remains(
     if database_url.startswith("sqlite"):
         folder = Path(database_url.removeprefix("sqlite:///")).parent
         assert found(b"".join(path.read_bytes() for path in folder.iterdir())) == []
+
+
+def test_deleting_a_customer_erases_the_past_of_those_that_were_merged_into_it(
+    server: Server, database_url: str
+) -> None:
+    first = enroll(server, external_id="first")
+    adjust(server, first, 5, note=WORDS)
+    buy(server, first)
+    middle, last = (server.post("/v1/customers", {"name": f"N{number}"})["id"] for number in range(2))
+    server.post(f"/v1/customers/{first}/merge", {"into": middle})
+    server.post(f"/v1/customers/{middle}/merge", {"into": last})
+    assert {EMAIL, NAME, PHONE, NOTE, ITEM, TILL, WORDS} <= set(found(everything(database_url)))
+    merged = [each for each in events(server) if each["type"] == "customer.deleted"]
+    assert [each["data"]["erased"] for each in merged] == [False, False]
+    assert count(database_url, "erasures") == 0
+    delete(server, last)
+    wait_until_erased(server, database_url)
+    assert count(database_url, "erasures") == 3
+    assert found(everything(database_url)) == []
+    assert server.get(f"/v1/customers/{first}") == {"id": first, "deleted": True, "merged_into": last}
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------------
@@ -507,13 +537,7 @@ def test_an_event_can_be_erased_once_and_is_otherwise_frozen(database_url: str) 
 
 def test_only_the_note_of_a_ledger_entry_can_be_removed(server: Server, database_url: str) -> None:
     customer = enroll(server)
-    with transaction(database_url) as connection:
-        connection.execute(
-            "INSERT INTO ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after,"
-            " source_type, source_id, actor, rules, note, occurred_at, created_at)"
-            " VALUES ('led_x', 'acct_1', ?, 1, 'adjust', 5, 5, 0, 'note', 'n', 'api', '[]', ?, 1, 1)",
-            (customer, NOTE),
-        )
+    adjust(server, customer, 5, note=NOTE)
     for change in ("points = 6", "note = 'other'", "note = NULL, points = 6", "note = NULL, reason_code = 'x'"):
         with pytest.raises(Exception, match="append-only"):
             query(database_url, f"UPDATE ledger_entries SET {change}")
@@ -521,4 +545,4 @@ def test_only_the_note_of_a_ledger_entry_can_be_removed(server: Server, database
         query(database_url, "DELETE FROM ledger_entries")
     delete(server, customer)
     wait_until_erased(server, database_url)
-    assert query(database_url, "SELECT note FROM ledger_entries WHERE id = 'led_x'") == [(None,)]
+    assert query(database_url, "SELECT note FROM ledger_entries WHERE sequence = 1") == [(None,)]

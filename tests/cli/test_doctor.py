@@ -99,7 +99,7 @@ def refund(unit: UnitOfWork, customer_id: str, transaction_id: str) -> None:
     wallet = book.wallet(customer_id)
     assert wallet
     cause = Cause("refund", "ref_1", unit.actor, unit.now)
-    wallet.lots.know(unit.ledger.lots_of_transaction(transaction_id))
+    wallet.lots.know(unit.ledger.lots_of_transactions([transaction_id]))
     clawed = wallet.claw_back(56, transaction_id, cause, Adjustment("clawback"), "allow_negative")
     wallet.days.add(
         day_of(unit.now, "UTC"), purchases=-1, spend=-5_600, points_qualifying=-56, refunds=1, refunded=5_600

@@ -20,11 +20,28 @@ from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
+from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.customers import EnrollCustomer, UpdateCustomer, enroll_customer, update_customer
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erase_next
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.redemption_book import PutBack, expire_overdue, linked_redemptions, named_redemptions
+from loyalpro.loyalty.redemptions import (
+    CaptureRedemption,
+    ExpireReservations,
+    RedeemPoints,
+    RedemptionRef,
+    ReverseRedemption,
+    cancel_redemption,
+    capture_redemption,
+    expire_reservations,
+    redeem_points,
+    reverse_redemption,
+)
+from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
+from loyalpro.loyalty.rewards import NewReward, RewardRef, create_reward, get_reward, offers
 from loyalpro.storage.connection import Connection, DriverConnection, Row, Statement
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
@@ -51,8 +68,10 @@ PENDING_PER_ENDPOINT = 12_500
 BODY = b'{"data":"%s"}' % (b"x" * 600)
 BATCH = 64
 PURCHASES = 20_000
+"""How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
-    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys)"
+    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log|api_keys"
+    r"|allocations|adjustments|redemptions|refunds)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
@@ -130,9 +149,11 @@ def world(request: pytest.FixtureRequest, databases: Databases) -> World:
     if statistics == "with old statistics":
         history.events(history.endpoint(), 3, at=now - 2_000, status="pending")
         history.purchases(3)
+        history.refunds(3)
         query(history.url, "ANALYZE")
         query(history.url, "DELETE FROM deliveries")
     history.purchases(PURCHASES)
+    history.refunds(PURCHASES)
     for n, endpoint in enumerate(endpoints):
         for days in (12, 6, 1):
             history.events(endpoint, DELIVERED // 15, at=now - days * MS_PER_DAY, body=lambda _: BODY)
@@ -410,6 +431,28 @@ def test_recording_purchases(connection: DriverConnection, size: int, *, known: 
     assert [isinstance(each, Purchase) and each.replayed for each in outcomes] == [known] * size
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("size", [1, 3, BATCH])
+def test_refunding_purchases(connection: DriverConnection, size: int, *, known: bool) -> None:
+    """Half of the purchases are named by their own ids, half by those of the merchant."""
+    numbers = range(100, 100 + size)
+    sql = "SELECT external_id, id FROM transactions WHERE account_id = ?"
+    ids = dict[Any, Any](connection.execute(sql, (ACCOUNT,)))
+    refunds = [
+        NewRefund(
+            transaction_id=None if n % 2 else ids[f"purchase-{n}"],
+            transaction_external_id=f"purchase-{n}" if n % 2 else None,
+            amount=500,
+            external_id=f"refund-{n}" if known else f"new-refund-{n}",
+        )
+        for n in numbers
+    ]
+    outcomes = in_unit(connection, 4 * size, lambda unit: refund_purchases(unit, RefundPurchases(ACCOUNT, refunds)))
+    assert [isinstance(each, Refunded) or each.code for each in outcomes] == ["refund_exists" if known else True] * size
+    listed = in_unit(connection, 4, lambda unit: unit.refunds.list_newest(ids["purchase-101"], None, BATCH))
+    assert len(listed) == (2 if size > 1 and not known else 1)
+
+
 @pytest.mark.parametrize("size", [1, 3, BATCH])
 def test_requests_with_idempotency_keys(world: World, connection: DriverConnection, size: int) -> None:
     keys = [f"key-{n}" for n in range(100, 100 + size)]
@@ -449,6 +492,128 @@ def test_customers(world: World, connection: DriverConnection) -> None:
         assert in_unit(connection, 4 * BATCH, each)
 
 
+def test_redemptions(world: World, connection: DriverConnection) -> None:
+    """20,000 redemptions of all customers, a quarter of them reserved; then each command of one customer."""
+    _insert_redemptions(connection, world)
+    [(customer,)] = connection.execute("SELECT id FROM customers WHERE external_id = 'customer-9'")
+    reward = in_unit(connection, 4, lambda unit: create_reward(unit, _REWARD)).id
+    give = AdjustPoints(ACCOUNT, customer, 1_000, "x", None, None, False, False, "adjustment-1")
+    in_unit(connection, 16, lambda unit: adjust_points(unit, give))
+    in_unit(connection, 16, lambda unit: adjust_points(unit, give))
+    in_unit(connection, 16, lambda unit: adjust_points(unit, replace(give, points=-1, external_id=None)))
+    command = RedeemPoints(ACCOUNT, customer, None, 10, None, 60_000, None, "redemption-1", None, None)
+    made = in_unit(connection, 16, lambda unit: redeem_points(unit, command)).redemption
+    assert in_unit(connection, 16, lambda unit: redeem_points(unit, command)).replayed
+    of_reward = replace(command, points=None, reward_id=reward, external_id=None, reserve_ms=None)
+    redeemed = in_unit(connection, 16, lambda unit: redeem_points(unit, of_reward)).redemption
+    reserved = in_unit(connection, 16, lambda unit: redeem_points(unit, replace(command, external_id=None))).redemption
+    [(purchase_id,)] = connection.execute("SELECT id FROM transactions WHERE customer_id = ?", (customer,))
+    capture = CaptureRedemption(ACCOUNT, made.id, purchase_id)
+    in_unit(connection, 16, lambda unit: capture_redemption(unit, capture))
+    in_unit(connection, 16, lambda unit: cancel_redemption(unit, RedemptionRef(ACCOUNT, reserved.id)))
+    in_unit(connection, 24, lambda unit: reverse_redemption(unit, ReverseRedemption(ACCOUNT, redeemed.id, 1)))
+    lists: list[Callable[[UnitOfWork], Sequence[object]]] = [
+        lambda unit: unit.redemptions.list_newest(ACCOUNT, None, BATCH),
+        lambda unit: unit.redemptions.list_newest(ACCOUNT, _middle(connection, "redemptions"), BATCH),
+        lambda unit: unit.redemptions.list_newest(ACCOUNT, None, BATCH, customer_id=customer),
+        lambda unit: unit.redemptions.list_newest(ACCOUNT, None, BATCH, transaction_id=purchase_id),
+        lambda unit: unit.redemptions.list_newest(ACCOUNT, None, BATCH, external_id="redemption-1"),
+        lambda unit: unit.redemptions.list_newest(ACCOUNT, None, BATCH, code=made.code),
+        lambda unit: offers(unit, [get_reward(unit, RewardRef(ACCOUNT, reward))], _customer(unit, customer)),
+    ]
+    for each in lists:
+        assert in_unit(connection, 4 * BATCH, each)
+
+
+def test_many_redemptions_at_once(world: World, connection: DriverConnection) -> None:
+    """What a batch of purchases captures, what a batch of refunds returns, and what a sweep expires."""
+    _insert_redemptions(connection, world)
+    overdue = in_unit(connection, 4 * BATCH, lambda unit: unit.redemptions.overdue(unit.now, BATCH))
+    assert len(overdue) == BATCH
+    named = in_unit(connection, 4 * BATCH, lambda unit: unit.redemptions.by_ids(ACCOUNT, [id_ for _, id_ in overdue]))
+    customers = {each.customer_id for each in named}
+
+    def capture(unit: UnitOfWork) -> None:
+        book = Book(unit, ACCOUNT, ids=customers)
+        opened = named_redemptions(unit, book, [each.id for each in named[: BATCH // 2]])
+        for each in named[: BATCH // 2]:
+            unit.now = (each.reserved_until or 0) - 1
+            opened.capture(each.id, f"txn-{each.id}")
+        opened.write()
+
+    in_unit(connection, 4 * BATCH, capture)
+    ids = [id_ for _, id_ in overdue]
+    command = ExpireReservations(ACCOUNT, ids)
+    assert in_unit(connection, 8 * BATCH, lambda unit: expire_reservations(unit, command)) == BATCH // 2
+
+    def restore(unit: UnitOfWork) -> int:
+        book = Book(unit, ACCOUNT, ids=customers)
+        purchases = [f"txn-{each.id}" for each in named[: BATCH // 2]]
+        linked = linked_redemptions(unit, book, purchases)
+        restored = sum(linked.restore_for_refund(each, 1, PutBack("refund", "key:1", "ref_1")) for each in purchases)
+        linked.write()
+        book.write()
+        return restored
+
+    assert in_unit(connection, 8 * BATCH, restore) == BATCH // 2
+
+    def settle(unit: UnitOfWork) -> None:
+        expire_overdue(unit, Book(unit, ACCOUNT, ids=customers, with_lots=True))
+
+    in_unit(connection, 8 * BATCH, settle)
+
+
+_REWARD = NewReward(
+    account_id=ACCOUNT,
+    name="A coffee",
+    type="custom",
+    amount=None,
+    currency=None,
+    percent=None,
+    sku=None,
+    cost_points=10,
+    min_spend=None,
+    tier_ids=(),
+    tags=(),
+    stock=9,
+    limit_per_customer=9,
+    starts_at=None,
+    ends_at=None,
+    status="active",
+)
+
+
+def _customer(unit: UnitOfWork, customer_id: str) -> Any:
+    return unit.customers.get(ACCOUNT, customer_id)
+
+
+def _insert_redemptions(connection: DriverConnection, world: World) -> None:
+    """A redemption of 2 of the 10 points of each customer, with its entry and its allocation. Every fourth is reserved."""
+    prefix, now = "red_01kat6b8z000000000000", world.now
+    connection.execute(
+        "INSERT INTO redemptions (id, account_id, customer_id, points, status, code, external_id, reserved_until, actor,"
+        f" created_at) SELECT '{prefix}' || substr(id, length(id) - 4), account_id, customer_id, 2,"
+        " CASE WHEN external_id LIKE '%7' OR external_id LIKE '%3' THEN 'reserved' ELSE 'redeemed' END,"
+        " 'LP-' || substr(external_id, 10), external_id, CAST(? AS BIGINT), 'key:1', CAST(? AS BIGINT)"
+        " FROM transactions WHERE external_id LIKE 'purchase-%'",
+        (now - 1, now - 900_000),
+    )
+    connection.execute(
+        "INSERT INTO ledger_entries (id, account_id, customer_id, sequence, type, points, balance_after, pending_after,"
+        " source_type, source_id, actor, rules, occurred_at, created_at)"
+        " SELECT 'led_' || substr(id, 5), account_id, customer_id, 2, 'redeem', -2, 8, 0, 'redemption', id, 'key:1', '[]',"
+        f" created_at, created_at FROM redemptions WHERE id LIKE '{prefix}%'"
+    )
+    connection.execute(
+        "INSERT INTO allocations (entry_id, lot_id, kind, points) SELECT 'led_' || substr(r.id, 5), l.id, 'spend', 2"
+        f" FROM redemptions r JOIN lots l ON l.customer_id = r.customer_id WHERE r.id LIKE '{prefix}%'"
+    )
+    connection.execute("UPDATE lots SET remaining = 8 WHERE remaining = 10")
+    connection.execute(
+        "UPDATE customers SET available = 8, lifetime_redeemed = 2, ledger_sequence = 2 WHERE available = 10"
+    )
+
+
 def test_keys_and_the_audit_log(world: World, connection: DriverConnection) -> None:
     """10,000 keys of an account and 10,000 changes; keys are found by their text with every request."""
     unit = unit_on(connection)
@@ -456,7 +621,9 @@ def test_keys_and_the_audit_log(world: World, connection: DriverConnection) -> N
     for n in range(10_000):
         key = ApiKey(unit.ids.new("key"), ACCOUNT, f"key {n}", "", ("read",), None, old, "cli", None, None, old)
         unit.api_keys.insert(key, f"lp_{n}")
-        entry = AuditEntry(unit.ids.new("aud"), ACCOUNT, f"key:{n % 100}", "customer.updated", f"cus_{n % 500}", old)
+        entry = AuditEntry(
+            unit.ids.new("aud"), ACCOUNT, f"key:{n % 100}", "customer.updated", f"cus_{n % 500}", old, None, None, None
+        )
         unit.audit_log.insert(entry)
     found = in_unit(connection, 1, lambda unit: unit.api_keys.find("lp_77"))
     assert found is not None

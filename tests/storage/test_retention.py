@@ -208,7 +208,9 @@ def test_expired_results_and_secrets_old_notices_and_replays_and_rows_of_deleted
             )
         for age in (401, 399):
             made_at = now - age * MS_PER_DAY
-            entry = AuditEntry(floor("aud", made_at), ACCOUNT, "cli", "api_key.created", "key_1", made_at)
+            entry = AuditEntry(
+                floor("aud", made_at), ACCOUNT, "cli", "api_key.created", "key_1", made_at, None, None, None
+            )
             unit_on(connection).audit_log.insert(entry)
         for endpoint in (kept, gone):
             connection.execute("INSERT INTO endpoint_health VALUES (?, 1, 1, 0, NULL, NULL, 0)", (endpoint,))

@@ -29,6 +29,10 @@ _ATTEMPT = (
     "delivery_id, number, started_at, outcome, detail, request_headers, response_status, response_headers,"
     " response_excerpt, response_truncated"
 )
+_REFUND = (
+    "id, account_id, transaction_id, customer_id, external_id, fingerprint, amount, items, actor, points_clawed_back,"
+    " points_restored, points_shortfall, points_expired_before, occurred_at, created_at"
+)
 _TABLES_OF_PURCHASES = (
     (
         "customers",
@@ -123,6 +127,7 @@ class History:
         self.now = now
         self._clock = VirtualClock(now)
         self._purchases = 0
+        self._refunds = 0
         self.ids = IdFactory(self._clock, random.Random(seed))
         with transaction(url) as connection:
             connection.execute(
@@ -203,6 +208,41 @@ class History:
         for (name, columns), values in rows.items():
             insert(self.url, name, columns, values)
         self._purchases += number
+
+    def refunds(self, number: int) -> None:
+        """Insert a refund for each of the next so many purchases, and an allocation of their lots; no balance changes.
+
+        The refund of `purchase-<n>` is `refund-<n>` to the merchant.
+        """
+        sql = (
+            "SELECT t.id, t.customer_id, l.id, t.external_id FROM transactions t JOIN lots l ON l.transaction_id = t.id"
+            " WHERE t.external_id IS NOT NULL ORDER BY t.id LIMIT ? OFFSET ?"
+        )
+        refunds: Rows = []
+        allocations: Rows = []
+        for txn, cus, lot, name in query(self.url, sql, number, self._refunds):
+            external_id = name.replace("purchase", "refund")
+            points = (0, 0, 0, 0)
+            refunds.append(
+                (
+                    self.ids.new("ref"),
+                    ACCOUNT,
+                    txn,
+                    cus,
+                    external_id,
+                    b"f",
+                    100,
+                    "[]",
+                    "test",
+                    *points,
+                    self.now,
+                    self.now,
+                )
+            )
+            allocations.append((self.ids.new("led"), lot, "claw", 1))
+        self._refunds += number
+        insert(self.url, "refunds", _REFUND, refunds)
+        insert(self.url, "allocations", "entry_id, lot_id, kind, points", allocations)
 
     def _lowest_tier(self) -> str:
         """The id of the lowest tier of the account's program, which is made when it is missing."""

@@ -1,7 +1,7 @@
 """The values of accounts."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
@@ -63,7 +63,11 @@ class ApiKey:
 
 @record
 class AuditEntry:
-    """One change: who made it, what it was, such as `api_key.revoked`, and the id of what was changed."""
+    """One request that changed something: its actor, the action, such as `api_key.revoked`, and the id of what was changed.
+
+    `request_id` and `address`: the request and where it came from; None for a periodic job. `changes`: the values before and
+    after, or what a batch consisted of. Of personal data it has the names of the fields only.
+    """
 
     id: str
     account_id: str
@@ -71,6 +75,9 @@ class AuditEntry:
     action: str
     object_id: str
     created_at: UnixMs
+    request_id: str | None
+    address: str | None
+    changes: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

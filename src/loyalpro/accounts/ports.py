@@ -1,7 +1,7 @@
 """What the use cases of this package need from a unit of work."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from loyalpro.accounts.entities import Account, ApiKey, AuditEntry, FirstAccount, StoredResponse
 from loyalpro.kernel.clock import UnixMs
@@ -141,6 +141,6 @@ class AccountsUnit(Protocol):
         """Results of requests with an idempotency key."""
         ...
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor of this transaction makes a change."""
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change. `changes`: values before and after, without personal data."""
         ...

@@ -9,6 +9,7 @@
     │   ├── RateLimited         the API key made too many requests; try again after `retry_after_s`
     │   ├── NotFound            the account has no such object
     │   ├── Conflict            the request contradicts the current state
+    │   ├── PreconditionFailed  the object has changed since the version that the request names
     │   ├── Expired             the object existed, and is no longer kept
     │   ├── TooLarge            the request has too many bytes or values
     │   └── TooSlow             the request did not arrive in time
@@ -24,19 +25,30 @@
 `web/errors.py` maps each class to an HTTP status.
 """
 
+from collections.abc import Mapping
+
 
 class LoyalProError(Exception):
     """The base of every error that LoyalPro raises on purpose.
 
-    `code` is stable, for programs. `detail` is a text for people. `param` names the wrong field, if there is one.
+    `code` is stable, for programs. `detail` is a text for people. `param` names the wrong field, if there is one. `facts`:
+    what a program needs of the detail, such as the points that are available; the response has each as a member of its own.
     """
 
     code = "internal_error"
 
-    def __init__(self, detail: str, *, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        facts: Mapping[str, int | str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.param = param
+        self.facts = dict(facts or {})
         if code is not None:
             self.code = code
 
@@ -91,6 +103,12 @@ class Conflict(Refused):
     """The request contradicts the current state."""
 
     code = "conflict"
+
+
+class PreconditionFailed(Refused):
+    """The object has changed since the version that the request names in `If-Match`."""
+
+    code = "precondition_failed"
 
 
 class Expired(Refused):

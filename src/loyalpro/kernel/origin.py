@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False)
 class Origin:
-    """A request: its id, and the W3C trace context that its caller has sent.
+    """A request: its id, the W3C trace context that its caller has sent, and the address that it came from.
 
     `events`: the ids of the events that it has caused, in the order of their commits.
     """
 
     request_id: str
     traceparent: str | None = None
+    address: str | None = None
     events: list[str] = field(default_factory=list)
 
 

@@ -6,6 +6,7 @@ from loyalpro.loyalty.entities import Customer, DayTotals, Transaction
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Entry, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.tier_moves import TierMoves
 from loyalpro.loyalty.wallet import Wallet
 
 
@@ -29,24 +30,29 @@ class Book:
         ids: Collection[str] = (),
         external_ids: Collection[str] = (),
         with_lots: bool = False,
+        with_deleted: bool = False,
     ) -> None:
-        """`with_lots`: also read the lots that hold points, for a command that takes points out of them."""
+        """`with_lots`: also read the lots that hold points, for a command that takes points out of them.
+
+        `with_deleted`: also lock deleted customers, for a command about what was theirs.
+        """
         self.account_id = account_id
         self.program = unit.programs.get(account_id)
         self._unit = unit
-        customers = _locked(unit, account_id, ids, external_ids)
+        customers = _locked(unit, account_id, ids, external_ids, with_deleted=with_deleted)
         read = [each.id for each in customers if with_lots or _is_due(each, unit.now)]
         lots = _lots_by_customer(unit, read)
         self._wallets = {each.id: Wallet(each, unit, self.program, lots=lots.get(each.id)) for each in customers}
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
         self._stored_days: dict[Day, dict[str, DayTotals]] = {}
+        self.tiers = TierMoves(unit, self.program, self._wallets)
         for wallet in self._wallets.values():
             if wallet.is_due:
                 wallet.settle()
 
     def wallet(self, customer_id: str) -> Wallet | None:
-        """The wallet of an active customer that the command named; else None."""
+        """The wallet of a customer that the command named and the book has locked; else None."""
         return self._wallets.get(customer_id)
 
     def wallet_by_external_id(self, external_id: str) -> Wallet | None:
@@ -79,7 +85,8 @@ class Book:
         """Store everything that changed. False when a customer got an external id that another customer has."""
         unit = self._unit
         changed = [each for each in self._wallets.values() if each.is_changed]
-        if not all(unit.customers.update_details(each.customer) for each in changed if each.has_new_details):
+        renamed = sorted((each.customer for each in changed if each.has_new_details), key=_has_external_id)
+        if not all(unit.customers.update_details(each) for each in renamed):
             return False
         unit.transactions.insert(self._transactions)
         unit.ledger.insert_entries(sorted((entry for each in changed for entry in each.entries), key=_id))
@@ -95,10 +102,12 @@ class Book:
             yield from wallet.days.changed()
 
 
-def _locked(unit: LoyaltyUnit, account_id: str, ids: Collection[str], external_ids: Collection[str]) -> list[Customer]:
+def _locked(
+    unit: LoyaltyUnit, account_id: str, ids: Collection[str], external_ids: Collection[str], *, with_deleted: bool
+) -> list[Customer]:
     looked_up = unit.customers.ids_of(account_id, external_ids) if external_ids else []
     wanted = {*ids, *looked_up}
-    return unit.customers.lock(account_id, wanted) if wanted else []
+    return unit.customers.lock(account_id, wanted, with_deleted=with_deleted) if wanted else []
 
 
 def _lots_by_customer(unit: LoyaltyUnit, customer_ids: Collection[str]) -> dict[str, list[Lot]]:
@@ -111,6 +120,11 @@ def _lots_by_customer(unit: LoyaltyUnit, customer_ids: Collection[str]) -> dict[
 
 def _is_due(customer: Customer, now: int) -> bool:
     return customer.next_due_at is not None and customer.next_due_at <= now
+
+
+def _has_external_id(customer: Customer) -> bool:
+    """Customers that give up their external ids come first: another one may take over the id."""
+    return customer.external_id is not None
 
 
 def _id(row: Entry | Lot) -> str:

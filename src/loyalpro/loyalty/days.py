@@ -1,7 +1,7 @@
 """What is added to the days of a customer: purchases, spend, points, refunds and redemptions, each on its local day."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import Final
 
@@ -53,6 +53,32 @@ class Days:
         changes.refunded += refunded
         changes.redemptions += redemptions
         changes.points_redeemed += points_redeemed
+
+    def arrive(self, left: "Days") -> None:
+        """Take over the changes of another customer's days, which then has none."""
+        for day, each in left.take():
+            self.add(day, **asdict(each))
+
+    def take(self) -> list[tuple[Day, _Changes]]:
+        """Hand over all changes; none is left."""
+        taken, self._changes = list(self._changes.items()), {}
+        return taken
+
+    def added(self, first: Day, last: Day) -> DayTotals:
+        """The sum of what is added to the days from `first` to `last`."""
+        added = [each for each in self.changed() if first <= each.day <= last]
+        return DayTotals(
+            self._customer_id,
+            last,
+            self._account_id,
+            sum(each.purchases for each in added),
+            sum(each.spend for each in added),
+            sum(each.points_qualifying for each in added),
+            sum(each.refunds for each in added),
+            sum(each.refunded for each in added),
+            sum(each.redemptions for each in added),
+            sum(each.points_redeemed for each in added),
+        )
 
     def changed(self) -> Iterator[DayTotals]:
         """What is to be added to each stored day."""

@@ -51,6 +51,24 @@ class Customer:
     redeeming_blocked: bool = False
 
 
+@record
+class CustomerFilter:
+    """Which customers to list: every field that is not None has to match. `updated_since`: changed then or later."""
+
+    external_id: str | None = None
+    email_key: str | None = None
+    phone_key: str | None = None
+    tag: str | None = None
+    tier_id: str | None = None
+    updated_since: UnixMs | None = None
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether the customers that one index finds have to be examined further."""
+        exact = (self.external_id, self.email_key, self.phone_key, self.tag, self.tier_id)
+        return self.updated_since is not None or sum(each is not None for each in exact) > 1
+
+
 TransactionStatus = Literal["completed", "partially_refunded", "refunded"]
 TransactionSource = Literal["api", "dashboard", "import"]
 
@@ -97,17 +115,54 @@ class Transaction:
     points_shortfall: int = 0
 
 
+class ReturnedItem(Item):
+    """What was returned of a line of a purchase. `line`: its place among the items of the purchase, from 0."""
+
+    line: int
+
+
+@record
+class PastOrder:
+    """What of a purchase decides about its points. Amounts are in minor units of `currency`."""
+
+    id: str
+    customer_id: str
+    currency: str
+    amount: int
+    tax_amount: int
+    shipping_amount: int
+    tip_amount: int
+    gift_card_amount: int
+    items: list[Item]
+    occurred_at: UnixMs
+
+
+@record
+class Buyer:
+    """What of a customer decides about the points of a purchase, and about the tier."""
+
+    id: str
+    tier_id: str
+    tags: tuple[str, ...]
+    enrolled_at: UnixMs
+
+
 @record
 class Refund:
-    """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned."""
+    """A refund of a purchase. `amount`: minor units of the purchase's currency. `items`: what was returned.
+
+    `points_expired_before`: what would have been taken if it had not expired or been canceled before. `fingerprint`: SHA-256 of
+    what was requested.
+    """
 
     id: str
     account_id: str
     transaction_id: str
     customer_id: str
     external_id: str | None
+    fingerprint: bytes
     amount: int
-    items: list[Item]
+    items: list[ReturnedItem]
     reason: str | None
     actor: str
     points_clawed_back: int
@@ -124,9 +179,11 @@ RewardStatus = Literal["draft", "active", "archived"]
 
 @record
 class Reward:
-    """What customers can have for points. `amount` and `min_spend`: minor units. `stock` None: unlimited.
+    """What customers can have for points. `amount`: minor units of `currency`. `stock` None: unlimited.
 
-    `tier_ids` and `tags`: which customers may have it; empty for all.
+    `min_spend`: minor units of `currency`, or of the program's currency when the reward has none. `tier_ids`: the customer
+    is in one of these tiers; `tags`: the customer has one of these tags; empty for all. `limit_per_customer` counts
+    redemptions that were not returned.
     """
 
     id: str
@@ -155,7 +212,12 @@ RedemptionStatus = Literal["reserved", "redeemed", "reversed", "canceled", "expi
 
 @record
 class Redemption:
-    """Points that were exchanged. `reward`: the reward as it was, as events show it. `reserved_until`: while it is reserved."""
+    """Points that were exchanged. `reward`: the reward as it was, as events show it.
+
+    `reserved_until`: when the reservation ends or would have ended; None for points that were redeemed at once.
+    `captured_at`: when they were redeemed. `ended_at`: when the redemption was canceled, expired or reversed.
+    `points_returned`: how many came back.
+    """
 
     id: str
     account_id: str
@@ -173,6 +235,28 @@ class Redemption:
     actor: str
     created_at: UnixMs
     points_returned: int = 0
+
+
+@record
+class PointsAdjustment:
+    """Points that were given or taken by hand; `points` is signed. `lot_id`: what a credit made. The entry holds the note.
+
+    `expires_at`: what the request asked for; None for the expiry policy.
+    """
+
+    id: str
+    account_id: str
+    customer_id: str
+    external_id: str | None
+    points: int
+    reason_code: str
+    expires_at: UnixMs | None
+    counts_toward_tier: bool
+    allow_negative: bool
+    entry_id: str
+    lot_id: str | None
+    actor: str
+    created_at: UnixMs
 
 
 @record
@@ -271,3 +355,11 @@ class LiabilityPage:
     sums: LedgerSums
     held: Mapping[UnixMs, int]
     last_id: str | None
+
+
+@record
+class ExportRows:
+    """Rows of an export, each a JSON object, and the key of the last one; None when there are no more."""
+
+    rows: list[dict[str, Any]]
+    last_key: Any

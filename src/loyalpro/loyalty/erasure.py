@@ -1,4 +1,4 @@
-"""Erases the past of deleted customers, one bounded piece at a time: events, then purchases, then notes in the ledger.
+"""Erases the past of deleted customers, one bounded piece at a time: events, then purchases, then refunds and notes.
 
 Each piece is one transaction that moves a cursor, so the work may stop anywhere and continues from there. An event whose
 delivery is being sent is left for a later piece: its attempt is stored with the receiver's answer when it ends.
@@ -53,8 +53,8 @@ def erase_next(unit: ErasureUnit, customer_id: str) -> ErasurePiece:
     if purchases := unit.erasures.erase_purchases(customer_id, erasure.transaction_cursor or "", BATCH_SIZE):
         unit.erasures.update(replace(erasure, transaction_cursor=max(purchases)))
         return ErasurePiece(items=len(purchases), more=True)
-    if notes := unit.erasures.erase_notes(customer_id, BATCH_SIZE):
-        return ErasurePiece(items=notes, more=True)
+    if texts := unit.erasures.erase_texts(customer_id, BATCH_SIZE):
+        return ErasurePiece(items=texts, more=True)
     unit.erasures.finish(erasure, unit.now)
     return ErasurePiece(items=1, finished=erasure)
 

@@ -110,6 +110,24 @@ class Allocation:
     points: int
 
 
+@record
+class LedgerPosition:
+    """The last entry of a customer up to some instant: its sequence, 0 if there is none, and the balances after it."""
+
+    sequence: int = 0
+    balance_after: int = 0
+    pending_after: int = 0
+
+
+@record
+class EntryTotal:
+    """The entries of one type: how many, and the sum of their points."""
+
+    type: EntryType
+    entries: int
+    points: int
+
+
 def discrepancies(
     balance: Balance, entries: Sequence[Entry], lots: Sequence[Lot], allocations: Sequence[Allocation]
 ) -> list[str]:

@@ -95,17 +95,18 @@ class Lots:
         self.allocations.append(Allocation(entry_id, lot.id, "restore", -points))
         return self.update(lot, remaining=self.current(lot).remaining + points)
 
-    def leave(self) -> list[Lot]:
-        """All lots, which another customer gets: none stays here."""
-        left = list(self._lots.values())
-        self._lots, self._new, self._changed = {}, set(), set()
-        return left
+    @property
+    def all(self) -> list[Lot]:
+        """Every lot that is known here."""
+        return list(self._lots.values())
 
-    def arrive(self, lots: Iterable[Lot], customer_id: str) -> list[Lot]:
-        """Lots of another customer; as they are here."""
-        arrived = [replace(lot, customer_id=customer_id) for lot in lots]
+    def arrive(self, left: "Lots", customer_id: str) -> list[Lot]:
+        """The lots of another customer, which does not have them after it, with what was done to them; as they are here."""
+        arrived = [replace(lot, customer_id=customer_id) for lot in left.all]
         self._lots |= {lot.id: lot for lot in arrived}
-        self._changed |= {lot.id for lot in arrived}
+        self._new |= {lot.id for lot in left.new}
+        self._changed |= {lot.id for lot in left.changed}
+        self.allocations += left.allocations
         return arrived
 
     def next_due_at(self, before: UnixMs | None) -> UnixMs | None:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Final
 
 from loyalpro.events.transaction import Item
+from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.earning import EarnSettings, ItemMatch
@@ -18,6 +19,9 @@ THOUSANDTHS: Final = 1_000
 """A quantity has at most three decimals."""
 
 MAX_QUANTITY: Final = 2**53 - 1
+
+MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
+"""How far the clock of the caller may be ahead of the clock of the server."""
 
 
 @record
@@ -79,6 +83,19 @@ def check(order: Order) -> None:
                 code="invalid_field",
                 param=f"items[{index}].quantity",
             )
+
+
+def time_of(stated: UnixMs | None, now: UnixMs) -> UnixMs:
+    """When an order happened: now, if that is not stated. Raises `InvalidInput` `occurred_at_in_future`."""
+    if stated is None:
+        return now
+    if stated > now + MAX_CLOCK_SKEW_MS:
+        raise InvalidInput(
+            f"occurred_at is in the future; it is {rfc3339(now)} now. Leave it out to mean now.",
+            code="occurred_at_in_future",
+            param="occurred_at",
+        )
+    return stated
 
 
 def net(order: Order, settings: EarnSettings) -> int:

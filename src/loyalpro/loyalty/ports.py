@@ -4,8 +4,8 @@ Every method of a store runs inside the database transaction of the unit. A tran
 events holds the row lock of the customer until it ends.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from loyalpro.events.new_event import NewEvent
 from loyalpro.jobs.periodic_job import JobKind
@@ -14,48 +14,62 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
+    Buyer,
     Customer,
+    CustomerFilter,
     DayTotals,
     Erasure,
+    ExportRows,
     Job,
     JobStatus,
     LiabilityPage,
+    PastOrder,
+    PointsAdjustment,
+    Redemption,
+    Refund,
+    Reward,
     RowRefusal,
     StoredBody,
     Transaction,
 )
 from loyalpro.loyalty.expiry import Day
-from loyalpro.loyalty.ledger import Allocation, Entry, Lot
-from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
+from loyalpro.loyalty.program import Program, ProgramVersion
+from loyalpro.loyalty.tiers import Tier
 
 
 class CustomerStore(Protocol):
     """Customers."""
 
-    def insert(self, customer: Customer) -> bool:
-        """Store a new customer. False when another customer of the account has this external id."""
+    def insert(self, customers: Sequence[Customer]) -> set[str]:
+        """Store new customers of one account; the ids of those whose external ids are free. Of two equal ones the first is."""
         ...
 
     def get(self, account_id: str, customer_id: str) -> Customer | None:
         """One customer, also a deleted one."""
         ...
 
-    def list_newest(
-        self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
-    ) -> list[Customer]:
-        """Active customers, newest first."""
+    def candidates(self, account_id: str, wanted: CustomerFilter, before_id: str | None, limit: int) -> list[str]:
+        """The ids of active customers, newest first, that match one of the filters: the one that fewest customers match."""
+        ...
+
+    def matching(self, account_id: str, ids: Sequence[str], wanted: CustomerFilter, limit: int) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, that match every filter, newest first."""
+        ...
+
+    def merged_into(self, customer_id: str) -> list[str]:
+        """The ids of the customers that were merged into this one."""
         ...
 
     def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
         """The ids of the active customers that have these external ids, without a lock. There is at least one external id."""
         ...
 
-    def known_external_ids(self, account_id: str, external_ids: Collection[str]) -> set[str]:
-        """Those of these external ids, of which there is at least one, that active customers have, without a lock."""
-        ...
+    def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
+        """The active ones of these customers, of which there is at least one, locked in the order of their ids.
 
-    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """The active ones of these customers, of which there is at least one, locked in the order of their ids."""
+        `with_deleted`: the deleted ones too.
+        """
         ...
 
     def update_details(self, customer: Customer) -> bool:
@@ -64,6 +78,29 @@ class CustomerStore(Protocol):
 
     def update_state(self, customers: Sequence[Customer]) -> None:
         """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
+        ...
+
+
+class CustomerMoveStore(Protocol):
+    """Rows that belong to a customer and are neither its ledger nor in its wallet."""
+
+    def move(self, customer_id: str, into_id: str) -> None:
+        """Make another customer the owner of all rows but the ledger's. Days and uses of campaigns are added up.
+
+        Both customers are locked. Customers that were merged into the first one are merged into the other one then.
+        """
+        ...
+
+    def remove_derived(self, customer_id: str) -> None:
+        """Remove what was derived from a customer: identity values and its churn score."""
+        ...
+
+
+class ExportStore(Protocol):
+    """Everything that is stored about customers, table by table."""
+
+    def rows(self, section: str, account_id: str, customer_id: str, after: Any, limit: int) -> ExportRows:
+        """The next rows of a section after the key `after`, in the order of their keys."""
         ...
 
 
@@ -78,14 +115,48 @@ class TransactionStore(Protocol):
         """One purchase."""
         ...
 
+    def by_ids(self, account_id: str, transaction_ids: Collection[str]) -> list[Transaction]:
+        """These purchases, of which there is at least one."""
+        ...
+
     def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
-        """The purchases that have these external ids."""
+        """The purchases that have these external ids, of which there is at least one."""
+        ...
+
+    def update_refunded(self, changes: Sequence[tuple[Transaction, Transaction]]) -> bool:
+        """Store what refunds changed of purchases: each as it was read, and as it is now. False when one had changed."""
         ...
 
     def list_newest(
         self, account_id: str, customer_id: str | None, external_id: str | None, before_id: str | None, limit: int
     ) -> list[Transaction]:
         """Purchases, newest first."""
+        ...
+
+    def past_orders(
+        self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
+    ) -> list[tuple[PastOrder, Buyer]]:
+        """Purchases of active customers that happened since then, newest first, without those that are refunded in full."""
+        ...
+
+
+class RefundStore(Protocol):
+    """Refunds of purchases."""
+
+    def insert(self, refunds: Sequence[Refund]) -> None:
+        """Store refunds."""
+        ...
+
+    def of_transactions(self, transaction_ids: Collection[str]) -> list[Refund]:
+        """All refunds of these purchases, of which there is at least one, oldest first."""
+        ...
+
+    def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Refund]:
+        """The refunds that have these external ids, of which there is at least one."""
+        ...
+
+    def list_newest(self, transaction_id: str, before_id: str | None, limit: int) -> list[Refund]:
+        """The refunds of a purchase, newest first."""
         ...
 
 
@@ -116,16 +187,16 @@ class LedgerStore(Protocol):
         """These lots, of which there is at least one, also those that hold no points."""
         ...
 
-    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
-        """The lots of a purchase, also those that hold no points."""
-        ...
-
-    def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
-        """The entries that these sources, of which there is at least one, made."""
+    def lots_of_transactions(self, transaction_ids: Collection[str]) -> list[Lot]:
+        """The lots of these purchases, of which there is at least one, also those that hold no points."""
         ...
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
         """The entries that a source made, in the order of their sequences."""
+        ...
+
+    def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
+        """The entries that these sources, of which there is at least one, made, in the order of their ids."""
         ...
 
     def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
@@ -140,8 +211,118 @@ class LedgerStore(Protocol):
         """A customer's entries, newest first."""
         ...
 
-    def list_lots(self, customer_id: str, before_id: str | None, limit: int) -> list[Lot]:
-        """A customer's lots, newest first."""
+    def list_lots(self, customer_id: str, before_id: str | None, limit: int, *, only_open: bool = False) -> list[Lot]:
+        """A customer's lots, newest first. `only_open`: those that hold points."""
+        ...
+
+    def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:
+        """Where a customer's ledger stood just before an instant; where it stands, for None."""
+        ...
+
+    def totals(self, customer_id: str, after: int, through: int) -> list[EntryTotal]:
+        """The sum of a customer's entries of each type, from the sequence after `after` to the sequence `through`."""
+        ...
+
+
+class AdjustmentStore(Protocol):
+    """Adjustments by hand."""
+
+    def insert(self, adjustment: PointsAdjustment) -> bool:
+        """Store an adjustment. False when another one of the account has this external id."""
+        ...
+
+    def by_external_id(self, account_id: str, external_id: str) -> PointsAdjustment | None:
+        """The adjustment that has this external id."""
+        ...
+
+
+class RewardStore(Protocol):
+    """Rewards."""
+
+    def insert(self, reward: Reward) -> None:
+        """Store a new reward."""
+        ...
+
+    def get(self, account_id: str, reward_id: str) -> Reward | None:
+        """One reward, also an archived one."""
+        ...
+
+    def lock(self, account_id: str, reward_id: str) -> Reward | None:
+        """One reward, locked."""
+        ...
+
+    def update(self, reward: Reward) -> None:
+        """Store everything of a reward that is locked."""
+        ...
+
+    def list_newest(self, account_id: str, status: str | None, before_id: str | None, limit: int) -> list[Reward]:
+        """Rewards, newest first."""
+        ...
+
+    def take_from_stock(self, reward_id: str, now: UnixMs) -> bool:
+        """Take one piece out of the stock of a reward that has a stock. False when none is left."""
+        ...
+
+    def return_to_stock(self, pieces: Mapping[str, int], now: UnixMs) -> None:
+        """Put pieces back into the stock of those of these rewards that have a stock, in the order of their ids."""
+        ...
+
+
+class RedemptionStore(Protocol):
+    """Redemptions."""
+
+    def insert(self, redemption: Redemption) -> bool:
+        """Store a redemption. False when another one of the account has this external id."""
+        ...
+
+    def get(self, account_id: str, redemption_id: str) -> Redemption | None:
+        """One redemption."""
+        ...
+
+    def by_ids(self, account_id: str, redemption_ids: Collection[str]) -> list[Redemption]:
+        """These redemptions, of which there is at least one."""
+        ...
+
+    def by_external_id(self, account_id: str, external_id: str) -> Redemption | None:
+        """The redemption that has this external id."""
+        ...
+
+    def of_transactions(self, transaction_ids: Collection[str]) -> list[Redemption]:
+        """The redemptions that are linked to these purchases, of which there is at least one."""
+        ...
+
+    def reserved_of(self, customer_ids: Collection[str]) -> list[Redemption]:
+        """The reservations of these customers, of which there is at least one."""
+        ...
+
+    def overdue(self, now: UnixMs, limit: int) -> list[tuple[str, str]]:
+        """The account and the id of each reservation whose time has passed, oldest first."""
+        ...
+
+    def counts(self, customer_id: str, reward_ids: Collection[str]) -> dict[str, int]:
+        """How many redemptions a customer has, not returned, of each of these rewards, of which there is at least one."""
+        ...
+
+    def codes_in_use(self, account_id: str, codes: Collection[str]) -> set[str]:
+        """Those of these codes, of which there is at least one, that a redemption has."""
+        ...
+
+    def update(self, changes: Sequence[tuple[Redemption, Redemption]]) -> None:
+        """Store redemptions: each as it is stored, and as it becomes. Raises `LockTaken` when one is not as it was."""
+        ...
+
+    def list_newest(
+        self,
+        account_id: str,
+        before_id: str | None,
+        limit: int,
+        *,
+        customer_id: str | None = None,
+        transaction_id: str | None = None,
+        external_id: str | None = None,
+        code: str | None = None,
+    ) -> list[Redemption]:
+        """Redemptions that match every filter, newest first."""
         ...
 
 
@@ -156,12 +337,39 @@ class DayStore(Protocol):
         """The sum of each of these customers' days from `first` to `last`; without the customers that have none."""
         ...
 
+    def sums_in(self, windows: Mapping[str, tuple[Day, Day]]) -> list[DayTotals]:
+        """The sums of the days from the first to the last one of each customer's window; without the customers that have none.
+
+        They have the last day of the window. There is at least one customer.
+        """
+        ...
+
 
 class CampaignStore(Protocol):
     """Campaigns."""
 
     def during(self, account_id: str, first: UnixMs, last: UnixMs) -> Sequence[Campaign]:
-        """The active campaigns that were running at some time from `first` to `last`."""
+        """The active campaigns that were running at some time from `first` to `last`, oldest first."""
+        ...
+
+    def insert(self, campaign: Campaign) -> None:
+        """Store a new campaign."""
+        ...
+
+    def get(self, account_id: str, campaign_id: str, *, lock: bool = False) -> Campaign | None:
+        """One campaign; locked, if it is to be changed."""
+        ...
+
+    def list_newest(self, account_id: str, status: str | None, before_id: str | None, limit: int) -> list[Campaign]:
+        """Campaigns with this status, newest first."""
+        ...
+
+    def count_unarchived(self, account_id: str, most: int) -> int:
+        """How many campaigns are not archived, counted up to `most`."""
+        ...
+
+    def update(self, before: Campaign, after: Campaign) -> None:
+        """Store a campaign that was locked as `before`."""
         ...
 
     def uses(self, customer_ids: Collection[str], campaign_ids: Collection[str]) -> dict[str, dict[str, int]]:
@@ -182,6 +390,26 @@ class ProgramStore(Protocol):
 
     def get(self, account_id: str) -> Program:
         """The rules in force. Raises `ProgramMissing` for an account without a program."""
+        ...
+
+    def lock(self, account_id: str) -> Program:
+        """The rules in force, which no other transaction changes until this one ends. Raises `ProgramMissing`."""
+        ...
+
+    def change(self, account_id: str, before: Program, version: ProgramVersion, retired: Sequence[Tier]) -> None:
+        """Put a version into force after the one before it, store its tiers, and retire others."""
+        ...
+
+    def version(self, account_id: str, version: int) -> ProgramVersion | None:
+        """One version."""
+        ...
+
+    def list_versions(self, account_id: str, before: int | None, limit: int) -> list[ProgramVersion]:
+        """Versions, newest first: those before a version."""
+        ...
+
+    def queue_retier(self, job_id: str, account_id: str, actor: str, now: UnixMs) -> None:
+        """Store a job that moves all customers to the tiers that they have under the rules in force."""
         ...
 
 
@@ -228,8 +456,8 @@ class ErasureStore(Protocol):
         """Erase items and metadata of the customer's next purchases in the order of their ids; return these ids."""
         ...
 
-    def erase_notes(self, customer_id: str, limit: int) -> int:
-        """Erase notes in the customer's ledger; return how many."""
+    def erase_texts(self, customer_id: str, limit: int) -> int:
+        """Erase free texts: reasons and items of refunds, notes in the ledger and of fraud cases; return in how many rows."""
         ...
 
 
@@ -348,13 +576,48 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         ...
 
     @property
+    def customer_moves(self) -> CustomerMoveStore:
+        """What else belongs to customers."""
+        ...
+
+    @property
+    def exports(self) -> ExportStore:
+        """Everything that is stored about customers."""
+        ...
+
+    @property
     def transactions(self) -> TransactionStore:
         """Purchases."""
         ...
 
     @property
+    def refunds(self) -> RefundStore:
+        """Refunds of purchases."""
+        ...
+
+    @property
     def ledger(self) -> LedgerStore:
         """Entries, lots and allocations."""
+        ...
+
+    @property
+    def random_bytes(self) -> Callable[[int], bytes]:
+        """Makes so many random bytes."""
+        ...
+
+    @property
+    def adjustments(self) -> AdjustmentStore:
+        """Adjustments by hand."""
+        ...
+
+    @property
+    def rewards(self) -> RewardStore:
+        """Rewards."""
+        ...
+
+    @property
+    def redemptions(self) -> RedemptionStore:
+        """Redemptions."""
         ...
 
     @property
@@ -392,8 +655,8 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         """Commit the event with what this unit of work changes."""
         ...
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor makes a change."""
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change. `changes`: values before and after, without personal data."""
         ...
 
     def wake_job(self, kind: JobKind) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Final, Literal
 
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import InvalidInput, LoyalProError
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
@@ -48,12 +49,16 @@ class Rules:
 
 @record
 class Program:
-    """The rules in force with their version, and the tiers, lowest rank first. Retired tiers are apart, in any order."""
+    """The rules in force with their version, and the tiers, lowest rank first. Retired tiers are apart, in any order.
+
+    `changes_fraud_rules`: the account has fraud rules that differ from the defaults.
+    """
 
     version: int
     rules: Rules
     tiers: tuple[Tier, ...]
     retired_tiers: tuple[Tier, ...] = ()
+    changes_fraud_rules: bool = False
 
     def require_currency(self, currency: str) -> None:
         """Raise `InvalidInput` for a currency that the program has no rate for, or that ISO 4217 does not have."""
@@ -78,6 +83,18 @@ class Program:
             if each.rank > tier.rank:
                 return each
         return None
+
+
+@record
+class ProgramVersion:
+    """A version of the program: the rules and tiers that were in force, what made it, when and why."""
+
+    version: int
+    rules: Rules
+    tiers: tuple[Tier, ...]
+    actor: str
+    note: str | None
+    created_at: UnixMs
 
 
 def default_program(ids: IdFactory) -> Program:

@@ -5,27 +5,28 @@ changes are written at once.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Final, Literal
 
 from loyalpro.events.transaction import Item, TransactionCompleted
-from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.errors import Conflict, NotFound, Refused
 from loyalpro.kernel.origin import Origin
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.entities import Transaction, TransactionSource
 from loyalpro.loyalty.expiry import activates_at, day_of, expires_at
-from loyalpro.loyalty.orders import Order, check
+from loyalpro.loyalty.fraud.measure import NewPurchase as JudgedPurchase
+from loyalpro.loyalty.fraud.ports import FraudUnit
+from loyalpro.loyalty.fraud.screening import Screening
+from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
-from loyalpro.loyalty.pricing import Earner, Priced, price
+from loyalpro.loyalty.pricing import Earner, Priced, base_amount, price
 from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.redemption_book import named_redemptions
 from loyalpro.loyalty.transactions import shown
 from loyalpro.loyalty.wallet import Cause, Credit, Earning, Wallet
-
-MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
-"""How far the clock of the caller may be ahead of the clock of the server."""
 
 _COMPARED: Final = (
     *("amount", "currency", "tax_amount", "shipping_amount", "tip_amount", "gift_card_amount"),
@@ -96,8 +97,8 @@ class Purchase:
     replayed: bool
 
 
-def record_purchases(unit: LoyaltyUnit, command: RecordPurchases) -> list[Purchase | Refused]:
-    """Record purchases; each emits `transaction.completed`, then `points.earned` if it earns any.
+def record_purchases(unit: FraudUnit, command: RecordPurchases) -> list[Purchase | Refused]:
+    """Record purchases. Each emits `transaction.completed`, `points.earned` if it earns any, `fraud.detected` for a new case.
 
     The result has an outcome for each purchase, in their order. A refused purchase changes nothing, and does not stop the
     others.
@@ -111,7 +112,7 @@ def record_purchases(unit: LoyaltyUnit, command: RecordPurchases) -> list[Purcha
 class _Recording:
     """The purchases of one command, against the customers and the purchases that they name."""
 
-    def __init__(self, unit: LoyaltyUnit, command: RecordPurchases) -> None:
+    def __init__(self, unit: FraudUnit, command: RecordPurchases) -> None:
         purchases, account_id = command.purchases, command.account_id
         self.book = Book(
             unit,
@@ -126,6 +127,9 @@ class _Recording:
         self._known = {each.external_id: each for each in known}
         instants = [each.occurred_at or unit.now for each in purchases]
         self._campaigns = CampaignsInForce(unit, account_id, instants, [each.id for each in self.book.wallets])
+        named = {id_ for each in purchases for id_ in each.redemption_ids}
+        self._redemptions = named_redemptions(unit, self.book, named)
+        self._screening = Screening(unit, self.book, lambda: self._planned(purchases))
 
     def outcome(self, purchase: NewPurchase) -> Purchase | Refused:
         """Record one purchase, or tell why not."""
@@ -136,7 +140,9 @@ class _Recording:
 
     def write(self) -> None:
         """Store all changes."""
+        self._screening.write()
         self.book.write()
+        self._redemptions.write()
         self._campaigns.write()
 
     def _record(self, purchase: NewPurchase) -> Purchase:
@@ -144,47 +150,81 @@ class _Recording:
         self._unit.origin = purchase.origin
         self._unit.is_import = purchase.source == "import"
         self._program.require_currency(purchase.currency)
-        occurred_at = _occurred_at(purchase, self._unit.now)
+        occurred_at = time_of(purchase.occurred_at, self._unit.now)
         check(purchase.order)
         wallet = self._wallet(purchase)
         known = self._known.get(purchase.external_id) if purchase.external_id else None
         if known is not None:
             return _replayed(known, purchase, wallet.id)
+        for redemption_id in purchase.redemption_ids:
+            self._redemptions.require_capturable(redemption_id, wallet)
         priced = self._price(purchase, wallet, occurred_at)
         wallet.require_capacity(priced.points)
         transaction = self._transaction(purchase, wallet.id, priced, occurred_at)
         self._known[transaction.external_id] = transaction
         self.book.add_transaction(transaction)
-        self._complete(transaction, wallet, priced)
+        for redemption_id in purchase.redemption_ids:
+            self._redemptions.capture(redemption_id, transaction.id)
+        decision = self._screening.purchase(wallet, transaction)
+        self._complete(purchase, transaction, wallet, priced, decision.hold_case_id)
+        self._screening.report()
         return Purchase(transaction, replayed=False)
 
-    def _complete(self, transaction: Transaction, wallet: Wallet, priced: Priced) -> None:
-        """Emit the purchase and credit what it earns."""
+    def _planned(self, purchases: Sequence[NewPurchase]) -> Iterator[JudgedPurchase]:
+        """The purchases as fraud rules see them before their points are known, without those that will be refused."""
+        for each in purchases:
+            try:
+                wallet = self._wallet(each)
+                base = base_amount(each.amount, each.currency, self._program.rules)
+            except Refused:
+                continue
+            yield self._screening.planned(
+                wallet,
+                occurred_at=each.occurred_at or self._unit.now,
+                amount=each.amount,
+                currency=each.currency,
+                base_amount=base,
+                employee_id=each.employee_id,
+                location_id=each.location_id,
+                device_id=self._screening.hashed("device", each.device_id),
+                payment_fingerprint=self._screening.hashed("payment", each.payment_fingerprint),
+            )
+
+    def _complete(
+        self,
+        purchase: NewPurchase,
+        transaction: Transaction,
+        wallet: Wallet,
+        priced: Priced,
+        hold_case_id: str | None,
+    ) -> None:
+        """Emit the purchase and credit what it earns. Points that a case holds count toward nothing until they are released."""
         wallet.note_purchase(transaction.occurred_at)
         wallet.days.add(
             day_of(transaction.occurred_at, self._program.rules.time_zone),
             purchases=1,
             spend=transaction.base_amount,
-            points_qualifying=priced.points,
+            points_qualifying=0 if hold_case_id else priced.points,
         )
         wallet.emit(
             TransactionCompleted(
                 customer_id=wallet.id,
-                customer_external_id=wallet.details.external_id,
+                customer_external_id=wallet.profile.external_id,
                 transaction=shown(transaction),
                 points_earned=priced.points,
-                redemption_ids=[],
+                redemption_ids=list(purchase.redemption_ids),
                 source=transaction.source,
             )
         )
         self._campaigns.note_uses(wallet.id, priced.campaign_ids)
         if priced.points:
             cause = Cause("transaction", transaction.id, self._unit.actor, transaction.occurred_at)
-            wallet.earn(_credit(self._program, transaction), _earning(transaction, priced), cause)
+            wallet.earn(_credit(self._program, transaction, hold_case_id), _earning(transaction, priced), cause)
+        self.book.tiers.upgrade(wallet)
 
     def _price(self, purchase: NewPurchase, wallet: Wallet, occurred_at: UnixMs) -> Priced:
         """What the purchase earns; nothing for a customer whose earning is blocked."""
-        customer = wallet.details
+        customer = wallet.profile
         earner = Earner(
             customer.tier, customer.tags, self._campaigns.uses(wallet.id), self._earned_on(wallet, occurred_at)
         )
@@ -242,6 +282,8 @@ class _Recording:
             program_version=self._program.version,
             priced=priced.frozen,
             source=purchase.source,
+            device_id=self._screening.hashed("device", purchase.device_id),
+            payment_fingerprint=self._screening.hashed("payment", purchase.payment_fingerprint),
         )
 
 
@@ -274,18 +316,6 @@ class CampaignsInForce:
         self._unit.campaigns.add_uses(self._added)
 
 
-def _occurred_at(purchase: NewPurchase, now: UnixMs) -> UnixMs:
-    if purchase.occurred_at is None:
-        return now
-    if purchase.occurred_at > now + MAX_CLOCK_SKEW_MS:
-        raise InvalidInput(
-            f"occurred_at is in the future; it is {rfc3339(now)} now. Leave it out to mean now.",
-            code="occurred_at_in_future",
-            param="occurred_at",
-        )
-    return purchase.occurred_at
-
-
 def _replayed(known: Transaction, purchase: NewPurchase, customer_id: str) -> Purchase:
     """The purchase that has this external id already, if it is the same one; a different one is a conflict."""
     differing = [name for name in _COMPARED if getattr(known, name) != getattr(purchase, name)]
@@ -303,15 +333,17 @@ def _replayed(known: Transaction, purchase: NewPurchase, customer_id: str) -> Pu
     return Purchase(known, replayed=True)
 
 
-def _credit(program: Program, transaction: Transaction) -> Credit:
-    """Expiry is counted from when the purchase happened, not from when it was recorded."""
+def _credit(program: Program, transaction: Transaction, hold_case_id: str | None) -> Credit:
+    """Expiry is counted from when the purchase happened, not from when it was recorded. Held points have no other date."""
     rules, occurred_at = program.rules, transaction.occurred_at
+    active_at = None if hold_case_id else activates_at(rules.pending_days, occurred_at, rules.time_zone)
     return Credit(
         points=transaction.points_earned,
         expires_at=expires_at(rules.expiry, occurred_at, rules.time_zone),
-        is_pending=bool(rules.pending_days),
-        activates_at=activates_at(rules.pending_days, occurred_at, rules.time_zone),
+        is_pending=bool(rules.pending_days or hold_case_id),
+        activates_at=active_at,
         transaction_id=transaction.id,
+        hold_case_id=hold_case_id,
     )
 
 

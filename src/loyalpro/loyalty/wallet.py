@@ -4,7 +4,8 @@ A wallet makes the ledger entries, lots and allocations of what happens, counts 
 the events. Nothing else counts a sequence. A `Book` reads wallets and writes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
 
@@ -137,13 +138,13 @@ class Clawed:
 
 @record
 class Estate:
-    """Everything that a customer hands to another one when both are merged."""
+    """Everything that a customer hands to another one when both are merged. `net`: available less debt."""
 
     net: int
     pending: int
     lifetime_earned: int
     lifetime_redeemed: int
-    lots: tuple[Lot, ...]
+    lots: Lots
 
 
 ShortfallPolicy = Literal["allow_negative", "within_balance", "only_pending"]
@@ -168,6 +169,7 @@ class Wallet:
         self._program = program
         self._stored = customer
         self._customer = customer
+        self._held: list[Payload] | None = None
         self._event_sequence = customer.event_sequence
         self._ledger_sequence = customer.ledger_sequence
         self._first_purchase_at = customer.first_purchase_at
@@ -177,9 +179,25 @@ class Wallet:
 
     def emit(self, payload: Payload) -> None:
         """Emit the customer's next event."""
+        if self._held is not None:
+            self._held.append(payload)
+            return
         self._event_sequence += 1
         customer = self._customer
         self._unit.emit(new_event(customer.account_id, payload, customer_id=customer.id, sequence=self._event_sequence))
+
+    @contextmanager
+    def holding_events(self) -> Iterator[list[Payload]]:
+        """Collect the events of the block in a list instead of emitting them.
+
+        For a command that emits an event first which tells what the others did.
+        """
+        held: list[Payload] = []
+        self._held = held
+        try:
+            yield held
+        finally:
+            self._held = None
 
     def change_details(self, **details: Any) -> None:
         """Change what describes the customer: names, tags, metadata, status."""
@@ -237,6 +255,7 @@ class Wallet:
         before = self.balance
         type_: EntryType = "import" if adjustment.kind == "import" else "adjust"
         entry, lot = self._credit(type_, credit, cause)
+        self._begin_inactivity()
         self._emit_adjusted(adjustment, entry, before)
         self._expire_if_past(lot)
         return lot
@@ -251,7 +270,16 @@ class Wallet:
         """
         before = self.balance
         absorbed = min(before.debt, points)
-        entry = self._post("redeem_reversal", points, cause, available=points - absorbed, debt=-absorbed)
+        entry = self._post(
+            "redeem_reversal",
+            points,
+            cause,
+            available=points - absorbed,
+            debt=-absorbed,
+            reverses=adjustment.reverses_entry_id,
+        )
+        self.balance = replace(self.balance, lifetime_redeemed=self.balance.lifetime_redeemed - points)
+        self._begin_inactivity()
         returned = [self._return_to(lot, share, entry, extend_to) for lot, share in spent]
         self.lots.take(spending_order(returned), absorbed, entry.id, "absorb")
         self._emit_adjusted(adjustment, entry, before)
@@ -277,6 +305,7 @@ class Wallet:
                 f"The customer has {available} points available, which is fewer than {points}.",
                 code="insufficient_points",
                 param="points",
+                facts={"available": available},
             )
 
     def redeem(self, points: int, redeemed: Redeemed, cause: Cause) -> Entry:
@@ -311,6 +340,8 @@ class Wallet:
             self.require_available(points)
         before = self.balance
         taken = min(points, before.available)
+        if before.debt + points - taken > MAX_POINTS:
+            raise InvalidInput("The debt would be more than can be counted.", code="points_limit", param="points")
         entry = self._post("adjust", -points, cause, available=-taken, debt=points - taken)
         self.lots.take(self.lots.holding("active"), taken, entry.id, "spend")
         self._emit_adjusted(adjustment, entry, before)
@@ -321,7 +352,8 @@ class Wallet:
     ) -> Clawed:
         """Take back what a purchase has earned: out of its pending lots, its active lots, other active lots, then by policy.
 
-        The lots of the purchase must be known. Emits `points.adjusted` for each entry, the last with the shortfall.
+        The lots of the purchase must be known. What is taken is allocated as `claw`, also from a pending lot: `cancel` is for
+        what was canceled otherwise. Emits `points.adjusted` for each entry, the last with the shortfall.
         """
         own = self.lots.of_transaction(transaction_id)
         pending = [lot for lot in own if lot.status == "pending"]
@@ -334,7 +366,7 @@ class Wallet:
         shortfall = rest - taken - owed
         if canceled:
             at_end = 0 if taken + owed else shortfall
-            self._take("cancel_pending", canceled, pending, "cancel", cause, adjustment, shortfall=at_end)
+            self._take("cancel_pending", canceled, pending, "claw", cause, adjustment, shortfall=at_end)
         if taken + owed:
             self._take(
                 "clawback", taken + owed, [*active, *others], "claw", cause, adjustment, owed=owed, shortfall=shortfall
@@ -420,10 +452,18 @@ class Wallet:
         if rules.expiry.kind == "inactivity":
             self.change_state(points_expire_at=inactive_at(rules.expiry, self._unit.now, rules.time_zone))
 
+    def _begin_inactivity(self) -> None:
+        """Points that come in another way, to a customer without any date, last as if they had been earned now."""
+        if self._customer.points_expire_at is None:
+            self._touch()
+
     # -- merging -----------------------------------------------------------------------------------------------------
 
     def move_out(self, cause: Cause) -> Estate:
-        """Hand everything to another customer: the balance is zero after it, and the lots belong to the other one."""
+        """Hand everything to another customer: the balance is zero after it, and the lots belong to the other one.
+
+        The lots that hold points are handed over here. The store moves the others.
+        """
         balance, before = self.balance, self.balance
         if balance.net:
             available, debt = -balance.available, -balance.debt
@@ -435,7 +475,7 @@ class Wallet:
             self._emit_adjusted(Adjustment("merge"), entry, before)
         self.balance = Balance()
         self.change_state(points_expire_at=None)
-        lots = tuple(self.lots.leave())
+        lots, self.lots = self.lots, Lots(())
         return Estate(balance.net, balance.pending, balance.lifetime_earned, balance.lifetime_redeemed, lots)
 
     def move_in(self, estate: Estate, cause: Cause) -> None:
@@ -445,6 +485,8 @@ class Wallet:
         if estate.net:
             before, net = self.balance, self.balance.net + estate.net
             available, debt = max(net, 0), max(-net, 0)
+            if debt > MAX_POINTS:
+                raise InvalidInput("The debt would be more than can be counted.", code="points_limit", param="into")
             entry = self._post(
                 "merge_in",
                 estate.net,
@@ -519,7 +561,8 @@ class Wallet:
 
     def _return_to(self, lot: Lot, points: int, entry: Entry, extend_to: UnixMs) -> Lot:
         if self.lots.current(lot).expires_at > self._unit.now:
-            return self.lots.restore(lot, points, entry.id)
+            self.lots.restore(lot, points, entry.id)
+            return self.lots.update(lot, customer_id=self.id)  # an empty lot may still belong to a merged customer
         return self._new_lot(entry, Credit(points, extend_to, transaction_id=lot.transaction_id))
 
     def _post(
@@ -623,11 +666,6 @@ class Wallet:
     # -- what is to be written ---------------------------------------------------------------------------------------
 
     @property
-    def details(self) -> Customer:
-        """What describes the customer, the tier and the blocks, without the rest of `customer`: read for every purchase."""
-        return self._customer
-
-    @property
     def customer(self) -> Customer:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
@@ -642,6 +680,14 @@ class Wallet:
             last_purchase_at=self._last_purchase_at,
             updated_at=self._unit.now,
         )
+
+    @property
+    def profile(self) -> Customer:
+        """The customer as it is now, without what this transaction changes of its balance, its sequences and `next_due_at`.
+
+        It costs nothing, and `customer` makes a record at each call.
+        """
+        return self._customer
 
     @property
     def is_changed(self) -> bool:
@@ -663,9 +709,10 @@ class Wallet:
 
 
 def returns(spent: Sequence[tuple[Lot, int]], returned: int, points: int) -> list[tuple[Lot, int]]:
-    """How many of `points` go back to which lot, when `returned` of them went back before.
+    """How many of `points` go back to which lot. What expires last comes back first.
 
-    `spent`: the lots that a redemption took its points from, and how many from each. What expires last comes back first.
+    `spent`: the lots that a redemption took its points from, and how many of each did not go back into it. `returned`: how many
+    of them came back in other lots, because their own had expired.
     """
     found: list[tuple[Lot, int]] = []
     for lot, share in sorted(spent, key=lambda each: (each[0].expires_at, each[0].earned_at, each[0].id), reverse=True):

@@ -77,7 +77,7 @@ class RowMapper(Generic[R]):
         self._codecs = self._codecs_of(self._paths)
         self._reader = cache(self._make_reader)
         self._slices = _slices(kind, self._parts)
-        self.insert = f"INSERT INTO {table} ({', '.join(self._columns)}) VALUES ({', '.join('?' * self.width)})"
+        self.insert = self.insert_many(1)
 
     def columns(self, alias: str = "") -> str:
         """`id, name, ...` for a SELECT, or `c.id, c.name, ...` with the alias `c`."""
@@ -119,6 +119,11 @@ class RowMapper(Generic[R]):
     def values_of(self, item: R, *names: str) -> tuple[object, ...]:
         """The values that belong to `assignments` of the same fields."""
         return self._reader(names)(item)
+
+    def insert_many(self, count: int) -> str:
+        """An INSERT of so many rows at once. Its parameters are the values of all rows, one after the other."""
+        row = f"({', '.join('?' * self.width)})"
+        return f"INSERT INTO {self.table} ({', '.join(self._columns)}) VALUES {', '.join([row] * count)}"
 
     def update_many(self, key: str, *names: str) -> str:
         """An UPDATE of these fields in many rows, each found by `key`.

@@ -1,9 +1,9 @@
 """One database transaction with everything that it may touch, and the one place where it is committed with its events."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from loyalpro.accounts.entities import AuditEntry
 from loyalpro.events.new_event import NewEvent
@@ -16,16 +16,20 @@ from loyalpro.kernel.unit_of_work import SYSTEM, WriterName
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.tables.accounts import AccountTables
+from loyalpro.storage.tables.adjustments import AdjustmentTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
+from loyalpro.storage.tables.customer_moves import CustomerMoveTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.days import DayTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.endpoints import EndpointTables
 from loyalpro.storage.tables.erasures import ErasureTables
 from loyalpro.storage.tables.events import EventTables
+from loyalpro.storage.tables.exports import ExportTables
+from loyalpro.storage.tables.fraud import FraudTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
 from loyalpro.storage.tables.job_runs import JobRunTables
@@ -34,9 +38,12 @@ from loyalpro.storage.tables.ledger import LedgerTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
 from loyalpro.storage.tables.programs import ProgramTables
+from loyalpro.storage.tables.redemptions import RedemptionTables
+from loyalpro.storage.tables.refunds import RefundTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.reports import ReportTables
 from loyalpro.storage.tables.retention import RetentionTables
+from loyalpro.storage.tables.rewards import RewardTables
 from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.tables.transactions import TransactionTables
 from loyalpro.storage.vault import Vault
@@ -95,9 +102,25 @@ class UnitOfWork:
         """After the commit, hint to the scheduler that this job has something to do."""
         self.woken.jobs.add(kind)
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor makes a change, such as `api_key.revoked`; it is committed with this transaction."""
-        self.audit_log.insert(AuditEntry(self.ids.new("aud"), account_id, self.actor, action, object_id, self.now))
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change, such as `api_key.revoked`; it is committed with this transaction.
+
+        `changes`: values before and after, without personal data.
+        """
+        origin = self.origin
+        self.audit_log.insert(
+            AuditEntry(
+                id=self.ids.new("aud"),
+                account_id=account_id,
+                actor=self.actor,
+                action=action,
+                object_id=object_id,
+                created_at=self.now,
+                request_id=None if origin is None else origin.request_id,
+                address=None if origin is None else origin.address,
+                changes=None if changes is None else dict(changes),
+            )
+        )
 
     # -- tables ------------------------------------------------------------------------------------------------------
 
@@ -132,9 +155,24 @@ class UnitOfWork:
         return CustomerTables(self.connection, self.programs)
 
     @property
+    def customer_moves(self) -> CustomerMoveTables:
+        """What else belongs to customers."""
+        return CustomerMoveTables(self.connection)
+
+    @property
+    def exports(self) -> ExportTables:
+        """Everything that is stored about customers."""
+        return ExportTables(self.connection)
+
+    @property
     def transactions(self) -> TransactionTables:
         """Purchases."""
         return TransactionTables(self.connection)
+
+    @property
+    def refunds(self) -> RefundTables:
+        """Refunds of purchases."""
+        return RefundTables(self.connection)
 
     @property
     def days(self) -> DayTables:
@@ -150,6 +188,26 @@ class UnitOfWork:
     def ledger(self) -> LedgerTables:
         """Entries, lots and allocations."""
         return LedgerTables(self.connection)
+
+    @property
+    def adjustments(self) -> AdjustmentTables:
+        """Adjustments by hand."""
+        return AdjustmentTables(self.connection)
+
+    @property
+    def rewards(self) -> RewardTables:
+        """Rewards."""
+        return RewardTables(self.connection)
+
+    @property
+    def redemptions(self) -> RedemptionTables:
+        """Redemptions."""
+        return RedemptionTables(self.connection)
+
+    @property
+    def fraud(self) -> FraudTables:
+        """Fraud rules, cases, and what rules are measured with."""
+        return FraudTables(self.connection, self.vault, self.random_bytes)
 
     @property
     def erasures(self) -> ErasureTables:

@@ -56,11 +56,20 @@ class Vault:
                 "A sealed secret in the database is damaged, or belongs to another endpoint."
             ) from error
 
-    def require(self, endpoints: Mapping[bytes, str]) -> None:
-        """`ConfigurationError` when the key of one of these key ids is missing; each has an endpoint that uses it."""
-        for key_id, endpoint_id in endpoints.items():
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether a secret is sealed with the first key."""
+        return self.key_id(sealed) == self._newest
+
+    @staticmethod
+    def key_id(sealed: bytes) -> bytes:
+        """The id of the key that a secret is sealed with."""
+        return sealed[:KEY_ID_BYTES]
+
+    def require(self, owners: Mapping[bytes, str]) -> None:
+        """`ConfigurationError` when the key of one of these key ids is missing; each has an owner of a secret that needs it."""
+        for key_id, owner in owners.items():
             if key_id not in self._ciphers:
-                raise ConfigurationError(f"A secret of endpoint {endpoint_id} {_KEY_MISSING}")
+                raise ConfigurationError(f"A secret of {owner} {_KEY_MISSING}")
 
 
 def _derive(key: str) -> tuple[bytes, bytes]:

@@ -21,6 +21,7 @@ STATUS: dict[type[errors.LoyalProError], int] = {
     errors.RateLimited: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.Expired: 410,
     errors.TooLarge: 413,
     errors.TooSlow: 408,
@@ -73,7 +74,7 @@ async def _loyalpro_error(request: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unexpected(request, error)
-    response = problem(status, error.code, error.detail, request=request, param=error.param)
+    response = problem(status, error.code, error.detail, request=request, param=error.param, **error.facts)
     if isinstance(error, errors.RateLimited):
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response

@@ -13,7 +13,7 @@ from loyalpro.kernel.nearest import nearest, suggestion
 MAX_ERRORS: Final = 100
 UNKNOWN_FIELD: Final = "unknown_field"
 """The kind of the error for a field that a body does not have; its context has the `name`, and all `known` ones."""
-OWN_WORDS: Final = frozenset({UNKNOWN_FIELD, "control_character", "time", "email", "empty", "too_many"})
+OWN_WORDS: Final = frozenset({UNKNOWN_FIELD, "control_character", "time", "email", "empty", "too_many", "form"})
 """The kinds of errors that this program raises; they say themselves what to do."""
 
 _TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
@@ -34,6 +34,7 @@ _TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "model_attributes_type": lambda _: "Send an object",
     "too_short": lambda given: f"Send at least {given['min_length']} item(s)",
     "too_long": lambda given: f"Send at most {given['max_length']} item(s)",
+    "greater_than": lambda given: f"Send more than {given['gt']}",
     "greater_than_equal": lambda given: f"Send {given['ge']} or more",
     "less_than_equal": lambda given: f"Send {given['le']} or less",
 }

@@ -9,16 +9,26 @@ from loyalpro import __version__
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.web import errors, observation, openapi
 from loyalpro.web.api import (
+    adjustments,
     api_keys,
     audit_log,
+    calculation,
+    campaigns,
+    customer_tiers,
     customers,
     deliveries,
     events,
     exports,
+    fraud,
     imports,
+    lots,
     notices,
+    program,
+    redemptions,
+    refunds,
     replays,
     reports,
+    rewards,
     secrets,
     service,
     transactions,
@@ -44,12 +54,23 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
     )
     app.state.services = services
     app.include_router(transactions.batch_router)
+    app.include_router(refunds.batch_router)
+    app.include_router(customers.batch_router)
     for resource in (
         customers,
+        lots,
+        customer_tiers,
+        adjustments,
         transactions,
         imports,
         exports,
         reports,
+        calculation,
+        program,
+        campaigns,
+        rewards,
+        redemptions,
+        refunds,
         webhook_endpoints,
         secrets,
         replays,
@@ -58,12 +79,13 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         notices,
         api_keys,
         audit_log,
+        fraud,
         service,
     ):
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
-    observation.install(app, metrics, services.clock, ids)
+    observation.install(app, metrics, services.clock, ids, services.trusted_proxies)
     openapi.install(app)
     return app
 

@@ -37,9 +37,10 @@ class Reply:
         return msgspec.json.encode(self.content)
 
 
-ReplyTo = Callable[[Unit], Reply]
+ReplyTo = Callable[[Unit], Reply | Refused]
+"""Runs the command of a request. A `Refused` that it returns is committed with what it changed; one that it raises is not."""
 ReplyToAll = Callable[[Unit, str, Sequence[Any]], Sequence[Reply | Refused]]
-"""Runs the commands of several requests of one account. `Refused` in place of a reply: that request changed nothing."""
+"""Runs the commands of several requests of one account. `Refused` in place of a reply: the request is refused."""
 
 
 @record
@@ -63,11 +64,12 @@ async def commit(request: Request, account_id: str, reply_to: ReplyTo, writer: W
     """Commit a `POST` and respond. A request whose key has a stored response gets that response, and changes nothing."""
 
     async def change(incoming: IdempotentRequest) -> IdempotentResult:
-        return await services_of(request).runner.change(
-            lambda unit: _only(run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)])),
+        outcomes = await services_of(request).runner.change(
+            lambda unit: run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)]),
             writer,
             actor=key_of(request).actor,
         )
+        return _only(outcomes)
 
     return await _respond(request, account_id, None, change)
 

@@ -1,7 +1,7 @@
 """Observes requests: each gets an id, a log line, and is counted in the metrics."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -14,6 +14,7 @@ from loyalpro.kernel.clock import MS_PER_S, Clock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin, caused_by
 from loyalpro.web import errors
+from loyalpro.web.client_address import Network, client_address
 
 _CLIENT_CLOSED_REQUEST: Final = 499
 """The status that nginx logs for a client that disconnected before the response; it is never sent."""
@@ -36,16 +37,21 @@ class RequestMetrics(Protocol):
         ...
 
 
-def install(app: FastAPI, metrics: RequestMetrics, clock: Clock, ids: IdFactory) -> None:
+def install(
+    app: FastAPI, metrics: RequestMetrics, clock: Clock, ids: IdFactory, trusted_proxies: Sequence[Network] = ()
+) -> None:
     """Give every request an id, count it, and log its method, route, status and duration; nothing of its content."""
-    app.add_middleware(_Observed, metrics=metrics, clock=clock, ids=ids)
+    app.add_middleware(_Observed, metrics=metrics, clock=clock, ids=ids, trusted_proxies=trusted_proxies)
 
 
 class _Observed:
     """ASGI middleware that wraps `send`: it adds no task and no queue between the application and the server."""
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics, clock: Clock, ids: IdFactory) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: RequestMetrics, clock: Clock, ids: IdFactory, trusted_proxies: Sequence[Network]
+    ) -> None:
         self._app = app
+        self._trusted_proxies = trusted_proxies
         self._metrics = metrics
         self._clock = clock
         self._ids = ids
@@ -55,7 +61,7 @@ class _Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        origin = self._origin(scope["headers"])
+        origin = self._origin(scope)
         scope.setdefault("state", {})["request_id"] = origin.request_id
         with caused_by(origin):
             await self._answer(scope, receive, send, origin)
@@ -82,10 +88,13 @@ class _Observed:
             response = await errors.unexpected(Request(scope), error)
             await response(scope, receive, observed)
 
-    def _origin(self, headers: Iterable[tuple[bytes, bytes]]) -> Origin:
+    def _origin(self, scope: Scope) -> Origin:
         """The origin that the headers state, with a new request id if they state none that can be taken over."""
-        request_id, traceparent = _stated(headers)
-        return Origin(request_id or self._ids.new("req"), traceparent)
+        request_id, traceparent = _stated(scope["headers"])
+        peer = (scope.get("client") or [None])[0]
+        forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        address = client_address(peer, forwarded, self._trusted_proxies)
+        return Origin(request_id or self._ids.new("req"), traceparent, address)
 
     def _report(self, scope: Scope, origin: Origin, status: int, elapsed_s: float) -> None:
         route = getattr(scope.get("route"), "path", "(none)")

@@ -12,6 +12,7 @@ from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import LoyalProError
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.web.client_address import Network
 from loyalpro.web.heavy_work import HeavyWork
 from loyalpro.web.unit import Unit
 from loyalpro.webhooks.endpoint_url import Resolve
@@ -48,6 +49,7 @@ class Services:
     health: Health
     metrics: Callable[[], bytes]
     max_endpoints: int
+    trusted_proxies: Sequence[Network]
     request_limits: RequestLimits
     key_uses: KeyUses
     causes: Callable[[], Sequence[str]] = tuple

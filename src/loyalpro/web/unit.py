@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from loyalpro.accounts.ports import AccountsUnit
-from loyalpro.loyalty.ports import LoyaltyUnit
+from loyalpro.loyalty.fraud.ports import FraudUnit
 from loyalpro.webhooks.ports import WebhooksUnit
 
 
-class Unit(AccountsUnit, LoyaltyUnit, WebhooksUnit, Protocol):
+class Unit(AccountsUnit, FraudUnit, WebhooksUnit, Protocol):
     """One database transaction that use cases of every package run in."""

@@ -1,7 +1,7 @@
 """What the use cases of this package need from a unit of work: stores, the time, ids, and hints to the engine and to jobs."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.states import DeliveryStatus
@@ -301,8 +301,8 @@ class WebhooksUnit(Protocol):
         """Notices."""
         ...
 
-    def audit(self, account_id: str, action: str, object_id: str) -> None:
-        """Store that the actor of this transaction makes a change."""
+    def audit(self, account_id: str, action: str, object_id: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Store that the actor makes a change. `changes`: values before and after, without personal data."""
         ...
 
     def wake_endpoints(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:

@@ -19,11 +19,11 @@ from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.loyalty.bulk.cells import Amounts, CellForm, Fields, SourceRow, rows_of, typed
 from loyalpro.loyalty.bulk.csv_text import read_csv
 from loyalpro.loyalty.bulk.jobs import new_job
-from loyalpro.loyalty.customers import EnrollCustomer, enroll_customer
-from loyalpro.loyalty.entities import Job, RowRefusal
+from loyalpro.loyalty.customers import EnrollCustomer, EnrollCustomers, enroll_customers
+from loyalpro.loyalty.entities import Customer, Job, RowRefusal
+from loyalpro.loyalty.fraud.ports import FraudUnit
 from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.opening_balances import OpeningBalance, SetOpeningBalances, set_opening_balances
-from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 
 ROWS_PER_PIECE: Final = 500
@@ -127,7 +127,7 @@ def read_rows(command: StartImport, formats: RowFormats) -> SourceRows:
     return found
 
 
-def start_import(unit: LoyaltyUnit, command: StartImport, source: SourceRows) -> Job:
+def start_import(unit: FraudUnit, command: StartImport, source: SourceRows) -> Job:
     """Store an import with its rows and wake what works on it. `source`: what `read_rows` has made of the command."""
     rules = unit.programs.get(command.account_id).rules
     params = {
@@ -161,7 +161,7 @@ def prepare(job: Job, content: bytes, formats: RowFormats) -> Prepared:
     return Prepared(tuple(lines), tuple(commands), tuple(refusals))
 
 
-def import_piece(unit: LoyaltyUnit, job: Job, prepared: Prepared) -> Imported:
+def import_piece(unit: FraudUnit, job: Job, prepared: Prepared) -> Imported:
     """Take over the rows of a piece; a row that was imported before is unchanged."""
     outcomes = _TAKE_OVER[job.params["kind"]](unit, job, prepared.commands) if prepared.commands else []
     refused = [
@@ -178,7 +178,7 @@ class Imports:
 
     kinds: Final = tuple(KINDS.values())
 
-    def __init__(self, runner: UnitOfWorkRunner[LoyaltyUnit], formats: RowFormats) -> None:
+    def __init__(self, runner: UnitOfWorkRunner[FraudUnit], formats: RowFormats) -> None:
         self._runner = runner
         self._formats = formats
 
@@ -200,7 +200,7 @@ class Imports:
         return Piece(items=0) if imported is None else Piece(items=imported.done, more=True)
 
 
-def _take_over(unit: LoyaltyUnit, job: Job, prepared: Prepared) -> Imported | None:
+def _take_over(unit: FraudUnit, job: Job, prepared: Prepared) -> Imported | None:
     """None when another process works on the job, or it has ended."""
     if not unit.jobs.lock(job):
         return None
@@ -211,12 +211,12 @@ def _take_over(unit: LoyaltyUnit, job: Job, prepared: Prepared) -> Imported | No
     return imported
 
 
-def _count_trial(unit: LoyaltyUnit, job: Job, imported: Imported) -> None:
+def _count_trial(unit: FraudUnit, job: Job, imported: Imported) -> None:
     if unit.jobs.lock(job):
         _advance(unit, job, imported)
 
 
-def _advance(unit: LoyaltyUnit, job: Job, imported: Imported) -> None:
+def _advance(unit: FraudUnit, job: Job, imported: Imported) -> None:
     """Move the cursor behind the piece, whose rows are not needed any more: they have personal data."""
     number = int(job.cursor or 0) + 1
     after = replace(
@@ -231,7 +231,7 @@ def _advance(unit: LoyaltyUnit, job: Job, imported: Imported) -> None:
     unit.jobs.remove_pieces(job.id, before=number)
 
 
-def _finish(unit: LoyaltyUnit, job: Job) -> None:
+def _finish(unit: FraudUnit, job: Job) -> None:
     if unit.jobs.lock(job):
         unit.jobs.finish(job, "done", unit.now)
 
@@ -275,23 +275,20 @@ def _points(value: Any) -> int:
     return value
 
 
-def _customers(unit: LoyaltyUnit, job: Job, commands: Sequence[EnrollCustomer]) -> list[Any]:
+def _customers(unit: FraudUnit, job: Job, commands: Sequence[EnrollCustomer]) -> list[Any]:
     """Enroll the customers whose external id is not there yet; those that are there stay as they are."""
-    external_ids = {each.external_id for each in commands if each.external_id is not None}
-    known = unit.customers.known_external_ids(job.account_id, external_ids) if external_ids else set()
     unit.is_import = True
-    outcomes: list[str] = []
-    for each in commands:
-        if each.external_id is not None and each.external_id in known:
-            outcomes.append("unchanged")
-            continue
-        enroll_customer(unit, replace(each, source="import"))
-        known.add(each.external_id or "")
-        outcomes.append("done")
-    return outcomes
+    imported = [replace(each, source="import") for each in commands]
+    return [_enrolled(each) for each in enroll_customers(unit, EnrollCustomers(job.account_id, imported))]
 
 
-def _transactions(unit: LoyaltyUnit, job: Job, commands: Sequence[NewPurchase]) -> list[Any]:
+def _enrolled(outcome: Customer | Refused) -> Any:
+    if isinstance(outcome, Refused):
+        return "unchanged" if outcome.code == "customer_exists" else outcome
+    return "done"
+
+
+def _transactions(unit: FraudUnit, job: Job, commands: Sequence[NewPurchase]) -> list[Any]:
     recorded = record_purchases(unit, RecordPurchases(job.account_id, commands))
     return [_recorded(each) for each in recorded]
 
@@ -302,12 +299,12 @@ def _recorded(outcome: Purchase | Refused) -> Any:
     return "unchanged" if outcome.replayed else "done"
 
 
-def _balances(unit: LoyaltyUnit, job: Job, commands: Sequence[OpeningBalance]) -> list[Any]:
+def _balances(unit: FraudUnit, job: Job, commands: Sequence[OpeningBalance]) -> list[Any]:
     counts = job.params["counts_toward_tier"]
     return list(set_opening_balances(unit, SetOpeningBalances(job.account_id, commands, counts_toward_tier=counts)))
 
 
-_TAKE_OVER: Final[Mapping[ImportKind, Callable[[LoyaltyUnit, Job, Sequence[Any]], list[Any]]]] = {
+_TAKE_OVER: Final[Mapping[ImportKind, Callable[[FraudUnit, Job, Sequence[Any]], list[Any]]]] = {
     "customers": _customers,
     "transactions": _transactions,
     "balances": _balances,

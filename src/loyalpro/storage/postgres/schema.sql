@@ -48,6 +48,30 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE adjustments (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    customer_id text NOT NULL,
+    external_id text,
+    points bigint NOT NULL,
+    reason_code text NOT NULL,
+    expires_at bigint,
+    counts_toward_tier bigint NOT NULL,
+    allow_negative bigint NOT NULL,
+    entry_id text NOT NULL,
+    lot_id text,
+    actor text NOT NULL,
+    created_at bigint NOT NULL,
+    CONSTRAINT adjustments_pkey PRIMARY KEY (id),
+    CONSTRAINT adjustments_account_id_external_id_key UNIQUE (account_id, external_id),
+    CONSTRAINT adjustments_allow_negative_check CHECK ((allow_negative = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT adjustments_check CHECK (((points > 0) = (lot_id IS NOT NULL))),
+    CONSTRAINT adjustments_counts_toward_tier_check CHECK ((counts_toward_tier = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT adjustments_points_check CHECK ((points <> 0))
+);
+
+CREATE INDEX adjustments_by_customer ON public.adjustments USING btree (customer_id, id);
+
 CREATE TABLE allocations (
     entry_id text NOT NULL,
     lot_id text NOT NULL,
@@ -131,6 +155,8 @@ CREATE TABLE campaign_uses (
     uses bigint NOT NULL,
     CONSTRAINT campaign_uses_pkey PRIMARY KEY (campaign_id, customer_id)
 );
+
+CREATE INDEX campaign_uses_by_customer ON public.campaign_uses USING btree (customer_id, campaign_id);
 
 CREATE TABLE campaigns (
     id text NOT NULL,
@@ -279,6 +305,8 @@ CREATE INDEX customers_by_phone ON public.customers USING btree (account_id, pho
 CREATE INDEX customers_by_tier ON public.customers USING btree (account_id, tier_id, id);
 
 CREATE INDEX customers_due ON public.customers USING btree (next_due_at, id) WHERE (next_due_at IS NOT NULL);
+
+CREATE INDEX customers_merged ON public.customers USING btree (merged_into_id, id) WHERE (merged_into_id IS NOT NULL);
 
 CREATE INDEX customers_to_review ON public.customers USING btree (tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
 
@@ -451,7 +479,9 @@ CREATE TABLE fraud_cases (
     resolved_at bigint,
     resolved_by text,
     note text,
+    settling bigint DEFAULT 0 NOT NULL,
     CONSTRAINT fraud_cases_pkey PRIMARY KEY (id),
+    CONSTRAINT fraud_cases_check CHECK (((settling = ANY (ARRAY[(0)::bigint, (1)::bigint])) AND ((settling = 0) OR (status <> 'open'::text)))),
     CONSTRAINT fraud_cases_hits_check CHECK ((hits > 0)),
     CONSTRAINT fraud_cases_shadow_check CHECK ((shadow = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
     CONSTRAINT fraud_cases_status_check CHECK ((status = ANY (ARRAY['open'::text, 'confirmed'::text, 'false_positive'::text, 'lapsed'::text])))
@@ -463,30 +493,42 @@ CREATE INDEX fraud_cases_by_customer ON public.fraud_cases USING btree (customer
 
 CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (account_id, rule_code, key_hash, id);
 
+CREATE INDEX fraud_cases_by_rule ON public.fraud_cases USING btree (account_id, rule_code, id);
+
+CREATE INDEX fraud_cases_by_status ON public.fraud_cases USING btree (account_id, status, id);
+
 CREATE UNIQUE INDEX fraud_cases_open ON public.fraud_cases USING btree (account_id, rule_code, key_hash) WHERE (status = 'open'::text);
 
 CREATE INDEX fraud_cases_to_lapse ON public.fraud_cases USING btree (last_at, id) WHERE (status = 'open'::text);
 
+CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (id) WHERE (settling = 1);
+
 CREATE TABLE fraud_rules (
     account_id text NOT NULL,
     code text NOT NULL,
-    id text NOT NULL,
     params text NOT NULL,
     action text NOT NULL,
     severity text NOT NULL,
     score bigint NOT NULL,
-    cooldown_s bigint NOT NULL,
+    cooldown_ms bigint NOT NULL,
     enabled bigint NOT NULL,
     shadow bigint NOT NULL,
     version bigint NOT NULL,
     updated_at bigint NOT NULL,
     CONSTRAINT fraud_rules_pkey PRIMARY KEY (account_id, code),
     CONSTRAINT fraud_rules_action_check CHECK ((action = ANY (ARRAY['flag'::text, 'hold'::text, 'block'::text]))),
-    CONSTRAINT fraud_rules_cooldown_s_check CHECK ((cooldown_s >= 0)),
+    CONSTRAINT fraud_rules_cooldown_ms_check CHECK ((cooldown_ms >= 0)),
     CONSTRAINT fraud_rules_enabled_check CHECK ((enabled = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
     CONSTRAINT fraud_rules_score_check CHECK (((score >= 0) AND (score <= 100))),
     CONSTRAINT fraud_rules_severity_check CHECK ((severity = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text]))),
     CONSTRAINT fraud_rules_shadow_check CHECK ((shadow = ANY (ARRAY[(0)::bigint, (1)::bigint])))
+);
+
+CREATE TABLE hash_keys (
+    account_id text NOT NULL,
+    sealed bytea NOT NULL,
+    CONSTRAINT hash_keys_pkey PRIMARY KEY (account_id),
+    CONSTRAINT hash_keys_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id)
 );
 
 CREATE TABLE held_lots (
@@ -515,10 +557,13 @@ CREATE TABLE identity_values (
     kind text NOT NULL,
     hash bytea NOT NULL,
     customer_id text NOT NULL,
+    object_id text NOT NULL,
     last_seen bigint NOT NULL,
     CONSTRAINT identity_values_pkey PRIMARY KEY (account_id, kind, hash, customer_id),
-    CONSTRAINT identity_values_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'phone'::text, 'device'::text, 'payment'::text, 'address'::text])))
+    CONSTRAINT identity_values_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'phone'::text, 'device'::text, 'payment'::text, 'receipt'::text])))
 );
+
+CREATE INDEX identity_values_by_age ON public.identity_values USING btree (last_seen);
 
 CREATE INDEX identity_values_by_customer ON public.identity_values USING btree (customer_id);
 
@@ -668,6 +713,7 @@ CREATE TABLE program_versions (
     version bigint NOT NULL,
     schema bigint NOT NULL,
     rules text NOT NULL,
+    tiers text DEFAULT '[]'::text NOT NULL,
     actor text NOT NULL,
     note text,
     created_at bigint NOT NULL,
@@ -703,15 +749,24 @@ CREATE TABLE redemptions (
     CONSTRAINT redemptions_pkey PRIMARY KEY (id),
     CONSTRAINT redemptions_account_id_external_id_key UNIQUE (account_id, external_id),
     CONSTRAINT redemptions_check CHECK (((points_returned >= 0) AND (points_returned <= points))),
+    CONSTRAINT redemptions_check1 CHECK (((status <> 'reserved'::text) OR ((reserved_until IS NOT NULL) AND (points_returned = 0)))),
+    CONSTRAINT redemptions_check2 CHECK (((status <> 'redeemed'::text) OR (points_returned < points))),
+    CONSTRAINT redemptions_check3 CHECK (((status <> ALL (ARRAY['reversed'::text, 'canceled'::text, 'expired'::text])) OR (points_returned = points))),
     CONSTRAINT redemptions_points_check CHECK ((points > 0)),
     CONSTRAINT redemptions_status_check CHECK ((status = ANY (ARRAY['reserved'::text, 'redeemed'::text, 'reversed'::text, 'canceled'::text, 'expired'::text])))
 );
 
 CREATE INDEX redemptions_by_account ON public.redemptions USING btree (account_id, id);
 
+CREATE INDEX redemptions_by_code ON public.redemptions USING btree (account_id, code, id);
+
 CREATE INDEX redemptions_by_customer ON public.redemptions USING btree (customer_id, id);
 
 CREATE INDEX redemptions_by_transaction ON public.redemptions USING btree (transaction_id, id) WHERE (transaction_id IS NOT NULL);
+
+CREATE INDEX redemptions_of_customer_reserved ON public.redemptions USING btree (customer_id, id) WHERE (status = 'reserved'::text);
+
+CREATE INDEX redemptions_of_reward ON public.redemptions USING btree (customer_id, reward_id) WHERE (status = ANY (ARRAY['reserved'::text, 'redeemed'::text]));
 
 CREATE INDEX redemptions_reserved ON public.redemptions USING btree (reserved_until, id) WHERE (status = 'reserved'::text);
 
@@ -721,6 +776,7 @@ CREATE TABLE refunds (
     transaction_id text NOT NULL,
     customer_id text NOT NULL,
     external_id text,
+    fingerprint bytea NOT NULL,
     amount bigint NOT NULL,
     items text NOT NULL,
     reason text,
@@ -790,8 +846,14 @@ CREATE TABLE rewards (
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     CONSTRAINT rewards_pkey PRIMARY KEY (id),
+    CONSTRAINT rewards_amount_check CHECK ((amount > 0)),
+    CONSTRAINT rewards_check CHECK (((type = 'amount_off'::text) = ((amount IS NOT NULL) AND (currency IS NOT NULL)))),
+    CONSTRAINT rewards_check1 CHECK (((type = 'percent_off'::text) = (percent IS NOT NULL))),
+    CONSTRAINT rewards_check2 CHECK (((type = 'free_item'::text) = (sku IS NOT NULL))),
+    CONSTRAINT rewards_check3 CHECK ((starts_at < ends_at)),
     CONSTRAINT rewards_cost_points_check CHECK ((cost_points > 0)),
     CONSTRAINT rewards_limit_per_customer_check CHECK ((limit_per_customer > 0)),
+    CONSTRAINT rewards_min_spend_check CHECK ((min_spend >= 0)),
     CONSTRAINT rewards_percent_check CHECK (((percent >= 1) AND (percent <= 100))),
     CONSTRAINT rewards_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text]))),
     CONSTRAINT rewards_stock_check CHECK ((stock >= 0)),

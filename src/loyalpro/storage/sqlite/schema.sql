@@ -6,6 +6,26 @@ CREATE TABLE accounts (
     created_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE adjustments (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    external_id TEXT,
+    points INTEGER NOT NULL CHECK (points <> 0),
+    reason_code TEXT NOT NULL,
+    expires_at INTEGER,
+    counts_toward_tier INTEGER NOT NULL CHECK (counts_toward_tier IN (0, 1)),
+    allow_negative INTEGER NOT NULL CHECK (allow_negative IN (0, 1)),
+    entry_id TEXT NOT NULL,
+    lot_id TEXT,
+    actor TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (account_id, external_id),
+    CHECK ((points > 0) = (lot_id IS NOT NULL))
+) STRICT;
+
+CREATE INDEX adjustments_by_customer ON adjustments (customer_id, id);
+
 CREATE TABLE allocations (
     entry_id TEXT NOT NULL,
     lot_id TEXT NOT NULL,
@@ -70,6 +90,8 @@ CREATE TABLE campaign_uses (
     uses INTEGER NOT NULL,
     PRIMARY KEY (campaign_id, customer_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX campaign_uses_by_customer ON campaign_uses (customer_id, campaign_id);
 
 CREATE TABLE campaigns (
     id TEXT PRIMARY KEY,
@@ -200,6 +222,8 @@ CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE p
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
 
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
+
+CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 
 CREATE INDEX customers_to_review ON customers (tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
@@ -345,7 +369,8 @@ CREATE TABLE fraud_cases (
     last_at INTEGER NOT NULL,
     resolved_at INTEGER,
     resolved_by TEXT,
-    note TEXT
+    note TEXT,
+    settling INTEGER NOT NULL DEFAULT 0 CHECK (settling IN (0, 1) AND (settling = 0 OR status <> 'open'))
 ) STRICT;
 
 CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
@@ -354,24 +379,34 @@ CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE cust
 
 CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
 
+CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
+
+CREATE INDEX fraud_cases_by_status ON fraud_cases (account_id, status, id);
+
 CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
 
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
 
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
+
 CREATE TABLE fraud_rules (
     account_id TEXT NOT NULL,
     code TEXT NOT NULL,
-    id TEXT NOT NULL,
     params TEXT NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('flag', 'hold', 'block')),
     severity TEXT NOT NULL CHECK (severity IN ('low', 'medium', 'high')),
     score INTEGER NOT NULL CHECK (score BETWEEN 0 AND 100),
-    cooldown_s INTEGER NOT NULL CHECK (cooldown_s >= 0),
+    cooldown_ms INTEGER NOT NULL CHECK (cooldown_ms >= 0),
     enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
     shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
     version INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (account_id, code)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hash_keys (
+    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
+    sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE held_lots (
@@ -396,12 +431,15 @@ CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
 CREATE TABLE identity_values (
     account_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'address')),
+    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'receipt')),
     hash BLOB NOT NULL,
     customer_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
     last_seen INTEGER NOT NULL,
     PRIMARY KEY (account_id, kind, hash, customer_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_values_by_age ON identity_values (last_seen);
 
 CREATE INDEX identity_values_by_customer ON identity_values (customer_id);
 
@@ -548,6 +586,7 @@ CREATE TABLE program_versions (
     version INTEGER NOT NULL CHECK (version > 0),
     schema INTEGER NOT NULL,
     rules TEXT NOT NULL,
+    tiers TEXT NOT NULL DEFAULT '[]',
     actor TEXT NOT NULL,
     note TEXT,
     created_at INTEGER NOT NULL,
@@ -576,14 +615,23 @@ CREATE TABLE redemptions (
     ended_at INTEGER,
     actor TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    UNIQUE (account_id, external_id)
+    UNIQUE (account_id, external_id),
+    CHECK (status <> 'reserved' OR (reserved_until IS NOT NULL AND points_returned = 0)),
+    CHECK (status <> 'redeemed' OR points_returned < points),
+    CHECK (status NOT IN ('reversed', 'canceled', 'expired') OR points_returned = points)
 ) STRICT;
 
 CREATE INDEX redemptions_by_account ON redemptions (account_id, id);
 
+CREATE INDEX redemptions_by_code ON redemptions (account_id, code, id);
+
 CREATE INDEX redemptions_by_customer ON redemptions (customer_id, id);
 
 CREATE INDEX redemptions_by_transaction ON redemptions (transaction_id, id) WHERE transaction_id IS NOT NULL;
+
+CREATE INDEX redemptions_of_customer_reserved ON redemptions (customer_id, id) WHERE status = 'reserved';
+
+CREATE INDEX redemptions_of_reward ON redemptions (customer_id, reward_id) WHERE status IN ('reserved', 'redeemed');
 
 CREATE INDEX redemptions_reserved ON redemptions (reserved_until, id) WHERE status = 'reserved';
 
@@ -593,6 +641,7 @@ CREATE TABLE refunds (
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BLOB NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,
@@ -638,12 +687,12 @@ CREATE TABLE rewards (
     account_id TEXT NOT NULL,
     name TEXT NOT NULL,
     type TEXT NOT NULL CHECK (type IN ('amount_off', 'percent_off', 'free_item', 'custom')),
-    amount INTEGER,
+    amount INTEGER CHECK (amount > 0),
     currency TEXT,
     percent INTEGER CHECK (percent BETWEEN 1 AND 100),
     sku TEXT,
     cost_points INTEGER NOT NULL CHECK (cost_points > 0),
-    min_spend INTEGER,
+    min_spend INTEGER CHECK (min_spend >= 0),
     tier_ids TEXT NOT NULL DEFAULT '[]',
     tags TEXT NOT NULL DEFAULT '[]',
     stock INTEGER CHECK (stock >= 0),
@@ -652,7 +701,11 @@ CREATE TABLE rewards (
     ends_at INTEGER,
     status TEXT NOT NULL CHECK (status IN ('draft', 'active', 'archived')),
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    CHECK ((type = 'amount_off') = (amount IS NOT NULL AND currency IS NOT NULL)),
+    CHECK ((type = 'percent_off') = (percent IS NOT NULL)),
+    CHECK ((type = 'free_item') = (sku IS NOT NULL)),
+    CHECK (starts_at < ends_at)
 ) STRICT;
 
 CREATE INDEX rewards_by_account ON rewards (account_id, id);

@@ -5,10 +5,10 @@ from loyalpro.jobs.periodic_job import BATCH_SIZE
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import floor
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.rows import RowMapper
+from loyalpro.storage.rows import JSON, RowMapper
 from loyalpro.storage.sql import where
 
-_ENTRIES = RowMapper(AuditEntry, "audit_log")
+_ENTRIES = RowMapper(AuditEntry, "audit_log", codecs={"changes": JSON})
 
 
 class AuditTables:

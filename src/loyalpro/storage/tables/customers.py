@@ -5,11 +5,11 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
-from loyalpro.loyalty.entities import Customer
+from loyalpro.loyalty.entities import Customer, CustomerFilter
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.program import ProgramMissing
 from loyalpro.loyalty.tiers import Tier
-from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, Codec, RowMapper
 from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, padded_list, where
 from loyalpro.storage.tables.programs import ProgramTables
@@ -24,6 +24,8 @@ _STATE: Final = (
     *("tier", "tier_since", "tier_review_at", "tier_locked_until", "tier_lock_reason"),
     *("earning_blocked", "redeeming_blocked"),
 )
+
+_INSERTED_AT_ONCE: Final = 256
 
 
 @lru_cache(maxsize=1_024)
@@ -52,53 +54,86 @@ class CustomerTables:
         self._connection = connection
         self._programs = programs
 
-    def insert(self, customer: Customer) -> bool:
-        """Store a new customer. False when another customer of the account has this external id."""
-        mapper = self._mapper(customer.account_id)
-        return self._connection.change(f"{mapper.insert} ON CONFLICT DO NOTHING", mapper.values(customer)) == 1
+    def insert(self, customers: Sequence[Customer]) -> set[str]:
+        """Store new customers of one account; the ids of those whose external ids are free. Of two equal ones the first is.
+
+        Rows are inserted in the order of the external ids, because an insert waits for another transaction that inserts the
+        same one, and two transactions in different orders would wait for each other.
+        """
+        mapper = self._mapper(customers[0].account_id)
+        ordered = sorted(customers, key=lambda each: each.external_id or "")
+        stored: set[str] = set()
+        for start in range(0, len(ordered), _INSERTED_AT_ONCE):
+            chunk = ordered[start : start + _INSERTED_AT_ONCE]
+            rows = self._connection.execute(
+                f"{mapper.insert_many(len(chunk))} ON CONFLICT (account_id, external_id) DO NOTHING RETURNING id",
+                flat(mapper.values(each) for each in chunk),
+            )
+            stored |= {id_ for (id_,) in rows}
+        self._insert_tags([each for each in customers if each.id in stored])
+        return stored
 
     def get(self, account_id: str, customer_id: str) -> Customer | None:
         """One customer, also a deleted one."""
         found = self.select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
         return found[0] if found else None
 
-    def list_newest(
-        self, account_id: str, external_id: str | None, email: str | None, before_id: str | None, limit: int
-    ) -> list[Customer]:
-        """Active customers, newest first; at most one has an external id."""
-        clause, params = where(
-            ("account_id = ?", account_id),
-            "status = 'active'",
-            ("external_id = ?", external_id),
-            ("email_key = ?", email and email.strip().lower()),
-            ("id < ?", before_id),
+    def candidates(self, account_id: str, wanted: CustomerFilter, before_id: str | None, limit: int) -> list[str]:
+        """The ids of active customers, newest first, that match one of the filters: the one that fewest customers match."""
+        if wanted.tag is not None and (wanted.external_id, wanted.email_key, wanted.phone_key) == (None, None, None):
+            return self._tagged(account_id, wanted.tag, before_id, limit)
+        filters = (
+            ("external_id = ?", wanted.external_id),
+            ("email_key = ?", wanted.email_key),
+            ("phone_key = ?", wanted.phone_key),
+            ("tier_id = ?", wanted.tier_id),
         )
-        order = "" if external_id else "ORDER BY id DESC"
-        return self.select(account_id, f"{clause} {order} LIMIT ?", (*params, limit))
+        first = [each for each in filters if each[1] is not None][:1]
+        clause, params = where(("account_id = ?", account_id), "status = 'active'", *first, ("id < ?", before_id))
+        order = "" if wanted.external_id else "ORDER BY id DESC"  # at most one customer has an external id
+        rows = self._connection.execute(f"SELECT id FROM customers {clause} {order} LIMIT ?", (*params, limit))
+        return [id_ for (id_,) in rows]
+
+    def matching(self, account_id: str, ids: Sequence[str], wanted: CustomerFilter, limit: int) -> list[Customer]:
+        """The active ones of these customers that match every filter, newest first."""
+        padded = padded_list(ids)
+        clause, params = where(
+            "status = 'active'",
+            ("external_id = ?", wanted.external_id),
+            ("email_key = ?", wanted.email_key),
+            ("phone_key = ?", wanted.phone_key),
+            ("tier_id = ?", wanted.tier_id),
+            ("updated_at >= ?", wanted.updated_since),
+            ("EXISTS (SELECT 1 FROM customer_tags t WHERE t.customer_id = customers.id AND t.tag = ?)", wanted.tag),
+        )
+        rest = f"{clause} AND id IN ({marks(len(padded))}) ORDER BY id DESC LIMIT ?"
+        return self.select(account_id, rest, (*params, *padded, limit))
+
+    def merged_into(self, customer_id: str) -> list[str]:
+        """The ids of the customers that were merged into this one."""
+        rows = self._connection.execute(
+            "SELECT id FROM customers WHERE merged_into_id = ? AND status = 'merged' ORDER BY id", (customer_id,)
+        )
+        return [id_ for (id_,) in rows]
 
     def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
         """The ids of the active customers that have these external ids, without a lock."""
-        return [id_ for id_, _ in self._named(account_id, external_ids)]
-
-    def known_external_ids(self, account_id: str, external_ids: Collection[str]) -> set[str]:
-        """Those of these external ids that active customers have, without a lock."""
-        return {external_id for _, external_id in self._named(account_id, external_ids)}
-
-    def _named(self, account_id: str, external_ids: Collection[str]) -> list[Row]:
         keys = padded_keys(account_id, external_ids)
-        return self._connection.execute(
-            f"SELECT c.id, c.external_id {keys_table(len(keys))} customers c"
+        rows = self._connection.execute(
+            f"SELECT c.id {keys_table(len(keys))} customers c"
             " WHERE c.account_id = keys.column1 AND c.external_id = keys.column2 AND c.status = 'active'",
             flat(keys),
         )
+        return [id_ for (id_,) in rows]
 
-    def lock(self, account_id: str, customer_ids: Collection[str]) -> list[Customer]:
-        """The active ones of these customers, locked in the order of their ids.
+    def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
+        """The active ones of these customers, locked in the order of their ids; `with_deleted`, the deleted ones too.
 
         The expression `|| ''` keeps PostgreSQL from the index of the account, with which it would read all its customers.
         """
         padded = padded_list(customer_ids)
-        clause = f"WHERE account_id || '' = ? AND status = 'active' AND id IN ({marks(len(padded))})"
+        status = "status IN ('active', 'deleted')" if with_deleted else "status = 'active'"
+        clause = f"WHERE account_id || '' = ? AND {status} AND id IN ({marks(len(padded))})"
         lock = self._connection.dialect.for_update
         return self.select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
 
@@ -111,6 +146,8 @@ class CustomerTables:
             f"UPDATE customers SET {mapper.assignments(*_DETAILS)} WHERE id = ?",
             (*mapper.values_of(customer, *_DETAILS), customer.id),
         )
+        self._connection.execute("DELETE FROM customer_tags WHERE customer_id = ?", (customer.id,))
+        self._insert_tags([customer])
         return True
 
     def update_state(self, customers: Sequence[Customer]) -> None:
@@ -122,6 +159,19 @@ class CustomerTables:
         sql = mapper.update_many("id", *_STATE)
         values = marks(len(rows), f"({marks(len(rows[0]))})")
         self._connection.execute_many(sql.format(rows=values), [flat(rows)])
+
+    def _tagged(self, account_id: str, tag: str, before_id: str | None, limit: int) -> list[str]:
+        clause, params = where(("account_id = ?", account_id), ("tag = ?", tag), ("customer_id < ?", before_id))
+        rows = self._connection.execute(
+            f"SELECT customer_id FROM customer_tags {clause} ORDER BY customer_id DESC LIMIT ?", (*params, limit)
+        )
+        return [id_ for (id_,) in rows]
+
+    def _insert_tags(self, customers: Sequence[Customer]) -> None:
+        self._connection.execute_many(
+            "INSERT INTO customer_tags (account_id, tag, customer_id) VALUES (?, ?, ?)",
+            [(each.account_id, tag, each.id) for each in customers for tag in each.tags],
+        )
 
     def _is_taken(self, customer: Customer) -> bool:
         rows = self._connection.execute(

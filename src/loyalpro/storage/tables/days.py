@@ -1,18 +1,23 @@
 """The days of customers. Satisfies `loyalty.ports.DayStore`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from loyalpro.loyalty.entities import DayTotals
 from loyalpro.loyalty.expiry import Day
-from loyalpro.storage.connection import Connection
+from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import RowMapper
-from loyalpro.storage.sql import marks, padded_chunks
+from loyalpro.storage.sql import flat, marks, padded_chunks
 
 _DAYS: Final = RowMapper(DayTotals, "customer_days")
 _COUNTED: Final = ("purchases", "spend", "points_qualifying", "refunds", "refunded", "redemptions", "points_redeemed")
 _ADD: Final = f"{_DAYS.insert} ON CONFLICT (customer_id, day) DO UPDATE SET " + ", ".join(
     f"{name} = customer_days.{name} + excluded.{name}" for name in _COUNTED
+)
+_SUMS_IN: Final = (
+    f"SELECT d.customer_id, MAX(w.column3), '', {', '.join(f'CAST(SUM(d.{name}) AS BIGINT)' for name in _COUNTED)}"
+    " FROM (VALUES {windows}) AS w CROSS JOIN customer_days d"
+    " WHERE d.customer_id = w.column1 AND d.day BETWEEN w.column2 AND w.column3 GROUP BY d.customer_id"
 )
 _SUMS: Final = ", ".join(f"CAST(SUM({name}) AS BIGINT)" for name in _COUNTED)
 
@@ -38,6 +43,18 @@ class DayTables:
             )
             found |= {row[0]: DayTotals(row[0], last, "", *row[1:]) for row in rows}
         return found
+
+    def sums_in(self, windows: Mapping[str, tuple[Day, Day]]) -> list[DayTotals]:
+        """The sums of the days from the first to the last one of each customer's window, with the last day.
+
+        Padding has no customer, because a sum would count the days of a repeated one twice.
+        """
+        rows: list[Row] = []
+        for chunk in padded_chunks(list(windows.items())):
+            keys: list[tuple[object, ...]] = [(id_, *window) for id_, window in dict(chunk).items()]
+            keys += [(None, None, None)] * (len(chunk) - len(keys))
+            rows += self._connection.execute(_SUMS_IN.format(windows=marks(len(keys), "(?, ?, ?)")), flat(keys))
+        return _DAYS.records(rows)
 
     def list_days(self, customer_id: str, first: Day, last: Day) -> list[DayTotals]:
         """A customer's days from `first` to `last`, in their order."""

@@ -28,14 +28,24 @@ UPDATE attempts SET response_headers = NULL, response_excerpt = NULL, response_t
 WHERE delivery_id >= ? AND delivery_id < ? AND (response_status IS NOT NULL OR responses IS NOT NULL)
 """
 _ERASE_PURCHASES = """
-UPDATE transactions SET metadata = '{}', items = '[]' WHERE id IN (
+UPDATE transactions SET metadata = '{}', items = '[]', payment_fingerprint = NULL, device_id = NULL WHERE id IN (
     SELECT id FROM transactions WHERE customer_id = ? AND id > ? ORDER BY id LIMIT ?)
 RETURNING id
 """
-_ERASE_NOTES = """
+_ERASE_TEXTS = (
+    """
 UPDATE ledger_entries SET note = NULL WHERE id IN (
     SELECT id FROM ledger_entries WHERE customer_id = ? AND note IS NOT NULL LIMIT ?)
-"""
+""",
+    """
+UPDATE refunds SET reason = NULL, items = '[]' WHERE id IN (
+    SELECT id FROM refunds WHERE customer_id = ? AND (reason IS NOT NULL OR items <> '[]') LIMIT ?)
+""",
+    """
+UPDATE fraud_cases SET note = NULL WHERE id IN (
+    SELECT id FROM fraud_cases WHERE customer_id = ? AND note IS NOT NULL LIMIT ?)
+""",
+)
 
 
 class ErasureTables:
@@ -128,12 +138,12 @@ class ErasureTables:
         )
 
     def erase_purchases(self, customer_id: str, after_id: str, limit: int) -> list[str]:
-        """Erase items and metadata of the next purchases; amounts, times and external ids stay for the accounts."""
+        """Erase items, metadata, device and payment of the next purchases; amounts, times and external ids stay."""
         return [id_ for (id_,) in self._connection.execute(_ERASE_PURCHASES, (customer_id, after_id, limit))]
 
-    def erase_notes(self, customer_id: str, limit: int) -> int:
-        """Erase notes in the customer's ledger; return how many."""
-        return self._connection.change(_ERASE_NOTES, (customer_id, limit))
+    def erase_texts(self, customer_id: str, limit: int) -> int:
+        """Erase free texts: reasons and items of refunds, notes in the ledger and of fraud cases; return in how many rows."""
+        return sum(self._connection.change(statement, (customer_id, limit)) for statement in _ERASE_TEXTS)
 
 
 def _deliveries_of(event_id: str) -> tuple[str, str]:

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from loyalpro.loyalty.ledger import Allocation, Entry, Lot
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import JSON_TUPLE, RowMapper
 from loyalpro.storage.sql import flat, marks, padded_chunks, where
@@ -43,9 +44,9 @@ class LedgerTables:
         """These lots, of which there is at least one, also those that hold no points."""
         return self._lots_where("id", lot_ids)
 
-    def lots_of_transaction(self, transaction_id: str) -> list[Lot]:
-        """The lots of a purchase, also those that hold no points."""
-        return self._lots_where("transaction_id", [transaction_id])
+    def lots_of_transactions(self, transaction_ids: Collection[str]) -> list[Lot]:
+        """The lots of these purchases, of which there is at least one, also those that hold no points."""
+        return self._lots_where("transaction_id", transaction_ids)
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
         """The entries that a source made, in the order of their sequences."""
@@ -56,12 +57,14 @@ class LedgerTables:
         )
 
     def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
-        """The entries that these sources, of which there is at least one, made."""
+        """The entries that these sources, of which there is at least one, made, in the order of their ids."""
         found: list[Entry] = []
-        for chunk in padded_chunks(sorted(source_ids)):
-            sql = f"SELECT {ENTRIES.columns()} FROM ledger_entries WHERE source_id IN ({marks(len(chunk))})"
-            found += ENTRIES.records(self._connection.execute(sql, chunk))
-        return found
+        for chunk in padded_chunks(list(source_ids)):
+            rows = self._connection.execute(
+                f"SELECT {ENTRIES.columns()} FROM ledger_entries WHERE source_id IN ({marks(len(chunk))})", chunk
+            )
+            found += ENTRIES.records(rows)
+        return sorted(found, key=lambda entry: entry.id)
 
     def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
         """What these entries, of which there is at least one, took out of lots."""
@@ -95,14 +98,35 @@ class LedgerTables:
             )
         )
 
-    def list_lots(self, customer_id: str, before_id: str | None, limit: int) -> list[Lot]:
-        """A customer's lots, newest first."""
-        clause, params = where(("customer_id = ?", customer_id), ("id < ?", before_id))
+    def list_lots(self, customer_id: str, before_id: str | None, limit: int, *, only_open: bool = False) -> list[Lot]:
+        """A customer's lots, newest first. `only_open`: those that hold points."""
+        clause, params = where(
+            ("customer_id = ?", customer_id), ("id < ?", before_id), "remaining > 0" if only_open else ""
+        )
         return _LOTS.records(
             self._connection.execute(
                 f"SELECT {_LOTS.columns()} FROM lots {clause} ORDER BY id DESC LIMIT ?", (*params, limit)
             )
         )
+
+    def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:
+        """Where a customer's ledger stood just before an instant; where it stands, for None."""
+        clause, params = where(("customer_id = ?", customer_id), ("created_at < ?", before))
+        rows = self._connection.execute(
+            "SELECT sequence, balance_after, pending_after FROM ledger_entries"
+            f" {clause} ORDER BY sequence DESC LIMIT 1",
+            params,
+        )
+        return LedgerPosition(*rows[0]) if rows else LedgerPosition()
+
+    def totals(self, customer_id: str, after: int, through: int) -> list[EntryTotal]:
+        """The sum of a customer's entries of each type, from the sequence after `after` to the sequence `through`."""
+        rows = self._connection.execute(
+            "SELECT type, COUNT(*), CAST(SUM(points) AS BIGINT) FROM ledger_entries"
+            " WHERE customer_id = ? AND sequence > ? AND sequence <= ? GROUP BY type ORDER BY type",
+            (customer_id, after, through),
+        )
+        return [EntryTotal(*row) for row in rows]
 
     def _lots_where(self, column: str, keys: Collection[str]) -> list[Lot]:
         rows: list[Row] = []

@@ -26,7 +26,7 @@ async def list_audit(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """One page. Purchases are not listed: each has its actor in the ledger."""
+    """One page. Each request that changes something has one entry, a batch as well."""
     before_id = known_id("aud", cursor, param="cursor") if cursor else None
     query = audit.ListAudit(account_id, before_id, limit + 1, actor, object_id)
     found = await services.runner.read(lambda unit: audit.list_audit(unit, query))
@@ -39,5 +39,8 @@ def _view(entry: AuditEntry) -> dict[str, Any]:
         "actor": entry.actor,
         "action": entry.action,
         "object_id": entry.object_id,
+        "request_id": entry.request_id,
+        "address": entry.address,
+        "changes": entry.changes,
         "created_at": rfc3339(entry.created_at),
     }

@@ -1,35 +1,69 @@
-"""`/v1/customers`: customers, their ledger and their lots."""
+"""`/v1/customers`: customers, their ledger, their lots, and all that is stored about them."""
 
-from typing import Annotated, Any
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, Field
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from loyalpro.kernel.clock import rfc3339
-from loyalpro.loyalty import customers, deletion
-from loyalpro.loyalty.entities import Customer
-from loyalpro.loyalty.expiry import NEVER
-from loyalpro.loyalty.ledger import Entry, Lot
+from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.kernel.errors import InvalidInput, Refused
+from loyalpro.kernel.iteration import pull
+from loyalpro.loyalty import customer_export, customers, deletion, merging, statement, tier_assignment
+from loyalpro.loyalty.contact import email_key, phone_key
+from loyalpro.loyalty.entities import Customer, CustomerFilter, ExportRows
+from loyalpro.loyalty.ledger import Entry, EntryTotal, LedgerPosition
+from loyalpro.web.api.customer_tiers import tier_in_full, tier_shown
 from loyalpro.web.api.fields import (
     Body,
     Cursor,
+    Instant,
     Limit,
     LongText,
     Metadata,
     SearchText,
     ShortText,
+    Tag,
     check_metadata,
     known_id,
     page,
 )
+from loyalpro.web.api.lots import lot_view
 from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.errors import status_of
+from loyalpro.web.field_errors import refusal
 from loyalpro.web.idempotency import Reply, commit
-from loyalpro.web.services import ServicesDep
-from loyalpro.web.strict_route import StrictRoute
+from loyalpro.web.services import Services, ServicesDep
+from loyalpro.web.strict_route import MAX_BATCH, BatchRoute, StrictRoute
 from loyalpro.web.unit import Unit
 
+
+class _Customers(BatchRoute):
+    """Each member becomes a `CreateCustomer`, or the `Refused` that tells why not."""
+
+    field = "customers"
+
+    def convert(self, member: Any) -> Any:
+        """The customer of a member."""
+        return _parsed(member)
+
+
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=StrictRoute.needing(write="customers"))
+batch_router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=_Customers.needing(write="customers"))
+
+_EXAMPLE: Final[JsonDict] = {
+    "external_id": "shop-77",
+    "email": "ada@example.com",
+    "phone": "+44 7911 123456",
+    "name": "Ada",
+    "tags": ["vip"],
+    "metadata": {"newsletter": True},
+}
 
 
 def _looks_like_email(text: str) -> str:
@@ -40,43 +74,73 @@ def _looks_like_email(text: str) -> str:
 
 
 Email = Annotated[LongText, AfterValidator(_looks_like_email)]
+Tags = Annotated[list[Tag], Field(max_length=customers.MAX_TAGS)]
 
 
 class CreateCustomer(Body):
     """A customer to enroll."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
     external_id: LongText | None = None
     email: Email | None = None
     phone: ShortText | None = None
     name: LongText | None = None
+    tags: Tags = Field(default_factory=list)
     metadata: Metadata = Field(default_factory=dict)
+
+
+class CreateCustomers(Body):
+    """Up to 1,000 customers. A refused one does not stop the others."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"customers": [_EXAMPLE, {"external_id": "shop-78"}]}]})
+
+    customers: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 class UpdateCustomer(Body):
     """The fields to change; what is left out stays, null clears."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"phone": None, "tags": ["vip", "berlin"]}]})
+
     external_id: LongText | None = None
     email: Email | None = None
     phone: ShortText | None = None
     name: LongText | None = None
+    tags: Tags | None = None
     metadata: Metadata | None = None
 
 
-def enrollment(account_id: str, body: CreateCustomer) -> customers.EnrollCustomer:
-    """The command of a body. Raises `InvalidInput`, which names the field."""
-    check_metadata(body.metadata)
-    return customers.EnrollCustomer(
-        account_id, body.external_id, body.email, body.phone, body.name, body.metadata, source="api"
-    )
+class MergeCustomer(Body):
+    """The customer that stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"into": "cus_01m8793ctx2zrb94rghckj4mw4"}]})
+
+    into: Annotated[ShortText, Field(description="The id of the customer that everything moves to.")]
 
 
 @router.post("", status_code=201, summary="Enroll a customer")
 async def create(request: Request, account_id: AccountId, body: CreateCustomer) -> Response:
-    """Causes `customer.created`."""
-    command = enrollment(account_id, body)
+    """Causes `customer.created`, and `points.earned` if the program gives points for enrolling."""
+    command = enrollment(account_id, checked_customer(body))
 
     def work(unit: Unit) -> Reply:
         return Reply(201, _customer(customers.enroll_customer(unit, command)))
+
+    return await commit(request, account_id, work)
+
+
+@batch_router.post("/batch", summary="Enroll up to 1,000 customers")
+async def create_batch(request: Request, account_id: AccountId, body: CreateCustomers) -> Response:
+    """The response has a result for each customer, in their order: what the request for this customer alone would return."""
+    parsed = body.customers
+    valid = [enrollment(account_id, each) for each in parsed if isinstance(each, CreateCustomer)]
+
+    def work(unit: Unit) -> Reply:
+        command = customers.EnrollCustomers(account_id, valid)
+        enrolled = iter(customers.enroll_customers(unit, command) if valid else ())
+        outcomes = [each if isinstance(each, Refused) else pull(enrolled) for each in parsed]
+        return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
     return await commit(request, account_id, work)
 
@@ -87,22 +151,34 @@ async def list_customers(
     services: ServicesDep,
     external_id: SearchText = None,
     email: SearchText = None,
+    phone: SearchText = None,
+    tag: SearchText = None,
+    tier_id: SearchText = None,
+    updated_since: Annotated[Instant | None, Query(description="Only those that changed then or later.")] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """One page of customers."""
+    """One page of customers that match every filter. A page may have fewer than `limit` and still a `next_cursor`."""
     before = known_id("cus", cursor, param="cursor") if cursor else None
-    command = customers.ListCustomers(account_id, external_id, email, before, limit + 1)
+    keys = _key(email, email_key, "email"), _key(phone, phone_key, "phone")
+    wanted = CustomerFilter(external_id, *keys, tag, tier_id, updated_since)
+    command = customers.ListCustomers(account_id, wanted, before, limit)
     found = await services.runner.read(lambda unit: customers.list_customers(unit, command))
-    return page([_customer(each) for each in found], limit)
+    return {"data": [_customer(each) for each in found.customers], "next_cursor": found.next_before_id}
 
 
 @router.get("/{customer_id}", summary="Get a customer")
 async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
-    """One customer, with points and tier; of a deleted one, that it is deleted."""
+    """One customer, with points and tier; of a deleted or merged one, that it is gone, and where to."""
     command = customers.GetCustomer(account_id, known_id("cus", customer_id))
-    customer = await services.runner.read(lambda unit: customers.get_customer(unit, command))
-    return _deleted(customer.id) if customer.status == "deleted" else _customer(customer)
+
+    def work(unit: Unit) -> dict[str, Any]:
+        customer = customers.get_customer(unit, command)
+        if customer.status != "active":
+            return _gone(customer.id, customer.merged_into_id)
+        return {**_customer(customer), "tier": tier_in_full(customer, *tier_assignment.status_of(unit, customer))}
+
+    return await services.runner.read(work)
 
 
 @router.patch("/{customer_id}", summary="Change a customer's details")
@@ -114,21 +190,38 @@ async def update(
     if "metadata" in changes:
         changes["metadata"] = changes["metadata"] or {}
         check_metadata(changes["metadata"])
+    if "tags" in changes:
+        changes["tags"] = _tags(changes["tags"] or [])
     command = customers.UpdateCustomer(account_id, known_id("cus", customer_id), changes)
     changed = await services.runner.change(lambda unit: customers.update_customer(unit, command), actor=caller.actor)
     return _customer(changed)
+
+
+@router.post("/{customer_id}/merge", summary="Merge a customer into another one")
+async def merge(request: Request, account_id: AccountId, customer_id: str, body: MergeCustomer) -> Response:
+    """Points, purchases, days and what the other customer lacks move to it, which is returned.
+
+    Causes `points.adjusted` for both if points or a debt move, `customer.deleted` with `merged_into`, `customer.updated` if the
+    other customer takes over details, and `customer.tier_changed` if its tier rises.
+    """
+    command = merging.MergeCustomer(account_id, known_id("cus", customer_id), known_id("cus", body.into, param="into"))
+
+    def work(unit: Unit) -> Reply:
+        return Reply(200, _customer(merging.merge_customer(unit, command)))
+
+    return await commit(request, account_id, work)
 
 
 @router.delete("/{customer_id}", summary="Delete a customer and erase what is known of it")
 async def delete(account_id: AccountId, caller: Caller, services: ServicesDep, customer_id: str) -> dict[str, Any]:
     """Its points are forfeited and its external id is free again. Causes `points.adjusted` if it had any, `customer.deleted`.
 
-    The data of its earlier events, what receivers answered to them, the items and metadata of its purchases, and the notes
-    in its ledger are erased within minutes; pending deliveries of those events are canceled.
+    The data of its earlier events, what receivers answered to them, the items and metadata of its purchases, the reasons of
+    its refunds, and notes are erased within minutes; pending deliveries of those events are canceled.
     """
     command = deletion.DeleteCustomer(account_id, known_id("cus", customer_id))
     await services.runner.change(lambda unit: deletion.delete_customer(unit, command), actor=caller.actor)
-    return _deleted(customer_id)
+    return _gone(customer_id, None)
 
 
 @router.get("/{customer_id}/ledger", summary="List a customer's ledger entries, newest first")
@@ -144,13 +237,131 @@ async def ledger(
 
 @router.get("/{customer_id}/lots", summary="List a customer's lots, newest first")
 async def lots(
-    account_id: AccountId, services: ServicesDep, customer_id: str, limit: Limit = 20, cursor: Cursor = None
+    account_id: AccountId,
+    services: ServicesDep,
+    customer_id: str,
+    status: Annotated[Literal["open"] | None, Query(description="`open`: only lots that hold points.")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Where the points come from, what is left of each lot, and when it expires."""
     before = known_id("lot", cursor, param="cursor") if cursor else None
-    command = customers.ListOfCustomer(account_id, known_id("cus", customer_id), before, limit + 1)
+    command = customers.ListOfCustomer(
+        account_id, known_id("cus", customer_id), before, limit + 1, only_open=status is not None
+    )
     found = await services.runner.read(lambda unit: customers.list_lots(unit, command))
-    return page([_lot(each) for each in found], limit)
+    return page([lot_view(each) for each in found], limit)
+
+
+@router.get("/{customer_id}/statement", summary="Get a customer's statement")
+async def get_statement(
+    account_id: AccountId,
+    services: ServicesDep,
+    customer_id: str,
+    from_: Annotated[Instant | None, Query(alias="from", description="Default: the first entry.")] = None,
+    to: Annotated[Instant | None, Query(description="Not itself included. Default: through the last entry.")] = None,
+) -> dict[str, Any]:
+    """The balance before and after, and the sum of the entries of each type between."""
+    command = statement.GetStatement(account_id, known_id("cus", customer_id), from_, to)
+    found = await services.runner.read(lambda unit: statement.get_statement(unit, command))
+    return {
+        "customer_id": customer_id,
+        "from": _time(from_),
+        "to": _time(to),
+        "opening": _position(found.opening),
+        "totals": [_total(each) for each in found.totals],
+        "closing": _position(found.closing),
+    }
+
+
+@router.get("/{customer_id}/export", summary="Export all that is stored about a customer")
+async def export(account_id: AccountId, services: ServicesDep, customer_id: str) -> StreamingResponse:
+    """One JSON object with a list of rows for each part, which is read piece by piece while it is sent."""
+    command = customers.GetCustomer(account_id, known_id("cus", customer_id))
+    ids = await services.runner.read(lambda unit: customer_export.exported_customers(unit, command))
+    return StreamingResponse(_exported(services, account_id, ids), media_type="application/json")
+
+
+async def _exported(services: Services, account_id: str, customer_ids: list[str]) -> AsyncIterator[bytes]:
+    """The object, in pieces of a bounded size."""
+    for number, section in enumerate(customer_export.SECTIONS):
+        yield (b"," if number else b"{") + msgspec.json.encode(section) + b":["
+        is_first = True
+        for customer_id in customer_ids:
+            async for rows in _section(services, account_id, customer_id, section):
+                listed = b",".join(msgspec.json.encode(row) for row in rows)
+                yield listed if is_first else b"," + listed
+                is_first = False
+        yield b"]"
+    yield b"}"
+
+
+async def _section(
+    services: Services, account_id: str, customer_id: str, section: str
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """The rows of a section, some at a time; no empty list."""
+    after = None
+    while True:
+        command = customer_export.ReadExport(account_id, customer_id, section, after)
+        found = await services.runner.read(partial(_read, command))
+        if found.rows:
+            yield found.rows
+        if found.last_key is None:
+            return
+        after = found.last_key
+
+
+def _read(command: customer_export.ReadExport, unit: Unit) -> ExportRows:
+    return customer_export.read_export(unit, command)
+
+
+def enrollment(account_id: str, body: CreateCustomer) -> customers.EnrollCustomer:
+    """The command of a body."""
+    return customers.EnrollCustomer(
+        account_id,
+        body.external_id,
+        body.email,
+        body.phone,
+        body.name,
+        body.metadata,
+        source="api",
+        tags=_tags(body.tags),
+    )
+
+
+def checked_customer(body: CreateCustomer) -> CreateCustomer:
+    """The same body. Raises `InvalidInput` for metadata that JavaScript would change."""
+    check_metadata(body.metadata)
+    return body
+
+
+def _parsed(raw: Any) -> CreateCustomer | Refused:
+    try:
+        return checked_customer(CreateCustomer.model_validate(raw, from_attributes=True))
+    except ValidationError as error:
+        return refusal(error)
+    except Refused as refused:
+        return refused
+
+
+def _tags(tags: list[str]) -> tuple[str, ...]:
+    """Each tag once, in the order in which they were sent."""
+    return tuple(dict.fromkeys(tags))
+
+
+def _key(text: str | None, key_of: Any, param: str) -> str | None:
+    """The search key of a filter. A filter without a key would list everything."""
+    key: str | None = key_of(text)
+    if text is not None and key is None:
+        raise InvalidInput("Send a value, or leave the parameter out.", code="invalid_field", param=param)
+    return key
+
+
+def _result(outcome: Customer | Refused) -> dict[str, Any]:
+    if isinstance(outcome, Refused):
+        error = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}
+        return {"status": status_of(outcome), "error": error}
+    return {"status": 201, "customer": _customer(outcome)}
 
 
 def _customer(customer: Customer) -> dict[str, Any]:
@@ -161,17 +372,35 @@ def _customer(customer: Customer) -> dict[str, Any]:
         "email": customer.email,
         "phone": customer.phone,
         "name": customer.name,
+        "tags": list(customer.tags),
         "metadata": customer.metadata,
         "status": customer.status,
         "points": {"available": balance.available, "pending": balance.pending, "debt": balance.debt},
-        "tier": {"id": customer.tier.id, "name": customer.tier.name, "rank": customer.tier.rank},
+        "tier": tier_shown(customer),
+        "earning_blocked": customer.earning_blocked,
+        "redeeming_blocked": customer.redeeming_blocked,
+        "first_purchase_at": _time(customer.first_purchase_at),
+        "last_purchase_at": _time(customer.last_purchase_at),
         "created_at": rfc3339(customer.created_at),
         "updated_at": rfc3339(customer.updated_at),
     }
 
 
-def _deleted(customer_id: str) -> dict[str, Any]:
-    return {"id": customer_id, "deleted": True}
+def _gone(customer_id: str, merged_into_id: str | None) -> dict[str, Any]:
+    return {"id": customer_id, "deleted": True} | ({"merged_into": merged_into_id} if merged_into_id else {})
+
+
+def _time(instant: UnixMs | None) -> str | None:
+    return None if instant is None else rfc3339(instant)
+
+
+def _position(position: LedgerPosition) -> dict[str, Any]:
+    net = position.balance_after
+    return {"available": max(net, 0), "pending": position.pending_after, "debt": max(-net, 0)}
+
+
+def _total(total: EntryTotal) -> dict[str, Any]:
+    return {"type": total.type, "entries": total.entries, "points": total.points}
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
@@ -189,18 +418,4 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "actor": entry.actor,
         "occurred_at": rfc3339(entry.occurred_at),
         "created_at": rfc3339(entry.created_at),
-    }
-
-
-def _lot(lot: Lot) -> dict[str, Any]:
-    return {
-        "id": lot.id,
-        "entry_id": lot.entry_id,
-        "original": lot.original,
-        "remaining": lot.remaining,
-        "status": lot.status,
-        "earned_at": rfc3339(lot.earned_at),
-        "activates_at": None if lot.activates_at is None else rfc3339(lot.activates_at),
-        "expires_at": None if lot.expires_at >= NEVER else rfc3339(lot.expires_at),
-        "transaction_id": lot.transaction_id,
     }

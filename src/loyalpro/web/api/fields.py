@@ -12,10 +12,9 @@ from loyalpro.events.stable_json import require_stable
 from loyalpro.kernel.clock import UnixMs, unix_ms
 from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.ids import Prefix, is_id
+from loyalpro.loyalty.customers import MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 from loyalpro.web.field_errors import UNKNOWN_FIELD
 
-MAX_METADATA_BYTES: Final = 16 * 1024
-MAX_METADATA_DEPTH: Final = 16
 MAX_AMOUNT: Final = 10**12 - 1
 PAGE: Final = 100
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -102,6 +101,7 @@ def _time(detail: str) -> PydanticCustomError:
 
 ShortText = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_plain)]
 LongText = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
+Tag = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_plain)]
 Description = Annotated[str, Field(max_length=255), AfterValidator(_storable)]
 Whole = Annotated[int, BeforeValidator(whole, json_schema_input_type=int)]
 Amount = Annotated[

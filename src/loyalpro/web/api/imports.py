@@ -13,7 +13,7 @@ from loyalpro.loyalty.bulk.cells import CellKind
 from loyalpro.loyalty.entities import Job, RowRefusal
 from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.opening_balances import OpeningBalance
-from loyalpro.web.api.customers import CreateCustomer, enrollment
+from loyalpro.web.api.customers import CreateCustomer, checked_customer, enrollment
 from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, LongText, ShortText, Whole, known_id, page
 from loyalpro.web.api.transactions import CreateTransaction, purchase, require_one_customer
 from loyalpro.web.auth import AccountId, Caller
@@ -206,7 +206,7 @@ def _cell_kind(name: str) -> CellKind:
 
 
 ROW_FORMATS: Final[imports.RowFormats] = {
-    "customers": _format(CreateCustomer, enrollment),
+    "customers": _format(CreateCustomer, lambda account_id, row: enrollment(account_id, checked_customer(row))),
     "transactions": _format(CreateTransaction, lambda _, row: purchase(row)),
     "balances": _format(BalanceRow, lambda _, row: _balance(row)),
 }

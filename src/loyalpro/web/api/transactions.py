@@ -110,9 +110,15 @@ class CreateTransaction(Body):
         Amount, Field(description="The discount that points paid for; it is taken off `amount` already.")
     ] = 0
     items: Annotated[list[ItemBody], Field(max_length=1_000)] = Field(default_factory=list)
+    redemption_ids: Annotated[
+        list[ShortText],
+        Field(max_length=20, description="Redemptions that paid for it; reserved ones are captured.", examples=[[]]),
+    ] = Field(default_factory=list)
     channel: Description | None = None
     location_id: Description | None = None
     employee_id: Description | None = None
+    device_id: Annotated[LongText | None, Field(description="Stored as a keyed hash only.")] = None
+    payment_fingerprint: Annotated[LongText | None, Field(description="Stored as a keyed hash only.")] = None
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -133,6 +139,10 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
 def _record(unit: Unit, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
     outcomes = record_purchases(unit, RecordPurchases(account_id, purchases))
+    for purchase, outcome in zip(purchases, outcomes, strict=True):
+        if isinstance(outcome, Purchase) and not outcome.replayed:
+            unit.origin = purchase.origin
+            unit.audit(account_id, "transaction.recorded", outcome.transaction.id)
     return [each if isinstance(each, Refused) else _reply(each) for each in outcomes]
 
 
@@ -147,7 +157,11 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateTran
     valid = [each for each in parsed if isinstance(each, NewPurchase)]
 
     def work(unit: Unit) -> Reply:
-        recorded = iter(record_purchases(unit, RecordPurchases(account_id, valid)))
+        purchases = record_purchases(unit, RecordPurchases(account_id, valid))
+        new = [each.transaction.id for each in purchases if isinstance(each, Purchase) and not each.replayed]
+        if new:
+            unit.audit(account_id, "transactions.recorded", new[0], {"recorded": len(new)})
+        recorded = iter(purchases)
         outcomes = [each if isinstance(each, Refused) else pull(recorded) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
@@ -188,8 +202,13 @@ def require_one_customer(customer_id: str | None, customer_external_id: str | No
 
 
 def purchase(body: CreateTransaction) -> NewPurchase:
-    """The purchase of a body. Raises `InvalidInput` that names the field."""
+    """The purchase of a body, which names one customer. Raises `InvalidInput` that names the field."""
     require_one_customer(body.customer_id, body.customer_external_id)
+    return purchase_of(body)
+
+
+def purchase_of(body: CreateTransaction) -> NewPurchase:
+    """The purchase of a body, whatever customer it names. Raises `InvalidInput` that names the field."""
     metadata_bytes = check_metadata(body.metadata)
     items = [each.item() for each in body.items]
     require_stable(items, param="items", max_depth=4, max_bytes=_MAX_DETAILS_BYTES - metadata_bytes)
@@ -204,6 +223,8 @@ def purchase(body: CreateTransaction) -> NewPurchase:
         channel=body.channel,
         location_id=body.location_id,
         employee_id=body.employee_id,
+        device_id=body.device_id,
+        payment_fingerprint=body.payment_fingerprint,
         metadata=body.metadata,
         origin=current_origin(),
         tax_amount=body.tax_amount,
@@ -211,6 +232,7 @@ def purchase(body: CreateTransaction) -> NewPurchase:
         tip_amount=body.tip_amount,
         gift_card_amount=body.gift_card_amount,
         points_discount_amount=body.points_discount_amount,
+        redemption_ids=tuple(dict.fromkeys(body.redemption_ids)),
     )
 
 

@@ -6,6 +6,7 @@ CREATE TABLE program_versions (
     version BIGINT NOT NULL CHECK (version > 0),
     schema BIGINT NOT NULL,
     rules TEXT NOT NULL,
+    tiers TEXT NOT NULL DEFAULT '[]',
     actor TEXT NOT NULL,
     note TEXT,
     created_at BIGINT NOT NULL,
@@ -45,6 +46,11 @@ SELECT t.value ->> 'id', p.account_id, t.value ->> 'name', t.place, (t.value ->>
 FROM programs p JOIN accounts a ON a.id = p.account_id
 CROSS JOIN LATERAL jsonb_array_elements(p.rules::jsonb -> 'tiers') WITH ORDINALITY AS t (value, place);
 
+-- The tiers that were in force with a version, for those who compare versions; the table has what counts.
+UPDATE program_versions SET tiers = (
+    SELECT json_agg(json_build_object('id', id, 'name', name, 'rank', rank, 'threshold', threshold) ORDER BY rank)::text
+    FROM tiers t WHERE t.account_id = program_versions.account_id);
+
 ALTER TABLE programs DROP COLUMN rules;
 
 -- Nothing in the customer's lots becomes active or expires before `next_due_at`. A customer whose `tier_review_at` has passed is
@@ -83,6 +89,7 @@ DROP INDEX customers_by_email_and_id;
 CREATE INDEX customers_by_email ON customers (account_id, email_key, id) WHERE email_key IS NOT NULL;
 CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE phone_key IS NOT NULL;
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
+CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
 CREATE INDEX customers_to_review ON customers (tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
@@ -138,12 +145,14 @@ ALTER TABLE transactions
 
 UPDATE transactions SET eligible_amount = amount, base_amount = amount;
 
+-- `fingerprint`: SHA-256 of what was requested, so that a repeated request is told from another one with its external id.
 CREATE TABLE refunds (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BYTEA NOT NULL,
     amount BIGINT NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,
@@ -205,17 +214,37 @@ ALTER TABLE allocations
 
 CREATE INDEX allocations_by_lot ON allocations (lot_id);
 
+CREATE TABLE adjustments (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    external_id TEXT,
+    points BIGINT NOT NULL CHECK (points <> 0),
+    reason_code TEXT NOT NULL,
+    expires_at BIGINT,
+    counts_toward_tier BIGINT NOT NULL CHECK (counts_toward_tier IN (0, 1)),
+    allow_negative BIGINT NOT NULL CHECK (allow_negative IN (0, 1)),
+    entry_id TEXT NOT NULL,
+    lot_id TEXT,
+    actor TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    UNIQUE (account_id, external_id),
+    CHECK ((points > 0) = (lot_id IS NOT NULL))
+);
+
+CREATE INDEX adjustments_by_customer ON adjustments (customer_id, id);
+
 CREATE TABLE rewards (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     name TEXT NOT NULL,
     type TEXT NOT NULL CHECK (type IN ('amount_off', 'percent_off', 'free_item', 'custom')),
-    amount BIGINT,
+    amount BIGINT CHECK (amount > 0),
     currency TEXT,
     percent BIGINT CHECK (percent BETWEEN 1 AND 100),
     sku TEXT,
     cost_points BIGINT NOT NULL CHECK (cost_points > 0),
-    min_spend BIGINT,
+    min_spend BIGINT CHECK (min_spend >= 0),
     tier_ids TEXT NOT NULL DEFAULT '[]',
     tags TEXT NOT NULL DEFAULT '[]',
     stock BIGINT CHECK (stock >= 0),
@@ -224,11 +253,16 @@ CREATE TABLE rewards (
     ends_at BIGINT,
     status TEXT NOT NULL CHECK (status IN ('draft', 'active', 'archived')),
     created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
+    updated_at BIGINT NOT NULL,
+    CHECK ((type = 'amount_off') = (amount IS NOT NULL AND currency IS NOT NULL)),
+    CHECK ((type = 'percent_off') = (percent IS NOT NULL)),
+    CHECK ((type = 'free_item') = (sku IS NOT NULL)),
+    CHECK (starts_at < ends_at)
 );
 
 CREATE INDEX rewards_by_account ON rewards (account_id, id);
 
+-- A reservation is a debit already; `points_returned` came back.
 CREATE TABLE redemptions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -246,12 +280,18 @@ CREATE TABLE redemptions (
     ended_at BIGINT,
     actor TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    UNIQUE (account_id, external_id)
+    UNIQUE (account_id, external_id),
+    CHECK (status <> 'reserved' OR (reserved_until IS NOT NULL AND points_returned = 0)),
+    CHECK (status <> 'redeemed' OR points_returned < points),
+    CHECK (status NOT IN ('reversed', 'canceled', 'expired') OR points_returned = points)
 );
 
 CREATE INDEX redemptions_by_account ON redemptions (account_id, id);
 CREATE INDEX redemptions_by_customer ON redemptions (customer_id, id);
 CREATE INDEX redemptions_by_transaction ON redemptions (transaction_id, id) WHERE transaction_id IS NOT NULL;
+CREATE INDEX redemptions_by_code ON redemptions (account_id, code, id);
+CREATE INDEX redemptions_of_reward ON redemptions (customer_id, reward_id) WHERE status IN ('reserved', 'redeemed');
+CREATE INDEX redemptions_of_customer_reserved ON redemptions (customer_id, id) WHERE status = 'reserved';
 CREATE INDEX redemptions_reserved ON redemptions (reserved_until, id) WHERE status = 'reserved';
 
 CREATE TABLE campaigns (
@@ -285,15 +325,17 @@ CREATE TABLE campaign_uses (
     PRIMARY KEY (campaign_id, customer_id)
 );
 
+CREATE INDEX campaign_uses_by_customer ON campaign_uses (customer_id, campaign_id);
+
+-- The rules that differ from the defaults, which are in the code.
 CREATE TABLE fraud_rules (
     account_id TEXT NOT NULL,
     code TEXT NOT NULL,
-    id TEXT NOT NULL,
     params TEXT NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('flag', 'hold', 'block')),
     severity TEXT NOT NULL CHECK (severity IN ('low', 'medium', 'high')),
     score BIGINT NOT NULL CHECK (score BETWEEN 0 AND 100),
-    cooldown_s BIGINT NOT NULL CHECK (cooldown_s >= 0),
+    cooldown_ms BIGINT NOT NULL CHECK (cooldown_ms >= 0),
     enabled BIGINT NOT NULL CHECK (enabled IN (0, 1)),
     shadow BIGINT NOT NULL CHECK (shadow IN (0, 1)),
     version BIGINT NOT NULL,
@@ -301,6 +343,7 @@ CREATE TABLE fraud_rules (
     PRIMARY KEY (account_id, code)
 );
 
+-- A closed case is `settling` while it still holds lots.
 CREATE TABLE fraud_cases (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -321,14 +364,18 @@ CREATE TABLE fraud_cases (
     last_at BIGINT NOT NULL,
     resolved_at BIGINT,
     resolved_by TEXT,
-    note TEXT
+    note TEXT,
+    settling BIGINT NOT NULL DEFAULT 0 CHECK (settling IN (0, 1) AND (settling = 0 OR status <> 'open'))
 );
 
 CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
 CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
 CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
 CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE customer_id IS NOT NULL;
+CREATE INDEX fraud_cases_by_status ON fraud_cases (account_id, status, id);
+CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
 
 -- The lots that each case holds: a lot is released when the last of its cases is closed.
 CREATE TABLE held_lots (
@@ -339,16 +386,25 @@ CREATE TABLE held_lots (
 
 CREATE INDEX held_lots_by_lot ON held_lots (lot_id, case_id);
 
+-- With which customers a value was seen, as its keyed hash, and the object that it was last seen in.
 CREATE TABLE identity_values (
     account_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'address')),
+    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'receipt')),
     hash BYTEA NOT NULL,
     customer_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
     last_seen BIGINT NOT NULL,
     PRIMARY KEY (account_id, kind, hash, customer_id)
 );
 
 CREATE INDEX identity_values_by_customer ON identity_values (customer_id);
+CREATE INDEX identity_values_by_age ON identity_values (last_seen);
+
+-- The key of an account for the keyed hashes of e-mail addresses, phone numbers, devices and payments, sealed.
+CREATE TABLE hash_keys (
+    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
+    sealed BYTEA NOT NULL
+);
 
 CREATE TABLE churn_settings (
     account_id TEXT PRIMARY KEY,

@@ -6,6 +6,7 @@ CREATE TABLE program_versions (
     version INTEGER NOT NULL CHECK (version > 0),
     schema INTEGER NOT NULL,
     rules TEXT NOT NULL,
+    tiers TEXT NOT NULL DEFAULT '[]',
     actor TEXT NOT NULL,
     note TEXT,
     created_at INTEGER NOT NULL,
@@ -43,6 +44,11 @@ CREATE INDEX tiers_by_account ON tiers (account_id, rank, id);
 INSERT INTO tiers (id, account_id, name, rank, threshold, created_at)
 SELECT t.value ->> '$.id', p.account_id, t.value ->> '$.name', t.key + 1, t.value ->> '$.threshold', a.created_at
 FROM programs p JOIN accounts a ON a.id = p.account_id JOIN json_each(p.rules, '$.tiers') t;
+
+-- The tiers that were in force with a version, for those who compare versions; the table has what counts.
+UPDATE program_versions SET tiers = (
+    SELECT json_group_array(json_object('id', id, 'name', name, 'rank', rank, 'threshold', threshold) ORDER BY rank)
+    FROM tiers t WHERE t.account_id = program_versions.account_id);
 
 ALTER TABLE programs DROP COLUMN rules;
 
@@ -110,6 +116,7 @@ CREATE INDEX customers_by_account ON customers (account_id, id);
 CREATE INDEX customers_by_email ON customers (account_id, email_key, id) WHERE email_key IS NOT NULL;
 CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE phone_key IS NOT NULL;
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
+CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
 CREATE INDEX customers_to_review ON customers (tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
@@ -192,12 +199,14 @@ DROP TABLE old_transactions;
 CREATE INDEX transactions_by_account ON transactions (account_id, id);
 CREATE INDEX transactions_by_customer ON transactions (customer_id, id);
 
+-- `fingerprint`: SHA-256 of what was requested, so that a repeated request is told from another one with its external id.
 CREATE TABLE refunds (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     transaction_id TEXT NOT NULL,
     customer_id TEXT NOT NULL,
     external_id TEXT,
+    fingerprint BLOB NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0),
     items TEXT NOT NULL,
     reason TEXT,
@@ -325,17 +334,37 @@ DROP TABLE old_allocations;
 
 CREATE INDEX allocations_by_lot ON allocations (lot_id);
 
+CREATE TABLE adjustments (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    external_id TEXT,
+    points INTEGER NOT NULL CHECK (points <> 0),
+    reason_code TEXT NOT NULL,
+    expires_at INTEGER,
+    counts_toward_tier INTEGER NOT NULL CHECK (counts_toward_tier IN (0, 1)),
+    allow_negative INTEGER NOT NULL CHECK (allow_negative IN (0, 1)),
+    entry_id TEXT NOT NULL,
+    lot_id TEXT,
+    actor TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (account_id, external_id),
+    CHECK ((points > 0) = (lot_id IS NOT NULL))
+) STRICT;
+
+CREATE INDEX adjustments_by_customer ON adjustments (customer_id, id);
+
 CREATE TABLE rewards (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
     name TEXT NOT NULL,
     type TEXT NOT NULL CHECK (type IN ('amount_off', 'percent_off', 'free_item', 'custom')),
-    amount INTEGER,
+    amount INTEGER CHECK (amount > 0),
     currency TEXT,
     percent INTEGER CHECK (percent BETWEEN 1 AND 100),
     sku TEXT,
     cost_points INTEGER NOT NULL CHECK (cost_points > 0),
-    min_spend INTEGER,
+    min_spend INTEGER CHECK (min_spend >= 0),
     tier_ids TEXT NOT NULL DEFAULT '[]',
     tags TEXT NOT NULL DEFAULT '[]',
     stock INTEGER CHECK (stock >= 0),
@@ -344,11 +373,16 @@ CREATE TABLE rewards (
     ends_at INTEGER,
     status TEXT NOT NULL CHECK (status IN ('draft', 'active', 'archived')),
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    CHECK ((type = 'amount_off') = (amount IS NOT NULL AND currency IS NOT NULL)),
+    CHECK ((type = 'percent_off') = (percent IS NOT NULL)),
+    CHECK ((type = 'free_item') = (sku IS NOT NULL)),
+    CHECK (starts_at < ends_at)
 ) STRICT;
 
 CREATE INDEX rewards_by_account ON rewards (account_id, id);
 
+-- A reservation is a debit already; `points_returned` came back.
 CREATE TABLE redemptions (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -366,12 +400,18 @@ CREATE TABLE redemptions (
     ended_at INTEGER,
     actor TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    UNIQUE (account_id, external_id)
+    UNIQUE (account_id, external_id),
+    CHECK (status <> 'reserved' OR (reserved_until IS NOT NULL AND points_returned = 0)),
+    CHECK (status <> 'redeemed' OR points_returned < points),
+    CHECK (status NOT IN ('reversed', 'canceled', 'expired') OR points_returned = points)
 ) STRICT;
 
 CREATE INDEX redemptions_by_account ON redemptions (account_id, id);
 CREATE INDEX redemptions_by_customer ON redemptions (customer_id, id);
 CREATE INDEX redemptions_by_transaction ON redemptions (transaction_id, id) WHERE transaction_id IS NOT NULL;
+CREATE INDEX redemptions_by_code ON redemptions (account_id, code, id);
+CREATE INDEX redemptions_of_reward ON redemptions (customer_id, reward_id) WHERE status IN ('reserved', 'redeemed');
+CREATE INDEX redemptions_of_customer_reserved ON redemptions (customer_id, id) WHERE status = 'reserved';
 CREATE INDEX redemptions_reserved ON redemptions (reserved_until, id) WHERE status = 'reserved';
 
 CREATE TABLE campaigns (
@@ -405,15 +445,17 @@ CREATE TABLE campaign_uses (
     PRIMARY KEY (campaign_id, customer_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX campaign_uses_by_customer ON campaign_uses (customer_id, campaign_id);
+
+-- The rules that differ from the defaults, which are in the code.
 CREATE TABLE fraud_rules (
     account_id TEXT NOT NULL,
     code TEXT NOT NULL,
-    id TEXT NOT NULL,
     params TEXT NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('flag', 'hold', 'block')),
     severity TEXT NOT NULL CHECK (severity IN ('low', 'medium', 'high')),
     score INTEGER NOT NULL CHECK (score BETWEEN 0 AND 100),
-    cooldown_s INTEGER NOT NULL CHECK (cooldown_s >= 0),
+    cooldown_ms INTEGER NOT NULL CHECK (cooldown_ms >= 0),
     enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
     shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
     version INTEGER NOT NULL,
@@ -421,6 +463,7 @@ CREATE TABLE fraud_rules (
     PRIMARY KEY (account_id, code)
 ) STRICT, WITHOUT ROWID;
 
+-- A closed case is `settling` while it still holds lots.
 CREATE TABLE fraud_cases (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -441,14 +484,18 @@ CREATE TABLE fraud_cases (
     last_at INTEGER NOT NULL,
     resolved_at INTEGER,
     resolved_by TEXT,
-    note TEXT
+    note TEXT,
+    settling INTEGER NOT NULL DEFAULT 0 CHECK (settling IN (0, 1) AND (settling = 0 OR status <> 'open'))
 ) STRICT;
 
 CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
 CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
 CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
 CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE customer_id IS NOT NULL;
+CREATE INDEX fraud_cases_by_status ON fraud_cases (account_id, status, id);
+CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
 
 -- The lots that each case holds: a lot is released when the last of its cases is closed.
 CREATE TABLE held_lots (
@@ -459,16 +506,25 @@ CREATE TABLE held_lots (
 
 CREATE INDEX held_lots_by_lot ON held_lots (lot_id, case_id);
 
+-- With which customers a value was seen, as its keyed hash, and the object that it was last seen in.
 CREATE TABLE identity_values (
     account_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'address')),
+    kind TEXT NOT NULL CHECK (kind IN ('email', 'phone', 'device', 'payment', 'receipt')),
     hash BLOB NOT NULL,
     customer_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
     last_seen INTEGER NOT NULL,
     PRIMARY KEY (account_id, kind, hash, customer_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX identity_values_by_customer ON identity_values (customer_id);
+CREATE INDEX identity_values_by_age ON identity_values (last_seen);
+
+-- The key of an account for the keyed hashes of e-mail addresses, phone numbers, devices and payments, sealed.
+CREATE TABLE hash_keys (
+    account_id TEXT PRIMARY KEY REFERENCES accounts (id),
+    sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE churn_settings (
     account_id TEXT PRIMARY KEY,

@@ -1,0 +1,1 @@
+"""Fraud rules: what they measure, when they fire, and the cases that they open."""

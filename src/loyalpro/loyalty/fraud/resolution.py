@@ -1,0 +1,203 @@
+"""How cases end: a person resolves one, or it lapses; then the points that it held are released or canceled.
+
+Points that several cases hold are released when the last of them ends well, and canceled when any of them is confirmed. A case
+may hold the points of many customers, so it is settled in pieces: it is closed with the first lots, and a job does the rest.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Final, Literal
+
+from loyalpro.jobs.periodic_job import BATCH_SIZE, JobKind, PeriodicJob, Piece, in_transaction
+from loyalpro.kernel.errors import NotFound
+from loyalpro.kernel.record import record
+from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
+from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.expiry import day_of
+from loyalpro.loyalty.fraud.cases import RELEASE_VALIDITY, CaseStatus, FraudCase, Resolution, closed, lapses_before
+from loyalpro.loyalty.fraud.durations import DAY, DurationMs
+from loyalpro.loyalty.fraud.ports import FraudUnit
+from loyalpro.loyalty.ledger import Lot
+from loyalpro.loyalty.wallet import Adjustment, Cause, Wallet
+
+FRAUD_CASES: Final = JobKind("fraud_cases")
+
+SEEN_KEPT: Final[DurationMs] = 91 * DAY
+"""For how long it is kept with which customers a value was seen: a day more than the longest window of a rule."""
+
+_DUTY: Final = "system:fraud"
+"""The actor of a case that lapses."""
+
+
+_CASES_PER_PIECE: Final = 20
+"""Each of them may settle a batch of lots."""
+
+
+@record
+class ResolveCase:
+    """A case to resolve. `block_earning`, `block_redeeming`: what the customer may not do any more, of a confirmed case."""
+
+    account_id: str
+    case_id: str
+    resolution: Literal["confirmed", "false_positive"]
+    note: str | None = None
+    block_earning: bool = False
+    block_redeeming: bool = False
+
+
+@record
+class GetCase:
+    """A case to read."""
+
+    account_id: str
+    case_id: str
+
+
+@record
+class ListCases:
+    """Cases to read, newest first: those before `before_id` that match every filter."""
+
+    account_id: str
+    status: CaseStatus | None
+    rule_code: str | None
+    customer_id: str | None
+    before_id: str | None
+    limit: int
+
+
+def get_case(unit: FraudUnit, command: GetCase) -> FraudCase:
+    """One case. Raises `NotFound`."""
+    case = unit.fraud.get_case(command.account_id, command.case_id)
+    if case is None:
+        raise NotFound(f"There is no fraud case {command.case_id}.", param="id")
+    return case
+
+
+def list_cases(unit: FraudUnit, command: ListCases) -> list[FraudCase]:
+    """Cases, newest first."""
+    found = unit.fraud.list_cases(
+        command.account_id,
+        command.status,
+        command.rule_code,
+        command.customer_id,
+        command.before_id,
+        command.limit,
+    )
+    return list(found)
+
+
+def resolve_case(unit: FraudUnit, command: ResolveCase) -> FraudCase:
+    """Close an open case, and settle what it held. Emits `points.adjusted` for points that are canceled.
+
+    Raises `NotFound`, and `Conflict` `fraud_case_closed`.
+    """
+    case = get_case(unit, GetCase(command.account_id, command.case_id))
+    blocks = {
+        name: True
+        for name, is_set in (("earning_blocked", command.block_earning), ("redeeming_blocked", command.block_redeeming))
+        if is_set
+    }
+    ended = _close(unit, case, command.resolution, unit.actor, command.note, blocks)
+    unit.audit(command.account_id, f"fraud_case.{command.resolution}", case.id)
+    return ended
+
+
+def lapse_cases(unit: FraudUnit) -> Piece:
+    """Close open cases that had no hit for 90 days, a batch at a time."""
+    due = unit.fraud.cases_to_lapse(lapses_before(unit.now), _CASES_PER_PIECE)
+    for case in due:
+        _close(unit, case, "lapsed", _DUTY, None, {})
+    return Piece(len(due), more=len(due) == _CASES_PER_PIECE)
+
+
+def settle_cases(unit: FraudUnit) -> Piece:
+    """Settle a batch of the lots of one closed case."""
+    found = unit.fraud.cases_to_settle(1)
+    if not found:
+        return Piece(0)
+    case = found[0]
+    held = unit.fraud.lots_held_by(case.id, BATCH_SIZE)
+    book = Book(unit, case.account_id, ids=set(held.values()), with_lots=True)
+    _settle(unit, book, case, held)
+    book.write()
+    if len(held) < BATCH_SIZE:
+        unit.fraud.settled(case.id)
+    return Piece(len(held), more=True)
+
+
+def forget_seen(unit: FraudUnit) -> Piece:
+    """Remove which values were seen with which customers, once no rule counts it any more."""
+    removed = unit.fraud.forget_seen(unit.now - SEEN_KEPT, BATCH_SIZE)
+    return Piece(removed, more=removed == BATCH_SIZE)
+
+
+def fraud_job(units: UnitOfWorkRunner[FraudUnit], every_s: float) -> PeriodicJob:
+    """The job that lapses cases, settles closed ones, and forgets what was seen long ago; one kind of work in a piece."""
+
+    def work(unit: FraudUnit) -> Piece:
+        for kind in (settle_cases, lapse_cases, forget_seen):
+            piece = kind(unit)
+            if piece.items:
+                return replace(piece, more=True)
+        return Piece(0)
+
+    return PeriodicJob(FRAUD_CASES, every_s, in_transaction(units, work, "upkeep"))
+
+
+def _close(
+    unit: FraudUnit,
+    case: FraudCase,
+    resolution: Resolution,
+    actor: str,
+    note: str | None,
+    blocks: Mapping[str, bool],
+) -> FraudCase:
+    """Customers are locked first, then the case, which is the order in which purchases lock."""
+    held = unit.fraud.lots_held_by(case.id, BATCH_SIZE)
+    blocked = {case.customer_id} if blocks and case.customer_id else set()
+    book = Book(unit, case.account_id, ids={*held.values(), *blocked}, with_lots=True)
+    locked = unit.fraud.get_case(case.account_id, case.id, lock=True) or case
+    ended = replace(closed(locked, resolution, actor, note, unit.now), settling=True)
+    for customer_id in blocked:
+        wallet = book.wallet(customer_id)
+        if wallet is not None:
+            wallet.change_state(**blocks)
+    _settle(unit, book, ended, held)
+    book.write()
+    ended = replace(ended, settling=bool(unit.fraud.lots_held_by(case.id, 1)))
+    unit.fraud.close_case(ended)
+    if ended.settling:
+        unit.wake_job(FRAUD_CASES)
+    return ended
+
+
+def _settle(unit: FraudUnit, book: Book, case: FraudCase, held: Mapping[str, str]) -> None:
+    """Release or cancel these lots of a closed case, by id with the customer of each."""
+    if not held:
+        return
+    holders = unit.fraud.holders_of(held)
+    ended: list[tuple[str, str]] = []
+    for lot_id, customer_id in held.items():
+        others = [each for each in holders.get(lot_id, ()) if each != case.id]
+        ended.append((case.id, lot_id))
+        if case.status == "confirmed":
+            ended += [(each, lot_id) for each in others]
+        wallet = book.wallet(customer_id)
+        lot = None if wallet is None else wallet.lots.get(lot_id)
+        if wallet is not None and lot is not None and lot.status == "pending":
+            _settle_lot(unit, book, wallet, lot, case, others)
+    unit.fraud.let_go(ended)
+
+
+def _settle_lot(
+    unit: FraudUnit, book: Book, wallet: Wallet, lot: Lot, case: FraudCase, others: Collection[str]
+) -> None:
+    cause = Cause("lot", lot.id, case.resolved_by or _DUTY, unit.now, reason_code=f"fraud_{case.status}")
+    if case.status == "confirmed":
+        wallet.cancel(lot, cause, Adjustment("pending_canceled", transaction_id=lot.transaction_id))
+    elif others:
+        wallet.lots.update(lot, hold_case_id=min(others))
+    else:
+        valid = wallet.lots.update(lot, expires_at=max(lot.expires_at, unit.now + RELEASE_VALIDITY))
+        wallet.days.add(day_of(lot.earned_at, book.program.rules.time_zone), points_qualifying=lot.remaining)
+        wallet.activate(valid, cause)

@@ -1,0 +1,229 @@
+"""`/v1/fraud`: rules that point out suspicious activity, and the cases that they open."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ConfigDict, Field, model_validator
+
+from loyalpro.kernel.clock import rfc3339
+from loyalpro.loyalty.fraud import resolution, rule_changes
+from loyalpro.loyalty.fraud.cases import FraudCase
+from loyalpro.loyalty.fraud.durations import show_duration
+from loyalpro.loyalty.fraud.rules import Rule, kind_of, read_cooldown, show_params
+from loyalpro.web.api.fields import Body, Cursor, Description, Limit, SearchText, ShortText, Whole, few, known_id, page
+from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.idempotency import Reply, commit
+from loyalpro.web.services import ServicesDep
+from loyalpro.web.strict_route import StrictRoute
+from loyalpro.web.unit import Unit
+
+router = APIRouter(prefix="/v1/fraud", tags=["fraud"], route_class=StrictRoute.needing(write="program"))
+
+_RULE_EXAMPLE = {
+    "action": "hold",
+    "threshold": 6,
+    "window": "PT2H",
+    "params": {"long_threshold": 10},
+    "cooldown": "PT12H",
+}
+
+
+def _examples(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
+class RuleBody(Body):
+    """The fields to change of a rule; what is left out stays. A rule can be sent as it was read: `id` and such are ignored."""
+
+    model_config = _examples(_RULE_EXAMPLE)
+
+    enabled: bool | None = None
+    shadow: bool | None = Field(default=None, description="Keep cases, and neither act nor send events.")
+    action: Literal["flag", "hold", "block"] | None = None
+    severity: Literal["low", "medium", "high"] | None = None
+    score: Annotated[Whole, Field(ge=0, le=100)] | None = None
+    threshold: int | float | None = None
+    window: ShortText | None = Field(default=None, description="An ISO 8601 duration, such as PT1H.")
+    params: Annotated[dict[str, Any], few(20)] = Field(default_factory=dict)
+    cooldown: ShortText | None = Field(default=None, description="An ISO 8601 duration, such as PT24H.")
+    version: Whole | None = Field(
+        default=None, description="Refuses the change with 409 if the rule has another version."
+    )
+    id: Any = Field(default=None, description="Ignored.")
+    code: Any = Field(default=None, description="Ignored.")
+    key_type: Any = Field(default=None, description="Ignored.")
+    actions: Any = Field(default=None, description="Ignored.")
+
+    def change(self, code: str) -> rule_changes.RuleChange:
+        """The command. Raises `InvalidInput` for a cooldown that is no duration."""
+        return rule_changes.RuleChange(
+            code=kind_of(code).code,
+            enabled=self.enabled,
+            shadow=self.shadow,
+            action=self.action,
+            severity=self.severity,
+            score=self.score,
+            cooldown=None if self.cooldown is None else read_cooldown(self.cooldown),
+            threshold=self.threshold,
+            window=self.window,
+            params=self.params,
+            version=self.version,
+        )
+
+
+class NamedRule(RuleBody):
+    """A rule by its code, and the fields to change of it."""
+
+    model_config = _examples({"code": "velocity.earn", **_RULE_EXAMPLE})
+
+    code: ShortText
+
+
+class RulesBody(Body):
+    """The rules to change, all of them or none. The answer of `GET` can be sent as it is."""
+
+    model_config = _examples({"rules": [{"code": "velocity.earn", "action": "hold"}]})
+
+    rules: Annotated[list[NamedRule], Field(min_length=1, max_length=12)]
+    next_cursor: None = Field(default=None, description="Ignored.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_read(cls, given: Any) -> Any:
+        """A list of rules as it was read has them in `data`."""
+        if isinstance(given, dict) and "data" in given and "rules" not in given:
+            return {"rules": given["data"], **{name: value for name, value in given.items() if name != "data"}}
+        return given
+
+
+class Resolve(Body):
+    """How a case ends."""
+
+    model_config = _examples({"resolution": "false_positive", "note": "A family of four"})
+
+    resolution: Literal["confirmed", "false_positive"]
+    note: Description | None = None
+    block_earning: bool = Field(default=False, description="Later purchases of the customer earn nothing.")
+    block_redeeming: bool = Field(default=False, description="Later redemptions of the customer are refused.")
+
+
+Status = Annotated[Literal["open", "confirmed", "false_positive", "lapsed"] | None, Query()]
+
+
+@router.get("/rules", summary="List the fraud rules")
+async def list_rules(account_id: AccountId, services: ServicesDep) -> dict[str, Any]:
+    """All twelve, on one page."""
+    found = await services.runner.read(lambda unit: rule_changes.fraud_rules(unit, account_id))
+    return _rules(found.all)
+
+
+@router.put("/rules", summary="Change fraud rules")
+async def update_rules(account_id: AccountId, caller: Caller, services: ServicesDep, body: RulesBody) -> dict[str, Any]:
+    """Rules that are not named stay as they are. Answers all rules."""
+    command = rule_changes.ChangeRules(account_id, [each.change(each.code) for each in body.rules])
+    changed = await services.runner.change(lambda unit: rule_changes.change_rules(unit, command), actor=caller.actor)
+    return _rules(changed)
+
+
+@router.get("/rules/{code}", summary="Get a fraud rule")
+async def get_rule(account_id: AccountId, services: ServicesDep, code: str) -> dict[str, Any]:
+    """One rule, by its code."""
+    found = await services.runner.read(lambda unit: rule_changes.fraud_rules(unit, account_id))
+    return _rule(found.rule(code))
+
+
+@router.put("/rules/{code}", summary="Change a fraud rule")
+async def update_rule(
+    account_id: AccountId, caller: Caller, services: ServicesDep, code: str, body: RuleBody
+) -> dict[str, Any]:
+    """A rule that differs after the change gets the next version."""
+    command = rule_changes.ChangeRules(account_id, [body.change(code)])
+    changed = await services.runner.change(lambda unit: rule_changes.change_rules(unit, command), actor=caller.actor)
+    return _rule(changed[[each.code for each in changed].index(kind_of(code).code)])
+
+
+@router.get("/cases", summary="List fraud cases, newest first")
+async def list_cases(
+    account_id: AccountId,
+    services: ServicesDep,
+    status: Status = None,
+    rule: SearchText = None,
+    customer_id: SearchText = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """One page of cases, those in shadow included."""
+    before = known_id("frd", cursor, param="cursor") if cursor else None
+    command = resolution.ListCases(account_id, status, rule, customer_id, before, limit + 1)
+    found = await services.runner.read(lambda unit: resolution.list_cases(unit, command))
+    return page([_case(each) for each in found], limit)
+
+
+@router.get("/cases/{case_id}", summary="Get a fraud case")
+async def get_case(account_id: AccountId, services: ServicesDep, case_id: str) -> dict[str, Any]:
+    """One case, with what was measured and the ids of what it is about."""
+    command = resolution.GetCase(account_id, known_id("frd", case_id))
+    return _case(await services.runner.read(lambda unit: resolution.get_case(unit, command)))
+
+
+@router.post("/cases/{case_id}/resolve", summary="Resolve a fraud case")
+async def resolve(request: Request, account_id: AccountId, case_id: str, body: Resolve) -> Response:
+    """`confirmed` cancels the points that the case holds, which causes `points.adjusted`; `false_positive` releases them."""
+    command = resolution.ResolveCase(
+        account_id,
+        known_id("frd", case_id),
+        body.resolution,
+        body.note,
+        block_earning=body.block_earning,
+        block_redeeming=body.block_redeeming,
+    )
+
+    def work(unit: Unit) -> Reply:
+        return Reply(200, _case(resolution.resolve_case(unit, command)))
+
+    return await commit(request, account_id, work)
+
+
+def _rules(rules: list[Rule[Any]]) -> dict[str, Any]:
+    return {"data": [_rule(each) for each in rules], "next_cursor": None}
+
+
+def _rule(rule: Rule[Any]) -> dict[str, Any]:
+    params = show_params(rule.params)
+    return {
+        "code": rule.code,
+        "id": rule.id,
+        "version": rule.version,
+        "enabled": rule.enabled,
+        "shadow": rule.shadow,
+        "action": rule.action,
+        "actions": list(rule.params.actions),
+        "severity": rule.severity,
+        "score": rule.score,
+        "key_type": rule.params.key_type,
+        "threshold": params.pop("threshold"),
+        "window": params.pop("window", rule.window),
+        "params": params,
+        "cooldown": show_duration(rule.cooldown),
+    }
+
+
+def _case(case: FraudCase) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "status": case.status,
+        "rule": {"code": case.rule_code, "version": case.rule_version},
+        "customer_id": case.customer_id,
+        "severity": case.severity,
+        "score": case.score,
+        "action": case.action,
+        "shadow": case.shadow,
+        "measurement": case.measurement,
+        "evidence": list(case.evidence),
+        "hits": case.hits,
+        "first_at": rfc3339(case.first_at),
+        "last_at": rfc3339(case.last_at),
+        "resolved_at": None if case.resolved_at is None else rfc3339(case.resolved_at),
+        "resolved_by": case.resolved_by,
+        "note": case.note,
+    }

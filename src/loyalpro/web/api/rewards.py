@@ -1,0 +1,201 @@
+"""`/v1/rewards`: what customers can have for points."""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ConfigDict, Field
+
+from loyalpro.kernel.clock import rfc3339
+from loyalpro.kernel.errors import InvalidInput
+from loyalpro.loyalty import rewards
+from loyalpro.loyalty.entities import Reward, RewardStatus, RewardType
+from loyalpro.loyalty.ledger import MAX_POINTS
+from loyalpro.loyalty.rewards import Offer
+from loyalpro.web.api.fields import (
+    MAX_AMOUNT,
+    Body,
+    Cursor,
+    Instant,
+    Limit,
+    LongText,
+    SearchText,
+    ShortText,
+    Whole,
+    known_id,
+    page,
+)
+from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.idempotency import Reply, commit
+from loyalpro.web.services import ServicesDep
+from loyalpro.web.strict_route import StrictRoute
+from loyalpro.web.unit import Unit
+
+router = APIRouter(prefix="/v1/rewards", tags=["rewards"], route_class=StrictRoute.needing(write="program"))
+
+Points = Annotated[Whole, Field(ge=1, le=MAX_POINTS, description="Points that the reward costs.")]
+Money = Annotated[Whole, Field(ge=1, le=MAX_AMOUNT, description="Integer in the currency's minor unit: 500 is 5.00.")]
+Currency = Annotated[str, Field(description="ISO 4217, such as EUR.", max_length=32)]
+Percent = Annotated[Whole, Field(ge=1, le=100, description="A whole percentage.")]
+Ids = Annotated[list[ShortText], Field(max_length=50, description="Only customers in one of these tiers; [] for all.")]
+Tags = Annotated[
+    list[ShortText], Field(max_length=50, description="Only customers with one of these tags; [] for all.")
+]
+Stock = Annotated[Whole, Field(ge=0, le=10**9, description="How many are left; null for no limit.")]
+PerCustomer = Annotated[Whole, Field(ge=1, le=10**9, description="How many a customer can have; null for no limit.")]
+
+_NEVER_NULL: Final = ("name", "type", "cost_points", "tier_ids", "tags", "status")
+
+
+class CreateReward(Body):
+    """A reward to create. `amount_off` needs `amount` and `currency`, `percent_off` `percent`, `free_item` `sku`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "5 EUR off", "type": "amount_off", "amount": 500, "currency": "EUR", "cost_points": 100},
+                {"name": "A coffee", "type": "free_item", "sku": "COFFEE", "cost_points": 40, "stock": 200},
+            ]
+        }
+    )
+
+    name: LongText
+    type: RewardType
+    amount: Money | None = None
+    currency: Currency | None = None
+    percent: Percent | None = None
+    sku: LongText | None = None
+    cost_points: Points
+    min_spend: Money | None = None
+    tier_ids: Ids = Field(default_factory=list)
+    tags: Tags = Field(default_factory=list)
+    stock: Stock | None = None
+    limit_per_customer: PerCustomer | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
+    status: Literal["draft", "active"] = "active"
+
+
+class UpdateReward(Body):
+    """The fields to change; what is left out stays, null clears."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"stock": 500, "status": "active"}]})
+
+    name: LongText | None = None
+    type: RewardType | None = None
+    amount: Money | None = None
+    currency: Currency | None = None
+    percent: Percent | None = None
+    sku: LongText | None = None
+    cost_points: Points | None = None
+    min_spend: Money | None = None
+    tier_ids: Ids | None = None
+    tags: Tags | None = None
+    stock: Stock | None = None
+    limit_per_customer: PerCustomer | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
+    status: RewardStatus | None = None
+
+
+@router.post("", status_code=201, summary="Create a reward")
+async def create(request: Request, account_id: AccountId, body: CreateReward) -> Response:
+    """Customers can have it from now on, or from `starts_at`, unless it is a draft."""
+    given = body.model_dump()
+    command = rewards.NewReward(account_id, **given | _tuples(given))
+
+    def work(unit: Unit) -> Reply:
+        return Reply(201, reward_view(rewards.create_reward(unit, command)))
+
+    return await commit(request, account_id, work)
+
+
+@router.get("", summary="List rewards, newest first")
+async def list_rewards(
+    account_id: AccountId,
+    services: ServicesDep,
+    status: Annotated[RewardStatus | None, Query()] = None,
+    customer_id: SearchText = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """One page of rewards. With `customer_id`, each has an `offer`: whether this customer can have it, and why not."""
+    customer = known_id("cus", customer_id, param="customer_id") if customer_id else None
+    before = known_id("rew", cursor, param="cursor") if cursor else None
+    command = rewards.ListRewards(account_id, status, customer, before, limit + 1)
+    found = await services.runner.read(lambda unit: rewards.list_rewards(unit, command))
+    return page([_offer(each) if isinstance(each, Offer) else reward_view(each) for each in found], limit)
+
+
+@router.get("/{reward_id}", summary="Get a reward")
+async def get(account_id: AccountId, services: ServicesDep, reward_id: str) -> dict[str, Any]:
+    """One reward, also an archived one."""
+    command = rewards.RewardRef(account_id, known_id("rew", reward_id))
+    return reward_view(await services.runner.read(lambda unit: rewards.get_reward(unit, command)))
+
+
+@router.patch("/{reward_id}", summary="Change a reward")
+async def update(
+    account_id: AccountId, caller: Caller, services: ServicesDep, reward_id: str, body: UpdateReward
+) -> dict[str, Any]:
+    """Redemptions that were made before keep the reward as it was."""
+    given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
+    _refuse_nulls(given)
+    command = rewards.ChangeReward(account_id, known_id("rew", reward_id), given | _tuples(given))
+    changed = await services.runner.change(lambda unit: rewards.change_reward(unit, command), actor=caller.actor)
+    return reward_view(changed)
+
+
+@router.delete("/{reward_id}", summary="Archive a reward")
+async def archive(account_id: AccountId, caller: Caller, services: ServicesDep, reward_id: str) -> dict[str, Any]:
+    """It cannot be redeemed from now on; what was redeemed or reserved before stays."""
+    command = rewards.RewardRef(account_id, known_id("rew", reward_id))
+    archived = await services.runner.change(lambda unit: rewards.archive_reward(unit, command), actor=caller.actor)
+    return reward_view(archived)
+
+
+def reward_view(reward: Reward) -> dict[str, Any]:
+    """A reward in JSON."""
+    return {
+        "id": reward.id,
+        "name": reward.name,
+        "type": reward.type,
+        "amount": reward.amount,
+        "currency": reward.currency,
+        "percent": reward.percent,
+        "sku": reward.sku,
+        "cost_points": reward.cost_points,
+        "min_spend": reward.min_spend,
+        "tier_ids": list(reward.tier_ids),
+        "tags": list(reward.tags),
+        "stock": reward.stock,
+        "limit_per_customer": reward.limit_per_customer,
+        "starts_at": None if reward.starts_at is None else rfc3339(reward.starts_at),
+        "ends_at": None if reward.ends_at is None else rfc3339(reward.ends_at),
+        "status": reward.status,
+        "created_at": rfc3339(reward.created_at),
+        "updated_at": rfc3339(reward.updated_at),
+    }
+
+
+def _offer(offer: Offer) -> dict[str, Any]:
+    why = offer.unavailable
+    return {
+        **reward_view(offer.reward),
+        "offer": {
+            "available": why is None,
+            "reason": None if why is None else why.reason,
+            "detail": None if why is None else why.detail,
+            "affordable": not offer.missing,
+            "missing_points": offer.missing,
+        },
+    }
+
+
+def _tuples(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(given[name]) for name in ("tier_ids", "tags") if name in given}
+
+
+def _refuse_nulls(given: dict[str, Any]) -> None:
+    for name in _NEVER_NULL:
+        if name in given and given[name] is None:
+            raise InvalidInput(f"{name} cannot be null; leave it out to keep it.", code="invalid_field", param=name)
