@@ -15,11 +15,11 @@ from loyalpro.events.customer import Tier as TierShown
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
-from loyalpro.loyalty.expiry import day_of
 from loyalpro.loyalty.ledger_check import EVENTS_KEPT_MS, faults
 from loyalpro.loyalty.opening_balances import OpeningBalance, SetOpeningBalances, set_opening_balances
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
-from loyalpro.loyalty.wallet import Adjustment, Cause, Redeemed
+from loyalpro.loyalty.redemptions import RedeemPoints, ReverseRedemption, redeem_points, reverse_redemption
+from loyalpro.loyalty.refunds import NewRefund, RefundPurchase, refund_purchase
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.open import open_reader
 from loyalpro.storage.tables.ledger_check import LedgerReader
@@ -61,7 +61,7 @@ def healthy(request: pytest.FixtureRequest, databases: Databases) -> World:
     sell(url, other, 9_900)
     sell(url, gone, 9_900)
     commit(url, lambda unit: redeem(unit, customer))
-    commit(url, lambda unit: refund(unit, customer, first))
+    commit(url, lambda unit: refund_purchase(unit, RefundPurchase(ACCOUNT, NewRefund(transaction_id=first))))
     commit(url, balance)
     commit(url, lambda unit: promote(unit, customer))
     commit(url, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, gone)))
@@ -77,45 +77,9 @@ def sell(url: str, customer_id: str, amount: int) -> str:
 
 def redeem(unit: UnitOfWork, customer_id: str) -> None:
     """Redeem 30 points, of which 10 come back."""
-    book = Book(unit, ACCOUNT, ids=[customer_id], with_lots=True)
-    wallet = book.wallet(customer_id)
-    assert wallet
-    cause = Cause("redemption", "red_1", unit.actor, unit.now)
-    wallet.redeem(30, Redeemed("red_1", None, None, None, None), cause)
-    spent = [(wallet.lots.get(each.lot_id), each.points) for each in wallet.allocations if each.kind == "spend"]
-    wallet.put_back(10, [(lot, 10) for lot, _ in spent[:1] if lot], cause, Adjustment("redemption_reversal"), 0)
-    wallet.days.add(day_of(unit.now, "UTC"), redemptions=1, points_redeemed=30)
-    unit.connection.execute(
-        "INSERT INTO redemptions (id, account_id, customer_id, points, points_returned, status, actor, created_at)"
-        " VALUES ('red_1', ?, ?, 30, 10, 'redeemed', 'key:1', ?)",
-        (ACCOUNT, customer_id, unit.now),
-    )
-    book.write()
-
-
-def refund(unit: UnitOfWork, customer_id: str, transaction_id: str) -> None:
-    """Refund a purchase of 56.00 in full."""
-    book = Book(unit, ACCOUNT, ids=[customer_id], with_lots=True)
-    wallet = book.wallet(customer_id)
-    assert wallet
-    cause = Cause("refund", "ref_1", unit.actor, unit.now)
-    wallet.lots.know(unit.ledger.lots_of_transactions([transaction_id]))
-    clawed = wallet.claw_back(56, transaction_id, cause, Adjustment("clawback"), "allow_negative")
-    wallet.days.add(
-        day_of(unit.now, "UTC"), purchases=-1, spend=-5_600, points_qualifying=-56, refunds=1, refunded=5_600
-    )
-    assert clawed.clawed_back == 56
-    columns = "id, account_id, transaction_id, customer_id, amount, items, actor, points_clawed_back, points_restored"
-    unit.connection.execute(
-        f"INSERT INTO refunds ({columns}, points_shortfall, points_expired_before, occurred_at, created_at)"
-        " VALUES ('ref_1', ?, ?, ?, 5600, '[]', 'key:1', 56, 0, 0, 0, ?, ?)",
-        (ACCOUNT, transaction_id, customer_id, unit.now, unit.now),
-    )
-    unit.connection.execute(
-        "UPDATE transactions SET status = 'refunded', refunded_amount = 5600, points_clawed_back = 56 WHERE id = ?",
-        (transaction_id,),
-    )
-    book.write()
+    command = RedeemPoints(ACCOUNT, customer_id, None, 30, None, None, None, None, None, None)
+    made = redeem_points(unit, command)
+    reverse_redemption(unit, ReverseRedemption(ACCOUNT, made.redemption.id, 10))
 
 
 def balance(unit: UnitOfWork) -> None:
@@ -240,8 +204,8 @@ DAMAGES: dict[str, tuple[list[str], list[str]]] = {
     "clawed back": (["UPDATE transactions SET points_clawed_back = 57 WHERE id = :t1"], ["has 57 points clawed back, and its refunds 56", "earned 56, and its refunds took 57"]),
     "refunded": (["UPDATE transactions SET refunded_amount = 1 WHERE id = :t1"], ["has 1 refunded, and its refunds 5600"]),
     "refund too small": (["UPDATE transactions SET points_clawed_back = 5 WHERE id = :t1", "UPDATE refunds SET points_clawed_back = 5"], ["and its refunds took only 5", "took back 5, and its entries 56"]),
-    "redemption": (["UPDATE redemptions SET points = 31"], ["redemption red_1 is of 31, and its entry of 30"]),
-    "points returned": (["UPDATE redemptions SET points_returned = 9"], ["9 points of redemption red_1 came back, and by its entries 10"]),
+    "redemption": (["UPDATE redemptions SET points = 31"], [" is of 31, and its entry of 30"]),
+    "points returned": (["UPDATE redemptions SET points_returned = 9"], [" came back, and by its entries 10"]),
     "open cases": (
         [
             "DROP INDEX fraud_cases_open",

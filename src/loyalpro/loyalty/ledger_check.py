@@ -23,6 +23,7 @@ EVENTS_KEPT_MS: Final = 30 * MS_PER_DAY
 _SIGN: Final = {"points.earned": 1, "points.adjusted": 1, "points.redeemed": -1, "points.expired": -1}
 _TIER_CHANGED: Final = "customer.tier_changed"
 _MERGES: Final = ("merge_in", "merge_out")
+_REDEEMED: Final = ("reserved", "redeemed")
 _COUNTED: Final = ("purchases", "spend", "refunds", "refunded", "redemptions", "points_redeemed")
 
 
@@ -84,6 +85,7 @@ class CheckedRedemption:
     id: str
     points: int
     points_returned: int
+    status: str
     created_at: UnixMs
 
 
@@ -303,7 +305,7 @@ class _Checker:
                 yield f"redemption {each.id} is of {each.points}, and its entry of {-spent[each.id]}"
             if not 0 <= each.points_returned <= each.points:
                 yield f"of {each.points} points of redemption {each.id}, {each.points_returned} came back"
-            if back[each.id] > each.points_returned:
+            if back[each.id] != each.points_returned and not self._merged:
                 yield f"{each.points_returned} points of redemption {each.id} came back, and by its entries {back[each.id]}"
 
     # -- days --------------------------------------------------------------------------------------------------------
@@ -345,7 +347,10 @@ def _days(log: CustomerLog, time_zone: str) -> Mapping[int, Counter[str]]:
             refunded=spend,
         )
     for redemption in log.redemptions:
-        found[day_of(redemption.created_at, time_zone)].update(redemptions=1, points_redeemed=redemption.points)
+        found[day_of(redemption.created_at, time_zone)].update(
+            redemptions=int(redemption.status in _REDEEMED),
+            points_redeemed=redemption.points - redemption.points_returned,
+        )
     return found
 
 
