@@ -206,6 +206,10 @@ def test_opening_balances_count_toward_tiers_when_asked(server: Server) -> None:
     assert server.run(read(lambda unit: unit.connection.execute(sql))) == [(None,)]
     imported(server, kind="balances", rows=[row | {"external_id": "b"}], counts_toward_tier=True)
     assert [int(each) for (each,) in server.run(read(lambda unit: unit.connection.execute(sql)))] == [30]
+    assert customer(server, "shop-1")["tier"]["name"] == "Bronze"
+    imported(server, kind="balances", rows=[row | {"points": 1_000, "external_id": "c"}], counts_toward_tier=True)
+    assert customer(server, "shop-1")["tier"]["name"] == "Silver"
+    assert events_of(server, "shop-1")[-1][0] == "customer.tier_changed"
 
 
 def test_a_trial_run_refuses_the_same_rows_and_changes_nothing(server: Server) -> None:

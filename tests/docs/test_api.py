@@ -101,7 +101,7 @@ def answered(server: Server, text: str) -> str:
 
 def is_final(view: dict[str, Any]) -> bool:
     """Whether a delivery is finished, a job is done, or a list is not empty."""
-    return view.get("status") not in ("pending", "running") and view.get("data") != []
+    return view.get("status") not in ("pending", "queued", "running") and view.get("data") != []
 
 
 def receiving(connection: socket.socket, hit: Hit | None) -> None:

@@ -93,8 +93,8 @@ class CheckedRedemption:
 class CustomerLog:
     """Everything that is stored about one customer's points. Entries and events are in the order of their sequences.
 
-    `of_entries`: the allocations of its entries; `of_lots`: those of its lots. These differ after a merge. `time_zone`: that of
-    the program; None if it was changed.
+    `of_entries`: the allocations of its entries; `of_lots`: those of its lots. These differ after a merge. `is_merged`: another
+    customer was merged into it. `time_zone`: that of the program; None if it was changed.
     """
 
     customer: CheckedCustomer
@@ -107,6 +107,7 @@ class CustomerLog:
     refunds: Sequence[CheckedRefund]
     redemptions: Sequence[CheckedRedemption]
     days: Sequence[DayTotals]
+    is_merged: bool
     time_zone: str | None
 
 
@@ -133,7 +134,8 @@ class _Checker:
         self._kept_since = kept_since
         self._entries = {entry.id: entry for entry in log.entries}
         self._lots = {lot.id: lot for lot in log.lots}
-        self._merged = {entry.type for entry in log.entries} & set(_MERGES)
+        self._is_gone = log.customer.status == "merged"
+        self._merged = log.is_merged or self._is_gone
 
     # -- sequences ---------------------------------------------------------------------------------------------------
 
@@ -170,11 +172,11 @@ class _Checker:
         credited: Counter[str] = Counter()
         for lot in self._log.lots:
             credited[lot.entry_id] += lot.original
-            if lot.entry_id not in self._entries and "merge_in" not in self._merged:
+            if lot.entry_id not in self._entries and not self._log.is_merged:
                 yield f"lot {lot.id} comes from entry {lot.entry_id}, which the customer does not have"
             if lot.status == "canceled" and lot.remaining:
                 yield f"lot {lot.id} is canceled, and holds {lot.remaining}"
-        if "merge_out" not in self._merged:  # else its lots are with another customer
+        if not self._is_gone:  # else its lots are with another customer
             yield from self._changes(credited, taken)
 
     def _changes(self, credited: Mapping[str, int], taken: Mapping[str, int]) -> Iterator[str]:

@@ -106,6 +106,7 @@ class _Setting:
         self._known[source_id] = pull(each for each in wallet.entries if each.source_id == source_id)
         if counts:
             wallet.days.add(day_of(earned_at, self._rules.time_zone), points_qualifying=balance.points)
+            self.book.tiers.upgrade(wallet)
         return "done"
 
     def _find(self, balance: OpeningBalance) -> Wallet | None:
