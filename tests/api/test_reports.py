@@ -75,8 +75,7 @@ def test_liability_as_of_any_time_equals_what_it_was_then(server: Server) -> Non
 
 
 def test_value_is_exact(server: Server) -> None:
-    sql = 'UPDATE program_versions SET rules = replace(rules, \'"point_value":null\', \'"point_value":"0.0075"\')'
-    server.run(server.application.runner.change(lambda unit: unit.connection.execute(sql)))
+    assert server.call("PATCH", "/v1/program", {"point_value": "0.0075"}).status == 200
     server.post("/v1/customers", {"external_id": "c"})
     server.post("/v1/transactions", {"customer_external_id": "c", "amount": 10**12 - 1, "currency": "EUR"})
     report = server.get("/v1/reports/liability")

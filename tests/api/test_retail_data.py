@@ -1,15 +1,18 @@
 """Purchases of real shops, imported over the API on both stores: every customer's points are recomputed apart, and are equal.
 
 CDNOW sold music. Its purchases of 1997 and 1998 are moved by 28 years, after which the calendar repeats itself, so that some of the
-points have expired and others have not.
+points have expired and others have not. Superstore sold furniture, office supplies and technology.
 """
 
 import csv
 import io
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from loyalpro.loyalty.ledger_check import faults
 from loyalpro.storage.open import open_reader
 from loyalpro.storage.tables.ledger_check import LedgerReader
 from scripts import oracle
+from support import superstore
 from support.receivers import Authority
 from support.server import Server
 
@@ -85,6 +89,59 @@ def test_every_customer_of_cdnow_has_the_points_of_its_purchases(server: Server,
     report = server.get("/v1/reports/liability")
     assert (report["issued"], report["available"]) == (sum(earned.values()), sum(valid.values()))
     assert what_the_doctor_finds(database_url) == []
+
+
+PROGRAM = {
+    "earning": {
+        "rules": [
+            {
+                "name": "Technology",
+                "rates": {"EUR": {"points": 3, "per_amount": 250}},
+                "match": {"categories": ["Technology"]},
+            },
+            {"name": "Everything", "rates": {"EUR": {"points": 1, "per_amount": 100}}},
+        ],
+        "exclude": {"categories": ["Furniture"]},
+        "rounding": "half_up",
+    },
+    "expiry": {"kind": "never"},
+}
+RATES = {"Technology": Fraction(3, 250), "Office Supplies": Fraction(1, 100), "Furniture": Fraction(0)}
+
+
+def test_every_order_of_superstore_earns_by_its_lines(server: Server, database_url: str, tmp_path: Path) -> None:
+    """Three categories with three rates, one of them nothing, and half points rounded up once for each order."""
+    answer = server.call("PATCH", "/v1/program", PROGRAM)
+    assert answer.status == 200, answer.json
+    found = superstore.orders(tmp_path)
+    assert (len(found), sum(len(each.items) for each in found)) == (5_009, 9_994)
+    of_customers = superstore.by_customer(found)
+    imported(server, kind="customers", rows=[{"external_id": name} for name in of_customers])
+    for start in range(0, len(found), 1_000):
+        sent = [
+            {
+                "external_id": each.id,
+                "customer_external_id": each.customer,
+                "occurred_at": f"{each.day}T12:00:00Z",
+                "amount": each.amount,
+                "currency": "EUR",
+                "items": each.items,
+            }
+            for each in found[start : start + 1_000]
+        ]
+        imported(server, kind="transactions", rows=sent)
+    expected = {
+        each.id: half_up(sum(RATES[line["category"]] * line["amount"] for line in each.items)) for each in found
+    }
+    assert dict(rows(server, "SELECT external_id, points_earned FROM transactions")) == expected
+    assert len(set(expected.values())) > 500
+    totals = {name: sum(expected[each.id] for each in orders) for name, orders in of_customers.items()}
+    assert dict(rows(server, "SELECT external_id, available FROM customers")) == totals
+    assert what_the_doctor_finds(database_url) == []
+
+
+def half_up(points: Fraction) -> int:
+    return math.floor(points + Fraction(1, 2))
 
 
 def midnight(day: date) -> int:
