@@ -331,7 +331,7 @@ class _Checker:
         others = any(entry.type in ("adjust", "import", *_MERGES) for entry in self._log.entries) or any(
             entry.type == "earn" and entry.source_type != "transaction" for entry in self._log.entries
         )
-        is_plain = not others and all(lot.hold_case_id is None for lot in self._log.lots)
+        is_plain = not others and not self._log.is_merged and all(lot.hold_case_id is None for lot in self._log.lots)
         return ("points_qualifying",) if is_plain else ()
 
 
