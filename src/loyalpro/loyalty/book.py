@@ -127,7 +127,8 @@ class _EventBuffer:
 
     def release(self) -> None:
         """Emit the events, in their order."""
-        for event, self._unit.origin, self._unit.is_import in self._kept:
+        for event, origin, is_import in self._kept:
+            self._unit.origin, self._unit.is_import = origin, is_import
             self._unit.emit(event)
         self._kept.clear()
 
