@@ -29,6 +29,9 @@ from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.log_limit import LogLimit
+from loyalpro.loyalty.bulk.exports import Exports
+from loyalpro.loyalty.bulk.imports import Imports
+from loyalpro.loyalty.bulk.runner import BulkJob
 from loyalpro.loyalty.churn.entities import ChurnRun
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
@@ -52,6 +55,7 @@ from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.request import sign_attempt
 from loyalpro.transport.sender import CurlSender
 from loyalpro.web import http
+from loyalpro.web.api.imports import ROW_FORMATS
 from loyalpro.web.services import Health, Services
 from loyalpro.webhooks.replays import ReplayJob
 
@@ -129,6 +133,7 @@ class Application:
         return [
             *delivery_jobs(self.runner, self.schedule, interval_s=interval_s, on_exhausted=self.telemetry.exhausted),
             ReplayJob(self.runner).periodic(),
+            BulkJob(self.runner, [Imports(self.runner, ROW_FORMATS), Exports(self.runner)]).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
             *loyalty_sweeps(self.runner, interval_s, on_failed=_log_failure),

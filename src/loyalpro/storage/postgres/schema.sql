@@ -644,6 +644,7 @@ CREATE TABLE jobs (
     cursor text DEFAULT ''::text NOT NULL,
     total bigint,
     done bigint DEFAULT 0 NOT NULL,
+    unchanged bigint DEFAULT 0 NOT NULL,
     refused bigint DEFAULT 0 NOT NULL,
     result text,
     actor text NOT NULL,

@@ -76,7 +76,7 @@ class CustomerTables:
 
     def get(self, account_id: str, customer_id: str) -> Customer | None:
         """One customer, also a deleted one."""
-        found = self._select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
+        found = self.select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
         return found[0] if found else None
 
     def candidates(self, account_id: str, wanted: CustomerFilter, before_id: str | None, limit: int) -> list[str]:
@@ -107,7 +107,7 @@ class CustomerTables:
             ("EXISTS (SELECT 1 FROM customer_tags t WHERE t.customer_id = customers.id AND t.tag = ?)", wanted.tag),
         )
         rest = f"{clause} AND id IN ({marks(len(padded))}) ORDER BY id DESC LIMIT ?"
-        return self._select(account_id, rest, (*params, *padded, limit))
+        return self.select(account_id, rest, (*params, *padded, limit))
 
     def merged_into(self, customer_id: str) -> list[str]:
         """The ids of the customers that were merged into this one."""
@@ -170,7 +170,7 @@ class CustomerTables:
         status = "status IN ('active', 'deleted')" if with_deleted else "status = 'active'"
         clause = f"WHERE account_id || '' = ? AND {status} AND id IN ({marks(len(padded))})"
         lock = self._connection.dialect.for_update
-        return self._select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
+        return self.select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
 
     def update_details(self, customer: Customer) -> bool:
         """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
@@ -233,7 +233,8 @@ class CustomerTables:
         )
         return bool(rows)
 
-    def _select(self, account_id: str, rest: str, params: Sequence[object]) -> list[Customer]:
+    def select(self, account_id: str, rest: str, params: Sequence[object]) -> list[Customer]:
+        """The customers of an account that the rest of a SELECT finds."""
         mapper = self._mapper(account_id)
         return mapper.records(self._connection.execute(f"SELECT {mapper.columns()} FROM customers {rest}", params))
 

@@ -480,6 +480,7 @@ CREATE TABLE jobs (
     cursor TEXT NOT NULL DEFAULT '',
     total BIGINT,
     done BIGINT NOT NULL DEFAULT 0,
+    unchanged BIGINT NOT NULL DEFAULT 0,
     refused BIGINT NOT NULL DEFAULT 0,
     result TEXT,
     actor TEXT NOT NULL,

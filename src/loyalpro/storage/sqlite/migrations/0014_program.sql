@@ -600,6 +600,7 @@ CREATE TABLE jobs (
     cursor TEXT NOT NULL DEFAULT '',
     total INTEGER,
     done INTEGER NOT NULL DEFAULT 0,
+    unchanged INTEGER NOT NULL DEFAULT 0,
     refused INTEGER NOT NULL DEFAULT 0,
     result TEXT,
     actor TEXT NOT NULL,
