@@ -42,6 +42,11 @@ class Lots:
         """Stored lots that are to be updated."""
         return [lot for id_, lot in self._lots.items() if id_ in self._changed]
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether a stored lot is to be updated."""
+        return bool(self._changed)
+
     def add(self, lot: Lot) -> None:
         """A lot that a credit makes."""
         self._lots[lot.id] = lot

@@ -695,6 +695,7 @@ class Wallet:
             self._event_sequence != self._stored.event_sequence
             or bool(self.entries)
             or self._customer is not self._stored
+            or self.lots.has_changed
         )
 
     @property
