@@ -22,6 +22,7 @@ ON_BOTH = {
     "retier",
     "replays",
     "disk_space",
+    "churn",
     "key_uses",
     "counts",
 }
