@@ -50,9 +50,11 @@ class MadeAdjustment:
 
 
 def adjust_points(unit: FraudUnit, command: AdjustPoints) -> MadeAdjustment | Refused:
-    """Give points as a lot, or take them in spending order. Emits `points.adjusted` of the kind `manual`.
+    """Give points as a lot, or take them in spending order.
 
-    Returns `blocked_by_fraud_rule` when a fraud rule stops it: then no point is given, and the case is to be committed.
+    Emits `points.adjusted` of the kind `manual`, and `customer.tier_changed` when points that count toward tiers make the
+    customer rise. Returns `blocked_by_fraud_rule` when a fraud rule stops it: then no point is given, and the case is to be
+    committed.
 
     Raises `NotFound` `customer_not_found`; `InvalidInput` `insufficient_points` and `points_limit`; `Conflict`
     `adjustment_exists` for an external id of another adjustment.
@@ -79,6 +81,7 @@ def adjust_points(unit: FraudUnit, command: AdjustPoints) -> MadeAdjustment | Re
     if command.counts_toward_tier:
         today = day_of(unit.now, book.program.rules.time_zone)
         wallet.days.add(today, points_qualifying=command.points)
+        book.tiers.upgrade(wallet)
     if not unit.adjustments.insert(adjustment):
         raise _exists(command.external_id, "another request made it")
     screening.report()

@@ -86,6 +86,8 @@ class Lots:
         """Take points out of these lots, in their order; what was taken out of each. A pending lot left empty is canceled."""
         taken: list[tuple[Lot, int]] = []
         for lot in map(self.current, lots):
+            if not points:
+                break
             share = min(points, lot.remaining)
             if share:
                 remaining = lot.remaining - share

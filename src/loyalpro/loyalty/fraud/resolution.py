@@ -186,6 +186,10 @@ def _settle(unit: FraudUnit, book: Book, case: FraudCase, held: Mapping[str, str
         lot = None if wallet is None else wallet.lots.get(lot_id)
         if wallet is not None and lot is not None and lot.status == "pending":
             _settle_lot(unit, book, wallet, lot, case, others)
+    for customer_id in sorted(set(held.values())):
+        wallet = book.wallet(customer_id)
+        if wallet is not None:
+            book.tiers.upgrade(wallet)  # released points count toward tiers
     unit.fraud.let_go(ended)
 
 
