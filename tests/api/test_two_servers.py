@@ -61,6 +61,14 @@ class Shop:
             self.call(server, "/v1/transactions", self.purchase(rng))
         return count
 
+    def merge(self, server: int, customer_id: str, into: str) -> int:
+        """The status of a request to merge a customer into another one."""
+        return self.status(server, f"/v1/customers/{customer_id}/merge", {"into": into})
+
+    def buy(self, server: int, customer_id: str) -> int:
+        """The status of a request to record a purchase of 10 points."""
+        return self.status(server, "/v1/transactions", {"customer_id": customer_id, "amount": 1_000, "currency": "EUR"})
+
     def deadlocks(self) -> int:
         [(count,)] = query(self.url, DEADLOCKS)
         return int(count)
@@ -152,3 +160,27 @@ def test_one_external_id_that_two_processes_use_at_once_takes_effect_once(shop: 
         bodies = [{"customer_id": each, "points": 1, "external_id": f"r-{number}"} for each in shop.ids]
         assert shop.redeem(bodies) == {201: 1, 409: CUSTOMERS - 1}
     assert query(shop.url, "SELECT SUM(available) FROM customers") == [(100 * CUSTOMERS - 10,)]
+
+
+def test_merges_of_two_processes_never_deadlock(shop: Shop) -> None:
+    """Both servers merge customers into each other in opposite directions, while purchases of all of them arrive."""
+    for _ in range(8):
+        ids = [shop.call(0, "/v1/customers", {})["id"] for _ in range(4)]
+        for customer in ids:
+            shop.call(1, "/v1/transactions", {"customer_id": customer, "amount": 1_000, "currency": "EUR"})
+        pairs = [(a, b) for a in ids for b in ids if a != b]
+        with ThreadPoolExecutor(8) as threads:
+            merges = [threads.submit(shop.merge, number % 2, *pair) for number, pair in enumerate(pairs)]
+            bought = [threads.submit(shop.buy, number % 2, customer) for number, customer in enumerate(ids)]
+            statuses = [each.result() for each in merges]
+            recorded = sum(each.result() == 201 for each in bought)
+        assert set(statuses) <= {200, 404}
+        assert statuses.count(200) == 3
+        left = query(shop.url, "SELECT SUM(available), SUM(debt) FROM customers WHERE id IN (?, ?, ?, ?)", *ids)
+        assert [tuple(map(int, each)) for each in left] == [(40 + 10 * recorded, 0)]
+        owners = query(
+            shop.url, "SELECT DISTINCT customer_id FROM transactions WHERE customer_id IN (?, ?, ?, ?)", *ids
+        )
+        [(active,)] = query(shop.url, "SELECT id FROM customers WHERE status = 'active' AND id IN (?, ?, ?, ?)", *ids)
+        assert owners == [(active,)]
+    assert shop.deadlocks() == 0
