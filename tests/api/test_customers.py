@@ -169,7 +169,6 @@ def test_the_enrollment_earns_points_of_the_reason_promotion(
 
 
 def test_concurrent_batches_with_the_same_external_ids_enroll_each_once(server: Server) -> None:
-    """In opposite orders: neither waits for the other for ever."""
     names = [f"race-{number}" for number in range(300)]
     orders = [names, names[::-1]] * 2
 
