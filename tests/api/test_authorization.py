@@ -20,10 +20,13 @@ WITHOUT_A_KEY = {("get", "/v1/event_types"), ("get", "/healthz"), ("get", "/read
 WRITE = {
     "/v1/customers": "customers",
     "/v1/customers/{customer_id}/adjustments": "points",
+    "/v1/lots": "points",
     "/v1/rewards": "program",
     "/v1/redemptions": "points",
     "/v1/transactions": "transactions",
     "/v1/refunds": "transactions",
+    "/v1/imports": "transactions",
+    "/v1/exports": "read",
     "/v1/webhook_endpoints": "webhooks",
     "/v1/events": "webhooks",
     "/v1/deliveries": "webhooks",

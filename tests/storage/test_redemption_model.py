@@ -26,6 +26,7 @@ from loyalpro.loyalty.redemption_book import (
 from loyalpro.loyalty.redemptions import (
     CaptureRedemption,
     ExpireReservations,
+    MadeRedemption,
     RedeemPoints,
     RedemptionRef,
     ReverseRedemption,
@@ -167,7 +168,7 @@ class Redemptions(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         command = ExpireReservations(ACCOUNT, self.made)
-        overdue = {id_ for _, id_ in self.peek(lambda unit: unit.redemptions.overdue(unit.now, 1_000))}
+        overdue = {id_ for _, id_, _ in self.peek(lambda unit: unit.redemptions.overdue(unit.now, None, 1_000))}
         assert self.commit(lambda unit: expire_reservations(unit, command)) == len(overdue & set(self.made))
         assert self.commit(lambda unit: expire_reservations(unit, command)) == 0
 
@@ -299,7 +300,9 @@ class Redemptions(RuleBasedStateMachine):
 
     def redeems(self, command: RedeemPoints) -> bool:
         def work(unit: UnitOfWork) -> None:
-            made.append(redeem_points(unit, command).redemption.id)
+            outcome = redeem_points(unit, command)
+            assert isinstance(outcome, MadeRedemption)
+            made.append(outcome.redemption.id)
 
         made: list[str] = []
         succeeds = self.succeeds(work)

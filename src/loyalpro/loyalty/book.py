@@ -45,7 +45,9 @@ class Book:
         customers = _locked(unit, account_id, ids, external_ids, with_deleted=with_deleted)
         read = [each.id for each in customers if with_lots or _is_due(each, unit.now)]
         lots = _lots_by_customer(unit, read)
-        self._wallets = {each.id: Wallet(each, self._events, self.program, lots=lots.get(each.id)) for each in customers}
+        self._wallets = {
+            each.id: Wallet(each, self._events, self.program, lots=lots.get(each.id)) for each in customers
+        }
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
         self._stored_days: dict[Day, dict[str, DayTotals]] = {}
@@ -102,6 +104,8 @@ class Book:
         unit.ledger.update_lots([lot for each in changed for lot in each.lots.changed])
         unit.customers.update_state([each.customer for each in changed])
         unit.days.add(sorted(self._days(), key=lambda each: (each.customer_id, each.day)))
+        if gone := [each.id for each in renamed if each.status != "active"]:
+            unit.churn.remove_scores(gone)
         self._events.release()
         return True
 
@@ -111,21 +115,22 @@ class Book:
 
 
 class _EventBuffer:
-    """The unit of work of wallets: it keeps their events until the book is written, each with the request that caused it."""
+    """The unit of work of wallets: it keeps their events until the book is written, each with what caused it."""
 
     def __init__(self, unit: LoyaltyUnit) -> None:
         self.now = unit.now
         self.ids = unit.ids
         self._unit = unit
-        self._kept: list[tuple[NewEvent, Origin | None]] = []
+        self._kept: list[tuple[NewEvent, Origin | None, bool]] = []
 
     def emit(self, event: NewEvent) -> None:
         """Keep an event."""
-        self._kept.append((event, self._unit.origin))
+        self._kept.append((event, self._unit.origin, self._unit.is_import))
 
     def release(self) -> None:
         """Emit the events, in their order."""
-        for event, self._unit.origin in self._kept:
+        for event, origin, is_import in self._kept:
+            self._unit.origin, self._unit.is_import = origin, is_import
             self._unit.emit(event)
         self._kept.clear()
 

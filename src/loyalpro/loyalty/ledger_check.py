@@ -23,6 +23,7 @@ EVENTS_KEPT_MS: Final = 30 * MS_PER_DAY
 _SIGN: Final = {"points.earned": 1, "points.adjusted": 1, "points.redeemed": -1, "points.expired": -1}
 _TIER_CHANGED: Final = "customer.tier_changed"
 _MERGES: Final = ("merge_in", "merge_out")
+_REDEEMED: Final = ("reserved", "redeemed")
 _COUNTED: Final = ("purchases", "spend", "refunds", "refunded", "redemptions", "points_redeemed")
 
 
@@ -82,9 +83,9 @@ class CheckedRedemption:
     """The columns of a redemption that its entries have to explain."""
 
     id: str
-    status: str
     points: int
     points_returned: int
+    status: str
     created_at: UnixMs
 
 
@@ -92,8 +93,8 @@ class CheckedRedemption:
 class CustomerLog:
     """Everything that is stored about one customer's points. Entries and events are in the order of their sequences.
 
-    `of_entries`: the allocations of its entries; `of_lots`: those of its lots. These differ after a merge. `time_zone`: that of
-    the program; None if it was changed. `took_over`: another customer was merged into it.
+    `of_entries`: the allocations of its entries; `of_lots`: those of its lots. These differ after a merge. `is_merged`: another
+    customer was merged into it. `time_zone`: that of the program; None if it was changed.
     """
 
     customer: CheckedCustomer
@@ -106,8 +107,8 @@ class CustomerLog:
     refunds: Sequence[CheckedRefund]
     redemptions: Sequence[CheckedRedemption]
     days: Sequence[DayTotals]
+    is_merged: bool
     time_zone: str | None
-    took_over: bool
 
 
 def faults(log: CustomerLog, now: UnixMs) -> list[str]:
@@ -133,9 +134,8 @@ class _Checker:
         self._kept_since = kept_since
         self._entries = {entry.id: entry for entry in log.entries}
         self._lots = {lot.id: lot for lot in log.lots}
-        self._merged = {"merge_in"} if log.took_over else set()
-        if log.customer.status == "merged":
-            self._merged.add("merge_out")
+        self._is_gone = log.customer.status == "merged"
+        self._merged = log.is_merged or self._is_gone
 
     # -- sequences ---------------------------------------------------------------------------------------------------
 
@@ -172,11 +172,11 @@ class _Checker:
         credited: Counter[str] = Counter()
         for lot in self._log.lots:
             credited[lot.entry_id] += lot.original
-            if lot.entry_id not in self._entries and "merge_in" not in self._merged:
+            if lot.entry_id not in self._entries and not self._log.is_merged:
                 yield f"lot {lot.id} comes from entry {lot.entry_id}, which the customer does not have"
             if lot.status == "canceled" and lot.remaining:
                 yield f"lot {lot.id} is canceled, and holds {lot.remaining}"
-        if "merge_out" not in self._merged:  # else its lots are with another customer
+        if not self._is_gone:  # else its lots are with another customer
             yield from self._changes(credited, taken)
 
     def _changes(self, credited: Mapping[str, int], taken: Mapping[str, int]) -> Iterator[str]:
@@ -307,7 +307,7 @@ class _Checker:
                 yield f"redemption {each.id} is of {each.points}, and its entry of {-spent[each.id]}"
             if not 0 <= each.points_returned <= each.points:
                 yield f"of {each.points} points of redemption {each.id}, {each.points_returned} came back"
-            if back[each.id] > each.points_returned:
+            if back[each.id] != each.points_returned and not self._merged:
                 yield f"{each.points_returned} points of redemption {each.id} came back, and by its entries {back[each.id]}"
 
     # -- days --------------------------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ class _Checker:
         others = any(entry.type in ("adjust", "import", *_MERGES) for entry in self._log.entries) or any(
             entry.type == "earn" and entry.source_type != "transaction" for entry in self._log.entries
         )
-        is_plain = not others and not self._log.took_over and all(lot.hold_case_id is None for lot in self._log.lots)
+        is_plain = not others and not self._log.is_merged and all(lot.hold_case_id is None for lot in self._log.lots)
         return ("points_qualifying",) if is_plain else ()
 
 
@@ -349,9 +349,10 @@ def _days(log: CustomerLog, time_zone: str) -> Mapping[int, Counter[str]]:
             refunded=spend,
         )
     for redemption in log.redemptions:
-        kept = redemption.status in ("reserved", "redeemed")
-        points = redemption.points - redemption.points_returned
-        found[day_of(redemption.created_at, time_zone)].update(redemptions=int(kept), points_redeemed=points)
+        found[day_of(redemption.created_at, time_zone)].update(
+            redemptions=int(redemption.status in _REDEEMED),
+            points_redeemed=redemption.points - redemption.points_returned,
+        )
     return found
 
 

@@ -87,7 +87,7 @@ class LedgerReader:
 
     def _logs(self, customers: Sequence[CheckedCustomer]) -> list[CustomerLog]:
         ids = padded_list([each.id for each in customers])
-        zones = self._zones()
+        zones, merged = self._zones(), self._merged(ids)
         entries = _grouped(self._read(_ENTRIES, ids, "sequence"))
         lots = _grouped(self._read(_LOTS, ids, "id"))
         of_entries = self._allocations("ledger_entries", "entry_id", ids)
@@ -97,12 +97,6 @@ class LedgerReader:
         refunds = self._of_customers(_REFUNDS, ids)
         redemptions = self._of_customers(_REDEMPTIONS, ids)
         days = _grouped(self._read(_DAYS, ids, "day"))
-        took_over = {
-            id_
-            for (id_,) in self._connection.execute(
-                f"SELECT merged_into_id FROM customers WHERE merged_into_id IN ({marks(len(ids))})", ids
-            )
-        }
         return [
             CustomerLog(
                 each,
@@ -115,8 +109,8 @@ class LedgerReader:
                 refunds[each.id],
                 redemptions[each.id],
                 days[each.id],
+                each.id in merged,
                 zones.get(each.account_id),
-                each.id in took_over,
             )
             for each in customers
         ]
@@ -155,6 +149,11 @@ class LedgerReader:
             data = None if body is None else json.loads(bytes(body))["data"]
             found[customer_id].append(LoggedEvent(sequence, type_, created_at, data))
         return found
+
+    def _merged(self, ids: Sequence[str]) -> set[str]:
+        """Those of these customers into which another one was merged."""
+        sql = f"SELECT merged_into_id FROM customers WHERE merged_into_id IN ({marks(len(ids))})"
+        return {id_ for (id_,) in self._connection.execute(sql, ids)}
 
     def _zones(self) -> dict[str, str | None]:
         """The time zone of each account; None for an account that had several."""
