@@ -128,8 +128,8 @@ def enroll_customer(unit: FraudUnit, command: EnrollCustomer) -> Customer:
 def enroll_customers(unit: FraudUnit, command: EnrollCustomers) -> list[Customer | Refused]:
     """`enroll_customer` for each of them, in a few statements.
 
-    The result has an outcome for each customer, in their order. A refused one changes nothing, and does not stop the others. The
-    audit log names the first one that is enrolled.
+    The result has an outcome for each customer, in their order. A refused one changes nothing, and does not stop the others.
+    The audit log names the first one that is enrolled.
     """
     outcomes = _enroll(unit, command.account_id, command.customers)
     enrolled = [each.id for each in outcomes if isinstance(each, Customer)]
