@@ -180,7 +180,7 @@ def test_a_key_of_another_account_finds_and_changes_nothing(
         "webhook_endpoints": {"status": "paused"},
         "replay": {"since": "2020-01-01T00:00:00Z"},
         "adjustments": {"points": 1, "reason_code": "x"},
-        "merge": {"into": customer},
+        "merge": {"into": "cus_00000000000000000000000000"},
     }
     asked = 0
     for method, path in calls.keys() - WITHOUT_A_KEY:
