@@ -358,6 +358,20 @@ def test_points_that_were_due_before_an_import_are_not_of_the_import(server: Ser
     ]
 
 
+def test_imported_customers_set_off_no_fraud_rule(server: Server) -> None:
+    rows = [{"external_id": f"shop-{n}", "email": "one@example.com"} for n in range(12)]
+    imported(server, kind="customers", rows=rows)
+    sales = [
+        {"customer_external_id": "shop-1", "external_id": f"o-{n}", "amount": 5_600, "currency": "EUR"}
+        for n in range(30)
+    ]
+    imported(server, kind="transactions", rows=sales)
+    assert server.get("/v1/fraud/cases")["data"] == []
+    server.post("/v1/customers", {"external_id": "shop-99", "email": "one@example.com"})
+    [case] = server.get("/v1/fraud/cases")["data"]
+    assert case["rule"]["code"] == "identity.shared"
+
+
 def test_an_import_gives_what_the_batch_gives(database_url: str, authority: Authority) -> None:
     """Purchases of an import with `earn: rules`, and the same ones as a batch of the API."""
     rng = random.Random(7)
