@@ -32,9 +32,12 @@ from loyalpro.log_limit import LogLimit
 from loyalpro.loyalty.bulk.exports import Exports
 from loyalpro.loyalty.bulk.imports import Imports
 from loyalpro.loyalty.bulk.runner import BulkJob
+from loyalpro.loyalty.churn.entities import ChurnRun
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
 from loyalpro.loyalty.fraud.resolution import fraud_job
+from loyalpro.loyalty.sweeps.churn_run import ChurnJob
+from loyalpro.loyalty.sweeps.schedule import loyalty_sweeps
 from loyalpro.settings import Settings
 from loyalpro.storage.count_job import CountJob
 from loyalpro.storage.database import Database
@@ -133,7 +136,9 @@ class Application:
             BulkJob(self.runner, [Imports(self.runner, ROW_FORMATS), Exports(self.runner)]).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
+            *loyalty_sweeps(self.runner, interval_s, on_failed=_log_failure),
             fraud_job(self.runner, interval_s),
+            ChurnJob(self.runner, on_finished=_log_churn_run, on_fit_failed=_log_failed_fit).periodic(interval_s),
             disk_space_job(self.disk_space, interval_s),
             CountJob(self._measured, self.telemetry).periodic(interval_s),
             self.key_uses.job(self.runner, interval_s),
@@ -308,6 +313,24 @@ def _log_erasure(erasure: Erasure) -> None:
     """Log that nothing of a deleted customer's past remains to be erased."""
     counts = {"events": erasure.events, "deliveries_canceled": erasure.canceled}
     structlog.get_logger("loyalty").info("customer_erased", customer_id=erasure.customer_id, **counts)
+
+
+def _log_failure(kind: JobKind, id_: str, error: Exception) -> None:
+    """Log what a sweep could not change."""
+    structlog.get_logger("loyalty").error("sweep_failed", job=kind.name, id=id_, exc_info=error)
+
+
+def _log_churn_run(run: ChurnRun) -> None:
+    """Log that all customers of an account have been scored, with how many there are at each level."""
+    counts = {"low": run.low, "medium": run.medium, "high": run.high, "events": run.events}
+    structlog.get_logger("loyalty").info(
+        "churn_scored", account_id=run.account_id, run_id=run.id, mode=run.announcement, **counts
+    )
+
+
+def _log_failed_fit(account_id: str, reason: str) -> None:
+    """Log that the churn model of an account could not be fitted. The old one stays in use, and the next run tries again."""
+    structlog.get_logger("loyalty").warning("churn_fit_failed", account_id=account_id, reason=reason)
 
 
 def _log_if_failed(task: asyncio.Task[None]) -> None:

@@ -19,9 +19,11 @@ ID = re.compile(r"\b[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26,36}\b")
 DOCUMENTED_URL = "https://shop.example/webhooks"
 VARIABLE = [
     (re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "<time>"),
+    (re.compile(r"\b20\d\d-\d\d-\d\d\b"), "<day>"),
     (re.compile(r"\blp_[0-9a-f]{48}\b"), "<key>"),
     (re.compile(r"whsec_[\w+/=]{44}"), "<secret>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
+    (re.compile(r"\bLP-[2-9A-Z]{4,8}\b"), "<code>"),
     (re.compile(r"v1,[\w+/=]{44}"), "<signature>"),
     (re.compile(r"\b1\d{9}\b"), "<seconds>"),
     (re.compile(r"\b\d+\.\d+\.\d+(\.\d+)?\b"), "<version or address>"),
@@ -114,7 +116,7 @@ def without_variables(value: Any) -> Any:
     """The value with fixed words in place of everything that differs from run to run."""
     if isinstance(value, dict):
         return {
-            key: 0 if key.endswith("_ms") or key == "hint" else without_variables(each) for key, each in value.items()
+            key: 0 if key.endswith("_ms") or key in ("hint", "score") else without_variables(each) for key, each in value.items()
         }
     if isinstance(value, list):
         return [without_variables(each) for each in value]

@@ -7,6 +7,7 @@ from loyalpro.delivery.maintenance import delivery_jobs
 from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.kernel.clock import SystemClock, UnixMs, VirtualClock
 from loyalpro.loyalty.erasure import erasure_job
+from loyalpro.loyalty.sweeps.churn_run import ChurnJob
 from loyalpro.storage.database import Database
 from loyalpro.storage.maintenance_jobs import RETENTION_DAYS, MaintenanceJobs
 from loyalpro.storage.open import open_database
@@ -27,6 +28,7 @@ class Jobs:
             *delivery_jobs(runner, RetrySchedule(), interval_s=60),
             *MaintenanceJobs(runner, database.dialect, retention_days=retention_days).periodic(60),
             erasure_job(runner, 60, on_finished=lambda _: None),
+            ChurnJob(runner, on_finished=lambda _: None, on_fit_failed=lambda *_: None).periodic(60),
         ]
         self._jobs = {job.kind.name: job for job in jobs}
 

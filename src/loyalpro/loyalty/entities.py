@@ -276,6 +276,15 @@ class DayTotals:
 
 
 @record
+class Retier:
+    """A job that applies changed tiers. `cursor`: the id of the last customer that it was done for, or an empty text."""
+
+    id: str
+    account_id: str
+    cursor: str
+
+
+@record
 class Erasure:
     """How far the erasure of a deleted customer's past is.
 

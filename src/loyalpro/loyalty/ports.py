@@ -12,6 +12,7 @@ from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
+from loyalpro.loyalty.churn.ports import ChurnStore
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
     Buyer,
@@ -27,6 +28,7 @@ from loyalpro.loyalty.entities import (
     PointsAdjustment,
     Redemption,
     Refund,
+    Retier,
     Reward,
     RowRefusal,
     StoredBody,
@@ -63,6 +65,24 @@ class CustomerStore(Protocol):
 
     def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
         """The ids of the active customers that have these external ids, without a lock. There is at least one external id."""
+        ...
+
+    def due(self, now: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[tuple[str, str, UnixMs]]:
+        """Account, id and `next_due_at` of customers that are due, by `next_due_at` and id: those after such a pair."""
+        ...
+
+    def accounts_to_review(self, now: UnixMs, first: str) -> list[str]:
+        """The accounts with customers whose `tier_review_at` has passed, from `first` on, in their order."""
+        ...
+
+    def to_review(
+        self, account_id: str, deadline: UnixMs, after: tuple[UnixMs, str] | None, limit: int
+    ) -> list[tuple[str, UnixMs]]:
+        """Id and `tier_review_at` of customers that are to be reviewed by a deadline, by both: those after such a pair."""
+        ...
+
+    def ids_after(self, account_id: str, after_id: str, limit: int) -> list[str]:
+        """The ids of active customers after an id, in their order."""
         ...
 
     def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
@@ -192,7 +212,7 @@ class LedgerStore(Protocol):
         ...
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
-        """The entries that a source made, in the order of their sequences."""
+        """The entries that a source made, in the order of their ids."""
         ...
 
     def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
@@ -295,8 +315,8 @@ class RedemptionStore(Protocol):
         """The reservations of these customers, of which there is at least one."""
         ...
 
-    def overdue(self, now: UnixMs, limit: int) -> list[tuple[str, str]]:
-        """The account and the id of each reservation whose time has passed, oldest first."""
+    def overdue(self, now: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[tuple[str, str, UnixMs]]:
+        """Account, id and `reserved_until` of reservations whose time has passed, by it and the id: those after such a pair."""
         ...
 
     def counts(self, customer_id: str, reward_ids: Collection[str]) -> dict[str, int]:
@@ -410,6 +430,26 @@ class ProgramStore(Protocol):
 
     def queue_retier(self, job_id: str, account_id: str, actor: str, now: UnixMs) -> None:
         """Store a job that moves all customers to the tiers that they have under the rules in force."""
+        ...
+
+
+class RetierStore(Protocol):
+    """Jobs that apply changed tiers to the customers of an account."""
+
+    def unfinished(self, limit: int) -> list[Retier]:
+        """Jobs that have customers left, oldest first."""
+        ...
+
+    def lock(self, job: Retier) -> bool:
+        """Lock an unfinished job whose cursor is still the same; False when there is none, or another transaction holds it."""
+        ...
+
+    def advance(self, job: Retier, cursor: str, done: int, now: UnixMs) -> None:
+        """Move the cursor of a locked job."""
+        ...
+
+    def finish(self, job: Retier, now: UnixMs) -> None:
+        """Mark a locked job as done."""
         ...
 
 
@@ -628,6 +668,16 @@ class LoyaltyUnit(ErasureUnit, Protocol):
     @property
     def campaigns(self) -> CampaignStore:
         """Campaigns."""
+        ...
+
+    @property
+    def retiers(self) -> RetierStore:
+        """Jobs that apply changed tiers."""
+        ...
+
+    @property
+    def churn(self) -> ChurnStore:
+        """Settings, models, runs and scores of churn."""
         ...
 
     @property

@@ -20,6 +20,7 @@ from loyalpro.storage.tables.adjustments import AdjustmentTables
 from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
+from loyalpro.storage.tables.churn import ChurnTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
 from loyalpro.storage.tables.customer_moves import CustomerMoveTables
 from loyalpro.storage.tables.customers import CustomerTables
@@ -43,6 +44,7 @@ from loyalpro.storage.tables.refunds import RefundTables
 from loyalpro.storage.tables.replays import ReplayTables
 from loyalpro.storage.tables.reports import ReportTables
 from loyalpro.storage.tables.retention import RetentionTables
+from loyalpro.storage.tables.retiers import RetierTables
 from loyalpro.storage.tables.rewards import RewardTables
 from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.tables.transactions import TransactionTables
@@ -185,6 +187,11 @@ class UnitOfWork:
         return CampaignTables(self.connection)
 
     @property
+    def churn(self) -> ChurnTables:
+        """Settings, models, runs and scores of churn."""
+        return ChurnTables(self.connection)
+
+    @property
     def ledger(self) -> LedgerTables:
         """Entries, lots and allocations."""
         return LedgerTables(self.connection)
@@ -208,6 +215,11 @@ class UnitOfWork:
     def fraud(self) -> FraudTables:
         """Fraud rules, cases, and what rules are measured with."""
         return FraudTables(self.connection, self.vault, self.random_bytes)
+
+    @property
+    def retiers(self) -> RetierTables:
+        """Jobs that apply changed tiers."""
+        return RetierTables(self.connection)
 
     @property
     def erasures(self) -> ErasureTables:

@@ -1,6 +1,8 @@
 """The fit: on the published customers, on simulated ones, and which customers it takes."""
 
+import itertools
 import random
+from collections.abc import Iterable
 from math import exp, log
 from typing import TypeAlias
 
@@ -8,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loyalpro.loyalty.churn.features import History
-from loyalpro.loyalty.churn.fit import MOST_CUSTOMERS, fit, fit_sample
+from loyalpro.loyalty.churn.features import Features, History
+from loyalpro.loyalty.churn.fit import MOST_CUSTOMERS, Sample, fit
 from loyalpro.loyalty.churn.mbg_nbd import Model, Parameters, bg_nbd, log_likelihood, mbg_nbd
 from loyalpro.loyalty.churn.nelder_mead import Point, minimize
 
@@ -114,17 +116,24 @@ def test_a_fit_is_the_same_in_every_order() -> None:
     assert found.log_likelihood == pytest.approx(reverse.log_likelihood, abs=1e-6)
 
 
-def test_a_sample_is_small_and_does_not_depend_on_the_order() -> None:
-    customers = [(f"cus_{number}", History(number, number, number)) for number in range(1_000)]
-    shuffled = [(each, history) for each, history in random.Random(3).sample(customers, 1_000)]
-    assert fit_sample(customers, 100) == fit_sample(shuffled, 100)
-    assert len({each.repeats for each in fit_sample(customers, 100)}) == 100
-    assert [each.repeats for each in fit_sample(customers, 3)] == [153, 446, 754]
+def sampled(numbers: Iterable[int], most: int = MOST_CUSTOMERS, *, piece: int = 1_000) -> list[int]:
+    """The numbers of the customers that a sample has after all were added in pieces. A customer has its number of repeats."""
+    sample, left = Sample(most), iter(numbers)
+    while some := list(itertools.islice(left, piece)):
+        sample.add((f"cus_{number}", Features(number, number, number, None)) for number in some)
+    return [each.repeat_purchases for each in sample.customers()]
+
+
+def test_a_sample_is_small_and_does_not_depend_on_the_order_or_on_pieces() -> None:
+    shuffled = random.Random(3).sample(range(1_000), 1_000)
+    chosen = sampled(range(1_000), 100)
+    assert chosen == sampled(shuffled, 100) == sampled(shuffled, 100, piece=7)
+    assert len(set(chosen)) == 100
+    assert sampled(range(1_000), 3) == [153, 446, 754]
 
 
 def test_a_sample_of_few_has_all() -> None:
-    customers = [(f"cus_{number}", History(number, number, number)) for number in range(10)]
-    assert sorted(each.repeats for each in fit_sample(customers)) == list(range(10))
+    assert sorted(sampled(range(10))) == list(range(10))
     assert MOST_CUSTOMERS == 20_000
 
 
@@ -132,10 +141,9 @@ def test_a_sample_of_few_has_all() -> None:
 def test_a_customer_leaves_a_sample_only_for_smaller_hashes(
     numbers: set[int], most: int, chance: random.Random
 ) -> None:
-    customers = [(f"cus_{number}", History(number, number, number)) for number in sorted(numbers)]
-    fewer = [each for each in customers if chance.random() < 0.5]
-    kept = {each.repeats for each in fit_sample(customers, most)} & {history.repeats for _, history in fewer}
-    assert kept <= {each.repeats for each in fit_sample(fewer, most)}
+    fewer = {each for each in sorted(numbers) if chance.random() < 0.5}
+    kept = set(sampled(numbers, most, piece=10)) & fewer
+    assert kept <= set(sampled(fewer, most))
 
 
 def test_the_minimum_of_a_curved_valley_is_found() -> None:

@@ -5,10 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 from math import exp, log
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.churn.features import History
+from loyalpro.loyalty.churn.features import Features, History
 from loyalpro.loyalty.churn.mbg_nbd import Model, Parameters, log_density, mbg_nbd, terms
 from loyalpro.loyalty.churn.nelder_mead import Point, minimize
 
@@ -33,12 +34,34 @@ class Fit:
     log_likelihood: float
 
 
-def fit_sample(customers: Iterable[tuple[str, History]], most: int = MOST_CUSTOMERS) -> list[History]:
-    """The histories of at most `most` customers by id: those whose ids have the smallest hashes.
+class Sample:
+    """At most `most` customers of all that were added: those whose ids have the smallest hashes.
 
     The choice does not depend on the order or on the other customers, so that one week's fit is comparable with the next.
     """
-    return [history for _, history in nsmallest(most, customers, key=_hash_of_id)]
+
+    def __init__(self, most: int = MOST_CUSTOMERS) -> None:
+        self._most = most
+        self._customers: list[tuple[bytes, Features]] = []
+
+    def add(self, customers: Iterable[tuple[str, Features]]) -> None:
+        """Add customers by id."""
+        self._customers += [(hashlib.sha256(id_.encode()).digest(), customer) for id_, customer in customers]
+        if len(self._customers) > 2 * self._most:
+            self._customers = self._smallest()
+
+    def customers(self) -> list[Features]:
+        """The customers that were chosen."""
+        return [customer for _, customer in self._smallest()]
+
+    def _smallest(self) -> list[tuple[bytes, Features]]:
+        return nsmallest(self._most, self._customers, key=itemgetter(0))
+
+
+def is_enough(histories: Sequence[History]) -> bool:
+    """Whether there are at least 200 customers, and 50 that bought again."""
+    repeat_customers = sum(1 for each in histories if each.repeats)
+    return len(histories) >= LEAST_CUSTOMERS and repeat_customers >= LEAST_REPEAT_CUSTOMERS
 
 
 def fit(histories: Sequence[History], model: Model = mbg_nbd) -> Fit | None:
@@ -46,8 +69,7 @@ def fit(histories: Sequence[History], model: Model = mbg_nbd) -> Fit | None:
 
     It computes for seconds: run it in a process of its own.
     """
-    repeat_customers = sum(1 for each in histories if each.repeats)
-    if len(histories) < LEAST_CUSTOMERS or repeat_customers < LEAST_REPEAT_CUSTOMERS:
+    if not is_enough(histories):
         return None
     groups, unit = _grouped(histories), max(each.age for each in histories)
 
@@ -56,10 +78,6 @@ def fit(histories: Sequence[History], model: Model = mbg_nbd) -> Fit | None:
 
     loss_found, point = minimize(loss, _STARTS, _BOUND, _TOLERANCE)
     return Fit(_parameters(point, unit), len(histories), -loss_found)
-
-
-def _hash_of_id(customer: tuple[str, History]) -> bytes:
-    return hashlib.sha256(customer[0].encode()).digest()
 
 
 def _grouped(histories: Iterable[History]) -> _Groups:

@@ -4,7 +4,7 @@ from typing import Final
 
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.churn.features import Features
-from loyalpro.loyalty.churn.mbg_nbd import Parameters, lost_chance, mbg_nbd, p_alive, p_buy
+from loyalpro.loyalty.churn.mbg_nbd import Parameters, mbg_nbd, outlook
 
 HORIZON_DAYS: Final = 90
 MODEL_NAME: Final = "mbg_nbd"
@@ -28,13 +28,8 @@ class Score:
 
 def model_score(customer: Features, parameters: Parameters, horizon_days: int = HORIZON_DAYS) -> Score:
     """The score by MBG/NBD, with `alpha` in days: how much is gone of the chance of a purchase within the horizon."""
-    history = customer.history
-    return Score(
-        lost_chance(mbg_nbd, parameters, history, horizon_days),
-        p_alive(mbg_nbd, parameters, history),
-        p_buy(mbg_nbd, parameters, history, horizon_days),
-        customer.typical_gap_days,
-    )
+    found = outlook(mbg_nbd, parameters, customer.history, horizon_days)
+    return Score(found.lost_chance, found.p_alive, found.p_buy, customer.typical_gap_days)
 
 
 def gap_score(customer: Features, program_gap_days: float | None) -> Score | None:

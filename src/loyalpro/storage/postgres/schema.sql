@@ -191,27 +191,62 @@ CREATE INDEX campaigns_by_account ON public.campaigns USING btree (account_id, i
 CREATE TABLE churn_models (
     account_id text NOT NULL,
     version text NOT NULL,
-    params text NOT NULL,
+    parameters text,
+    gap_days double precision,
     fitted_customers bigint NOT NULL,
     log_likelihood double precision,
     created_at bigint NOT NULL,
     CONSTRAINT churn_models_pkey PRIMARY KEY (account_id, version)
 );
 
+CREATE TABLE churn_runs (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    as_of bigint NOT NULL,
+    requested bigint NOT NULL,
+    baseline bigint NOT NULL,
+    actor text NOT NULL,
+    created_at bigint NOT NULL,
+    status text NOT NULL,
+    cursor text NOT NULL,
+    settings text,
+    announcement text,
+    model_version text,
+    parameters text,
+    low bigint NOT NULL,
+    medium bigint NOT NULL,
+    high bigint NOT NULL,
+    events bigint NOT NULL,
+    started_at bigint,
+    finished_at bigint,
+    claimed_until bigint,
+    CONSTRAINT churn_runs_pkey PRIMARY KEY (id),
+    CONSTRAINT churn_runs_announcement_check CHECK ((announcement = ANY (ARRAY['report'::text, 'silent'::text, 'emit'::text]))),
+    CONSTRAINT churn_runs_baseline_check CHECK ((baseline = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT churn_runs_requested_check CHECK ((requested = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT churn_runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'done'::text, 'failed'::text])))
+);
+
+CREATE INDEX churn_runs_by_account ON public.churn_runs USING btree (account_id, id);
+
+CREATE INDEX churn_runs_unfinished ON public.churn_runs USING btree (account_id, id) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+
 CREATE TABLE churn_scores (
     customer_id text NOT NULL,
     account_id text NOT NULL,
     score double precision NOT NULL,
-    level text NOT NULL,
     p_alive double precision,
     p_purchase double precision,
     model_version text NOT NULL,
     scored_at bigint NOT NULL,
+    level text NOT NULL,
     level_since bigint NOT NULL,
-    last_event_at bigint,
-    last_event_level text,
+    last_purchase_on bigint NOT NULL,
+    medium_event_on bigint,
+    high_event_on bigint,
     CONSTRAINT churn_scores_pkey PRIMARY KEY (customer_id),
-    CONSTRAINT churn_scores_level_check CHECK ((level = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text])))
+    CONSTRAINT churn_scores_level_check CHECK ((level = ANY (ARRAY['low'::text, 'medium'::text, 'high'::text]))),
+    CONSTRAINT churn_scores_score_check CHECK (((score >= (0)::double precision) AND (score <= (1)::double precision)))
 );
 
 CREATE INDEX churn_scores_by_account ON public.churn_scores USING btree (account_id, customer_id);
@@ -221,6 +256,7 @@ CREATE INDEX churn_scores_by_level ON public.churn_scores USING btree (account_i
 CREATE TABLE churn_settings (
     account_id text NOT NULL,
     settings text NOT NULL,
+    next_run_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     CONSTRAINT churn_settings_pkey PRIMARY KEY (account_id)
 );
@@ -308,7 +344,7 @@ CREATE INDEX customers_due ON public.customers USING btree (next_due_at, id) WHE
 
 CREATE INDEX customers_merged ON public.customers USING btree (merged_into_id, id) WHERE (merged_into_id IS NOT NULL);
 
-CREATE INDEX customers_to_review ON public.customers USING btree (tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
+CREATE INDEX customers_to_review ON public.customers USING btree (account_id, tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
 
 CREATE TABLE deliveries (
     id text COLLATE "C" NOT NULL,
@@ -491,7 +527,7 @@ CREATE INDEX fraud_cases_by_account ON public.fraud_cases USING btree (account_i
 
 CREATE INDEX fraud_cases_by_customer ON public.fraud_cases USING btree (customer_id, id) WHERE (customer_id IS NOT NULL);
 
-CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (account_id, rule_code, key_hash, id);
+CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (key_hash);
 
 CREATE INDEX fraud_cases_by_rule ON public.fraud_cases USING btree (account_id, rule_code, id);
 
@@ -501,7 +537,7 @@ CREATE UNIQUE INDEX fraud_cases_open ON public.fraud_cases USING btree (account_
 
 CREATE INDEX fraud_cases_to_lapse ON public.fraud_cases USING btree (last_at, id) WHERE (status = 'open'::text);
 
-CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (id) WHERE (settling = 1);
+CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (settling, id) WHERE (settling = 1);
 
 CREATE TABLE fraud_rules (
     account_id text NOT NULL,

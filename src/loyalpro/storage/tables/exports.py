@@ -101,7 +101,17 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "refunds": Section(
         "refunds",
         (
-            *("id", "customer_id", "transaction_id", "external_id", "amount", "items", "reason", "actor"),
+            *(
+                "id",
+                "customer_id",
+                "transaction_id",
+                "external_id",
+                "fingerprint",
+                "amount",
+                "items",
+                "reason",
+                "actor",
+            ),
             *("points_clawed_back", "points_restored", "points_shortfall", "points_expired_before"),
             *("occurred_at", "created_at"),
         ),

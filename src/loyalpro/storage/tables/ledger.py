@@ -49,12 +49,8 @@ class LedgerTables:
         return self._lots_where("transaction_id", transaction_ids)
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
-        """The entries that a source made, in the order of their sequences."""
-        return ENTRIES.records(
-            self._connection.execute(
-                f"SELECT {ENTRIES.columns()} FROM ledger_entries WHERE source_id = ? ORDER BY id", (source_id,)
-            )
-        )
+        """The entries that a source made, in the order of their ids."""
+        return self.entries_of_sources([source_id])
 
     def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
         """The entries that these sources, of which there is at least one, made, in the order of their ids."""

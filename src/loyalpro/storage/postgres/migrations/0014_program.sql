@@ -91,7 +91,7 @@ CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE p
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
 CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
-CREATE INDEX customers_to_review ON customers (tier_review_at, id) WHERE tier_review_at IS NOT NULL;
+CREATE INDEX customers_to_review ON customers (account_id, tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
 CREATE TABLE customer_tags (
     account_id TEXT NOT NULL,
@@ -369,13 +369,13 @@ CREATE TABLE fraud_cases (
 );
 
 CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
-CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
+CREATE INDEX fraud_cases_by_key ON fraud_cases (key_hash);
 CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
 CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE customer_id IS NOT NULL;
 CREATE INDEX fraud_cases_by_status ON fraud_cases (account_id, status, id);
 CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
-CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (settling, id) WHERE settling = 1;
 
 -- The lots that each case holds: a lot is released when the last of its cases is closed.
 CREATE TABLE held_lots (
@@ -406,34 +406,66 @@ CREATE TABLE hash_keys (
     sealed BYTEA NOT NULL
 );
 
+-- `next_run_at`: when the next scheduled run is due; 253402300800000 = none is scheduled.
 CREATE TABLE churn_settings (
     account_id TEXT PRIMARY KEY,
     settings TEXT NOT NULL,
+    next_run_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
 
+-- `version` is the day as of which a model was made, such as 2026-11-22. Without parameters, scores come from gaps.
 CREATE TABLE churn_models (
     account_id TEXT NOT NULL,
     version TEXT NOT NULL,
-    params TEXT NOT NULL,
+    parameters TEXT,
+    gap_days DOUBLE PRECISION,
     fitted_customers BIGINT NOT NULL,
     log_likelihood DOUBLE PRECISION,
     created_at BIGINT NOT NULL,
     PRIMARY KEY (account_id, version)
 );
 
+-- Days count from 1970-01-01. The parameters are a copy of those of the model, which another run of the same day may replace.
+CREATE TABLE churn_runs (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    as_of BIGINT NOT NULL,
+    requested BIGINT NOT NULL CHECK (requested IN (0, 1)),
+    baseline BIGINT NOT NULL CHECK (baseline IN (0, 1)),
+    actor TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'done', 'failed')),
+    cursor TEXT NOT NULL,
+    settings TEXT,
+    announcement TEXT CHECK (announcement IN ('report', 'silent', 'emit')),
+    model_version TEXT,
+    parameters TEXT,
+    low BIGINT NOT NULL,
+    medium BIGINT NOT NULL,
+    high BIGINT NOT NULL,
+    events BIGINT NOT NULL,
+    started_at BIGINT,
+    finished_at BIGINT,
+    claimed_until BIGINT
+);
+
+CREATE INDEX churn_runs_by_account ON churn_runs (account_id, id);
+CREATE INDEX churn_runs_unfinished ON churn_runs (account_id, id) WHERE status IN ('queued', 'running');
+
 CREATE TABLE churn_scores (
     customer_id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
-    score DOUBLE PRECISION NOT NULL,
-    level TEXT NOT NULL CHECK (level IN ('low', 'medium', 'high')),
+    score DOUBLE PRECISION NOT NULL CHECK (score BETWEEN 0 AND 1),
     p_alive DOUBLE PRECISION,
     p_purchase DOUBLE PRECISION,
     model_version TEXT NOT NULL,
     scored_at BIGINT NOT NULL,
+    level TEXT NOT NULL CHECK (level IN ('low', 'medium', 'high')),
     level_since BIGINT NOT NULL,
-    last_event_at BIGINT,
-    last_event_level TEXT
+    last_purchase_on BIGINT NOT NULL,
+    medium_event_on BIGINT,
+    high_event_on BIGINT
 );
 
 CREATE INDEX churn_scores_by_account ON churn_scores (account_id, customer_id);
