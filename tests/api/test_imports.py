@@ -131,6 +131,7 @@ def test_every_row_is_refused_as_the_call_for_it_alone(server: Server) -> None:
         {"amount": 1, "currency": "EUR"},
         "a text",
         None,
+        {"a\x00b": 1},
     ]
     job = imported(server, kind="transactions", rows=rows)
     found = server.get(f"/v1/imports/{job['id']}/refusals?limit=100")["data"]
@@ -140,7 +141,7 @@ def test_every_row_is_refused_as_the_call_for_it_alone(server: Server) -> None:
         return each["code"], re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "<time>", each["detail"]), each["param"]
 
     assert list(map(told, found[:7])) == list(map(told, singles))
-    assert [each["line"] for each in found] == list(range(1, 10))
+    assert [each["line"] for each in found] == list(range(1, 11))
 
 
 def test_amounts_in_major_units_are_exact(server: Server) -> None:

@@ -116,7 +116,8 @@ def without_variables(value: Any) -> Any:
     """The value with fixed words in place of everything that differs from run to run."""
     if isinstance(value, dict):
         return {
-            key: 0 if key.endswith("_ms") or key in ("hint", "score") else without_variables(each) for key, each in value.items()
+            key: 0 if key.endswith("_ms") or key in ("hint", "score") else without_variables(each)
+            for key, each in value.items()
         }
     if isinstance(value, list):
         return [without_variables(each) for each in value]
