@@ -69,6 +69,10 @@ def test_customers_of_a_csv(server: Server) -> None:
     assert (ada["name"], ada["metadata"]) == ('Ada; "Countess"', {"shop": "north\r\nwing"})
     [(type_, data)] = events_of(server, "shop-1")
     assert (type_, data["source"]) == ("customer.created", "import")
+    pieces = server.run(
+        server.application.runner.read(lambda unit: unit.connection.execute("SELECT 1 FROM job_pieces"))
+    )
+    assert pieces == [], "the rows have personal data"
 
 
 def test_a_second_run_changes_nothing(server: Server) -> None:
