@@ -89,7 +89,7 @@ class Scored:
         known = set(self.customers())
         self._history.purchases(len(customers))
         ids = sorted(set(self.customers()) - known)
-        days = [
+        days: list[tuple[object, ...]] = [
             (id_, self.now // MS_PER_DAY - day, ACCOUNT, 1, 1_000)
             for id_, bought in zip(ids, customers, strict=True)
             for day in bought
