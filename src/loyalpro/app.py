@@ -29,11 +29,15 @@ from loyalpro.jobs.scheduler import JobScheduler
 from loyalpro.kernel.clock import Clock, SystemClock
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.log_limit import LogLimit
+from loyalpro.loyalty.bulk.exports import Exports
+from loyalpro.loyalty.bulk.imports import Imports
+from loyalpro.loyalty.bulk.runner import BulkJob
 from loyalpro.loyalty.churn.entities import ChurnRun
 from loyalpro.loyalty.entities import Erasure
 from loyalpro.loyalty.erasure import erasure_job
 from loyalpro.loyalty.fraud.resolution import fraud_job
 from loyalpro.loyalty.sweeps.churn_run import ChurnJob
+from loyalpro.loyalty.sweeps.schedule import loyalty_sweeps
 from loyalpro.settings import Settings
 from loyalpro.storage.count_job import CountJob
 from loyalpro.storage.database import Database
@@ -51,6 +55,7 @@ from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.transport.request import sign_attempt
 from loyalpro.transport.sender import CurlSender
 from loyalpro.web import http
+from loyalpro.web.api.imports import ROW_FORMATS
 from loyalpro.web.services import Health, Services
 from loyalpro.webhooks.replays import ReplayJob
 
@@ -128,8 +133,10 @@ class Application:
         return [
             *delivery_jobs(self.runner, self.schedule, interval_s=interval_s, on_exhausted=self.telemetry.exhausted),
             ReplayJob(self.runner).periodic(),
+            BulkJob(self.runner, [Imports(self.runner, ROW_FORMATS), Exports(self.runner)]).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
+            *loyalty_sweeps(self.runner, interval_s, on_failed=_log_failure),
             fraud_job(self.runner, interval_s),
             ChurnJob(self.runner, on_finished=_log_churn_run, on_fit_failed=_log_failed_fit).periodic(interval_s),
             disk_space_job(self.disk_space, interval_s),
@@ -306,6 +313,11 @@ def _log_erasure(erasure: Erasure) -> None:
     """Log that nothing of a deleted customer's past remains to be erased."""
     counts = {"events": erasure.events, "deliveries_canceled": erasure.canceled}
     structlog.get_logger("loyalty").info("customer_erased", customer_id=erasure.customer_id, **counts)
+
+
+def _log_failure(kind: JobKind, id_: str, error: Exception) -> None:
+    """Log what a sweep could not change."""
+    structlog.get_logger("loyalty").error("sweep_failed", job=kind.name, id=id_, exc_info=error)
 
 
 def _log_churn_run(run: ChurnRun) -> None:

@@ -75,10 +75,28 @@ def make_every_change(changes: Changes, server: Server) -> None:
     make("/v1/api_keys/{key_id}", "api_key.revoked", "DELETE", key_id=key)
 
 
+def make_every_change_of_redemptions(changes: Changes) -> None:
+    """Every call that gives, takes, redeems or returns points by hand, and every change of a reward."""
+    make = changes.make
+    customer = make("/v1/customers", "customer.created", body={})["id"]
+    given = {"points": 100, "reason_code": "x"}
+    make("/v1/customers/{customer_id}/adjustments", "points.adjusted", body=given, customer_id=customer)
+    body = {"name": "A coffee", "type": "custom", "cost_points": 10}
+    reward = make("/v1/rewards", "reward.created", body=body)["id"]
+    reserve = {"customer_id": customer, "reward_id": reward, "reserve": True}
+    redeemed, canceled = (make("/v1/redemptions", "redemption.created", body=reserve)["id"] for _ in range(2))
+    make("/v1/redemptions/{redemption_id}/capture", "redemption.captured", redemption_id=redeemed)
+    make("/v1/redemptions/{redemption_id}/reverse", "redemption.reversed", redemption_id=redeemed)
+    make("/v1/redemptions/{redemption_id}/cancel", "redemption.canceled", redemption_id=canceled)
+    make("/v1/rewards/{reward_id}", "reward.updated", "PATCH", {"stock": 5}, reward_id=reward)
+    make("/v1/rewards/{reward_id}", "reward.archived", "DELETE", reward_id=reward)
+
+
 def test_every_call_that_changes_something_is_noted_with_its_key(server: Server) -> None:
     changes = Changes(server)
     already = len(server.get("/v1/audit_log?limit=100")["data"])
     make_every_change(changes, server)
+    make_every_change_of_redemptions(changes)
     found = server.get("/v1/audit_log?limit=100")["data"][:-already]
     assert [(each["actor"], each["action"], each["object_id"]) for each in found] == changes.noted
     paths = server.get("/openapi.json")["paths"]

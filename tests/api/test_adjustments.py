@@ -89,6 +89,16 @@ def test_points_count_toward_the_tier_when_they_are_to(server: Server) -> None:
     assert [each["counts_toward_tier"] for each in member.events("points.adjusted")] == [False, True, True]
 
 
+def test_points_that_count_toward_the_tier_raise_it(server: Server) -> None:
+    member = Member(server, 1_000)
+    member.adjusted(999, counts_toward_tier=True)
+    assert server.get(f"/v1/customers/{member.id}")["tier"]["name"] == "Bronze"
+    member.adjusted(1, counts_toward_tier=True)
+    assert server.get(f"/v1/customers/{member.id}")["tier"]["name"] == "Silver"
+    types = [each["type"] for each in server.listed(f"/v1/events?customer_id={member.id}")["data"]]
+    assert types[-2:] == ["points.adjusted", "customer.tier_changed"]
+
+
 def test_the_same_external_id_takes_effect_once(server: Server) -> None:
     member = Member(server)
     fields = {"external_id": f"{member.external_id}-1", "note": "n"}

@@ -24,6 +24,8 @@ WRITE = {
     "/v1/redemptions": "points",
     "/v1/transactions": "transactions",
     "/v1/refunds": "transactions",
+    "/v1/imports": "transactions",
+    "/v1/exports": "read",
     "/v1/webhook_endpoints": "webhooks",
     "/v1/events": "webhooks",
     "/v1/deliveries": "webhooks",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs
+from loyalpro.storage.unit_of_work import UnitOfWork
 from support.databases import Databases
 from support.server import Server
 
@@ -39,9 +40,10 @@ def calculated(server: Server, amount: int = 5_600, **fields: Any) -> Any:
 
 
 def counts(server: Server) -> list[int]:
-    statements = [f"SELECT COUNT(*) FROM {table}" for table in TABLES]
-    read = server.application.runner.read
-    return [server.run(read(lambda unit, sql=sql: unit.connection.execute(sql)))[0][0] for sql in statements]
+    def read(unit: UnitOfWork) -> list[int]:
+        return [unit.connection.execute(f"SELECT COUNT(*) FROM {table}")[0][0] for table in TABLES]
+
+    return server.run(server.application.runner.read(read))
 
 
 def test_without_a_customer_the_order_is_priced_for_one_that_begins(shared: Server) -> None:

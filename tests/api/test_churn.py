@@ -147,7 +147,9 @@ def test_deleted_and_merged_customers_have_no_score(server: Server) -> None:
     assert server.call("DELETE", f"/v1/customers/{ids['leaving']}").status == 200
     server.post(f"/v1/customers/{ids['merged']}/merge", {"into": ids["regular"]})
     assert levels(server) == {"regular": "low"}
-    stored = server.application.runner.read(lambda unit: unit.connection.execute("SELECT customer_id FROM churn_scores"))
+    stored = server.application.runner.read(
+        lambda unit: unit.connection.execute("SELECT customer_id FROM churn_scores")
+    )
     assert server.run(stored) == [(ids["regular"],)]
 
 

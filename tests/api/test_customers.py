@@ -201,6 +201,28 @@ def test_a_batch_with_an_idempotency_key_takes_effect_once(server: Server) -> No
     assert (first.raw, second.status) == (second.raw, 200)
 
 
+def test_fraud_rules_see_the_contacts_of_enrolled_and_changed_customers(server: Server) -> None:
+    """The third customer with a phone number opens a case, whichever way it gets the number."""
+    for way in ("one by one", "batch", "change"):
+        phone = f"+4479{len(way)}77"
+        members: list[dict[str, Any]] = [
+            {"phone": phone},
+            {"phone": phone},
+            {} if way == "change" else {"phone": phone},
+        ]
+        if way == "batch":
+            results = server.post("/v1/customers/batch", {"customers": members})["data"]
+            ids = [each["customer"]["id"] for each in results]
+        else:
+            ids = [server.post("/v1/customers", each)["id"] for each in members]
+        if way == "change":
+            server.call("PATCH", f"/v1/customers/{ids[2]}", {"phone": f"{phone[:3]} {phone[3:]}"})
+        detected = [[each for each in events_of(server, id_) if each["type"] == "fraud.detected"] for id_ in ids]
+        assert [len(each) for each in detected] == [0, 0, 1], way
+        assert detected[2][0]["data"]["rule"]["code"] == "identity.shared"
+        assert phone not in json.dumps(detected)
+
+
 # -- changing --------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loyalpro.kernel.clock import VirtualClock, rfc3339
+from loyalpro.kernel.clock import SystemClock, UnixMs, rfc3339
 from support.databases import Databases
 from support.server import Server
 
@@ -28,40 +28,58 @@ DEFAULTS = {
 _numbers = count()
 
 
+class WallClock(SystemClock):
+    """Its wall time stands still unless a test moves it. What is measured and waited for takes real time."""
+
+    def __init__(self) -> None:
+        self.at: UnixMs = 1_800_014_400_000  # 2027-01-15T12:00Z
+
+    def now_ms(self) -> UnixMs:
+        return self.at
+
+
+CLOCK = WallClock()
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
-    """Its clock stands still unless a test moves it."""
-    clock = VirtualClock(1_800_014_400_000)  # 2027-01-15T12:00Z
-    with Server(databases.fresh(request.param), clock=clock) as running:
-        running.clock = clock  # type: ignore[attr-defined]
+    with Server(databases.fresh(request.param), clock=CLOCK, sweep_interval=1) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def _default_rules(server: Server) -> Iterator[None]:
     """A day that no test before has used, and the default rules after the test."""
-    move(server, 2 * DAY)
+    move(2 * DAY)
     before = server.get("/v1/fraud/rules")["data"]
     yield
     restored = [{name: value for name, value in rule.items() if name != "version"} for rule in before]
     assert server.call("PUT", "/v1/fraud/rules", {"rules": restored}).status == 200
 
 
-def move(server: Server, seconds: float) -> None:
-    server.loop.call_soon_threadsafe(server.clock.advance, seconds)  # type: ignore[attr-defined]
-    server.get("/v1/fraud/rules")
-
-
-def now_ms(server: Server) -> int:
-    return int(server.clock.now_ms())  # type: ignore[attr-defined]
+def move(seconds: float) -> None:
+    CLOCK.at += round(seconds * 1_000)
 
 
 def enroll(server: Server, **fields: Any) -> str:
     return str(server.post("/v1/customers", {"external_id": f"c-{next(_numbers)}", **fields})["id"])
 
 
-def buy(server: Server, customer: str, amount: int = 1_000, **fields: Any) -> Any:
-    return server.post("/v1/transactions", {"customer_id": customer, "amount": amount, "currency": "EUR", **fields})
+def buy(server: Server, customer: str, amount_: int = 1_000, /, **fields: Any) -> Any:
+    return server.post("/v1/transactions", {"customer_id": customer, "amount": amount_, "currency": "EUR", **fields})
+
+
+def adjust(server: Server, customer: str, number: int, **fields: Any) -> Any:
+    body = {"points": number, "reason_code": "goodwill", **fields}
+    return server.call("POST", f"/v1/customers/{customer}/adjustments", body)
+
+
+def redeem(server: Server, customer: str, number: int, **fields: Any) -> Any:
+    return server.call("POST", "/v1/redemptions", {"customer_id": customer, "points": number, **fields})
+
+
+def refund(server: Server, purchase: Any, amount: int) -> Any:
+    return server.post(f"/v1/transactions/{purchase['id']}/refunds", {"amount": amount})
 
 
 def cases(server: Server, customer: str, **filters: str) -> list[Any]:
@@ -212,7 +230,7 @@ def test_example_28_velocity_earn_fires_at_the_fifth_purchase_and_counts_the_six
 def test_velocity_earn_does_not_fire_when_an_hour_lies_between(server: Server) -> None:
     customer = enroll(server)
     buy(server, customer)
-    move(server, HOUR)
+    move(HOUR)
     for _ in range(4):
         buy(server, customer)
     assert cases(server, customer) == []
@@ -223,7 +241,7 @@ def test_velocity_earn_fires_at_the_eighth_purchase_of_24_hours(server: Server) 
     for number in range(8):
         assert cases(server, customer) == []
         buy(server, customer)
-        move(server, HOUR * 3 if number < 7 else 0)
+        move(HOUR * 3 if number < 7 else 0)
     assert cases(server, customer)[0]["measurement"] | {"aggregate": "count"} == {
         "aggregate": "count",
         "value": 8,
@@ -236,7 +254,7 @@ def test_velocity_earn_fires_at_the_eighth_purchase_of_24_hours(server: Server) 
 
 def test_purchases_that_happened_days_ago_set_nothing_off(server: Server) -> None:
     customer = enroll(server)
-    long_ago = rfc3339(now_ms(server) - 48 * HOUR * 1_000)
+    long_ago = rfc3339(CLOCK.at - 48 * HOUR * 1_000)
     for _ in range(6):
         buy(server, customer, 200_000, occurred_at=long_ago, employee_id="emp_1")
     assert cases(server, customer) == []
@@ -247,7 +265,7 @@ def test_amount_outlier(server: Server, amount: int, *, fires: bool) -> None:
     customer = enroll(server)
     for _ in range(8):
         buy(server, customer, 1_000)
-        move(server, 2 * DAY)
+        move(2 * DAY)
     buy(server, customer, amount)
     assert codes(server, customer) == (["amount.outlier"] if fires else [])
 
@@ -256,7 +274,7 @@ def test_amount_outlier_needs_eight_purchases_before_it(server: Server) -> None:
     customer = enroll(server)
     for _ in range(7):
         buy(server, customer, 1_000)
-        move(server, 2 * DAY)
+        move(2 * DAY)
     buy(server, customer, 60_000)
     assert codes(server, customer) == []
 
@@ -312,7 +330,7 @@ def test_identity_shared_by_contacts(server: Server, values: dict[str, list[str]
 def test_identity_shared_forgets_after_30_days(server: Server) -> None:
     device = f"device-{next(_numbers)}"
     buy(server, enroll(server), device_id=device)
-    move(server, 30 * DAY)
+    move(30 * DAY)
     buy(server, enroll(server), device_id=device)
     third = enroll(server)
     buy(server, third, device_id=device)
@@ -340,17 +358,18 @@ def test_purchases_without_an_employee_or_with_a_blank_one_are_nobodys(server: S
         ({}, True),
         ({"location_id": "loc_2"}, False),
         ({"amount": 5_001}, False),
-        ({"minute": 1}, False),
+        ({"earlier_ms": 1}, False),
         ({"location_id": None}, False),
     ],
 )
 def test_receipt_duplicate(server: Server, other: dict[str, Any], *, fires: bool) -> None:
-    minute = now_ms(server) // 60_000 * 60_000
+    minute = CLOCK.at // 60_000 * 60_000
     first, second = enroll(server), enroll(server)
-    receipt = {"location_id": f"loc_{first}", "occurred_at": rfc3339(minute)}
-    buy(server, first, 5_000, **receipt)
-    moved = {"occurred_at": rfc3339(minute - 60_000)} if other.pop("minute", 0) else {}
-    buy(server, second, **({"amount": 5_000} | receipt | other | moved))
+    receipt = {"amount": 5_000, "location_id": f"loc_{first}", "occurred_at": rfc3339(minute)}
+    buy(server, first, **receipt)
+    fields = {name: value for name, value in other.items() if name != "earlier_ms"}
+    at = rfc3339(minute - other.get("earlier_ms", 0))
+    buy(server, second, **(receipt | {"occurred_at": at} | fields))
     assert codes(server, second) == (["receipt.duplicate"] if fires else [])
 
 
@@ -359,6 +378,284 @@ def test_receipts_below_50_are_not_compared(server: Server) -> None:
     for customer in (first, second):
         buy(server, customer, 4_999, location_id="loc_1")
     assert codes(server, second) == []
+
+
+# -- each rule for redemptions, refunds and credits ------------------------------------------------------------------
+
+
+def test_velocity_redeem_fires_at_the_third_redemption_of_an_hour(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    redemptions = [redeem(server, customer, 10).json["id"]]
+    move(HOUR)
+    redemptions += [redeem(server, customer, 10).json["id"] for _ in range(2)]
+    assert cases(server, customer) == []
+    redemptions.append(redeem(server, customer, 10, reserve=True).json["id"])
+    [case] = cases(server, customer)
+    assert (case["rule"]["code"], case["measurement"]["value"], case["evidence"]) == (
+        "velocity.redeem",
+        3,
+        redemptions[1:],
+    )
+    detected = events(server, customer)[-1]
+    assert detected["type"] == "fraud.detected"
+    assert detected["data"]["trigger"] == {"event_id": None, "type": "points.redeemed", "object_id": redemptions[-1]}
+
+
+@pytest.mark.parametrize(("wait", "number", "fires"), [(DAY - 1, 500, True), (DAY - 1, 499, False), (DAY, 500, False)])
+@pytest.mark.parametrize("field", ["email", "phone"])
+def test_account_change_then_redeem(server: Server, field: str, wait: int, number: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    value = f"a{customer[-9:]}@example.com" if field == "email" else f"+44{next(_numbers):09}"
+    assert server.call("PATCH", f"/v1/customers/{customer}", {field: value}).status == 200
+    move(wait)
+    assert redeem(server, customer, number).status == 201
+    assert codes(server, customer) == (["account.change_then_redeem"] if fires else [])
+
+
+def test_a_change_of_the_name_is_no_change_of_the_account(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    server.call("PATCH", f"/v1/customers/{customer}", {"name": "Ada"})
+    redeem(server, customer, 900)
+    assert cases(server, customer) == []
+
+
+@pytest.mark.parametrize(
+    ("wait", "number", "fires"), [(180 * DAY, 800, True), (180 * DAY, 799, False), (180 * DAY - 1, 800, False)]
+)
+def test_dormant_burst(server: Server, wait: int, number: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    move(wait)
+    assert redeem(server, customer, number).status == 201
+    assert codes(server, customer) == (["dormant.burst"] if fires else [])
+
+
+def test_a_redemption_in_between_ends_the_dormancy(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    move(90 * DAY)
+    redeem(server, customer, 100)
+    move(179 * DAY)
+    redeem(server, customer, 900)
+    assert cases(server, customer) == []
+
+
+@pytest.mark.parametrize(("last", "fires"), [(1_000, True), (999, False)])
+def test_refund_abuse(server: Server, last: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    bought = [buy(server, customer, 1_000) for _ in range(4)]
+    refund(server, bought[0], 1_000)
+    assert cases(server, customer) == []
+    refund(server, bought[1], last)
+    assert codes(server, customer) == (["refund.abuse"] if fires else [])
+    if fires:
+        assert cases(server, customer)[0]["measurement"] | {"window": ""} == {
+            "aggregate": "ratio",
+            "value": 0.5,
+            "threshold": 0.5,
+            "severity_ratio": 1,
+            "window": "",
+            "key_type": "customer",
+        }
+
+
+def test_refund_abuse_needs_four_purchases_in_60_days(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 1_000)
+    move(60 * DAY)
+    for bought in [buy(server, customer, 1_000) for _ in range(3)]:
+        refund(server, bought, 1_000)
+    assert cases(server, customer) == []
+
+
+@pytest.mark.parametrize(("spent", "fires"), [(1, True), (0, False)])
+def test_refund_after_redeem(server: Server, spent: int, *, fires: bool) -> None:
+    customer = enroll(server)
+    bought = buy(server, customer, 10_000)
+    if spent:
+        redeem(server, customer, spent)
+    refund(server, bought, 10_000)
+    assert points(server, customer)["debt"] == spent
+    assert codes(server, customer) == (["refund.after_redeem"] if fires else [])
+    if fires:
+        assert [each["type"] for each in events(server, customer)][-3:] == [
+            "transaction.refunded",
+            "points.adjusted",
+            "fraud.detected",
+        ]
+
+
+@pytest.fixture
+def employee(server: Server) -> str:
+    """The key of an employee that has credited nothing."""
+    return str(server.post("/v1/api_keys", {"name": "desk", "scopes": ["read", "points"]})["key"])
+
+
+def credit(server: Server, customer: str, number: int, key: str) -> Any:
+    body = {"points": number, "reason_code": "goodwill"}
+    return server.call("POST", f"/v1/customers/{customer}/adjustments", body, key=key)
+
+
+@pytest.mark.parametrize(("last", "fires"), [(2_001, True), (2_000, False)])
+def test_employee_adjustments_by_points(server: Server, employee: str, last: int, *, fires: bool) -> None:
+    first, second = enroll(server), enroll(server)
+    made = [credit(server, first, 3_000, employee).json["id"], credit(server, first, -3_000, employee).json["id"]]
+    made.append(credit(server, second, last, employee).json["id"])
+    assert codes(server, first) == []
+    assert codes(server, second) == (["employee.adjustments"] if fires else [])
+    if fires:
+        [case] = cases(server, second)
+        assert (case["measurement"]["value"], case["measurement"]["key_type"]) == (5_001, "actor")
+        assert case["evidence"] == [made[0], made[2]]
+
+
+def test_employee_adjustments_by_entries_of_a_local_day(server: Server, employee: str) -> None:
+    customer = enroll(server)
+    for _ in range(50):
+        credit(server, customer, 1, employee)
+    assert cases(server, customer) == []
+    credit(server, customer, 1, employee)
+    [case] = cases(server, customer)
+    assert (case["measurement"]["aggregate"], case["measurement"]["value"]) == ("count", 51)
+    assert len(case["evidence"]) == 20
+    move(DAY)
+    credit(server, enroll(server), 1, employee)
+    assert cases(server, customer)[0]["hits"] == 1
+
+
+# -- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_blocked_redemption_is_refused_and_its_case_and_event_are_kept(server: Server) -> None:
+    put(server, "velocity.redeem", action="block")
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    for _ in range(2):
+        assert redeem(server, customer, 10).status == 201
+    refused = redeem(server, customer, 10)
+    assert (refused.status, refused.json["code"]) == (409, "blocked_by_fraud_rule")
+    [case] = cases(server, customer)
+    assert case["id"] in refused.json["detail"]
+    assert (case["action"], case["hits"]) == ("block", 1)
+    assert points(server, customer)["available"] == 980
+    detected = events(server, customer)[-1]
+    assert (detected["type"], detected["data"]["action"]) == ("fraud.detected", "block")
+    assert detected["data"]["trigger"]["object_id"] == customer
+    assert [each["sequence"] for each in events(server, customer)] == list(range(1, len(events(server, customer)) + 1))
+    assert redeem(server, customer, 10).status == 409
+    assert cases(server, customer)[0]["hits"] == 2
+    assert redeem(server, customer, 981).json["code"] == "insufficient_points"
+    assert cases(server, customer)[0]["hits"] == 2
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert redeem(server, customer, 10).status == 201
+    assert len(server.get(f"/v1/redemptions?customer_id={customer}")["data"]) == 3
+
+
+def test_a_blocked_redemption_takes_nothing_out_of_the_stock(server: Server) -> None:
+    put(server, "velocity.redeem", action="block", threshold=2)
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    reward = server.post(
+        "/v1/rewards", {"name": "mug", "type": "custom", "cost_points": 10, "stock": 2, "status": "active"}
+    )
+    answers = [
+        server.call("POST", "/v1/redemptions", {"customer_id": customer, "reward_id": reward["id"]}).status
+        for _ in range(2)
+    ]
+    assert answers == [201, 409]
+    assert server.get(f"/v1/rewards/{reward['id']}")["stock"] == 1
+
+
+def test_a_refusal_is_not_the_answer_of_an_idempotency_key(server: Server) -> None:
+    """It is judged again, so that the same request passes once the case is resolved."""
+    put(server, "velocity.redeem", action="block", threshold=2)
+    customer = enroll(server)
+    buy(server, customer, 100_000)
+    redeem(server, customer, 10)
+    body, key = {"customer_id": customer, "points": 10}, f"k-{customer}"
+    assert server.call("POST", "/v1/redemptions", body, Idempotency_Key=key).status == 409
+    [case] = cases(server, customer)
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert server.call("POST", "/v1/redemptions", body, Idempotency_Key=key).status == 201
+
+
+def test_a_blocked_credit_is_refused(server: Server, employee: str) -> None:
+    put(server, "employee.adjustments", action="block", threshold=100)
+    customer = enroll(server)
+    assert credit(server, customer, 100, employee).status == 201
+    refused = credit(server, customer, 1, employee)
+    assert (refused.status, refused.json["code"]) == (409, "blocked_by_fraud_rule")
+    assert points(server, customer)["available"] == 100
+    assert [each["type"] for each in events(server, customer)] == [
+        "customer.created",
+        "points.adjusted",
+        "fraud.detected",
+    ]
+    assert adjust(server, customer, 1).status == 201
+    assert credit(server, customer, -1, employee).status == 201
+
+
+def test_a_customer_that_is_blocked_cannot_redeem(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 10_000)
+    case = held(server, customer)
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "confirmed", "block_redeeming": True})
+    assert redeem(server, customer, 10).json["code"] == "redeeming_blocked"
+
+
+def test_held_points_count_toward_a_tier_once_they_are_released(server: Server) -> None:
+    customer = enroll(server)
+    put(server, "points.cap", action="hold", threshold=400)
+    buy(server, customer, 120_000)
+    tier = server.get(f"/v1/customers/{customer}")["tier"]["name"]
+    [case] = cases(server, customer)
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert (tier, server.get(f"/v1/customers/{customer}")["tier"]["name"]) == ("Bronze", "Silver")
+    assert events(server, customer)[-1]["type"] == "customer.tier_changed"
+
+
+def test_released_points_stay_pending_as_long_as_the_program_says(server: Server) -> None:
+    """The program is put back, for the tests that follow."""
+    for days in (14, 0):
+        assert server.call("PATCH", "/v1/program", {"pending": {"days": days}}).status == 200
+        customer = enroll(server)
+        case = held(server, customer)
+        server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+        [lot] = server.get(f"/v1/customers/{customer}/lots")["data"]
+        assert points(server, customer)["pending" if days else "available"] == 500
+        assert (lot["activates_at"] is None) == (days == 0)
+        move(15 * DAY)
+        buy(server, customer, 100)
+        assert points(server, customer)["available"] == (500 if days else 501)
+
+
+def test_a_lot_that_two_cases_hold_names_the_one_that_is_left(server: Server) -> None:
+    customer = enroll(server)
+    put(server, "employee.self_accrual", action="hold", threshold=2)
+    buy(server, customer, 100, employee_id="emp_1")
+    put(server, "points.cap", action="hold", threshold=400)
+    bought = buy(server, customer, 50_000, employee_id="emp_1")
+    for case in reversed(cases(server, customer)):
+        lots = server.get(f"/v1/customers/{customer}/export")["lots"]
+        [lot] = [each for each in lots if each["transaction_id"] == bought["id"]]
+        assert lot["hold_case_id"] == case["id"]
+        server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+
+
+def test_a_refund_of_held_points_cancels_them(server: Server) -> None:
+    customer = enroll(server)
+    put(server, "points.cap", action="hold", threshold=400)
+    bought = buy(server, customer, 50_000)
+    refund(server, bought, 25_000)
+    assert points(server, customer) == {"available": 0, "pending": 250, "debt": 0}
+    [case] = [each for each in cases(server, customer) if each["rule"]["code"] == "points.cap"]
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert points(server, customer) == {"available": 250, "pending": 0, "debt": 0}
+    refund(server, bought, 25_000)
+    assert points(server, customer) == {"available": 0, "pending": 0, "debt": 0}
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------
@@ -412,7 +709,7 @@ def test_held_points_are_pending_without_a_date(server: Server) -> None:
     [earned, detected] = [each["data"] for each in events(server, customer)][-2:]
     assert (earned["status"], earned["activates_at"]) == ("pending", None)
     assert (detected["action"], detected["points_held"]) == ("hold", 500)
-    move(server, 31 * DAY)
+    move(31 * DAY)
     buy(server, customer, 1_000)
     assert points(server, customer) == {"available": 10, "pending": 500, "debt": 0}
 
@@ -435,10 +732,10 @@ def test_a_key_is_exempt_for_30_days_after_a_false_positive(server: Server) -> N
     customer = enroll(server)
     case = held(server, customer)
     server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
-    move(server, 30 * DAY - 1)
+    move(30 * DAY - 1)
     buy(server, customer, 50_000)
     assert len(cases(server, customer)) == 1
-    move(server, 1)
+    move(1)
     buy(server, customer, 50_000)
     assert [each["status"] for each in cases(server, customer)] == ["open", "false_positive"]
 
@@ -447,12 +744,12 @@ def test_released_points_are_valid_30_days_at_least(server: Server) -> None:
     customer = enroll(server)
     case = held(server, customer)
     for _ in range(5):
-        move(server, 80 * DAY)
+        move(80 * DAY)
         buy(server, customer, 50_000)
     server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
     lots = server.get(f"/v1/customers/{customer}/lots")["data"]
     assert [each["status"] for each in lots] == ["active"] * 6
-    assert lots[-1]["expires_at"] == rfc3339(now_ms(server) + 30 * DAY * 1_000)
+    assert lots[-1]["expires_at"] == rfc3339(CLOCK.at + 30 * DAY * 1_000)
     assert points(server, customer)["available"] == 3_000
 
 
@@ -527,9 +824,9 @@ def test_a_disabled_rule_fires_no_more(server: Server) -> None:
 def test_an_open_case_lapses_90_days_after_its_last_hit(server: Server) -> None:
     customer = enroll(server)
     case = held(server, customer)
-    move(server, 89 * DAY)
+    move(89 * DAY)
     buy(server, customer, 50_000)
-    move(server, 90 * DAY + 60)
+    move(90 * DAY)
     found = server.until(f"/v1/fraud/cases/{case['id']}", lambda each: each["status"] != "open")
     assert (found["status"], found["resolved_by"], found["hits"]) == ("lapsed", "system:fraud", 2)
     assert points(server, customer)["available"] == 1_000
@@ -562,3 +859,72 @@ def test_a_resolution_is_idempotent(server: Server) -> None:
     )
     assert (first.status, first.raw) == (second.status, second.raw) == (200, first.raw)
     assert second.headers["idempotent-replayed"] == "true"
+
+
+# -- backtests -------------------------------------------------------------------------------------------------------
+
+
+def test_a_backtest_with_the_rules_in_force_finds_what_they_found(server: Server, employee: str) -> None:
+    """Everything that a day can show, in an order in which each rule fires at least once, but for a dormant customer."""
+    first, second, third = (enroll(server) for _ in range(3))
+    for number in range(6):
+        buy(server, first, 250_000, employee_id="emp_1", device_id=f"{first}-{number % 2}", location_id=first)
+        move(60)
+    for customer in (second, third):
+        for each in range(2):
+            buy(server, customer, 250_000, device_id=f"{first}-{each}", location_id=first)
+    for number in (1_000, 1_000, 1_000, 4_000):
+        redeem(server, first, number)
+    server.call("PATCH", f"/v1/customers/{second}", {"email": f"{second}@example.com"})
+    redeem(server, second, 4_000)
+    bought = [buy(server, second, 1_000) for _ in range(4)]
+    refund(server, server.get(f"/v1/transactions?customer_id={second}&limit=5")["data"][-1], 250_000)
+    for each in bought:
+        refund(server, each, 1_000)
+    for _ in range(3):
+        credit(server, third, 2_600, employee)
+    happened: dict[str, int] = dict.fromkeys(DEFAULTS, 0)
+    for customer in (first, second, third):
+        for case in cases(server, customer):
+            happened[case["rule"]["code"]] += case["hits"]
+    found = {code: backtest(server, code, days=1)["hits"] for code in DEFAULTS}
+    assert found == happened
+    assert {code for code, hits in found.items() if not hits} == {"amount.outlier", "dormant.burst"}
+
+
+def backtest(server: Server, code: str, **body: Any) -> Any:
+    return server.post(f"/v1/fraud/rules/{code}/backtest", body)
+
+
+def test_a_backtest_tries_other_parameters_and_changes_nothing(server: Server) -> None:
+    customer, before = enroll(server), server.get("/v1/fraud/rules")
+    bought = [buy(server, customer)["id"] for _ in range(4)]
+    assert backtest(server, "velocity.earn", days=1)["hits"] == 0
+    found = backtest(server, "velocity.earn", threshold=3, params={"long_threshold": 9}, days=1)
+    assert (found["hits"], found["cases"], found["complete"]) == (2, 1, True)
+    assert found["examined"] == 4
+    assert found["rule"]["threshold"] == 3
+    assert [each["evidence"] for each in found["examples"]] == [bought[:3], bought]
+    assert {each["customer_id"] for each in found["examples"]} == {customer}
+    assert server.get("/v1/fraud/rules") == before
+    assert cases(server, customer) == []
+
+
+def test_a_backtest_of_a_rule_that_is_disabled_tries_it(server: Server) -> None:
+    put(server, "points.cap", enabled=False)
+    buy(server, enroll(server), 1_000)
+    assert backtest(server, "points.cap", threshold=9, days=1)["hits"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "status", "param"),
+    [
+        ("velocity.earns", {}, 404, "code"),
+        ("velocity.earn", {"threshold": 1}, 422, "threshold"),
+        ("velocity.earn", {"days": 91}, 422, "days"),
+        ("velocity.earn", {"params": {"x": 1}}, 422, "params.x"),
+    ],
+)
+def test_a_wrong_backtest_is_refused_by_field(server: Server, code: str, body: Any, status: int, param: str) -> None:
+    answer = server.call("POST", f"/v1/fraud/rules/{code}/backtest", body)
+    assert (answer.status, answer.json.get("param")) == (status, param)

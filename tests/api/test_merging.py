@@ -329,6 +329,20 @@ def rows_of(url: str, table: str, customer_id: str) -> int:
     return int(number)
 
 
+def test_later_refunds_take_the_points_of_the_other_customer(shop: Shop) -> None:
+    a, b = shop.enroll(), shop.enroll()
+    bought = shop.buy(a)
+    shop.merge(a, b)
+    refund = shop.server.post(f"/v1/transactions/{bought['id']}/refunds", {"amount": 2_800})
+    assert refund["points_clawed_back"] == 28
+    assert shop.points(b) == (28, 0, 0)
+    shop.check(a, b)
+    shop.server.call("DELETE", f"/v1/customers/{b}")
+    rest = shop.server.post(f"/v1/transactions/{bought['id']}/refunds", {})
+    assert (rest["amount"], rest["points_clawed_back"]) == (2_800, 0)
+    assert query(shop.url, "SELECT available, pending, debt FROM customers WHERE id = ?", b) == [(0, 0, 0)]
+
+
 # -- afterwards ------------------------------------------------------------------------------------------------------
 
 

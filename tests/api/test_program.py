@@ -1,10 +1,15 @@
 """The program: versions, patches that name the wrong field, tiers that are retired, and previews that change nothing."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from loyalpro.loyalty.program import ProgramVersion
+from loyalpro.loyalty.program_changes import ChangeProgram, ProgramDraft, TierDraft
+from loyalpro.loyalty.program_preview import PAGE, Preview
+from loyalpro.storage.unit_of_work import UnitOfWork
 from support.databases import Databases
 from support.server import Answer, Server
 
@@ -26,8 +31,8 @@ def patch(server: Server, body: Any, *, dry_run: bool = False, **headers: str) -
     return server.call("PATCH", "/v1/program" + ("?dry_run=true" if dry_run else ""), body, **headers)
 
 
-def changed(server: Server, body: Any, **headers: str) -> Any:
-    answer = patch(server, body, **headers)
+def changed(server: Server, body: Any) -> Any:
+    answer = patch(server, body)
     assert answer.status == 200, answer.json
     return answer.json
 
@@ -304,6 +309,52 @@ def test_a_preview_tells_who_would_lose_a_tier(server: Server) -> None:
     ):
         effect = patch(server, {"tiers": tiers}, dry_run=True).json["effect"]
         assert (effect["customers_up"], effect["customers_down"]) == (up, down), tiers
+
+
+def test_a_preview_reads_many_purchases_in_pages(server: Server) -> None:
+    buyers = [server.post("/v1/customers", {})["id"] for _ in range(3)]
+    bodies = [{"customer_id": buyers[number % 3], "amount": 150, "currency": "EUR"} for number in range(PAGE + 1)]
+    server.post("/v1/transactions/batch", {"transactions": bodies})
+    patch_body = {"earning": {"rounding": "ceil", "max_points_per_day": 200}}
+    effect = patch(server, patch_body, dry_run=True).json["effect"]
+    assert (effect["purchases"], effect["points_before"], effect["points_after"]) == (PAGE + 1, PAGE + 1, 600)
+    assert effect["is_truncated"] is False
+    assert truncated_preview(server).effect.purchases == PAGE
+    assert truncated_preview(server).effect.is_truncated
+
+
+def truncated_preview(server: Server) -> Preview:
+    """A preview that prices one page."""
+    read = server.application.runner.read
+
+    def begin(unit: UnitOfWork) -> Preview:
+        [(account_id,)] = unit.connection.execute("SELECT id FROM accounts")
+        return Preview(unit, ChangeProgram(account_id, as_it_is), most=1)
+
+    preview = server.run(read(begin))
+    while server.run(read(preview.step)):
+        pass
+    return preview
+
+
+def as_it_is(version: ProgramVersion) -> ProgramDraft:
+    tiers = [TierDraft(each.id, each.name, each.threshold, each.multiplier_permille, ()) for each in version.tiers]
+    return ProgramDraft(version.rules, tuple(tiers), None)
+
+
+def test_of_two_changes_of_one_version_one_is_made(server: Server) -> None:
+    with ThreadPoolExecutor(4) as tills:
+        days = range(1, 9)
+        answers = list(tills.map(lambda n: patch(server, {"pending": {"days": n}}, If_Match='"1"').status, days))
+    assert sorted(answers) == [200] + [412] * 7
+    assert server.get("/v1/program")["version"] == 2
+
+
+def test_changes_at_once_make_a_version_each(server: Server) -> None:
+    with ThreadPoolExecutor(4) as tills:
+        days = range(1, 9)
+        made = list(tills.map(lambda n: changed(server, {"pending": {"days": n}})["version"], days))
+    assert sorted(made) == list(range(2, 10))
 
 
 def test_a_preview_of_an_empty_account_has_nothing_to_price(shared: Server) -> None:

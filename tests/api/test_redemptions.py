@@ -316,8 +316,8 @@ def test_reservations_whose_time_has_passed_are_expired_in_one_go(server: Server
     def expire(unit: UnitOfWork) -> int:
         account_id = account_of(unit, members[0])
         ids = [each["id"] for each in [*reserved, later]]
-        overdue = unit.redemptions.overdue(unit.now, 200)
-        assert {id_ for account, id_ in overdue if account == account_id} >= {reserved[n]["id"] for n in (0, 2, 4, 5)}
+        overdue = unit.redemptions.overdue(unit.now, None, 200)
+        assert {id_ for account, id_, _ in overdue if account == account_id} >= {reserved[n]["id"] for n in (0, 2, 4, 5)}
         return expire_reservations(unit, ExpireReservations(account_id, ids))
 
     assert (in_a_unit(server, expire), in_a_unit(server, expire_again(members[0], reserved))) == (4, 0)
@@ -398,6 +398,54 @@ def test_example_17_returned_points_go_back_to_their_lots(databases: Databases, 
             assert member.lots() == [(50, 50), (30, 0), (20, 20), (30, 30)]
             [lot] = server.get(f"/v1/customers/{member.id}/lots?limit=1")["data"]
             assert lot["expires_at"] == "2026-05-11T00:00:00.000Z"
+        member.check()
+
+
+def test_points_that_come_back_in_parts_fill_one_lot_after_the_other(server: Server) -> None:
+    """60 are taken, 30 from each lot. What expires last is full before anything goes to the other one."""
+    member = Member(server, (50, day(server, 90)), (30, day(server, 30)))
+    redemption = member.redeemed(points=60)
+    seen = []
+    for _ in range(3):
+        moved(server, redemption, "reverse", {"points": 20})
+        seen.append(member.lots())
+    assert seen == [[(50, 40), (30, 0)], [(50, 50), (30, 10)], [(50, 50), (30, 30)]]
+    member.check()
+
+
+def test_points_that_come_back_in_parts_after_they_expired_keep_their_purchases(
+    databases: Databases, store: str
+) -> None:
+    """60 are taken, 30 from each of two purchases; both expire. 40 of them come back in two parts, each in lots of its own."""
+    with Server(databases.fresh(store), clock=VirtualClock(START + 40 * MS_PER_DAY)) as server:
+        member = Member(server)
+        first = member.buy(3_000, occurred_at="2026-01-01T00:00:00Z")["id"]
+        second = member.buy(3_000, occurred_at="2026-02-01T00:00:00Z")["id"]
+        redemption = member.redeemed(points=60)
+        advance(server, 400 * 86_400)
+        moved(server, redemption, "reverse", {"points": 20})
+        moved(server, redemption, "reverse", {"points": 20})
+        lots = server.get(f"/v1/customers/{member.id}/lots")["data"][::-1]
+        assert [(each["remaining"], each["transaction_id"]) for each in lots] == [
+            (0, first), (0, second), (20, second), (10, second), (10, first)
+        ]  # fmt: skip
+        member.check(with_events=False)
+
+
+def test_a_program_may_let_points_expire_at_once_that_come_back_too_late(databases: Databases, store: str) -> None:
+    with Server(databases.fresh(store), clock=VirtualClock(START)) as server:
+        assert server.call("PATCH", "/v1/program", {"refunds": {"restore_expired": "expire_now"}}).status == 200
+        member = Member(server, (50, day(server, 10)), 50)
+        redemption = member.redeemed(points=60)
+        advance(server, 20 * 86_400)
+        moved(server, redemption, "reverse")
+        assert member.lots() == [(50, 0), (50, 50), (50, 0)]
+        assert [each[:2] for each in member.entries()[-2:]] == [("redeem_reversal", 60), ("expire", -50)]
+        [expired] = member.events("points.expired")
+        [lot] = server.get(f"/v1/customers/{member.id}/lots?limit=1")["data"]
+        [entry] = server.get(f"/v1/customers/{member.id}/ledger?limit=1")["data"]
+        assert [each["lot_id"] for each in expired["lots"]] == [lot["id"]]
+        assert entry["source"] == {"type": "lot", "id": lot["id"]}
         member.check()
 
 

@@ -282,31 +282,16 @@ def test_example_19_pending_points_are_canceled(shop: Shop) -> None:
 
 
 def test_canceled_pending_points_are_not_taken_again(shop: Shop) -> None:
-    """Canceled otherwise than by a refund: here by SQL, as a released fraud case would."""
     shop.rules(pending_days=14)
     bought = shop.buy(10_000)
     assert shop.refund(bought, amount=2_000)["points_clawed_back"] == 20
-    cancel_pending_lots(shop)
+    [lot] = shop.server.get(f"/v1/customers/{shop.customer}/lots")["data"]
+    shop.server.post(f"/v1/lots/{lot['id']}/cancel")
     shop.give(200)
     rest = shop.refund(bought)
     assert (rest["points_clawed_back"], rest["points_expired_before"], shop.points) == (0, 80, (200, 0, 0))
-
-
-def cancel_pending_lots(shop: Shop) -> None:
-    from loyalpro.loyalty.book import Book
-    from loyalpro.loyalty.wallet import Adjustment, Cause
-
-    [(account,)] = query(shop.url, "SELECT id FROM accounts")
-
-    def work(unit: Any) -> None:
-        book = Book(unit, account, ids=[shop.customer], with_lots=True)
-        wallet = book.wallet(shop.customer)
-        assert wallet is not None
-        for lot in wallet.lots.holding("pending"):
-            wallet.cancel(lot, Cause("lot", lot.id, "system:fraud", unit.now), Adjustment("pending_canceled"))
-        book.write()
-
-    shop.server.run(shop.server.application.runner.change(work))
+    assert shop.days()[2] == 0
+    shop.check()
 
 
 def test_the_points_of_the_purchase_are_taken_before_others(shop: Shop) -> None:
@@ -385,7 +370,8 @@ def test_a_refund_of_a_deleted_customer_moves_no_points(shop: Shop) -> None:
     bought = shop.buy(10_000, [TEA])
     assert shop.server.call("DELETE", f"/v1/customers/{shop.customer}").status == 200
     entries, lines = shop.entries, count(shop.url, "ledger_entries")
-    refund = shop.refund(bought, amount=4_000, external_id=f"gone-{bought}")
+    refund = shop.refund(bought, amount=4_000, external_id=f"gone-{bought}", reason="Ada has moved")
+    assert refund["reason"] is None
     assert [refund[each] for each in refund if each.startswith("points_")] == [0, 0, 0, 0]
     assert shop.try_refund(bought, items=[{"sku": "tea"}]).json["code"] == "item_not_in_transaction"
     assert (shop.entries, count(shop.url, "ledger_entries")) == (entries, lines)
@@ -397,6 +383,21 @@ def test_a_refund_of_a_deleted_customer_moves_no_points(shop: Shop) -> None:
     shop.refund(bought)
     assert shop.days() == (0, 0, 100, 2, 10_000)
     shop.check()
+
+
+def test_a_refund_of_a_merged_customer_goes_to_the_other_one(shop: Shop) -> None:
+    other = Shop(shop.server)
+    bought = shop.buy(10_000)
+    shop.refund(bought, amount=1_000)
+    shop.redeem(60, transaction_id=bought)
+    other.give(200)
+    shop.server.post(f"/v1/customers/{shop.customer}/merge", {"into": other.customer})
+    refund = other.refund(bought)
+    assert (refund["customer_id"], refund["points_restored"], refund["points_clawed_back"]) == (other.customer, 60, 90)
+    assert (other.points, other.days()) == ((200, 0, 0), (0, 0, 0, 2, 10_000))
+    assert [each["data"]["customer_id"] for each in other.events("transaction.refunded")] == [other.customer]
+    assert len(shop.server.get(f"/v1/transactions/{bought}/refunds")["data"]) == 2
+    other.check()
 
 
 def test_spend_in_another_currency_is_reduced_in_proportion(shop: Shop, defaults: Rules) -> None:
@@ -633,3 +634,75 @@ def test_one_external_id_at_the_same_time_is_one_refund(server: Server, defaults
             pool.map(lambda each: each[0].try_refund(each[1], amount=1_000, external_id=key), zip(shops, bought, strict=True))
         )  # fmt: skip
     assert sorted(each.status for each in answers) == [201, 409, 409, 409]
+
+
+# -- tiers and fraud rules ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["at_review", "immediate"])
+def test_a_refund_takes_the_tier_at_once_only_if_the_program_says_so(shop: Shop, policy: Any) -> None:
+    shop.rules(refunds=RefundPolicy(tier=policy))
+    bought = shop.buy(110_000)
+    shop.refund(bought, amount=5_000)
+    assert tier(shop) == "Silver"
+    shop.refund(bought, amount=20_000)
+    assert tier(shop) == ("Silver" if policy == "at_review" else "Bronze")
+    changed = [each["data"]["reason"] for each in shop.events("customer.tier_changed")]
+    assert changed == (["qualified"] if policy == "at_review" else ["qualified", "refund"])
+    if policy == "immediate":
+        kinds = [each["type"] for each in shop.events()[-3:]]
+        assert kinds == ["transaction.refunded", "points.adjusted", "customer.tier_changed"]
+
+
+def tier(shop: Shop) -> str:
+    return str(shop.server.get(f"/v1/customers/{shop.customer}")["tier"]["name"])
+
+
+def test_a_refund_that_leaves_a_debt_opens_a_case(shop: Shop) -> None:
+    bought = shop.buy(10_000)
+    shop.redeem(80)
+    shop.refund(bought, amount=1_000)
+    assert shop.events("fraud.detected") == []
+    refund = shop.refund(bought)
+    [case] = shop.events()[-1:]
+    assert (case["type"], case["data"]["rule"]["code"]) == ("fraud.detected", "refund.after_redeem")
+    assert case["data"]["trigger"] == {"event_id": None, "type": "transaction.refunded", "object_id": refund["id"]}
+
+
+def test_held_points_count_toward_tiers_once_they_are_released(shop: Shop) -> None:
+    """A refund takes held points like pending ones; what was never counted is not taken off."""
+    shop.server.call("PUT", "/v1/fraud/rules/points.cap", {"action": "hold"})
+    bought = shop.buy(2_000_000)
+    assert shop.points == (0, 20_000, 0)
+    assert shop.refund(bought, amount=500_000)["points_clawed_back"] == 5_000
+    assert (shop.points, shop.days()[2]) == ((0, 15_000, 0), 0)
+    [case] = [each["data"]["case_id"] for each in shop.events("fraud.detected")]
+    shop.server.post(f"/v1/fraud/cases/{case}/resolve", {"resolution": "false_positive"})
+    assert (shop.points, shop.days()[2]) == ((15_000, 0, 0), 15_000)
+    shop.refund(bought)
+    assert (shop.points, shop.days()[2]) == ((0, 0, 0), 0)
+    shop.server.call("PUT", "/v1/fraud/rules/points.cap", {"action": "flag"})
+    shop.check()
+
+
+def test_two_servers_refund_the_same_purchases_in_any_order(databases: Databases) -> None:
+    """Each locks all customers in the order of their ids, so neither waits for the other for ever."""
+    database = databases.fresh("postgres")
+    with Server(database, clock=ShiftedClock()) as one, Server(database, clock=ShiftedClock()) as two:
+        shops = [Shop(one) for _ in range(10)]
+        bought = [shop.buy(5_000) for shop in shops]
+        bodies = [{"transaction_id": id_, "amount": 1_000} for id_ in bought]
+
+        def refund(server: Server, refunds: list[Any]) -> list[int]:
+            return [each["status"] for each in server.post("/v1/refunds/batch", {"refunds": refunds})["data"]]
+
+        with ThreadPoolExecutor(8) as pool:
+            rounds = [
+                pool.submit(refund, one if number % 2 else two, bodies if number % 2 else bodies[::-1])
+                for number in range(8)
+            ]
+            statuses = [status for each in rounds for status in each.result()]
+        assert sorted(statuses) == [201] * 50 + [422] * 30
+        for shop, id_ in zip(shops, bought, strict=True):
+            assert (shop.points, shop.purchase(id_)["status"]) == ((0, 0, 0), "refunded")
+            shop.check()

@@ -23,6 +23,7 @@ VARIABLE = [
     (re.compile(r"\blp_[0-9a-f]{48}\b"), "<key>"),
     (re.compile(r"whsec_[\w+/=]{44}"), "<secret>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
+    (re.compile(r"\bLP-[2-9A-Z]{4,8}\b"), "<code>"),
     (re.compile(r"v1,[\w+/=]{44}"), "<signature>"),
     (re.compile(r"\b1\d{9}\b"), "<seconds>"),
     (re.compile(r"\b\d+\.\d+\.\d+(\.\d+)?\b"), "<version or address>"),
@@ -115,7 +116,8 @@ def without_variables(value: Any) -> Any:
     """The value with fixed words in place of everything that differs from run to run."""
     if isinstance(value, dict):
         return {
-            key: 0 if key.endswith("_ms") or key in ("hint", "score") else without_variables(each) for key, each in value.items()
+            key: 0 if key.endswith("_ms") or key in ("hint", "score") else without_variables(each)
+            for key, each in value.items()
         }
     if isinstance(value, list):
         return [without_variables(each) for each in value]

@@ -191,7 +191,12 @@ def test_a_killed_server_leaves_a_run_that_the_next_one_finishes(database_url: s
     ids = scored.add([LEAVING] * 4_000)
     scored.schedule_none()
     scored.request()
-    settings: dict[str, Any] = {"database_url": database_url, "data_dir": str(tmp_path), "port": "0", "min_free_mb": "0"}
+    settings: dict[str, Any] = {
+        "database_url": database_url,
+        "data_dir": str(tmp_path),
+        "port": "0",
+        "min_free_mb": "0",
+    }
     with running("serve", **settings, bootstrap_api_key=API_KEY) as server:
         server.logged("listening")
         until(scored.levels, bool)

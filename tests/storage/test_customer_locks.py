@@ -8,6 +8,7 @@ import pytest
 
 from loyalpro.kernel.errors import NotFound, Refused
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
 from support.history import ACCOUNT, query, transaction
@@ -68,3 +69,32 @@ def test_an_external_id_that_changes_before_the_lock_is_taken_names_no_customer(
         outcomes = batch.result(30)
     assert [(type(each), getattr(each, "code", None)) for each in outcomes] == [(NotFound, "customer_not_found")]
     assert query(url, "SELECT COUNT(*) FROM transactions") == [(0,)]
+
+
+def refund(url: str, transaction_id: str) -> list[Refunded | Refused]:
+    refunds = [NewRefund(transaction_id=transaction_id, amount=1_000)]
+    return commit(url, lambda unit: refund_purchases(unit, RefundPurchases(ACCOUNT, refunds)))
+
+
+def test_a_refund_is_to_be_repeated_when_its_customer_is_merged_before_the_lock_is_taken(url: str) -> None:
+    """It has not locked the customer that the purchase belongs to now."""
+    gone, into = enroll(url, "ann"), enroll(url, "bob")
+    [bought] = record(url, [purchase(customer_id=gone.id)])
+    assert isinstance(bought, Purchase)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(url) as holder:
+            holder.execute("SELECT id FROM customers FOR UPDATE")
+            running = pool.submit(refund, url, bought.transaction.id)
+            wait_for_waiting(url, 1, [running])
+            holder.execute("UPDATE transactions SET customer_id = ?", (into.id,))
+            holder.execute(
+                "UPDATE customers SET external_id = NULL, status = 'merged', merged_into_id = ? WHERE id = ?",
+                (into.id, gone.id),
+            )
+        [refused] = running.result(30)
+    assert isinstance(refused, Refused)
+    assert refused.code == "transaction_changed"
+    assert query(url, "SELECT COUNT(*) FROM refunds") == [(0,)]
+    [repeated] = refund(url, bought.transaction.id)
+    assert isinstance(repeated, Refunded)
+    assert repeated.refund.customer_id == into.id

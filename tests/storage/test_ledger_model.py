@@ -13,7 +13,8 @@ from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.kernel.errors import Conflict, NotFound
 from loyalpro.loyalty.customers import GetCustomer, UpdateCustomer, get_customer, update_customer
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
-from loyalpro.loyalty.ledger import discrepancies
+from loyalpro.loyalty.ledger import MAX_POINTS, discrepancies
+from loyalpro.loyalty.merging import MergeCustomer, merge_customer
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
@@ -126,6 +127,21 @@ class Commands(RuleBasedStateMachine):
         id_ = self.draw_active(data)
         commit(self.url, lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, id_)))
         self.model.customers[id_].deleted = True
+
+    @precondition(lambda self: len(self.model.active()) > 1)
+    @rule(data=st.data())
+    def merge(self, data: st.DataObject) -> None:
+        """Everything of one customer moves to another one; a customer without an external id takes over the other's."""
+        id_, into = self.draw_active(data), self.draw_active(data)
+        if id_ == into:
+            return
+        gone, stays = self.model.customers[id_], self.model.customers[into]
+        if gone.earned + stays.earned > MAX_POINTS:
+            return
+        commit(self.url, lambda unit: merge_customer(unit, MergeCustomer(ACCOUNT, id_, into)))
+        stays.earned, stays.debt = stays.earned + gone.earned, stays.debt + gone.debt
+        stays.external_id = stays.external_id or gone.external_id
+        self.model.customers[id_] = Expected(None, deleted=True)
 
     @invariant()
     def ledgers_add_up(self) -> None:

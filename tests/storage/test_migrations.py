@@ -1,6 +1,7 @@
 """Databases and programs of different versions, and the schema after all migrations."""
 
 import asyncio
+import json
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,10 @@ import pytest
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import LockTaken, SchemaMismatch
+from loyalpro.loyalty.earning import EarnRule, EarnSettings, Rate
+from loyalpro.loyalty.expiry import ExpiryPolicy
+from loyalpro.loyalty.program import ProgramVersion, Rules
+from loyalpro.loyalty.tiers import Tier
 from loyalpro.storage import migrations
 from loyalpro.storage.connection import DriverConnection
 from loyalpro.storage.migrations import Migration
@@ -18,6 +23,7 @@ from loyalpro.storage.open import migrate_database, open_database
 from loyalpro.storage.postgres.database import MIGRATIONS as POSTGRES
 from loyalpro.storage.postgres.database import PostgresDatabase
 from loyalpro.storage.sqlite.database import MIGRATIONS as SQLITE
+from loyalpro.storage.tables.programs import ProgramTables
 from support.databases import Databases
 from support.history import connect, query
 from support.postgres import OwnCluster, embedded_binaries
@@ -170,6 +176,31 @@ def test_sealed_headers_remove_what_attempts_recorded_of_custom_headers(
     assert connection.execute(select) == [("d1", "[]", None), ("d2", '[["A","b"]]', '[["C","d"]]')]
     assert connection.execute("SELECT headers FROM endpoints WHERE id = 'gone'") == [("{}",)]
     connection.rollback()
+
+
+def test_a_program_of_an_older_database_becomes_its_first_version(connection: DriverConnection, store: str) -> None:
+    known = migrations.load(SQLITE if store == "sqlite" else POSTGRES)
+    at = next(index for index, each in enumerate(known) if each.name.endswith("_program"))
+    migrate(connection, known[:at])
+    rules = {
+        "currency": "EUR",
+        "time_zone": "Europe/Berlin",
+        "earn": {"id": "rule_1", "name": "1 point per 1.00 EUR", "points": 1, "per_amount": 100},
+        "points_valid_months": 24,
+        "tiers": [{"id": f"tier_{n}", "name": f"T{n}", "threshold": n * 1_000} for n in range(3)],
+    }
+    connection.begin()
+    connection.execute("INSERT INTO accounts (id, name, created_at) VALUES ('acct', 'A', 7)")
+    connection.execute("INSERT INTO programs (account_id, rules, version) VALUES ('acct', ?, 1)", (json.dumps(rules),))
+    connection.commit()
+    migrate(connection, known)
+    connection.begin()
+    program, version = ProgramTables(connection).get("acct"), ProgramTables(connection).version("acct", 1)
+    connection.rollback()
+    rule = EarnRule("rule_1", "1 point per 1.00 EUR", {"EUR": Rate(1, 100)})
+    assert program.rules == Rules("EUR", "Europe/Berlin", EarnSettings((rule,)), ExpiryPolicy("months", 24))
+    assert program.tiers == tuple(Tier(f"tier_{n}", f"T{n}", n + 1, n * 1_000) for n in range(3))
+    assert version == ProgramVersion(1, program.rules, program.tiers, "system:bootstrap", None, 7)
 
 
 OPTIONS = ("statement_timeout", "lock_timeout", "enable_seqscan", "enable_sort", "jit", "default_transaction_isolation")

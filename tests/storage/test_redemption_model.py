@@ -26,6 +26,7 @@ from loyalpro.loyalty.redemption_book import (
 from loyalpro.loyalty.redemptions import (
     CaptureRedemption,
     ExpireReservations,
+    MadeRedemption,
     RedeemPoints,
     RedemptionRef,
     ReverseRedemption,
@@ -299,7 +300,9 @@ class Redemptions(RuleBasedStateMachine):
 
     def redeems(self, command: RedeemPoints) -> bool:
         def work(unit: UnitOfWork) -> None:
-            made.append(redeem_points(unit, command).redemption.id)
+            outcome = redeem_points(unit, command)
+            assert isinstance(outcome, MadeRedemption)
+            made.append(outcome.redemption.id)
 
         made: list[str] = []
         succeeds = self.succeeds(work)

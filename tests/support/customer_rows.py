@@ -1,9 +1,21 @@
 """Rows of customers in every table: which tables have them, and rows that a test plants."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from support.history import query
+from loyalpro.storage.connection import Connection
+from support.history import query, transaction
+
+_SQLITE_COLUMNS: Final = """
+SELECT m.name, c.name, c.type, c."notnull" = 1 AND c.dflt_value IS NULL FROM sqlite_master m
+JOIN pragma_table_info(m.name) c WHERE m.type = 'table'
+"""
+_POSTGRES_COLUMNS: Final = """
+SELECT c.relname::text, a.attname::text, upper(format_type(a.atttypid, NULL)), a.attnotnull AND NOT a.atthasdef
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
+    AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +28,15 @@ class Column:
 
 def columns(url: str) -> dict[str, list[Column]]:
     """Every table and its columns."""
-    if url.startswith("sqlite"):
-        rows = query(
-            url,
-            'SELECT m.name, c.name, c.type, c."notnull" = 1 AND c.dflt_value IS NULL FROM sqlite_master m'
-            " JOIN pragma_table_info(m.name) c WHERE m.type = 'table'",
-        )
-    else:
-        rows = query(
-            url,
-            "SELECT c.relname::text, a.attname::text, upper(format_type(a.atttypid, NULL)), a.attnotnull AND NOT a.atthasdef"
-            " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
-            " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace"
-            " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum",
-        )
+    with transaction(url) as connection:
+        return columns_on(connection)
+
+
+def columns_on(connection: Connection) -> dict[str, list[Column]]:
+    """Every table and its columns."""
+    sql = _POSTGRES_COLUMNS if connection.dialect.is_postgres else _SQLITE_COLUMNS
     found: dict[str, list[Column]] = {}
-    for table, name, type_, required in rows:
+    for table, name, type_, required in connection.execute(sql):
         found.setdefault(table, []).append(Column(name, type_, bool(required)))
     return found
 
@@ -62,6 +67,25 @@ def plant(url: str, table: str, customer_id: str, **values: Any) -> None:
     query(url, f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
 
 
+def plant_for_all(connection: Connection, table: str, **values: str) -> None:
+    """Insert a row for each customer. Columns that need a value get one of their type."""
+    literals = {name: f"'{value}'" for name, value in values.items()}
+    known = {"customer_id": "id", "account_id": "account_id", "id": f"'{table}-' || id"} | literals
+    row = {
+        each.name: known.get(each.name, _literal(connection, each))
+        for each in columns_on(connection)[table]
+        if _is_set(each, known)
+    }
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) SELECT {', '.join(row.values())} FROM customers")
+
+
+def _literal(connection: Connection, column: Column) -> str:
+    value = _value(column)
+    if isinstance(value, bytes):
+        return "'\\xab'::bytea" if connection.dialect.is_postgres else "x'ab'"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
 def _is_set(column: Column, known: dict[str, Any]) -> bool:
     return column.required or column.name in known
 
@@ -72,6 +96,18 @@ def _value(column: Column) -> Any:
     if column.type in ("BLOB", "BYTEA"):
         return b"\xab"
     return 0.5 if column.type in ("REAL", "DOUBLE PRECISION") else 1
+
+
+OTHER_TABLES: Final[dict[str, dict[str, str]]] = {
+    "refunds": {"items": "[]"},
+    "redemptions": {"status": "redeemed"},
+    "adjustments": {"lot_id": "lot_x"},
+    "campaign_uses": {},
+    "identity_values": {"kind": "email"},
+    "churn_scores": {"level": "low"},
+    "fraud_cases": {"status": "confirmed", "measurement": "{}", "evidence": "[]", "action": "flag", "severity": "low"},
+}
+"""The tables beside those of purchases, with the values that their constraints want."""
 
 
 def plant_everything(url: str, customer_id: str, text: str) -> None:

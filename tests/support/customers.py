@@ -1,8 +1,9 @@
 """An account with customers, and units of work that commit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+from loyalpro.events.transaction import Item
 from loyalpro.loyalty.customers import EnrollCustomer, enroll_customer
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.program import default_program
@@ -42,7 +43,13 @@ def enroll(url: str, external_id: str | None) -> Customer:
     return commit(url, lambda unit: enroll_customer(unit, command))
 
 
-def purchase(*, customer_id: str | None = None, external_id: str | None = None, amount: int = 5_600) -> NewPurchase:
+def purchase(
+    *,
+    customer_id: str | None = None,
+    external_id: str | None = None,
+    amount: int = 5_600,
+    items: Sequence[Item] = (),
+) -> NewPurchase:
     """A purchase of a customer who is named by one of the two ids."""
     return NewPurchase(
         customer_id=customer_id,
@@ -51,7 +58,7 @@ def purchase(*, customer_id: str | None = None, external_id: str | None = None, 
         amount=amount,
         currency="EUR",
         occurred_at=None,
-        items=[],
+        items=list(items),
         channel=None,
         location_id=None,
         employee_id=None,

@@ -10,10 +10,11 @@ def ledger_errors(url: str, customer_id: str) -> list[str]:
     """What does not add up in the ledger of a customer, in words."""
     with transaction(url) as connection:
         [(account_id,)] = connection.execute("SELECT account_id FROM customers WHERE id = ?", (customer_id,))
-        return _errors(unit_on(connection), customer_id, account_id)
+        return errors_in(unit_on(connection), customer_id, account_id)
 
 
-def _errors(unit: UnitOfWork, customer_id: str, account_id: str) -> list[str]:
+def errors_in(unit: UnitOfWork, customer_id: str, account_id: str) -> list[str]:
+    """The same, in a transaction that is open."""
     customer = unit.customers.get(account_id, customer_id)
     assert customer is not None
     entries = sorted(unit.ledger.list_entries(customer_id, None, 10_000), key=lambda entry: entry.sequence)

@@ -1,5 +1,6 @@
 """An account with customers on a database, and a clock that a test moves."""
 
+import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs, VirtualClock, rfc3339, unix_ms
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.unit_of_work import SYSTEM
@@ -16,11 +18,15 @@ from loyalpro.loyalty.customers import EnrollCustomer, GetCustomer, enroll_custo
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ledger import discrepancies
 from loyalpro.loyalty.program import Program, default_program
+from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.loyalty.sweeps.schedule import loyalty_sweeps
 from loyalpro.loyalty.tiers import Tier, TierPolicy
-from loyalpro.loyalty.transactions import NewPurchase, Purchase, RecordPurchases, record_purchases
-from loyalpro.storage.unit_of_work import Tools, UnitOfWork
+from loyalpro.storage.database import Database
+from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools, UnitOfWork
 from support.customers import purchase
 from support.history import ACCOUNT, VAULT, query, transaction
+from support.jobs import opened
+from support.units import wake_nothing
 
 T = TypeVar("T")
 
@@ -61,6 +67,29 @@ class Timeline:
         """Move the clock forward to a time."""
         self.clock.advance((instant(text) - self.clock.now_ms()) / 1_000)
 
+    def sweep(self, *names: str) -> tuple[int, list[tuple[str, str, str]]]:
+        """Run these sweeps to their end, or all; how many items they changed, and what failed: job, id and error."""
+        return asyncio.run(opened(self.url, lambda database: self.sweep_on(database, *names)))  # type: ignore[no-any-return]
+
+    async def sweep_on(self, database: Database, *names: str) -> tuple[int, list[tuple[str, str, str]]]:
+        """The same on an open database."""
+        items, failures = 0, list[tuple[str, str, str]]()
+
+        def on_failed(kind: JobKind, id_: str, error: Exception) -> None:
+            failures.append((kind.name, id_, type(error).__name__))
+
+        for job in loyalty_sweeps(self.runner_on(database), 60, on_failed):
+            if not names or job.kind.name in names:
+                more = True
+                while more:
+                    piece = await job.run_piece(self.clock.now_ms())
+                    items, more = items + piece.items, piece.more
+        return items, failures
+
+    def runner_on(self, database: Database) -> DatabaseUnitOfWorkRunner:
+        """Runs units of work at the time of the clock."""
+        return DatabaseUnitOfWorkRunner(database, self.tools, wake_endpoints=wake_nothing, wake_job=lambda _: None)
+
     # -- the program -------------------------------------------------------------------------------------------------
 
     def program(self, account_id: str = ACCOUNT) -> Program:
@@ -93,6 +122,15 @@ class Timeline:
         """Enroll a customer; its id."""
         command = EnrollCustomer(account_id, external_id, None, None, None, {}, source="api")
         return self.commit(lambda unit: enroll_customer(unit, command).id)
+
+    def enroll_all(self, number: int, account_id: str = ACCOUNT) -> list[str]:
+        """Enroll so many customers in one transaction; their ids."""
+        command = EnrollCustomer(account_id, None, None, None, None, {}, source="api")
+        return self.commit(lambda unit: [enroll_customer(unit, command).id for _ in range(number)])
+
+    def buy_each(self, customer_ids: Sequence[str], points: int) -> None:
+        """Record a purchase of each customer that earns so many points, in one batch."""
+        self.record([purchase(customer_id=each, amount=points * 100) for each in customer_ids])
 
     def buy(self, customer_id: str, *points: int, at: str | None = None, account_id: str = ACCOUNT) -> None:
         """Record purchases that earn so many points, in one batch."""
@@ -133,22 +171,32 @@ class Timeline:
 
     def check(self, customer_id: str, account_id: str = ACCOUNT) -> None:
         """The ledger adds up, events are numbered, and the changes of the tier follow each other to the customer's own."""
-        customer = self.customer(customer_id, account_id)
+        self.commit(lambda unit: _check(unit, customer_id, account_id))
 
-        def work(unit: UnitOfWork) -> list[str]:
-            entries = unit.ledger.list_entries(customer_id, None, 10_000)[::-1]
-            lots = unit.ledger.list_lots(customer_id, None, 10_000)
-            return discrepancies(customer.balance, entries, lots, unit.ledger.list_allocations(customer_id))
+    def check_all(self, customer_ids: Sequence[str]) -> None:
+        """The same for many customers."""
 
-        assert self.commit(work) == []
-        events = self.events(customer_id)
-        assert [each["sequence"] for each in events] == list(range(1, customer.event_sequence + 1))
-        [first, *changes] = [each["data"] for each in events if each["type"] in _TELL_TIERS]
-        tier = first["customer"]["tier"]["id"]
-        for change in changes:
-            assert change["previous_tier"]["id"] == tier != change["tier"]["id"]
-            tier = change["tier"]["id"]
-        assert tier == customer.tier.id
+        def work(unit: UnitOfWork) -> None:
+            for each in customer_ids:
+                _check(unit, each, ACCOUNT)
+
+        self.commit(work)
+
+
+def _check(unit: UnitOfWork, customer_id: str, account_id: str) -> None:
+    customer = get_customer(unit, GetCustomer(account_id, customer_id))
+    entries = unit.ledger.list_entries(customer_id, None, 10_000)[::-1]
+    lots = unit.ledger.list_lots(customer_id, None, 10_000)
+    assert discrepancies(customer.balance, entries, lots, unit.ledger.list_allocations(customer_id)) == []
+    rows = unit.connection.execute("SELECT body FROM events WHERE customer_id = ? ORDER BY sequence", (customer_id,))
+    events = [json.loads(bytes(body)) for (body,) in rows]
+    assert [each["sequence"] for each in events] == list(range(1, customer.event_sequence + 1))
+    [first, *changes] = [each["data"] for each in events if each["type"] in _TELL_TIERS]
+    tier = first["customer"]["tier"]["id"]
+    for change in changes:
+        assert change["previous_tier"]["id"] == tier != change["tier"]["id"]
+        tier = change["tier"]["id"]
+    assert tier == customer.tier.id
 
 
 _TELL_TIERS = ("customer.created", "customer.tier_changed")

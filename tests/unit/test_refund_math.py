@@ -234,6 +234,13 @@ def test_a_refund_needs_what_is_neither_lost_nor_taken(wanted: int, lost: int, t
     assert needed == 0 or needed + lost + taken == wanted
 
 
+def test_shipping_and_tip_do_not_go_along_with_a_line() -> None:
+    sale = sold(5_790, [TEA, CUPS], shipping_amount=490, tip_amount=300)
+    assert sale.refund(None, Return(sku="tea")).amount == 2_000
+    assert (sale.refund(None, Return(sku="cups")).amount, sale.transaction.status) == (3_000, "partially_refunded")
+    assert sum(sale.taken) == sale.transaction.points_earned == 50
+
+
 def test_points_that_an_import_gave_are_taken_by_money() -> None:
     """The rules would have given none."""
     excluded = rules(EarnSettings((ONE_PER_EURO,), exclude=ItemMatch(skus=("tea", "cups"))))

@@ -13,15 +13,19 @@ from loyalpro.kernel.record import record
 
 @record
 class Subscription:
-    """One endpoint and the event types that it is subscribed to; `*` is all of them. `ordered`: per customer."""
+    """One endpoint and the event types that it is subscribed to; `*` is all of them. `ordered`: per customer.
+
+    `imports`: whether it also gets the events that imports cause.
+    """
 
     endpoint_id: str
     types: frozenset[str]
     ordered: bool
+    imports: bool = True
 
-    def wants(self, event_type: str) -> bool:
+    def wants(self, event_type: str, *, is_import: bool = False) -> bool:
         """Whether an event of this type is delivered to the endpoint."""
-        return "*" in self.types or event_type in self.types
+        return ("*" in self.types or event_type in self.types) and (self.imports or not is_import)
 
 
 @record
@@ -77,12 +81,12 @@ class Outbox:
         self._deliveries = deliveries
         self._clock = clock
         self._ids = ids
-        self._new: list[tuple[NewEvent, Origin | None]] = []
+        self._new: list[tuple[NewEvent, Origin | None, bool]] = []
         self.caused: list[tuple[Origin, str]] = []
 
-    def emit(self, event: NewEvent, origin: Origin | None = None) -> None:
-        """Collect an event; `flush` freezes and writes it."""
-        self._new.append((event, origin))
+    def emit(self, event: NewEvent, origin: Origin | None = None, *, is_import: bool = False) -> None:
+        """Collect an event; `flush` freezes and writes it. `is_import`: an import causes it."""
+        self._new.append((event, origin, is_import))
 
     def flush(self) -> frozenset[str]:
         """Write every event and its deliveries; return the ids of the endpoints that have new deliveries."""
@@ -92,9 +96,9 @@ class Outbox:
         subscribed = self._subscribed()
         counted: list[tuple[Event, int]] = []
         deliveries: list[NewDelivery] = []
-        for new, origin in self._new:
+        for new, origin, is_import in self._new:
             event = seal(new, event_id=new_id("evt"), now=now, origin=origin)
-            targets = subscribed[new.account_id, new.type]
+            targets = subscribed[new.account_id, new.type, is_import]
             counted.append((event, len(targets)))
             deliveries += [_delivery(event, each) for each in targets]
             if origin is not None:
@@ -104,14 +108,14 @@ class Outbox:
         self._new.clear()
         return frozenset(each.endpoint_id for each in deliveries)
 
-    def _subscribed(self) -> dict[tuple[str, str], list[Subscription]]:
-        """The subscriptions of each account and event type that was emitted."""
-        kinds = {(new.account_id, new.type) for new, _ in self._new}
+    def _subscribed(self) -> dict[tuple[str, str, bool], list[Subscription]]:
+        """The subscriptions of each account and event type that was emitted, by an import or otherwise."""
+        kinds = {(new.account_id, new.type, is_import) for new, _, is_import in self._new}
         all_of = {
             account_id: self._subscriptions.subscriptions(account_id)
-            for account_id in {account for account, _ in kinds}
+            for account_id in {account_id for account_id, _, _ in kinds}
         }
-        return {kind: [each for each in all_of[kind[0]] if each.wants(kind[1])] for kind in kinds}
+        return {kind: [each for each in all_of[kind[0]] if each.wants(kind[1], is_import=kind[2])] for kind in kinds}
 
 
 def _delivery(event: Event, subscription: Subscription) -> NewDelivery:

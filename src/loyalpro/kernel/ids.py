@@ -4,6 +4,7 @@ The prefix is followed by 26 characters of Crockford base 32: 48 bits of Unix mi
 process makes within a millisecond sort in the order of their making: the second is the first plus one.
 """
 
+import hashlib
 import random
 import re
 import threading
@@ -73,6 +74,12 @@ class IdFactory:
 def delivery_id(event_id: str, endpoint_id: str) -> str:
     """The id of the delivery of an event to an endpoint. It sorts like the event, and the pair determines it."""
     return f"dlv_{event_id.partition('_')[2]}{endpoint_id[-_ENDPOINT_PART:]}"
+
+
+def derived(prefix: Prefix, *parts: str) -> str:
+    """The id that these texts determine, for an object that is made at most once from them. It does not sort by time."""
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return f"{prefix}_{_base32(int.from_bytes(digest[:16]))}"
 
 
 def floor(prefix: Prefix, instant: UnixMs) -> str:

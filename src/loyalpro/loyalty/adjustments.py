@@ -3,12 +3,14 @@
 from dataclasses import field
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import Conflict, InvalidInput
+from loyalpro.kernel.errors import Conflict, InvalidInput, Refused
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.customers import unknown_customer
 from loyalpro.loyalty.entities import PointsAdjustment
 from loyalpro.loyalty.expiry import day_of, expires_at
+from loyalpro.loyalty.fraud.ports import FraudUnit
+from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ledger import Balance, Lot
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.redemption_book import expire_overdue
@@ -47,8 +49,12 @@ class MadeAdjustment:
     replayed: bool
 
 
-def adjust_points(unit: LoyaltyUnit, command: AdjustPoints) -> MadeAdjustment:
-    """Give points as a lot, or take them in spending order. Emits `points.adjusted` of the kind `manual`.
+def adjust_points(unit: FraudUnit, command: AdjustPoints) -> MadeAdjustment | Refused:
+    """Give points as a lot, or take them in spending order.
+
+    Emits `points.adjusted` of the kind `manual`, and `customer.tier_changed` when points that count toward tiers make the
+    customer rise. Returns `blocked_by_fraud_rule` when a fraud rule stops it: then no point is given, and the case is to be
+    committed.
 
     Raises `NotFound` `customer_not_found`; `InvalidInput` `insufficient_points` and `points_limit`; `Conflict`
     `adjustment_exists` for an external id of another adjustment.
@@ -63,13 +69,23 @@ def adjust_points(unit: LoyaltyUnit, command: AdjustPoints) -> MadeAdjustment:
     if command.points < 0:
         expire_overdue(unit, book)
     id_ = unit.ids.new("adj")
+    screening = Screening(unit, book)
+    decision = screening.credit(wallet, id_, command.points)
+    if decision.refusal is not None:
+        screening.report()
+        screening.write()
+        book.write()
+        return decision.refusal
     lot = _post(unit, book, wallet, command, id_)
     adjustment = _adjustment(unit, command, id_, wallet.entries[-1].id, lot)
     if command.counts_toward_tier:
         today = day_of(unit.now, book.program.rules.time_zone)
         wallet.days.add(today, points_qualifying=command.points)
+        book.tiers.upgrade(wallet)
     if not unit.adjustments.insert(adjustment):
         raise _exists(command.external_id, "another request made it")
+    screening.report()
+    screening.write()
     book.write()
     unit.audit(command.account_id, "points.adjusted", id_)
     return MadeAdjustment(

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator
 
+from loyalpro.events.new_event import NewEvent
+from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.entities import Customer, DayTotals, Transaction
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Entry, Lot
@@ -39,10 +41,13 @@ class Book:
         self.account_id = account_id
         self.program = unit.programs.get(account_id)
         self._unit = unit
+        self._events = _EventBuffer(unit)
         customers = _locked(unit, account_id, ids, external_ids, with_deleted=with_deleted)
         read = [each.id for each in customers if with_lots or _is_due(each, unit.now)]
         lots = _lots_by_customer(unit, read)
-        self._wallets = {each.id: Wallet(each, unit, self.program, lots=lots.get(each.id)) for each in customers}
+        self._wallets = {
+            each.id: Wallet(each, self._events, self.program, lots=lots.get(each.id)) for each in customers
+        }
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
         self._stored_days: dict[Day, dict[str, DayTotals]] = {}
@@ -67,7 +72,7 @@ class Book:
 
     def open(self, customer: Customer) -> Wallet:
         """The wallet of a customer that this command enrolls; the command stores the customer itself."""
-        wallet = self._wallets[customer.id] = Wallet(customer, self._unit, self.program, lots=())
+        wallet = self._wallets[customer.id] = Wallet(customer, self._events, self.program, lots=())
         return wallet
 
     def day(self, wallet: Wallet, day: Day) -> DayTotals:
@@ -82,7 +87,11 @@ class Book:
         self._transactions.append(transaction)
 
     def write(self) -> bool:
-        """Store everything that changed. False when a customer got an external id that another customer has."""
+        """Store everything that changed, and emit what happened.
+
+        False when a customer got an external id that another customer has. Without this call nothing is stored or emitted, also
+        of what was settled.
+        """
         unit = self._unit
         changed = [each for each in self._wallets.values() if each.is_changed]
         renamed = sorted((each.customer for each in changed if each.has_new_details), key=_has_external_id)
@@ -95,11 +104,33 @@ class Book:
         unit.ledger.update_lots([lot for each in changed for lot in each.lots.changed])
         unit.customers.update_state([each.customer for each in changed])
         unit.days.add(sorted(self._days(), key=lambda each: (each.customer_id, each.day)))
+        self._events.release()
         return True
 
     def _days(self) -> Iterator[DayTotals]:
         for wallet in self._wallets.values():
             yield from wallet.days.changed()
+
+
+class _EventBuffer:
+    """The unit of work of wallets: it keeps their events until the book is written, each with what caused it."""
+
+    def __init__(self, unit: LoyaltyUnit) -> None:
+        self.now = unit.now
+        self.ids = unit.ids
+        self._unit = unit
+        self._kept: list[tuple[NewEvent, Origin | None, bool]] = []
+
+    def emit(self, event: NewEvent) -> None:
+        """Keep an event."""
+        self._kept.append((event, self._unit.origin, self._unit.is_import))
+
+    def release(self) -> None:
+        """Emit the events, in their order."""
+        for event, origin, is_import in self._kept:
+            self._unit.origin, self._unit.is_import = origin, is_import
+            self._unit.emit(event)
+        self._kept.clear()
 
 
 def _locked(

@@ -8,16 +8,17 @@ from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.entities import Customer, DayTotals, Reward
+from loyalpro.loyalty.entities import Customer, Reward
 from loyalpro.loyalty.expiry import NEVER, Day, activates_at, day_of, expires_at
 from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricing import Earner, Priced, price
 from loyalpro.loyalty.program import Program
+from loyalpro.loyalty.qualifying import tier_status
 from loyalpro.loyalty.recording import CampaignsInForce
 from loyalpro.loyalty.rewards import Order as OrderOfReward
 from loyalpro.loyalty.rewards import offers
-from loyalpro.loyalty.tiers import Metric, Tier, is_locked, raised, window_days
+from loyalpro.loyalty.tiers import Metric, Tier, is_locked, raised
 from loyalpro.loyalty.wallet import Wallet
 
 MAX_REWARDS: Final = 100
@@ -83,7 +84,7 @@ def _price(unit: LoyaltyUnit, program: Program, customer: Customer, order: Order
     earned = 0
     if ids and program.rules.earning.max_points_per_day is not None:
         day = day_of(occurred_at, program.rules.time_zone)
-        earned = qualifying(unit.days.totals(ids, day, day).get(customer.id), "points_earned")
+        earned = sum(each.points_qualifying for each in unit.days.sums_in({customer.id: (day, day)}))
     earner = Earner(customer.tier, customer.tags, campaigns.uses(customer.id), earned)
     priced = price(order, program.rules, earner, campaigns.running, occurred_at)
     return replace(priced, points=0, rules=()) if customer.earning_blocked else priced
@@ -122,21 +123,10 @@ def _tier_after(unit: LoyaltyUnit, program: Program, customer: Customer, priced:
     """The tier after the purchase: it may raise the customer at once, and it never lowers it."""
     if is_locked(customer.tier_locked_until, unit.now):
         return customer.tier
-    rules = program.rules
-    today = day_of(unit.now, rules.time_zone)
-    first, last = window_days(rules.tiering.window, today, day_of(customer.created_at, rules.time_zone))
-    totals = unit.days.totals([customer.id], first, last).get(customer.id)
-    counts = first <= day <= last
-    gains = {"points_earned": priced.points, "spend": priced.base_amount, "transactions": 1}
-    gained = gains[rules.tiering.metric] if counts else 0
-    return raised(program.tiers, customer.tier, qualifying(totals, rules.tiering.metric) + gained)
-
-
-def qualifying(totals: DayTotals | None, metric: Metric) -> int:
-    """What days come to in the metric of tiers."""
-    if totals is None:
-        return 0
-    return {"points_earned": totals.points_qualifying, "spend": totals.spend, "transactions": totals.purchases}[metric]
+    standing = tier_status(unit, program, customer).standing
+    gains: dict[Metric, int] = {"points_earned": priced.points, "spend": priced.base_amount, "transactions": 1}
+    gained = gains[program.rules.tiering.metric] if standing.first <= day <= standing.last else 0
+    return raised(program.tiers, customer.tier, standing.value + gained)
 
 
 def _rewards(unit: LoyaltyUnit, customer: Customer, order: Order) -> Iterator[Reward]:

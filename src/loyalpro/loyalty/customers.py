@@ -215,7 +215,7 @@ def _enroll(unit: FraudUnit, account_id: str, commands: Sequence[EnrollCustomer]
     screening = Screening(unit, book)
     screening.expect_customers((each.email, each.phone) for each in commands)
     made = [_new_customer(unit, each, book.program.tiers[0]) for each in commands]
-    stored = unit.customers.insert(made)
+    stored = unit.customers.insert(made) if made else set()
     wallets = {each.id: book.open(each) for each in made if each.id in stored}
     for command, customer in zip(commands, made, strict=True):
         if (wallet := wallets.get(customer.id)) is not None:

@@ -1,12 +1,13 @@
 """What the program stores of customers, purchases and erasures."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from loyalpro.events.customer import CustomerStatus
 from loyalpro.events.transaction import Item
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.ledger import Balance
+from loyalpro.loyalty.ledger import Balance, EntryType
 from loyalpro.loyalty.tiers import Tier
 
 
@@ -275,6 +276,15 @@ class DayTotals:
 
 
 @record
+class Retier:
+    """A job that applies changed tiers. `cursor`: the id of the last customer that it was done for, or an empty text."""
+
+    id: str
+    account_id: str
+    cursor: str
+
+
+@record
 class Erasure:
     """How far the erasure of a deleted customer's past is.
 
@@ -297,6 +307,63 @@ class StoredBody:
 
     event_id: str
     body: bytes
+
+
+JobStatus = Literal["queued", "running", "done", "failed", "canceled"]
+
+
+@record
+class Job:
+    """Work in pieces, each of which is a database transaction that moves `cursor`. Only the code of its kind reads `cursor`.
+
+    `total`: how many rows there are, if that is known at the beginning. `done`: how many were taken over; `unchanged`: how many
+    were there already; `refused`: how many were refused. `result`: why it failed.
+    """
+
+    id: str
+    account_id: str
+    kind: str
+    status: JobStatus
+    params: dict[str, Any]
+    cursor: str
+    total: int | None
+    actor: str
+    created_at: UnixMs
+    updated_at: UnixMs
+    done: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    result: str | None = None
+    finished_at: UnixMs | None = None
+
+
+@record
+class RowRefusal:
+    """A row of an import that was refused. `line`: where it stands, 1 is the first."""
+
+    line: int
+    code: str
+    detail: str
+    param: str | None
+
+
+@record
+class LedgerSums:
+    """What some customers' ledgers add up to: the points of each type of entry, and the balances after the last entries."""
+
+    by_type: Mapping[EntryType, int]
+    available: int
+    pending: int
+    debt: int
+
+
+@record
+class LiabilityPage:
+    """The sums of a page of customers, what their lots hold by `expires_at`, and the last customer; None on the last page."""
+
+    sums: LedgerSums
+    held: Mapping[UnixMs, int]
+    last_id: str | None
 
 
 @record

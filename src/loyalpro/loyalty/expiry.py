@@ -126,6 +126,20 @@ def _expiry_of_day(policy: ExpiryPolicy, earned_on: Day, time_zone: str) -> Unix
     return day_start(_last_day(policy, earned_on) + 1, time_zone)
 
 
+def local_day(text: str) -> Day | None:
+    """The day of a date such as `2026-11-28`; None for a date that does not exist, or is before 1970."""
+    try:
+        day = number_of(date.fromisoformat(text))
+    except ValueError:
+        return None
+    return day if day >= 1 else None
+
+
+def month_of(day: Day) -> str:
+    """The month of a day, such as `2026-11`."""
+    return f"{date_of(day):%Y-%m}"
+
+
 def _last_day(policy: ExpiryPolicy, earned_on: Day) -> Day:
     """The last local day on which points are valid that were earned on a day."""
     if policy.kind == "date":

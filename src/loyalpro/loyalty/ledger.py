@@ -6,6 +6,7 @@ changes either, and so does a merge; every other entry changes what is available
 add up to the sum of both balances.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
@@ -176,7 +177,9 @@ def _of_balance(balance: Balance, entries: Sequence[Entry], lots: Sequence[Lot])
 
 def _of_lots(lots: Sequence[Lot], allocations: Sequence[Allocation]) -> Iterator[str]:
     """What a lot held at first is what remains and what was taken out."""
+    taken: Counter[str] = Counter()
+    for each in allocations:
+        taken[each.lot_id] += each.points
     for lot in lots:
-        taken = sum(each.points for each in allocations if each.lot_id == lot.id)
-        if not 0 <= lot.remaining == lot.original - taken:
-            yield f"lot {lot.id} had {lot.original}, {taken} were taken out, and it holds {lot.remaining}"
+        if not 0 <= lot.remaining == lot.original - taken[lot.id]:
+            yield f"lot {lot.id} had {lot.original}, {taken[lot.id]} were taken out, and it holds {lot.remaining}"

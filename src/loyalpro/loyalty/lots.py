@@ -42,6 +42,11 @@ class Lots:
         """Stored lots that are to be updated."""
         return [lot for id_, lot in self._lots.items() if id_ in self._changed]
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether a stored lot is to be updated."""
+        return bool(self._changed)
+
     def add(self, lot: Lot) -> None:
         """A lot that a credit makes."""
         self._lots[lot.id] = lot
@@ -81,6 +86,8 @@ class Lots:
         """Take points out of these lots, in their order; what was taken out of each. A pending lot left empty is canceled."""
         taken: list[tuple[Lot, int]] = []
         for lot in map(self.current, lots):
+            if not points:
+                break
             share = min(points, lot.remaining)
             if share:
                 remaining = lot.remaining - share

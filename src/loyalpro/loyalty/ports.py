@@ -21,11 +21,16 @@ from loyalpro.loyalty.entities import (
     DayTotals,
     Erasure,
     ExportRows,
+    Job,
+    JobStatus,
+    LiabilityPage,
     PastOrder,
     PointsAdjustment,
     Redemption,
     Refund,
+    Retier,
     Reward,
+    RowRefusal,
     StoredBody,
     Transaction,
 )
@@ -60,6 +65,24 @@ class CustomerStore(Protocol):
 
     def ids_of(self, account_id: str, external_ids: Collection[str]) -> list[str]:
         """The ids of the active customers that have these external ids, without a lock. There is at least one external id."""
+        ...
+
+    def due(self, now: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[tuple[str, str, UnixMs]]:
+        """Account, id and `next_due_at` of customers that are due, by `next_due_at` and id: those after such a pair."""
+        ...
+
+    def accounts_to_review(self, now: UnixMs, first: str) -> list[str]:
+        """The accounts with customers whose `tier_review_at` has passed, from `first` on, in their order."""
+        ...
+
+    def to_review(
+        self, account_id: str, deadline: UnixMs, after: tuple[UnixMs, str] | None, limit: int
+    ) -> list[tuple[str, UnixMs]]:
+        """Id and `tier_review_at` of customers that are to be reviewed by a deadline, by both: those after such a pair."""
+        ...
+
+    def ids_after(self, account_id: str, after_id: str, limit: int) -> list[str]:
+        """The ids of active customers after an id, in their order."""
         ...
 
     def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
@@ -189,7 +212,7 @@ class LedgerStore(Protocol):
         ...
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
-        """The entries that a source made, in the order of their sequences."""
+        """The entries that a source made, in the order of their ids."""
         ...
 
     def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
@@ -292,8 +315,8 @@ class RedemptionStore(Protocol):
         """The reservations of these customers, of which there is at least one."""
         ...
 
-    def overdue(self, now: UnixMs, limit: int) -> list[tuple[str, str]]:
-        """The account and the id of each reservation whose time has passed, oldest first."""
+    def overdue(self, now: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[tuple[str, str, UnixMs]]:
+        """Account, id and `reserved_until` of reservations whose time has passed, by it and the id: those after such a pair."""
         ...
 
     def counts(self, customer_id: str, reward_ids: Collection[str]) -> dict[str, int]:
@@ -410,6 +433,26 @@ class ProgramStore(Protocol):
         ...
 
 
+class RetierStore(Protocol):
+    """Jobs that apply changed tiers to the customers of an account."""
+
+    def unfinished(self, limit: int) -> list[Retier]:
+        """Jobs that have customers left, oldest first."""
+        ...
+
+    def lock(self, job: Retier) -> bool:
+        """Lock an unfinished job whose cursor is still the same; False when there is none, or another transaction holds it."""
+        ...
+
+    def advance(self, job: Retier, cursor: str, done: int, now: UnixMs) -> None:
+        """Move the cursor of a locked job."""
+        ...
+
+    def finish(self, job: Retier, now: UnixMs) -> None:
+        """Mark a locked job as done."""
+        ...
+
+
 class ErasureStore(Protocol):
     """Erasures of deleted customers, and what they erase."""
 
@@ -455,6 +498,88 @@ class ErasureStore(Protocol):
 
     def erase_texts(self, customer_id: str, limit: int) -> int:
         """Erase free texts: reasons and items of refunds, notes in the ledger and of fraud cases; return in how many rows."""
+        ...
+
+
+class JobStore(Protocol):
+    """Jobs, their pieces, and the rows that they refused."""
+
+    def insert(self, job: Job) -> None:
+        """Store a new job."""
+        ...
+
+    def get(self, account_id: str, job_id: str) -> Job | None:
+        """One job."""
+        ...
+
+    def list_newest(self, account_id: str, kinds: Collection[str], before_id: str | None, limit: int) -> list[Job]:
+        """Jobs of these kinds, newest first."""
+        ...
+
+    def unfinished(self, kinds: Collection[str]) -> list[Job]:
+        """The jobs of these kinds that are queued or running, of all accounts, oldest first."""
+        ...
+
+    def lock(self, job: Job) -> bool:
+        """Lock an unfinished job whose cursor is still the same; False without one, or when another transaction holds it."""
+        ...
+
+    def advance(self, before: Job, after: Job, now: UnixMs) -> None:
+        """Store the cursor and the counts of an unfinished job, which is running from then on."""
+        ...
+
+    def finish(self, job: Job, status: JobStatus, now: UnixMs, result: str | None = None) -> bool:
+        """End an unfinished job. False when it has ended."""
+        ...
+
+    def add_pieces(self, job_id: str, first: int, pieces: Sequence[bytes]) -> None:
+        """Store pieces; `first` is the number of the first one."""
+        ...
+
+    def piece(self, job_id: str, number: int) -> bytes | None:
+        """One piece."""
+        ...
+
+    def remove_pieces(self, job_id: str, before: int | None = None) -> None:
+        """Remove pieces of a job, with numbers below `before`, or all."""
+        ...
+
+    def refuse(self, job_id: str, refusals: Sequence[RowRefusal]) -> None:
+        """Store rows that were refused."""
+        ...
+
+    def refusals(self, job_id: str, after_line: int, limit: int) -> list[RowRefusal]:
+        """The refused rows behind a line, in their order."""
+        ...
+
+
+class ReportStore(Protocol):
+    """Sums over the log, and lists that reports and exports read page by page."""
+
+    def liability(self, account_id: str, as_of: UnixMs, after_id: str, limit: int) -> LiabilityPage:
+        """The sums of the next customers of an account, as of an instant."""
+        ...
+
+    def due(self, account_id: str, until: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[Customer]:
+        """Active customers with something that becomes due up to an instant, in the order of the time and the id."""
+        ...
+
+    def customers_after(self, account_id: str, tier_id: str | None, after_id: str, limit: int) -> list[Customer]:
+        """The next active customers, oldest first."""
+        ...
+
+    def transactions_between(
+        self, account_id: str, customer_id: str | None, after_id: str, before_id: str | None, limit: int
+    ) -> list[Transaction]:
+        """The next purchases behind an id, and in front of another one, oldest first."""
+        ...
+
+    def customer_ids_after(self, account_id: str, after_id: str, limit: int) -> list[str]:
+        """The ids of the next customers, also of those that are not active any more."""
+        ...
+
+    def entries_after(self, customer_ids: Collection[str], after: tuple[str, int], limit: int) -> list[Entry]:
+        """The next entries of these customers, of which there is at least one, by customer and sequence, behind a place."""
         ...
 
 
@@ -546,6 +671,11 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         ...
 
     @property
+    def retiers(self) -> RetierStore:
+        """Jobs that apply changed tiers."""
+        ...
+
+    @property
     def churn(self) -> ChurnStore:
         """Settings, models, runs and scores of churn."""
         ...
@@ -555,8 +685,21 @@ class LoyaltyUnit(ErasureUnit, Protocol):
         """The programs of accounts."""
         ...
 
+    @property
+    def reports(self) -> ReportStore:
+        """Sums and lists for reports and exports."""
+        ...
+
+    @property
+    def jobs(self) -> JobStore:
+        """Imports and exports."""
+        ...
+
     origin: Origin | None
     """The request that causes the events which are emitted from now on."""
+
+    is_import: bool
+    """Whether an import causes the events which are emitted from now on. Endpoints may leave such events out."""
 
     def emit(self, event: NewEvent) -> None:
         """Commit the event with what this unit of work changes."""

@@ -85,12 +85,6 @@ def base_amount(amount: int, currency: str, rules: Rules) -> int:
     return _rounded(exact.numerator, exact.denominator, "half_up")
 
 
-def enrollment_rules(settings: EarnSettings) -> tuple[AppliedRule, ...]:
-    """Where the points for enrolling come from; empty when the program gives none."""
-    points = settings.enrollment_points
-    return ({"id": "enrollment", "name": "Enrollment", "points": points},) if points else ()
-
-
 def _counts(campaign: Campaign, earner: Earner, occurred_at: UnixMs, time_zone: str) -> bool:
     """Whether a campaign is for this customer at this time. Whether the order meets its conditions is a matter of the lines."""
     limit = campaign.limit_per_customer

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
+from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
@@ -10,6 +12,9 @@ from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.program import Program, ProgramVersion, Rules
 from loyalpro.loyalty.program_checks import check_rules, check_tiers
 from loyalpro.loyalty.tiers import Benefit, Tier
+
+RETIER: Final = JobKind("retier")
+"""The job that applies changed tiers to customers."""
 
 
 @record
@@ -79,6 +84,7 @@ def change_program(unit: LoyaltyUnit, command: ChangeProgram) -> ProgramVersion:
     unit.programs.change(command.account_id, before, changed, retired)
     if _may_move_customers(before, changed):
         unit.programs.queue_retier(unit.ids.new("job"), command.account_id, unit.actor, unit.now)
+        unit.wake_job(RETIER)
     unit.audit(command.account_id, "program.changed", command.account_id)
     return changed
 

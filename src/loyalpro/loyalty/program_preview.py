@@ -12,7 +12,6 @@ from typing import Final, Literal
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
 from loyalpro.kernel.ids import floor
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.calculation import qualifying
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import Buyer, PastOrder
 from loyalpro.loyalty.expiry import Day, day_of
@@ -21,6 +20,7 @@ from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricing import Earner, Priced, price
 from loyalpro.loyalty.program import Program, ProgramVersion, Rules
 from loyalpro.loyalty.program_changes import ChangeProgram, GetProgram, get_program, revised
+from loyalpro.loyalty.qualifying import counted
 from loyalpro.loyalty.tiers import Metric, Tier, qualified, window_days
 
 DAYS: Final = 30
@@ -51,12 +51,13 @@ class Effect:
 class Preview:
     """A change of the program that is not made. `after`: the version that it would make."""
 
-    def __init__(self, unit: LoyaltyUnit, command: ChangeProgram) -> None:
-        """Raises what `change_program` raises."""
+    def __init__(self, unit: LoyaltyUnit, command: ChangeProgram, *, most: int = MAX_PURCHASES) -> None:
+        """`most`: how many purchases are priced at most, in whole pages. Raises what `change_program` raises."""
         program = unit.programs.get(command.account_id)
         current = get_program(unit, GetProgram(command.account_id))
         self.after: ProgramVersion = revised(unit, command, program, current)
         self._account_id = command.account_id
+        self._most = most
         self._now = unit.now
         self._since = unit.now - DAYS * MS_PER_DAY
         self._campaigns = unit.campaigns.during(command.account_id, self._since, unit.now)
@@ -103,7 +104,7 @@ class Preview:
         for past, buyer in found:
             self._price(past, buyer)
         self._purchases += len(found)
-        self._is_truncated = self._purchases >= MAX_PURCHASES
+        self._is_truncated = self._purchases >= self._most
         self._is_priced = len(found) < PAGE or self._is_truncated
 
     def _price(self, past: PastOrder, buyer: Buyer) -> None:
@@ -111,7 +112,7 @@ class Preview:
         self._buyers[buyer.id] = buyer
         before, after = (side.price(past, buyer, self._campaigns) for side in self._sides)
         rules = self.after.rules
-        gained = _counted(after, rules.tiering.metric) - _counted(before, rules.tiering.metric)
+        gained = _gained(after, rules.tiering.metric) - _gained(before, rules.tiering.metric)
         if gained:
             self._gains[buyer.id][day_of(past.occurred_at, rules.time_zone)] += gained
 
@@ -153,7 +154,8 @@ class _Side:
     def price(self, past: PastOrder, buyer: Buyer, campaigns: Iterable[Campaign]) -> Priced:
         """What a purchase earns, after those before it."""
         key = (buyer.id, day_of(past.occurred_at, self._rules.time_zone))
-        earner = Earner(self._mapped[buyer.tier_id], buyer.tags, self._uses[buyer.id], self._earned[key])
+        tier = self._mapped.get(buyer.tier_id, self._tiers[0])  # one that was added meanwhile is not known
+        earner = Earner(tier, buyer.tags, self._uses[buyer.id], self._earned[key])
         priced = price(_order(past), self._rules, earner, campaigns, past.occurred_at)
         self.points += priced.points
         self._earned[key] += priced.points
@@ -165,20 +167,17 @@ class _Side:
     ) -> dict[str, Tier]:
         """The tier that each customer qualifies for today, by the id of the customer. `gains`: what its days have besides."""
         policy, zone = self._rules.tiering, self._rules.time_zone
-        windows: defaultdict[tuple[Day, Day], list[str]] = defaultdict(list)
-        for buyer in buyers:
-            window = window_days(policy.window, day_of(now, zone), day_of(buyer.enrolled_at, zone))
-            windows[window].append(buyer.id)
+        today = day_of(now, zone)
+        windows = {each.id: window_days(policy.window, today, day_of(each.enrolled_at, zone)) for each in buyers}
+        stored = {sums.customer_id: counted(policy.metric, sums) for sums in unit.days.sums_in(windows)}
         found = {}
-        for (first, last), ids in windows.items():
-            totals = unit.days.totals(ids, first, last)
-            for id_ in ids:
-                gained = sum(points for day, points in gains.get(id_, {}).items() if first <= day <= last)
-                found[id_] = qualified(self._tiers, qualifying(totals.get(id_), policy.metric) + gained)
+        for id_, (first, last) in windows.items():
+            gained = sum(points for day, points in gains.get(id_, {}).items() if first <= day <= last)
+            found[id_] = qualified(self._tiers, stored.get(id_, 0) + gained)
         return found
 
 
-def _counted(priced: Priced, metric: Metric) -> int:
+def _gained(priced: Priced, metric: Metric) -> int:
     """What a purchase adds to the metric of tiers, as far as a program decides about it."""
     return {"points_earned": priced.points, "spend": priced.base_amount, "transactions": 0}[metric]
 

@@ -66,14 +66,14 @@ class Qualifying:
             return
         self._stored |= {(id_, *window): 0 for id_, window in unread.items()}
         for sums in self._unit.days.sums_in(unread):
-            self._stored[sums.customer_id, *unread[sums.customer_id]] = _counted(self._metric, sums)
+            self._stored[sums.customer_id, *unread[sums.customer_id]] = counted(self._metric, sums)
 
     def standing(self, wallet: Wallet, day: Day | None = None) -> Standing:
         """How a customer stands in the window that contains `day`, or today, after what was decided so far."""
         at = self.today if day is None else day
         self.read([wallet], {wallet.id: at})
         first, last = self._window(wallet.profile, at)
-        changes = (_counted(self._metric, each) for each in wallet.days.changed() if first <= each.day <= last)
+        changes = (counted(self._metric, each) for each in wallet.days.changed() if first <= each.day <= last)
         return Standing(self._stored[wallet.id, first, last] + sum(changes), first, last)
 
     def _window(self, customer: Customer, day: Day) -> tuple[Day, Day]:
@@ -84,7 +84,7 @@ def tier_status(unit: QualifyingUnit, program: Program, customer: Customer) -> T
     """How a stored customer stands today."""
     first, last = _window(program, customer, day_of(unit.now, program.rules.time_zone))
     sums = unit.days.sums_in({customer.id: (first, last)})
-    value = sum(_counted(program.rules.tiering.metric, each) for each in sums)
+    value = sum(counted(program.rules.tiering.metric, each) for each in sums)
     following = program.next_tier(customer.tier)
     return TierStatus(Standing(value, first, last), following, missing(following, value))
 
@@ -99,7 +99,7 @@ def _window(program: Program, customer: Customer, day: Day) -> tuple[Day, Day]:
     return window_days(program.rules.tiering.window, day, enrolled_on)
 
 
-def _counted(metric: Metric, totals: DayTotals) -> int:
+def counted(metric: Metric, totals: DayTotals) -> int:
     """What counts for the metric. All of it is net of refunds."""
     if metric == "points_earned":
         return totals.points_qualifying

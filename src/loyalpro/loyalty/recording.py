@@ -148,6 +148,7 @@ class _Recording:
     def _record(self, purchase: NewPurchase) -> Purchase:
         """Every check that may refuse the purchase comes before the first change."""
         self._unit.origin = purchase.origin
+        self._unit.is_import = purchase.source == "import"
         self._program.require_currency(purchase.currency)
         occurred_at = time_of(purchase.occurred_at, self._unit.now)
         check(purchase.order)

@@ -5,12 +5,14 @@ from dataclasses import fields
 from typing import Final
 
 from loyalpro.events.points import Reward as RewardShown
-from loyalpro.kernel.errors import Conflict, InvalidInput, LockTaken, NotFound
+from loyalpro.kernel.errors import Conflict, InvalidInput, LockTaken, NotFound, Refused
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.customers import unknown_customer
 from loyalpro.loyalty.entities import Redemption, Reward, Transaction
 from loyalpro.loyalty.expiry import day_of
+from loyalpro.loyalty.fraud.ports import FraudUnit
+from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.redemption_book import TIMED_OUT, PutBack, RedemptionBook, expire_overdue, named_redemptions
 from loyalpro.loyalty.redemption_moves import is_overdue, is_to_be_made
@@ -105,8 +107,11 @@ class ListRedemptions:
     limit: int
 
 
-def redeem_points(unit: LoyaltyUnit, command: RedeemPoints) -> MadeRedemption:
+def redeem_points(unit: FraudUnit, command: RedeemPoints) -> MadeRedemption | Refused:
     """Take points for a reward, or just so many, at once or as a reservation. Emits `points.redeemed`.
+
+    Emits `fraud.detected` for a new case. Returns `blocked_by_fraud_rule` when a fraud rule stops it: then no point is taken,
+    and the case is to be committed.
 
     Raises `NotFound` for a customer, a reward or a purchase that does not exist; `InvalidInput` `insufficient_points` and
     `reward_not_available`; `Conflict` `redeeming_blocked`, and `redemption_exists` for an external id of another redemption.
@@ -130,7 +135,17 @@ def redeem_points(unit: LoyaltyUnit, command: RedeemPoints) -> MadeRedemption:
     transaction = _transaction(unit, command.account_id, command.transaction_id, wallet.id)
     reward = _reward(unit, book, command, wallet, transaction)
     redemption = _redemption(unit, command, wallet, reward)
-    _post(unit, book, wallet, redemption)
+    wallet.require_available(redemption.points)
+    screening = Screening(unit, book)
+    decision = screening.redemption(wallet, redemption.id, redemption.points)
+    if decision.refusal is None:
+        _take_from_stock(unit, reward)
+        _post(unit, book, wallet, redemption)
+    screening.report()
+    screening.write()
+    if decision.refusal is not None:
+        book.write()
+        return decision.refusal
     if not unit.redemptions.insert(redemption):
         raise _exists(command.external_id, "that another request made")
     book.write()
@@ -239,10 +254,9 @@ def _transaction(
 def _reward(
     unit: LoyaltyUnit, book: Book, command: RedeemPoints, wallet: Wallet, transaction: Transaction | None
 ) -> Reward | None:
-    """The reward that the command names, with one piece taken out of its stock. Raises `InvalidInput` when it is not available.
+    """The reward that the command names. Raises `InvalidInput` when it is not available.
 
-    The customer is locked, so no other redemption of the customer is being made. The statement that takes the piece decides
-    about the last one.
+    The customer is locked, so no other redemption of the customer is being made.
     """
     if command.reward_id is None:
         return None
@@ -253,13 +267,15 @@ def _reward(
     unavailable = why_not(reward, wallet.customer, redeemed, unit.now) or why_not_for(
         reward, _order(book, command, transaction), book.program
     )
-    if unavailable is None:
-        wallet.require_available(reward.cost_points)
-        if reward.stock is not None and not unit.rewards.take_from_stock(reward.id, unit.now):
-            unavailable = out_of_stock()
     if unavailable is not None:
         raise reward_not_available(unavailable)
     return reward
+
+
+def _take_from_stock(unit: LoyaltyUnit, reward: Reward | None) -> None:
+    """Take one piece of a reward. The statement that takes it decides about the last one."""
+    if reward is not None and reward.stock is not None and not unit.rewards.take_from_stock(reward.id, unit.now):
+        raise reward_not_available(out_of_stock())
 
 
 def _order(book: Book, command: RedeemPoints, transaction: Transaction | None) -> Order | None:

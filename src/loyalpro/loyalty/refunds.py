@@ -208,7 +208,8 @@ class _Refunding:
         items = [] if is_deleted else sale.now.items  # those of a deleted customer are erased
         lines = returned_lines(items, lines_returned(sale.refunds) if items else (), new.items)
         amount = money(sale.now, sale.refunds, new.amount, lines)
-        asked = self._refund(new, sale.now, amount, lines)
+        reason = None if is_deleted else new.reason  # nothing erases what is said after the deletion
+        asked = self._refund(replace(new, reason=reason), sale.now, amount, lines)
         if is_deleted:
             refund = self._complete(wallet, sale, asked, _NOTHING, ())
         else:

@@ -359,7 +359,6 @@ class Wallet:
         pending = [lot for lot in own if lot.status == "pending"]
         canceled = min(points, sum(lot.remaining for lot in pending))
         active = [lot for lot in own if lot.status == "active" and lot.remaining]
-        others = [lot for lot in self.lots.holding("active") if lot.transaction_id != transaction_id]
         rest = points - canceled
         taken = 0 if policy == "only_pending" else min(rest, self.balance.available)
         owed = rest - taken if policy == "allow_negative" else 0
@@ -368,9 +367,9 @@ class Wallet:
             at_end = 0 if taken + owed else shortfall
             self._take("cancel_pending", canceled, pending, "claw", cause, adjustment, shortfall=at_end)
         if taken + owed:
-            self._take(
-                "clawback", taken + owed, [*active, *others], "claw", cause, adjustment, owed=owed, shortfall=shortfall
-            )
+            if taken > sum(lot.remaining for lot in active):
+                active += [lot for lot in self.lots.holding("active") if lot.transaction_id != transaction_id]
+            self._take("clawback", taken + owed, active, "claw", cause, adjustment, owed=owed, shortfall=shortfall)
         return Clawed(canceled, taken + owed, shortfall)
 
     def cancel(self, lot: Lot, cause: Cause, adjustment: Adjustment) -> None:
@@ -696,6 +695,7 @@ class Wallet:
             self._event_sequence != self._stored.event_sequence
             or bool(self.entries)
             or self._customer is not self._stored
+            or self.lots.has_changed
         )
 
     @property

@@ -29,6 +29,7 @@ DISK_SPACE: Final = JobKind("disk_space")
 _IDEMPOTENCY_KEPT_MS: Final = MS_PER_DAY
 _AUDIT_KEPT_MS: Final = 400 * MS_PER_DAY
 """More than a year, so that the same time last year is still there."""
+_JOBS_KEPT_MS: Final = 7 * MS_PER_DAY
 _DISK_SPACE_EVERY_S: Final = 5.0
 _OLD: tuple[Aging, ...] = ("attempts", "deliveries", "events")
 
@@ -113,7 +114,7 @@ class MaintenanceJobs:
         return Piece(count, more=count == BATCH_SIZE)
 
     async def remove_leftovers(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
-        """Remove old notices, replays, erasures and audit entries, expired secrets, and what deleted endpoints leave behind."""
+        """Remove old notices, replays, erasures, audit entries and jobs, expired secrets, and what deleted endpoints leave."""
 
         def work(unit: UnitOfWork) -> Piece:
             before = unit.retention.kept_since(unit.now, self._kept_ms)
@@ -124,7 +125,8 @@ class MaintenanceJobs:
                 unit.erasures.remove_finished(before),
                 unit.audit_log.remove(unit.retention.kept_since(unit.now, max(self._kept_ms, _AUDIT_KEPT_MS))),
             )
-            return Piece(sum(counts), more=max(counts) >= BATCH_SIZE)
+            jobs = unit.jobs.remove_finished(unit.retention.kept_since(unit.now, _JOBS_KEPT_MS))
+            return Piece(sum(counts) + jobs, more=jobs > 0 or max(counts) >= BATCH_SIZE)
 
         return await self._runner.change(work, "upkeep")
 

@@ -123,6 +123,20 @@ def prepare(connection: DriverConnection, migrations: Sequence[Migration], clock
     if not applied:
         migrate(connection, migrations, clock)
         return
+    _require_none_missing(applied, migrations)
+
+
+def require_current(connection: DriverConnection, migrations: Sequence[Migration]) -> None:
+    """Raise `SchemaMismatch`, with advice, when the schema does not fit this program. It only reads."""
+    connection.begin()
+    applied = _applied(connection)
+    connection.rollback()
+    if applied is None:
+        raise SchemaMismatch("The database is empty: it was never set up by LoyalPro.")
+    _require_none_missing(applied, migrations)
+
+
+def _require_none_missing(applied: dict[str, Applied], migrations: Sequence[Migration]) -> None:
     missing = _missing(applied, migrations)
     if missing:
         raise SchemaMismatch(f"The database is older than this program: {missing[0].name} is missing. {_MIGRATE}")

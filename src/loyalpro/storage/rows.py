@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from functools import cache
+from functools import cache, cached_property
 from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
@@ -138,9 +138,14 @@ class RowMapper(Generic[R]):
         found_by = self._columns[self._indices([key])[0]]
         return f"UPDATE {self.table} SET {wanted} FROM (VALUES {{rows}}) AS v WHERE {self.table}.{found_by} = v.column1"
 
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        """The types of the fields. They are read once, because statements are built on the way of every purchase."""
+        return get_type_hints(self._kind)
+
     def _typed(self, path: str, value: str) -> str:
-        hint = get_type_hints(self._kind).get(path)
-        return f"CAST({value} AS BIGINT)" if get_args(hint) == (int, NoneType) else value
+        is_optional = get_args(self._hints.get(path)) == (int, NoneType)
+        return f"CAST({value} AS BIGINT)" if is_optional else value
 
     def _column(self, path: str) -> str:
         return self._names.get(path, path.rpartition(".")[2])

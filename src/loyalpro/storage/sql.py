@@ -8,6 +8,8 @@ Condition = str | tuple[str, object | None]
 """A condition without a parameter, or a condition with one `?` and the value of it."""
 
 _LARGEST_CHUNK: Final = 256
+FIRST: Final = (-1, "")
+"""Before every pair of an instant and an id, for a list that is read from the beginning."""
 CHUNK_LENGTHS: Final = _LARGEST_CHUNK.bit_length()
 """How many lengths the chunks of `padded_chunks` have: a table builds a statement for each of them once."""
 

@@ -34,6 +34,7 @@ from loyalpro.storage.tables.fraud import FraudTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
 from loyalpro.storage.tables.job_runs import JobRunTables
+from loyalpro.storage.tables.jobs import JobTables
 from loyalpro.storage.tables.ledger import LedgerTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
@@ -41,7 +42,9 @@ from loyalpro.storage.tables.programs import ProgramTables
 from loyalpro.storage.tables.redemptions import RedemptionTables
 from loyalpro.storage.tables.refunds import RefundTables
 from loyalpro.storage.tables.replays import ReplayTables
+from loyalpro.storage.tables.reports import ReportTables
 from loyalpro.storage.tables.retention import RetentionTables
+from loyalpro.storage.tables.retiers import RetierTables
 from loyalpro.storage.tables.rewards import RewardTables
 from loyalpro.storage.tables.secrets import SecretTables
 from loyalpro.storage.tables.transactions import TransactionTables
@@ -72,7 +75,7 @@ class UnitOfWork:
     """The tables of one open database transaction, its events, the time that it calls now, and what it wakes after the commit.
 
     It satisfies the unit Protocol of each package whose use cases run in it. `origin`: the request that causes the events
-    which are emitted from now on. `actor`: who makes its changes.
+    which are emitted from now on. `is_import`: whether that is an import. `actor`: who makes its changes.
     """
 
     def __init__(
@@ -84,13 +87,14 @@ class UnitOfWork:
         self.vault = tools.vault
         self.random_bytes = tools.random_bytes
         self.origin = origin
+        self.is_import = False
         self.now = tools.clock.now_ms()
         self.outbox = Outbox(self.endpoints, self.events, self.deliveries, tools.clock, tools.ids)
         self.woken = Woken()
 
     def emit(self, event: NewEvent) -> None:
         """Note an event; it is committed with this transaction."""
-        self.outbox.emit(event, self.origin)
+        self.outbox.emit(event, self.origin, is_import=self.is_import)
 
     def wake_endpoints(self, endpoint_ids: Iterable[str], *, urgent: bool = False) -> None:
         """After the commit, hint to the engine that these endpoints have something to be sent."""
@@ -213,6 +217,11 @@ class UnitOfWork:
         return FraudTables(self.connection, self.vault, self.random_bytes)
 
     @property
+    def retiers(self) -> RetierTables:
+        """Jobs that apply changed tiers."""
+        return RetierTables(self.connection)
+
+    @property
     def erasures(self) -> ErasureTables:
         """Erasures of deleted customers."""
         return ErasureTables(self.connection)
@@ -266,6 +275,16 @@ class UnitOfWork:
     def retention(self) -> RetentionTables:
         """Removes what is too old."""
         return RetentionTables(self.connection)
+
+    @property
+    def reports(self) -> ReportTables:
+        """Sums and lists for reports and exports."""
+        return ReportTables(self.connection, self.programs)
+
+    @property
+    def jobs(self) -> JobTables:
+        """Imports and exports."""
+        return JobTables(self.connection)
 
     @property
     def job_runs(self) -> JobRunTables:

@@ -23,7 +23,7 @@ from loyalpro.webhooks.secrets import FIRST_VERSION, SECRET_BYTES, rotation_ends
 class AddEndpoint:
     """An endpoint to add. `types`: event types, or `*`. `ordering`: `none` or `customer`. `rate_limit`: requests per second.
 
-    `max_endpoints`: how many the account can have, with this one.
+    `max_endpoints`: how many the account can have, with this one. `imports`: whether it gets the events of imports.
     """
 
     account_id: str
@@ -35,6 +35,7 @@ class AddEndpoint:
     rate_limit: int | None = None
     headers: Mapping[str, str] | None = None
     status: str = "enabled"
+    imports: bool = True
 
 
 class EndpointChanges(TypedDict, total=False):
@@ -47,6 +48,7 @@ class EndpointChanges(TypedDict, total=False):
     rate_limit: int | None
     headers: Mapping[str, str]
     status: str
+    imports: bool
 
 
 @record
@@ -129,6 +131,7 @@ def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
         status_reason=None,
         created_at=unit.now,
         updated_at=unit.now,
+        imports=command.imports,
     )
     secret = new_secret(unit.random_bytes(SECRET_BYTES))
     unit.endpoints.insert(endpoint)

@@ -14,7 +14,8 @@ ALL_TYPES = "*"
 class Endpoint:
     """An endpoint as its owner configured it. `ordering` is `none` or `customer`; `rate_limit` is in requests per second.
 
-    `headers`: the names of its custom headers, each with the mask in place of its value.
+    `headers`: the names of its custom headers, each with the mask in place of its value. `imports`: whether it also gets the
+    events that imports cause.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Endpoint:
     status_reason: str | None
     created_at: UnixMs
     updated_at: UnixMs
+    imports: bool = True
 
     def wants(self, event_type: str) -> bool:
         """Whether it is subscribed to events of this type."""

@@ -175,3 +175,8 @@ def test_a_measurement_is_shown_with_at_most_four_decimals() -> None:
     shown = shown_measurement(Measurement("ratio", Fraction(2, 3), Fraction(1, 2), "P60D", "customer"))
     assert (shown["value"], shown["threshold"], shown["severity_ratio"]) == (0.6667, 0.5, 1.3333)
     assert shown_measurement(Measurement("ratio", Fraction(1), Fraction(1, 2), None, "customer"))["severity_ratio"] == 2
+
+
+def test_a_measurement_is_never_larger_than_json_can_count() -> None:
+    shown = shown_measurement(Measurement("sum", 2**60, 5_000, "P1D", "actor"))
+    assert shown["value"] == 2**53 - 1

@@ -89,7 +89,9 @@ class BatchMeasures:
         """The customer's newest purchases, newest first."""
         if self._stored_purchases is None:
             self._stored_purchases = self._read_purchases()
-        return [*reversed(self._purchases.get(customer_id, [])), *self._stored_purchases.get(customer_id, ())]
+        stored = self._stored_purchases.get(customer_id, ())
+        recorded = self._purchases.get(customer_id)
+        return [*reversed(recorded), *stored] if recorded else stored
 
     def points_on(self, customer_id: str, day: Day) -> int:
         """The points that a customer's purchases of a local day earned, less what is held or was clawed back."""

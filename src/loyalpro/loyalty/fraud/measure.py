@@ -199,3 +199,37 @@ def receipt(location_id: str, amount: int, currency: str, occurred_at: UnixMs) -
     """What two purchases with one receipt share: location, amount and minute. None of it is secret, so the hash has no key."""
     minute = occurred_at - occurred_at % MINUTE
     return Sighting("receipt", sha256(f"{location_id}\0{amount}\0{currency}\0{minute}".encode()).digest())
+
+
+def signal(text: str | None) -> str | None:
+    """A text that identifies something; a blank one is missing."""
+    return text if text and not text.isspace() else None
+
+
+def sightings_of(
+    location_id: str | None,
+    amount: int,
+    currency: str,
+    occurred_at: UnixMs,
+    device: bytes | None,
+    payment: bytes | None,
+) -> tuple[Sighting, ...]:
+    """The values that a purchase shows: its device, its payment, and its receipt if a location is known."""
+    values: tuple[tuple[SightingKind, bytes | None], ...] = (("device", device), ("payment", payment))
+    found = [Sighting(kind, value) for kind, value in values if value is not None]
+    if location_id is not None:
+        found.append(receipt(location_id, amount, currency, occurred_at))
+    return tuple(found)
+
+
+@record
+class PastEvent:
+    """An event that was recorded at an instant, as a rule sees it.
+
+    `refunded`: of a refund, in minor units of the program's currency. `bought_at`: when the refunded purchase was made.
+    """
+
+    at: UnixMs
+    event: NewPurchase | NewRedemption | NewRefund | NewCredit
+    refunded: int = 0
+    bought_at: UnixMs = 0

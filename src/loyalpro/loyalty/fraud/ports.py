@@ -5,12 +5,15 @@ from typing import Any, Protocol
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.loyalty.fraud.cases import CaseStatus, FraudCase
-from loyalpro.loyalty.fraud.measure import Credit, Moment, PurchaseFact, SeenCustomer, Sighting
+from loyalpro.loyalty.fraud.measure import Credit, Moment, PastEvent, PurchaseFact, SeenCustomer, Sighting
 from loyalpro.loyalty.fraud.rules import Rule
 from loyalpro.loyalty.ports import LoyaltyUnit
 
 CaseKey = tuple[str, bytes]
 """The code of a rule, and the hash of what a case of it is about."""
+
+PastRow = tuple[str, PastEvent]
+"""The id of what was recorded, by which the next page begins, and what it was."""
 
 HeldLot = tuple[str, str]
 """The id of a case, and the id of a lot that it holds."""
@@ -124,6 +127,22 @@ class FraudStore(Protocol):
 
     def cases_to_lapse(self, last_hit: UnixMs, limit: int) -> Sequence[FraudCase]:
         """Open cases whose last hit was at an instant or before it."""
+        ...
+
+    def past_purchases(self, account_id: str, after: UnixMs | str, limit: int) -> Sequence[PastRow]:
+        """Purchases that were recorded since an instant, or after the id of one, oldest first."""
+        ...
+
+    def past_redemptions(self, account_id: str, after: UnixMs | str, limit: int) -> Sequence[PastRow]:
+        """The same for redemptions."""
+        ...
+
+    def past_refunds(self, account_id: str, after: UnixMs | str, limit: int) -> Sequence[PastRow]:
+        """The same for refunds."""
+        ...
+
+    def past_credits(self, account_id: str, after: UnixMs | str, limit: int) -> Sequence[PastRow]:
+        """The same for credits by hand. Their ids are those of their entries."""
         ...
 
     def hash_key(self, account_id: str) -> bytes:

@@ -13,7 +13,7 @@ from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.loyalty.book import Book
-from loyalpro.loyalty.expiry import day_of
+from loyalpro.loyalty.expiry import activates_at, day_of
 from loyalpro.loyalty.fraud.cases import RELEASE_VALIDITY, CaseStatus, FraudCase, Resolution, closed, lapses_before
 from loyalpro.loyalty.fraud.durations import DAY, DurationMs
 from loyalpro.loyalty.fraud.ports import FraudUnit
@@ -186,6 +186,10 @@ def _settle(unit: FraudUnit, book: Book, case: FraudCase, held: Mapping[str, str
         lot = None if wallet is None else wallet.lots.get(lot_id)
         if wallet is not None and lot is not None and lot.status == "pending":
             _settle_lot(unit, book, wallet, lot, case, others)
+    for customer_id in sorted(set(held.values())):
+        wallet = book.wallet(customer_id)
+        if wallet is not None:
+            book.tiers.upgrade(wallet)  # released points count toward tiers
     unit.fraud.let_go(ended)
 
 
@@ -198,6 +202,19 @@ def _settle_lot(
     elif others:
         wallet.lots.update(lot, hold_case_id=min(others))
     else:
-        valid = wallet.lots.update(lot, expires_at=max(lot.expires_at, unit.now + RELEASE_VALIDITY))
-        wallet.days.add(day_of(lot.earned_at, book.program.rules.time_zone), points_qualifying=lot.remaining)
-        wallet.activate(valid, cause)
+        _release(unit, book, wallet, lot, cause)
+
+
+def _release(unit: FraudUnit, book: Book, wallet: Wallet, lot: Lot, cause: Cause) -> None:
+    """Make points available that no case holds, or leave them pending if they would still be without the case."""
+    rules = book.program.rules
+    valid_until = max(lot.expires_at, unit.now + RELEASE_VALIDITY)
+    due = activates_at(rules.pending_days, lot.earned_at, rules.time_zone)
+    is_pending = due is not None and due > unit.now
+    released = wallet.lots.update(
+        lot, expires_at=valid_until, hold_case_id=None, activates_at=due if is_pending else None
+    )
+    wallet.days.add(day_of(lot.earned_at, rules.time_zone), points_qualifying=lot.remaining)
+    if not is_pending:
+        wallet.activate(released, cause)
+    book.tiers.upgrade(wallet)

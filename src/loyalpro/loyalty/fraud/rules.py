@@ -7,12 +7,13 @@ The API shows durations in ISO 8601 and shares as numbers from 0 to 1.
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar, get_args, get_type_hints
 
 from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.nearest import suggestion
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.fraud.durations import DAY, HOUR, MINUTE, SECOND, DurationMs, parse_duration, show_duration
+from loyalpro.loyalty.ledger import MAX_POINTS
 
 RuleCode = Literal[
     "velocity.earn",
@@ -371,6 +372,7 @@ class RuleSet:
     def __init__(self, account_id: str, changed: Iterable[Rule[Any]] = ()) -> None:
         stored = {rule.code: rule for rule in changed}
         self._rules = {kind.code: stored.get(kind.code) or default_rule(account_id, kind) for kind in KINDS}
+        self._enabled = {type(rule.params): rule for rule in self._rules.values() if rule.enabled}
 
     @property
     def all(self) -> list[Rule[Any]]:
@@ -379,8 +381,7 @@ class RuleSet:
 
     def enabled(self, kind: type[P]) -> Rule[P] | None:
         """The rule with these parameters; None when it is disabled."""
-        rule = self._rules[kind.code]
-        return cast("Rule[P]", rule) if rule.enabled else None
+        return self._enabled.get(kind)
 
     def rule(self, code: str) -> Rule[Any]:
         """A rule by its code. Raises `NotFound`."""
@@ -448,8 +449,9 @@ def read_cooldown(value: str, *, param: str = "cooldown") -> DurationMs:
 
 
 def number(value: Fraction | int) -> int | float:
-    """A number of JSON: an integer where it is one, else rounded to four decimals."""
-    return int(value) if value == int(value) else round(float(value), 4)
+    """A number of JSON: an integer where it is one, else rounded to four decimals; at most what JSON can count."""
+    counted = min(value, MAX_POINTS)
+    return int(counted) if counted == int(counted) else round(float(counted), 4)
 
 
 def _is_finite(value: object) -> bool:

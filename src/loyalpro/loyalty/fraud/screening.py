@@ -48,7 +48,8 @@ from loyalpro.loyalty.fraud.measure import (
     Sighting,
     SightingKind,
     is_live,
-    receipt,
+    sightings_of,
+    signal,
 )
 from loyalpro.loyalty.fraud.ports import CaseKey, FraudUnit, HeldLot
 from loyalpro.loyalty.fraud.rules import Action, IdentityShared, ReceiptDuplicate, RuleSet
@@ -216,20 +217,16 @@ class Screening:
         points: int = 0,
     ) -> NewPurchase:
         """A purchase as rules see it. Of one that is planned, neither the id nor the points are known."""
-        employee, location = _signal(employee_id), _signal(location_id)
-        sightings: list[Sighting] = []
-        if self._rules.enabled(IdentityShared):
-            values: tuple[tuple[SightingKind, bytes | None], ...] = (
-                ("device", device_id),
-                ("payment", payment_fingerprint),
-            )
-            sightings += [Sighting(kind, value) for kind, value in values if value is not None]
+        employee, location = signal(employee_id), signal(location_id)
         rule = self._rules.enabled(ReceiptDuplicate)
-        if rule and location is not None and base_amount >= rule.params.min_amount:
-            sightings.append(receipt(location, amount, currency, occurred_at))
+        if rule is None or base_amount < rule.params.min_amount:
+            location = None
+        if self._rules.enabled(IdentityShared) is None:
+            device_id = payment_fingerprint = None
+        sightings = sightings_of(location, amount, currency, occurred_at, device_id, payment_fingerprint)
         fact = PurchaseFact(transaction_id, wallet.id, occurred_at, base_amount, points, employee, imported)
         last = self._measures.last_purchase_at(wallet.id)
-        return NewPurchase(fact, wallet.balance.lifetime_earned, last, tuple(sightings))
+        return NewPurchase(fact, wallet.balance.lifetime_earned, last, sightings)
 
     def _contacts(self, email: str | None, phone: str | None) -> tuple[Sighting, ...]:
         if self._rules.enabled(IdentityShared) is None:
@@ -340,11 +337,6 @@ def rules_in_force(unit: FraudUnit, account_id: str, program: Program) -> RuleSe
 @lru_cache(maxsize=1_024)
 def _defaults(account_id: str) -> RuleSet:
     return RuleSet(account_id)
-
-
-def _signal(text: str | None) -> str | None:
-    """A text that identifies something; a blank one is missing."""
-    return text if text and not text.isspace() else None
 
 
 def _refusal(case: FraudCase) -> Conflict:

@@ -344,7 +344,7 @@ CREATE INDEX customers_due ON public.customers USING btree (next_due_at, id) WHE
 
 CREATE INDEX customers_merged ON public.customers USING btree (merged_into_id, id) WHERE (merged_into_id IS NOT NULL);
 
-CREATE INDEX customers_to_review ON public.customers USING btree (tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
+CREATE INDEX customers_to_review ON public.customers USING btree (account_id, tier_review_at, id) WHERE (tier_review_at IS NOT NULL);
 
 CREATE TABLE deliveries (
     id text COLLATE "C" NOT NULL,
@@ -527,7 +527,7 @@ CREATE INDEX fraud_cases_by_account ON public.fraud_cases USING btree (account_i
 
 CREATE INDEX fraud_cases_by_customer ON public.fraud_cases USING btree (customer_id, id) WHERE (customer_id IS NOT NULL);
 
-CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (account_id, rule_code, key_hash, id);
+CREATE INDEX fraud_cases_by_key ON public.fraud_cases USING btree (key_hash);
 
 CREATE INDEX fraud_cases_by_rule ON public.fraud_cases USING btree (account_id, rule_code, id);
 
@@ -537,7 +537,7 @@ CREATE UNIQUE INDEX fraud_cases_open ON public.fraud_cases USING btree (account_
 
 CREATE INDEX fraud_cases_to_lapse ON public.fraud_cases USING btree (last_at, id) WHERE (status = 'open'::text);
 
-CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (id) WHERE (settling = 1);
+CREATE INDEX fraud_cases_to_settle ON public.fraud_cases USING btree (settling, id) WHERE (settling = 1);
 
 CREATE TABLE fraud_rules (
     account_id text NOT NULL,
@@ -644,6 +644,7 @@ CREATE TABLE jobs (
     cursor text DEFAULT ''::text NOT NULL,
     total bigint,
     done bigint DEFAULT 0 NOT NULL,
+    unchanged bigint DEFAULT 0 NOT NULL,
     refused bigint DEFAULT 0 NOT NULL,
     result text,
     actor text NOT NULL,

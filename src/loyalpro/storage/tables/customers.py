@@ -5,13 +5,14 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.loyalty.entities import Customer, CustomerFilter
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.program import ProgramMissing
 from loyalpro.loyalty.tiers import Tier
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, Codec, RowMapper
-from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, padded_list, where
+from loyalpro.storage.sql import Condition, FIRST, flat, keys_table, marks, padded_keys, padded_list, where
 from loyalpro.storage.tables.programs import ProgramTables
 
 _DETAILS: Final = (
@@ -75,24 +76,23 @@ class CustomerTables:
 
     def get(self, account_id: str, customer_id: str) -> Customer | None:
         """One customer, also a deleted one."""
-        found = self._select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
+        found = self.select(account_id, "WHERE account_id = ? AND id = ?", (account_id, customer_id))
         return found[0] if found else None
 
     def candidates(self, account_id: str, wanted: CustomerFilter, before_id: str | None, limit: int) -> list[str]:
         """The ids of active customers, newest first, that match one of the filters: the one that fewest customers match."""
-        if wanted.tag is not None and (wanted.external_id, wanted.email_key, wanted.phone_key) == (None, None, None):
+        if wanted.external_id is not None:
+            return [
+                id_ for id_ in self.ids_of(account_id, [wanted.external_id]) if before_id is None or id_ < before_id
+            ]
+        for column, key in (("email_key", wanted.email_key), ("phone_key", wanted.phone_key)):
+            if key is not None:
+                return self._ids(account_id, (f"{column} = ?", key), before_id, limit)
+        if wanted.tag is not None:
             return self._tagged(account_id, wanted.tag, before_id, limit)
-        filters = (
-            ("external_id = ?", wanted.external_id),
-            ("email_key = ?", wanted.email_key),
-            ("phone_key = ?", wanted.phone_key),
-            ("tier_id = ?", wanted.tier_id),
-        )
-        first = [each for each in filters if each[1] is not None][:1]
-        clause, params = where(("account_id = ?", account_id), "status = 'active'", *first, ("id < ?", before_id))
-        order = "" if wanted.external_id else "ORDER BY id DESC"  # at most one customer has an external id
-        rows = self._connection.execute(f"SELECT id FROM customers {clause} {order} LIMIT ?", (*params, limit))
-        return [id_ for (id_,) in rows]
+        if wanted.tier_id is not None:
+            return self._in_tier(account_id, wanted.tier_id, before_id, limit)
+        return self._ids(account_id, "", before_id, limit)
 
     def matching(self, account_id: str, ids: Sequence[str], wanted: CustomerFilter, limit: int) -> list[Customer]:
         """The active ones of these customers that match every filter, newest first."""
@@ -107,7 +107,7 @@ class CustomerTables:
             ("EXISTS (SELECT 1 FROM customer_tags t WHERE t.customer_id = customers.id AND t.tag = ?)", wanted.tag),
         )
         rest = f"{clause} AND id IN ({marks(len(padded))}) ORDER BY id DESC LIMIT ?"
-        return self._select(account_id, rest, (*params, *padded, limit))
+        return self.select(account_id, rest, (*params, *padded, limit))
 
     def merged_into(self, customer_id: str) -> list[str]:
         """The ids of the customers that were merged into this one."""
@@ -126,6 +126,41 @@ class CustomerTables:
         )
         return [id_ for (id_,) in rows]
 
+    def due(self, now: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[tuple[str, str, UnixMs]]:
+        """Account, id and `next_due_at` of customers that are due, by `next_due_at` and id: those after such a pair."""
+        return self._connection.execute(
+            "SELECT account_id, id, next_due_at FROM customers WHERE next_due_at <= ? AND (next_due_at, id) > (?, ?)"
+            " AND status = 'active' ORDER BY next_due_at, id LIMIT ?",
+            (now, *(after or FIRST), limit),
+        )
+
+    def accounts_to_review(self, now: UnixMs, first: str) -> list[str]:
+        """The accounts with customers whose `tier_review_at` has passed, from `first` on, in their order."""
+        rows = self._connection.execute(
+            "SELECT p.account_id FROM programs p WHERE p.account_id >= ? AND EXISTS (SELECT 1 FROM customers c"
+            " WHERE c.account_id = p.account_id AND c.tier_review_at <= ?) ORDER BY p.account_id",
+            (first, now),
+        )
+        return [account_id for (account_id,) in rows]
+
+    def to_review(
+        self, account_id: str, deadline: UnixMs, after: tuple[UnixMs, str] | None, limit: int
+    ) -> list[tuple[str, UnixMs]]:
+        """Id and `tier_review_at` of customers that are to be reviewed by a deadline, by both: those after such a pair."""
+        return self._connection.execute(
+            "SELECT id, tier_review_at FROM customers WHERE account_id = ? AND tier_review_at <= ?"
+            " AND (tier_review_at, id) > (?, ?) AND status = 'active' ORDER BY tier_review_at, id LIMIT ?",
+            (account_id, deadline, *(after or FIRST), limit),
+        )
+
+    def ids_after(self, account_id: str, after_id: str, limit: int) -> list[str]:
+        """The ids of active customers after an id, in their order."""
+        rows = self._connection.execute(
+            "SELECT id FROM customers WHERE account_id = ? AND id > ? AND status = 'active' ORDER BY id LIMIT ?",
+            (account_id, after_id, limit),
+        )
+        return [id_ for (id_,) in rows]
+
     def lock(self, account_id: str, customer_ids: Collection[str], *, with_deleted: bool = False) -> list[Customer]:
         """The active ones of these customers, locked in the order of their ids; `with_deleted`, the deleted ones too.
 
@@ -135,7 +170,7 @@ class CustomerTables:
         status = "status IN ('active', 'deleted')" if with_deleted else "status = 'active'"
         clause = f"WHERE account_id || '' = ? AND {status} AND id IN ({marks(len(padded))})"
         lock = self._connection.dialect.for_update
-        return self._select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
+        return self.select(account_id, f"{clause} ORDER BY id {lock}", (account_id, *padded))
 
     def update_details(self, customer: Customer) -> bool:
         """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
@@ -160,6 +195,24 @@ class CustomerTables:
         values = marks(len(rows), f"({marks(len(rows[0]))})")
         self._connection.execute_many(sql.format(rows=values), [flat(rows)])
 
+    def _ids(self, account_id: str, condition: Condition, before_id: str | None, limit: int) -> list[str]:
+        clause, params = where(("account_id = ?", account_id), "status = 'active'", condition, ("id < ?", before_id))
+        rows = self._connection.execute(f"SELECT id FROM customers {clause} ORDER BY id DESC LIMIT ?", (*params, limit))
+        return [id_ for (id_,) in rows]
+
+    def _in_tier(self, account_id: str, tier_id: str, before_id: str | None, limit: int) -> list[str]:
+        """The tier is searched as a range that orders the rows, too, so that only the index of the tiers has their order.
+
+        With `tier_id = ?`, PostgreSQL would read all customers in the order of their ids when most of them are in one tier.
+        """
+        end = ("(tier_id, id) < (?, ?)", (tier_id, before_id)) if before_id else ("tier_id <= ?", (tier_id,))
+        rows = self._connection.execute(
+            f"SELECT id FROM customers WHERE account_id = ? AND tier_id >= ? AND {end[0]} AND status = 'active'"
+            " ORDER BY tier_id DESC, id DESC LIMIT ?",
+            (account_id, tier_id, *end[1], limit),
+        )
+        return [id_ for (id_,) in rows]
+
     def _tagged(self, account_id: str, tag: str, before_id: str | None, limit: int) -> list[str]:
         clause, params = where(("account_id = ?", account_id), ("tag = ?", tag), ("customer_id < ?", before_id))
         rows = self._connection.execute(
@@ -180,7 +233,8 @@ class CustomerTables:
         )
         return bool(rows)
 
-    def _select(self, account_id: str, rest: str, params: Sequence[object]) -> list[Customer]:
+    def select(self, account_id: str, rest: str, params: Sequence[object]) -> list[Customer]:
+        """The customers of an account that the rest of a SELECT finds."""
         mapper = self._mapper(account_id)
         return mapper.records(self._connection.execute(f"SELECT {mapper.columns()} FROM customers {rest}", params))
 

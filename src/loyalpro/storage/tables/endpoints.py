@@ -7,7 +7,7 @@ from loyalpro.events.outbox import Subscription
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
-from loyalpro.storage.rows import JSON, WORDS, Codec, RowMapper, enum
+from loyalpro.storage.rows import FLAG, JSON, WORDS, Codec, RowMapper, enum
 from loyalpro.storage.sql import where
 from loyalpro.webhooks.entities import Endpoint
 
@@ -17,9 +17,12 @@ ORDERED: Final = Codec(
 )
 """The column `ordering` as a flag: whether the events of one customer are sent in order."""
 
-_ENDPOINTS = RowMapper(Endpoint, "endpoints", codecs={"types": WORDS, "headers": JSON, "status": enum(EndpointStatus)})
+_ENDPOINTS = RowMapper(
+    Endpoint, "endpoints", codecs={"types": WORDS, "headers": JSON, "status": enum(EndpointStatus), "imports": FLAG}
+)
 _CONFIGURATION = (
-    "url", "description", "types", "ordering", "rate_limit", "headers", "status", "status_reason", "updated_at",
+    "url", "description", "types", "ordering", "rate_limit", "headers", "status", "status_reason", "imports",
+    "updated_at",
 )  # fmt: skip
 _SUBSCRIPTIONS = RowMapper(
     Subscription,
@@ -27,6 +30,7 @@ _SUBSCRIPTIONS = RowMapper(
     codecs={
         "types": Codec(lambda types: " ".join(sorted(types)), lambda text: frozenset(text.split(" "))),
         "ordered": ORDERED,
+        "imports": FLAG,
     },
     columns={"endpoint_id": "id", "ordered": "ordering"},
 )

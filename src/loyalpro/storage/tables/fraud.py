@@ -2,18 +2,33 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import Conflict
-from loyalpro.kernel.ids import floor
+from loyalpro.kernel.ids import Prefix, floor
 from loyalpro.loyalty.contact import HASH_KEY_BYTES
 from loyalpro.loyalty.fraud.cases import CaseStatus, FraudCase
-from loyalpro.loyalty.fraud.measure import Credit, Moment, PurchaseFact, SeenCustomer, Sighting
-from loyalpro.loyalty.fraud.ports import CaseKey, HeldLot
+from loyalpro.loyalty.fraud.measure import (
+    Credit,
+    Moment,
+    NewCredit,
+    NewPurchase,
+    NewRedemption,
+    NewRefund,
+    PastEvent,
+    PurchaseFact,
+    SeenCustomer,
+    Sighting,
+    sightings_of,
+    signal,
+)
+from loyalpro.loyalty.fraud.ports import CaseKey, HeldLot, PastRow
 from loyalpro.loyalty.fraud.rules import Params, Rule, kind_of, rule_id
+from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, RowMapper
@@ -55,14 +70,14 @@ WITH firsts AS MATERIALIZED (
 )
 SELECT t.id, t.customer_id, t.occurred_at, t.base_amount, t.points_earned, t.employee_id, t.source = 'import'
 FROM firsts f CROSS JOIN transactions t WHERE t.customer_id = f.customer_id AND t.id >= f.first_id
-ORDER BY t.id DESC
 """
+"""The rows are not ordered: PostgreSQL would read all purchases in the order of their ids."""
 _SEEN: Final = """
 WITH lasts AS MATERIALIZED (
     SELECT wanted.column1 AS account_id, wanted.column2 AS kind, wanted.column3 AS hash, (
         SELECT MAX(first.customer_id) FROM (
             SELECT n.customer_id FROM identity_values n WHERE n.account_id = wanted.column1 AND n.kind = wanted.column2
-                AND n.hash = wanted.column3 AND n.last_seen > ?
+                AND n.hash = wanted.column3 AND n.last_seen + 0 > ?
             ORDER BY n.customer_id LIMIT ?
         ) first
     ) AS last_id
@@ -71,9 +86,9 @@ WITH lasts AS MATERIALIZED (
 SELECT s.kind, s.hash, s.customer_id, s.object_id FROM lasts l CROSS JOIN identity_values s
 JOIN customers c ON c.id = s.customer_id
 WHERE s.account_id = l.account_id AND s.kind = l.kind AND s.hash = l.hash AND s.customer_id <= l.last_id
-    AND s.last_seen > ? AND c.status = 'active'
-ORDER BY s.last_seen, s.customer_id
+    AND s.last_seen + 0 > ? AND c.status = 'active'
 """
+"""The expression `+ 0` keeps PostgreSQL from the index by age, with which it would read the values of all accounts."""
 _NOTE_SEEN: Final = """
 INSERT INTO identity_values (account_id, kind, hash, customer_id, object_id, last_seen) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (account_id, kind, hash, customer_id) DO UPDATE SET object_id = excluded.object_id, last_seen = excluded.last_seen
@@ -89,11 +104,38 @@ DELETE FROM identity_values WHERE (account_id, kind, hash, customer_id) IN (
 )
 _LATEST_CASES: Final = """
 WITH latest AS MATERIALIZED (
-    SELECT (SELECT MAX(n.id) FROM fraud_cases n WHERE n.account_id = wanted.column1 AND n.rule_code = wanted.column2
-        AND n.key_hash = wanted.column3) AS id
+    SELECT (SELECT MAX(n.id || '') FROM fraud_cases n WHERE n.account_id || '' = wanted.column1
+        AND n.rule_code || '' = wanted.column2 AND n.key_hash = wanted.column3) AS id
     FROM (VALUES {wanted}) AS wanted
 )
 SELECT {columns} FROM latest l CROSS JOIN fraud_cases c WHERE c.id = l.id
+"""
+"""The expressions `|| ''` leave PostgreSQL the index by key only, with which it reads the few cases of each key."""
+
+_PAST_PURCHASES: Final = """
+SELECT id, created_at, customer_id, occurred_at, base_amount, points_earned, employee_id, source, location_id, amount, currency,
+    device_id, payment_fingerprint
+FROM transactions WHERE account_id = ? AND id > ? ORDER BY id LIMIT ?
+"""
+_PAST_REDEMPTIONS: Final = """
+SELECT r.id, r.created_at, r.customer_id, r.points, e.balance_after, c.created_at, (
+        SELECT t.occurred_at FROM transactions t WHERE t.customer_id = r.customer_id AND t.id < 'txn_' || substr(r.id, 5)
+        ORDER BY t.id DESC LIMIT 1
+    ), c.security_changed_at
+FROM redemptions r JOIN customers c ON c.id = r.customer_id
+JOIN ledger_entries e ON e.source_id = r.id AND e.type = 'redeem' AND e.part = 0
+WHERE r.account_id = ? AND r.id > ? ORDER BY r.id LIMIT ?
+"""
+_PAST_REFUNDS: Final = """
+SELECT r.id, r.created_at, r.customer_id, r.occurred_at, r.amount, t.base_amount, t.amount, t.occurred_at,
+    COALESCE(e.balance_after, 0), COALESCE(e.points, 0)
+FROM refunds r JOIN transactions t ON t.id = r.transaction_id
+LEFT JOIN ledger_entries e ON e.source_id = r.id AND e.type = 'clawback' AND e.part = 0
+WHERE r.account_id = ? AND r.id > ? ORDER BY r.id LIMIT ?
+"""
+_PAST_CREDITS: Final = """
+SELECT id, created_at, source_id, customer_id, actor, points FROM ledger_entries
+WHERE account_id = ? AND id > ? AND type = 'adjust' AND points > 0 AND source_type = 'adjustment' ORDER BY id LIMIT ?
 """
 
 
@@ -134,7 +176,8 @@ class FraudTables:
             different = [*dict.fromkeys(chunk)]
             rows = different + [(None, None)] * (len(chunk) - len(different))
             sql = _NEWEST_PURCHASES.format(wanted=marks(len(rows), "(?, ?)"))
-            for row in self._connection.execute(sql, (limit, *flat(rows))):
+            newest_first = sorted(self._connection.execute(sql, (limit, *flat(rows))), key=itemgetter(0), reverse=True)
+            for row in newest_first:
                 found[row[1]].append(PurchaseFact(row[0], row[1], row[2], row[3], row[4], row[5], bool(row[6])))
         return found
 
@@ -290,6 +333,48 @@ class FraudTables:
         """Closed cases that still hold lots."""
         return self._cases(f"{_CASE} WHERE settling = 1 ORDER BY id LIMIT ?", (limit,))
 
+    # -- the past ----------------------------------------------------------------------------------------------------
+
+    def past_purchases(self, account_id: str, after: UnixMs | str, limit: int) -> list[PastRow]:
+        """Purchases that were recorded since an instant, or after the id of one, oldest first."""
+        rows = self._connection.execute(_PAST_PURCHASES, (account_id, _after("txn", after), limit))
+        return [(row[0], PastEvent(row[1], _past_purchase(row))) for row in rows]
+
+    def past_redemptions(self, account_id: str, after: UnixMs | str, limit: int) -> list[PastRow]:
+        """The same for redemptions."""
+        rows = self._connection.execute(_PAST_REDEMPTIONS, (account_id, _after("red", after), limit))
+        return [
+            (
+                id_,
+                PastEvent(at, NewRedemption(id_, customer, points, net + points, max(enrolled, last or 0), changed_at)),
+            )
+            for id_, at, customer, points, net, enrolled, last, changed_at in rows
+        ]
+
+    def past_refunds(self, account_id: str, after: UnixMs | str, limit: int) -> list[PastRow]:
+        """The same for refunds."""
+        rows = self._connection.execute(_PAST_REFUNDS, (account_id, _after("ref", after), limit))
+        return [
+            (
+                id_,
+                PastEvent(
+                    at,
+                    NewRefund(id_, customer, occurred_at, max(0, clawed - net), max(0, -net)),
+                    refunded=amount * base // whole if whole else 0,
+                    bought_at=bought_at,
+                ),
+            )
+            for id_, at, customer, occurred_at, amount, base, whole, bought_at, net, clawed in rows
+        ]
+
+    def past_credits(self, account_id: str, after: UnixMs | str, limit: int) -> list[PastRow]:
+        """The same for credits by hand. Their ids are those of their entries."""
+        rows = self._connection.execute(_PAST_CREDITS, (account_id, _after("led", after), limit))
+        return [
+            (id_, PastEvent(at, NewCredit(adjustment, customer, actor, points)))
+            for id_, at, adjustment, customer, actor, points in rows
+        ]
+
     # -- the key of keyed hashes -------------------------------------------------------------------------------------
 
     def hash_key(self, account_id: str) -> bytes:
@@ -323,6 +408,17 @@ class FraudTables:
 
     def _cases(self, sql: str, params: Sequence[object]) -> list[FraudCase]:
         return _CASES.records(self._connection.execute(sql, params))
+
+
+def _after(prefix: Prefix, after: UnixMs | str) -> str:
+    return after if isinstance(after, str) else floor(prefix, max(0, after))
+
+
+def _past_purchase(row: Row) -> NewPurchase:
+    id_, _, customer, occurred_at, base, points, employee, source, location, amount, currency, device, payment = row
+    fact = PurchaseFact(id_, customer, occurred_at, base, points, signal(employee), source == "import")
+    sightings = sightings_of(signal(location), amount, currency, occurred_at, device, payment)
+    return NewPurchase(fact, MAX_POINTS, None, sightings)
 
 
 def _rule(account_id: str, row: Row) -> Rule[Any]:

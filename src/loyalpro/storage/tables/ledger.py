@@ -9,7 +9,7 @@ from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import JSON_TUPLE, RowMapper
 from loyalpro.storage.sql import flat, marks, padded_chunks, where
 
-_ENTRIES: Final = RowMapper(Entry, "ledger_entries", codecs={"rules": JSON_TUPLE})
+ENTRIES: Final = RowMapper(Entry, "ledger_entries", codecs={"rules": JSON_TUPLE})
 _LOTS: Final = RowMapper(Lot, "lots")
 _ALLOCATIONS: Final = RowMapper(Allocation, "allocations")
 _CHANGING: Final = ("remaining", "status", "activates_at", "expires_at", "hold_case_id", "customer_id")
@@ -24,7 +24,7 @@ class LedgerTables:
 
     def insert_entries(self, entries: Sequence[Entry]) -> None:
         """Append entries."""
-        self._connection.execute_many(_ENTRIES.insert, [_ENTRIES.values(each) for each in entries])
+        self._connection.execute_many(ENTRIES.insert, [ENTRIES.values(each) for each in entries])
 
     def insert_lots(self, lots: Sequence[Lot]) -> None:
         """Store the lots of credits."""
@@ -49,21 +49,17 @@ class LedgerTables:
         return self._lots_where("transaction_id", transaction_ids)
 
     def entries_of_source(self, source_id: str) -> list[Entry]:
-        """The entries that a source made, in the order of their sequences."""
-        return _ENTRIES.records(
-            self._connection.execute(
-                f"SELECT {_ENTRIES.columns()} FROM ledger_entries WHERE source_id = ? ORDER BY id", (source_id,)
-            )
-        )
+        """The entries that a source made, in the order of their ids."""
+        return self.entries_of_sources([source_id])
 
     def entries_of_sources(self, source_ids: Collection[str]) -> list[Entry]:
         """The entries that these sources, of which there is at least one, made, in the order of their ids."""
         found: list[Entry] = []
         for chunk in padded_chunks(list(source_ids)):
             rows = self._connection.execute(
-                f"SELECT {_ENTRIES.columns()} FROM ledger_entries WHERE source_id IN ({marks(len(chunk))})", chunk
+                f"SELECT {ENTRIES.columns()} FROM ledger_entries WHERE source_id IN ({marks(len(chunk))})", chunk
             )
-            found += _ENTRIES.records(rows)
+            found += ENTRIES.records(rows)
         return sorted(found, key=lambda entry: entry.id)
 
     def allocations_of_entries(self, entry_ids: Collection[str]) -> list[Allocation]:
@@ -91,9 +87,9 @@ class LedgerTables:
             ("customer_id = ?", customer_id),
             ("sequence < (SELECT sequence FROM ledger_entries WHERE id = ?)", before_id),
         )
-        return _ENTRIES.records(
+        return ENTRIES.records(
             self._connection.execute(
-                f"SELECT {_ENTRIES.columns()} FROM ledger_entries {clause} ORDER BY sequence DESC LIMIT ?",
+                f"SELECT {ENTRIES.columns()} FROM ledger_entries {clause} ORDER BY sequence DESC LIMIT ?",
                 (*params, limit),
             )
         )

@@ -8,7 +8,7 @@ from loyalpro.kernel.errors import LockTaken
 from loyalpro.loyalty.entities import Redemption
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, RowMapper
-from loyalpro.storage.sql import flat, keys_table, marks, padded_chunks, padded_keys, padded_list, where
+from loyalpro.storage.sql import FIRST, flat, keys_table, marks, padded_chunks, padded_keys, padded_list, where
 
 _MAPPER: Final = RowMapper(Redemption, "redemptions", codecs={"reward": JSON})
 _CHANGING: Final = ("status", "transaction_id", "captured_at", "ended_at", "points_returned")
@@ -54,14 +54,13 @@ class RedemptionTables:
         """The reservations of these customers, of which there is at least one, in the order of their ids."""
         return self._by_key("customer_id", customer_ids, "AND status = 'reserved'")
 
-    def overdue(self, now: UnixMs, limit: int) -> list[tuple[str, str]]:
-        """The account and the id of each reservation whose time has passed, oldest first."""
-        rows = self._connection.execute(
-            "SELECT account_id, id FROM redemptions WHERE status = 'reserved' AND reserved_until <= ?"
-            " ORDER BY reserved_until, id LIMIT ?",
-            (now, limit),
+    def overdue(self, now: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[tuple[str, str, UnixMs]]:
+        """Account, id and `reserved_until` of reservations whose time has passed, by it and the id: those after such a pair."""
+        return self._connection.execute(
+            "SELECT account_id, id, reserved_until FROM redemptions WHERE status = 'reserved' AND reserved_until <= ?"
+            " AND (reserved_until, id) > (?, ?) ORDER BY reserved_until, id LIMIT ?",
+            (now, *(after or FIRST), limit),
         )
-        return [(account_id, id_) for account_id, id_ in rows]
 
     def counts(self, customer_id: str, reward_ids: Collection[str]) -> dict[str, int]:
         """How many redemptions a customer has, not returned, of each of these rewards, of which there is at least one."""

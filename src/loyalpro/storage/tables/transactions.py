@@ -32,14 +32,14 @@ class TransactionTables:
 
     def get(self, account_id: str, transaction_id: str) -> Transaction | None:
         """One purchase."""
-        found = self._select("WHERE account_id = ? AND id = ?", (account_id, transaction_id))
+        found = self.select("WHERE account_id = ? AND id = ?", (account_id, transaction_id))
         return found[0] if found else None
 
     def by_ids(self, account_id: str, transaction_ids: Collection[str]) -> list[Transaction]:
         """These purchases, of which there is at least one."""
         found: list[Transaction] = []
         for chunk in padded_chunks(list(transaction_ids)):
-            found += self._select(f"WHERE account_id || '' = ? AND id IN ({marks(len(chunk))})", (account_id, *chunk))
+            found += self.select(f"WHERE account_id || '' = ? AND id IN ({marks(len(chunk))})", (account_id, *chunk))
         return found
 
     def by_external_ids(self, account_id: str, external_ids: Collection[str]) -> list[Transaction]:
@@ -74,7 +74,7 @@ class TransactionTables:
             ("id < ?", before_id),
         )
         order = "" if external_id else "ORDER BY id DESC"
-        return self._select(f"{clause} {order} LIMIT ?", (*params, limit))
+        return self.select(f"{clause} {order} LIMIT ?", (*params, limit))
 
     def past_orders(
         self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
@@ -95,5 +95,6 @@ class TransactionTables:
         split = [_PAST_ORDERS.split(row) for row in rows]
         return [(past, _BUYERS.record(rest)) for past, rest in split]
 
-    def _select(self, rest: str, params: Sequence[object]) -> list[Transaction]:
+    def select(self, rest: str, params: Sequence[object]) -> list[Transaction]:
+        """The purchases that the rest of a SELECT finds."""
         return _MAPPER.records(self._connection.execute(f"SELECT {_MAPPER.columns()} FROM transactions {rest}", params))

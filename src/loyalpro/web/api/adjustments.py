@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
 
 from loyalpro.kernel.clock import rfc3339
+from loyalpro.kernel.errors import Refused
 from loyalpro.loyalty.adjustments import AdjustPoints, MadeAdjustment, adjust_points
 from loyalpro.loyalty.expiry import NEVER
 from loyalpro.loyalty.ledger import MAX_POINTS
@@ -64,8 +65,10 @@ async def create(request: Request, account_id: AccountId, customer_id: str, body
         external_id=body.external_id,
     )
 
-    def work(unit: Unit) -> Reply:
+    def work(unit: Unit) -> Reply | Refused:
         made = adjust_points(unit, command)
+        if isinstance(made, Refused):
+            return made
         return Reply(200 if made.replayed else 201, _view(made))
 
     return await commit(request, account_id, work)

@@ -122,7 +122,7 @@ class MergeCustomer(Body):
 @router.post("", status_code=201, summary="Enroll a customer")
 async def create(request: Request, account_id: AccountId, body: CreateCustomer) -> Response:
     """Causes `customer.created`, and `points.earned` if the program gives points for enrolling."""
-    command = _enrollment(account_id, _checked(body))
+    command = enrollment(account_id, checked_customer(body))
 
     def work(unit: Unit) -> Reply:
         return Reply(201, _customer(customers.enroll_customer(unit, command)))
@@ -134,7 +134,7 @@ async def create(request: Request, account_id: AccountId, body: CreateCustomer) 
 async def create_batch(request: Request, account_id: AccountId, body: CreateCustomers) -> Response:
     """The response has a result for each customer, in their order: what the request for this customer alone would return."""
     parsed = body.customers
-    valid = [_enrollment(account_id, each) for each in parsed if isinstance(each, CreateCustomer)]
+    valid = [enrollment(account_id, each) for each in parsed if isinstance(each, CreateCustomer)]
 
     def work(unit: Unit) -> Reply:
         command = customers.EnrollCustomers(account_id, valid)
@@ -315,7 +315,8 @@ def _read(command: customer_export.ReadExport, unit: Unit) -> ExportRows:
     return customer_export.read_export(unit, command)
 
 
-def _enrollment(account_id: str, body: CreateCustomer) -> customers.EnrollCustomer:
+def enrollment(account_id: str, body: CreateCustomer) -> customers.EnrollCustomer:
+    """The command of a body."""
     return customers.EnrollCustomer(
         account_id,
         body.external_id,
@@ -328,14 +329,15 @@ def _enrollment(account_id: str, body: CreateCustomer) -> customers.EnrollCustom
     )
 
 
-def _checked(body: CreateCustomer) -> CreateCustomer:
+def checked_customer(body: CreateCustomer) -> CreateCustomer:
+    """The same body. Raises `InvalidInput` for metadata that JavaScript would change."""
     check_metadata(body.metadata)
     return body
 
 
 def _parsed(raw: Any) -> CreateCustomer | Refused:
     try:
-        return _checked(CreateCustomer.model_validate(raw, from_attributes=True))
+        return checked_customer(CreateCustomer.model_validate(raw, from_attributes=True))
     except ValidationError as error:
         return refusal(error)
     except Refused as refused:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from loyalpro.kernel.clock import rfc3339
-from loyalpro.loyalty.fraud import resolution, rule_changes
-from loyalpro.loyalty.fraud.cases import FraudCase
+from loyalpro.loyalty.fraud import backtest, resolution, rule_changes
+from loyalpro.loyalty.fraud.cases import FraudCase, shown_measurement
 from loyalpro.loyalty.fraud.durations import show_duration
 from loyalpro.loyalty.fraud.rules import Rule, kind_of, read_cooldown, show_params
 from loyalpro.web.api.fields import Body, Cursor, Description, Limit, SearchText, ShortText, Whole, few, known_id, page
@@ -96,6 +96,17 @@ class RulesBody(Body):
         return given
 
 
+class BacktestBody(Body):
+    """Parameters to try; what is left out is as it is in force."""
+
+    model_config = _examples({"threshold": 4, "params": {"long_threshold": 6}, "days": 30})
+
+    threshold: int | float | None = None
+    window: ShortText | None = None
+    params: Annotated[dict[str, Any], few(20)] = Field(default_factory=dict)
+    days: Annotated[Whole, Field(ge=1, le=backtest.MOST_DAYS)] = 30
+
+
 class Resolve(Body):
     """How a case ends."""
 
@@ -140,6 +151,16 @@ async def update_rule(
     command = rule_changes.ChangeRules(account_id, [body.change(code)])
     changed = await services.runner.change(lambda unit: rule_changes.change_rules(unit, command), actor=caller.actor)
     return _rule(changed[[each.code for each in changed].index(kind_of(code).code)])
+
+
+@router.post("/rules/{code}/backtest", summary="Try a fraud rule on the past")
+async def backtest_rule(account_id: AccountId, services: ServicesDep, code: str, body: BacktestBody) -> dict[str, Any]:
+    """Counts how often the rule would have fired. Changes nothing."""
+    change = rule_changes.RuleChange(
+        kind_of(code).code, threshold=body.threshold, window=body.window, params=body.params
+    )
+    command = backtest.BacktestRule(account_id, change, body.days)
+    return _backtested(await services.runner.read(lambda unit: backtest.backtest_rule(unit, command)))
 
 
 @router.get("/cases", summary="List fraud cases, newest first")
@@ -205,6 +226,27 @@ def _rule(rule: Rule[Any]) -> dict[str, Any]:
         "window": params.pop("window", rule.window),
         "params": params,
         "cooldown": show_duration(rule.cooldown),
+    }
+
+
+def _backtested(result: backtest.Backtested) -> dict[str, Any]:
+    rule = _rule(result.rule)
+    return {
+        "rule": {name: rule[name] for name in ("code", "threshold", "window", "params")},
+        "since": rfc3339(result.since),
+        "examined": result.examined,
+        "complete": result.is_complete,
+        "hits": result.hits,
+        "cases": result.cases,
+        "examples": [
+            {
+                "at": rfc3339(each.at),
+                "customer_id": each.finding.customer_id,
+                "measurement": shown_measurement(each.finding.measurement),
+                "evidence": list(each.finding.evidence),
+            }
+            for each in result.examples
+        ],
     }
 
 

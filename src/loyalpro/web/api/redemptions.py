@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
 
 from loyalpro.kernel.clock import MS_PER_S, rfc3339
-from loyalpro.kernel.errors import InvalidInput
+from loyalpro.kernel.errors import InvalidInput, Refused
 from loyalpro.loyalty import redemptions
 from loyalpro.loyalty.entities import Redemption
 from loyalpro.loyalty.ledger import MAX_POINTS
@@ -87,8 +87,10 @@ async def create(request: Request, account_id: AccountId, body: CreateRedemption
     """
     command = _command(account_id, body)
 
-    def work(unit: Unit) -> Reply:
+    def work(unit: Unit) -> Reply | Refused:
         made = redemptions.redeem_points(unit, command)
+        if isinstance(made, Refused):
+            return made
         return Reply(200 if made.replayed else 201, redemption_view(made.redemption))
 
     return await commit(request, account_id, work)

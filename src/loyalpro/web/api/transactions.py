@@ -134,7 +134,7 @@ async def create(request: Request, account_id: AccountId, body: CreateTransactio
 
     Sending the same `external_id` again with the same content answers 200 with the purchase that is there.
     """
-    return await commit_batched(request, account_id, _purchase(body), _record)
+    return await commit_batched(request, account_id, purchase(body), _record)
 
 
 def _record(unit: Unit, account_id: str, purchases: Sequence[NewPurchase]) -> list[Reply | Refused]:
@@ -191,14 +191,19 @@ async def get(account_id: AccountId, services: ServicesDep, transaction_id: str)
     return _transaction(await services.runner.read(lambda unit: transactions.get_transaction(unit, command)))
 
 
-def _purchase(body: CreateTransaction) -> NewPurchase:
-    """The purchase of a body, which names one customer. Raises `InvalidInput` that names the field."""
-    if (body.customer_id is None) == (body.customer_external_id is None):
+def require_one_customer(customer_id: str | None, customer_external_id: str | None) -> None:
+    """Raise `InvalidInput` unless a customer is named by exactly one of its ids."""
+    if (customer_id is None) == (customer_external_id is None):
         raise InvalidInput(
             "Name the customer by exactly one of customer_id and customer_external_id.",
-            code="missing_field" if body.customer_id is None else "invalid_field",
+            code="missing_field" if customer_id is None else "invalid_field",
             param="customer_id",
         )
+
+
+def purchase(body: CreateTransaction) -> NewPurchase:
+    """The purchase of a body, which names one customer. Raises `InvalidInput` that names the field."""
+    require_one_customer(body.customer_id, body.customer_external_id)
     return purchase_of(body)
 
 
@@ -233,7 +238,7 @@ def purchase_of(body: CreateTransaction) -> NewPurchase:
 
 def _parsed(raw: Any) -> NewPurchase | Refused:
     try:
-        return _purchase(CreateTransaction.model_validate(raw, from_attributes=True))
+        return purchase(CreateTransaction.model_validate(raw, from_attributes=True))
     except ValidationError as error:
         return refusal(error)
     except Refused as refused:

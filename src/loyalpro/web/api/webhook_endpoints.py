@@ -36,6 +36,11 @@ Headers = Annotated[
 ]
 
 
+Imports = Annotated[
+    bool, Field(description="Whether events that imports cause are sent to it; `GET /v1/events` lists them anyway.")
+]
+
+
 class CreateEndpoint(Body):
     """An endpoint to send events to."""
 
@@ -46,6 +51,7 @@ class CreateEndpoint(Body):
     rate_limit: RateLimit | None = None
     headers: Headers = Field(default_factory=dict)
     status: Literal["enabled", "paused", "disabled"] = "enabled"
+    imports: Imports = True
 
 
 class UpdateEndpoint(Body):
@@ -58,6 +64,7 @@ class UpdateEndpoint(Body):
     rate_limit: RateLimit | None = None
     headers: Headers | None = None
     status: Literal["enabled", "paused", "disabled"] | None = None
+    imports: Imports | None = None
 
 
 class TestEndpoint(Body):
@@ -83,6 +90,7 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
         rate_limit=body.rate_limit,
         headers=body.headers,
         status=body.status,
+        imports=body.imports,
     )
 
     def reply_to(unit: Unit) -> Reply:
@@ -163,6 +171,7 @@ def endpoint_view(details: endpoints.EndpointDetails) -> dict[str, Any]:
         "headers": dict(endpoint.headers),
         "status": endpoint.status.value,
         "status_reason": endpoint.status_reason,
+        "imports": endpoint.imports,
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
         "health": {
@@ -182,6 +191,6 @@ async def _public_url(services: Services, text: str, account_id: str) -> PublicU
 
 
 def _refuse_nulls(given: dict[str, Any]) -> None:
-    for name in ("url", "events", "ordering", "headers", "status"):
+    for name in ("url", "events", "ordering", "headers", "status", "imports"):
         if name in given and given[name] is None:
             raise InvalidInput(f"{name} cannot be null; leave it out to keep it.", code="invalid_field", param=name)

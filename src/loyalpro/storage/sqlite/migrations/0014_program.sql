@@ -118,7 +118,7 @@ CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE p
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
 CREATE INDEX customers_merged ON customers (merged_into_id, id) WHERE merged_into_id IS NOT NULL;
 CREATE INDEX customers_due ON customers (next_due_at, id) WHERE next_due_at IS NOT NULL;
-CREATE INDEX customers_to_review ON customers (tier_review_at, id) WHERE tier_review_at IS NOT NULL;
+CREATE INDEX customers_to_review ON customers (account_id, tier_review_at, id) WHERE tier_review_at IS NOT NULL;
 
 CREATE TABLE customer_tags (
     account_id TEXT NOT NULL,
@@ -489,13 +489,13 @@ CREATE TABLE fraud_cases (
 ) STRICT;
 
 CREATE UNIQUE INDEX fraud_cases_open ON fraud_cases (account_id, rule_code, key_hash) WHERE status = 'open';
-CREATE INDEX fraud_cases_by_key ON fraud_cases (account_id, rule_code, key_hash, id);
+CREATE INDEX fraud_cases_by_key ON fraud_cases (key_hash);
 CREATE INDEX fraud_cases_by_account ON fraud_cases (account_id, id);
 CREATE INDEX fraud_cases_by_customer ON fraud_cases (customer_id, id) WHERE customer_id IS NOT NULL;
 CREATE INDEX fraud_cases_by_status ON fraud_cases (account_id, status, id);
 CREATE INDEX fraud_cases_by_rule ON fraud_cases (account_id, rule_code, id);
 CREATE INDEX fraud_cases_to_lapse ON fraud_cases (last_at, id) WHERE status = 'open';
-CREATE INDEX fraud_cases_to_settle ON fraud_cases (id) WHERE settling = 1;
+CREATE INDEX fraud_cases_to_settle ON fraud_cases (settling, id) WHERE settling = 1;
 
 -- The lots that each case holds: a lot is released when the last of its cases is closed.
 CREATE TABLE held_lots (
@@ -600,6 +600,7 @@ CREATE TABLE jobs (
     cursor TEXT NOT NULL DEFAULT '',
     total INTEGER,
     done INTEGER NOT NULL DEFAULT 0,
+    unchanged INTEGER NOT NULL DEFAULT 0,
     refused INTEGER NOT NULL DEFAULT 0,
     result TEXT,
     actor TEXT NOT NULL,
