@@ -317,7 +317,9 @@ def test_reservations_whose_time_has_passed_are_expired_in_one_go(server: Server
         account_id = account_of(unit, members[0])
         ids = [each["id"] for each in [*reserved, later]]
         overdue = unit.redemptions.overdue(unit.now, None, 200)
-        assert {id_ for account, id_, _ in overdue if account == account_id} >= {reserved[n]["id"] for n in (0, 2, 4, 5)}
+        assert {id_ for account, id_, _ in overdue if account == account_id} >= {
+            reserved[n]["id"] for n in (0, 2, 4, 5)
+        }
         return expire_reservations(unit, ExpireReservations(account_id, ids))
 
     assert (in_a_unit(server, expire), in_a_unit(server, expire_again(members[0], reserved))) == (4, 0)

@@ -12,7 +12,7 @@ from loyalpro.loyalty.program import ProgramMissing
 from loyalpro.loyalty.tiers import Tier
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, Codec, RowMapper
-from loyalpro.storage.sql import Condition, FIRST, flat, keys_table, marks, padded_keys, padded_list, where
+from loyalpro.storage.sql import FIRST, Condition, flat, keys_table, marks, padded_keys, padded_list, where
 from loyalpro.storage.tables.programs import ProgramTables
 
 _DETAILS: Final = (
