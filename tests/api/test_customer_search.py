@@ -1,6 +1,7 @@
 """Customers are found by what the merchant knows of them: exactly, and page by page in a stable order."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -141,7 +142,7 @@ def test_a_page_of_a_combined_search_examines_a_bounded_number_of_customers(shop
     while True:
         command = ListCustomers(account, wanted, before, 20)
         read = shop.server.application.runner.read
-        page = shop.server.run(read(lambda unit, command=command: list_customers(unit, command)))
+        page = shop.server.run(read(partial(list_customers, command=command)))
         pages.append([each.id for each in page.customers])
         before = page.next_before_id
         if before is None:

@@ -18,7 +18,13 @@ from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.ledger_check import EVENTS_KEPT_MS, faults
 from loyalpro.loyalty.opening_balances import OpeningBalance, SetOpeningBalances, set_opening_balances
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
-from loyalpro.loyalty.redemptions import RedeemPoints, ReverseRedemption, redeem_points, reverse_redemption
+from loyalpro.loyalty.redemptions import (
+    MadeRedemption,
+    RedeemPoints,
+    ReverseRedemption,
+    redeem_points,
+    reverse_redemption,
+)
 from loyalpro.loyalty.refunds import NewRefund, RefundPurchase, refund_purchase
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.open import open_reader
@@ -79,6 +85,7 @@ def redeem(unit: UnitOfWork, customer_id: str) -> None:
     """Redeem 30 points, of which 10 come back."""
     command = RedeemPoints(ACCOUNT, customer_id, None, 30, None, None, None, None, None, None)
     made = redeem_points(unit, command)
+    assert isinstance(made, MadeRedemption)
     reverse_redemption(unit, ReverseRedemption(ACCOUNT, made.redemption.id, 10))
 
 

@@ -168,7 +168,7 @@ class Redemptions(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         command = ExpireReservations(ACCOUNT, self.made)
-        overdue = {id_ for _, id_ in self.peek(lambda unit: unit.redemptions.overdue(unit.now, 1_000))}
+        overdue = {id_ for _, id_, _ in self.peek(lambda unit: unit.redemptions.overdue(unit.now, None, 1_000))}
         assert self.commit(lambda unit: expire_reservations(unit, command)) == len(overdue & set(self.made))
         assert self.commit(lambda unit: expire_reservations(unit, command)) == 0
 

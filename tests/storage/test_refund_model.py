@@ -27,7 +27,13 @@ from loyalpro.loyalty.entities import Transaction
 from loyalpro.loyalty.expiry import ExpiryPolicy
 from loyalpro.loyalty.program import RefundPolicy
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
-from loyalpro.loyalty.redemptions import RedeemPoints, ReverseRedemption, redeem_points, reverse_redemption
+from loyalpro.loyalty.redemptions import (
+    MadeRedemption,
+    RedeemPoints,
+    ReverseRedemption,
+    redeem_points,
+    reverse_redemption,
+)
 from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
 from loyalpro.loyalty.returned_lines import Return
 from loyalpro.storage.connection import DriverConnection
@@ -156,6 +162,7 @@ class Refunds(RuleBasedStateMachine):
         except Refused as refused:  # points expired since the balance was read
             assert refused.code == "insufficient_points"
         else:
+            assert isinstance(made, MadeRedemption)
             order.redemptions.append(made.redemption.id)
 
     @precondition(lambda self: any(each.redemptions for each in self.orders))

@@ -11,7 +11,7 @@ from loyalpro.kernel.errors import InvalidInput, StoreUnavailable
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.expiry import ExpiryPolicy
-from loyalpro.loyalty.redemptions import RedeemPoints, redeem_points
+from loyalpro.loyalty.redemptions import MadeRedemption, RedeemPoints, redeem_points
 from loyalpro.loyalty.sweeps.settling import EXPIRY, find_due, settle
 from loyalpro.loyalty.sweeps.sweep import Due, Sweep
 from loyalpro.loyalty.sweeps.tier_review import review
@@ -36,7 +36,9 @@ def points_events(shop: Timeline, customer_id: str) -> list[tuple[str, int]]:
 def redeem(shop: Timeline, customer_id: str, points: int, *, reserve: bool = False) -> str:
     reserve_ms = 900_000 if reserve else None
     command = RedeemPoints(ACCOUNT, customer_id, None, points, None, reserve_ms, None, None, None, None)
-    return shop.commit(lambda unit: redeem_points(unit, command)).redemption.id
+    made = shop.commit(lambda unit: redeem_points(unit, command))
+    assert isinstance(made, MadeRedemption)
+    return made.redemption.id
 
 
 # -- points ------------------------------------------------------------------------------------------------------------

@@ -202,12 +202,11 @@ class Wallets(RuleBasedStateMachine):
         right.move_in(estate, cause("customer", one.customer.id))
         assert left.balance == Balance()
         assert (right.balance.net, right.balance.pending) == (net, pending)
-        moved = {lot.id for lot in estate.lots}
         one.write(left)
         other.write(right)
-        self._hand_over(one, other, moved)
+        self._hand_over(one, other)
 
-    def _hand_over(self, one: Stored, other: Stored, moved: set[str]) -> None:
+    def _hand_over(self, one: Stored, other: Stored) -> None:
         """What a store does: all lots of a merged customer, also empty ones, belong to the other one after it."""
         for id_ in list(one.lots):
             lot = one.lots.pop(id_)
