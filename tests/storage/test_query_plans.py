@@ -99,7 +99,7 @@ BATCH = 64
 PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
-    r"|r|events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
+    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
     r"|api_keys|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values"
     r"|customer_days|customer_tags|campaign_uses|churn_scores|jobs|job_pieces)"
 )
