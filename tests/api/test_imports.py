@@ -69,6 +69,10 @@ def test_customers_of_a_csv(server: Server) -> None:
     assert (ada["name"], ada["metadata"]) == ('Ada; "Countess"', {"shop": "north\r\nwing"})
     [(type_, data)] = events_of(server, "shop-1")
     assert (type_, data["source"]) == ("customer.created", "import")
+    pieces = server.run(
+        server.application.runner.read(lambda unit: unit.connection.execute("SELECT 1 FROM job_pieces"))
+    )
+    assert pieces == [], "the rows have personal data"
 
 
 def test_a_second_run_changes_nothing(server: Server) -> None:
@@ -131,6 +135,7 @@ def test_every_row_is_refused_as_the_call_for_it_alone(server: Server) -> None:
         {"amount": 1, "currency": "EUR"},
         "a text",
         None,
+        {"a\x00b": 1},
     ]
     job = imported(server, kind="transactions", rows=rows)
     found = server.get(f"/v1/imports/{job['id']}/refusals?limit=100")["data"]
@@ -140,7 +145,7 @@ def test_every_row_is_refused_as_the_call_for_it_alone(server: Server) -> None:
         return each["code"], re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "<time>", each["detail"]), each["param"]
 
     assert list(map(told, found[:7])) == list(map(told, singles))
-    assert [each["line"] for each in found] == list(range(1, 10))
+    assert [each["line"] for each in found] == list(range(1, 11))
 
 
 def test_amounts_in_major_units_are_exact(server: Server) -> None:
@@ -356,6 +361,20 @@ def test_points_that_were_due_before_an_import_are_not_of_the_import(server: Ser
         "points.expired",
         "customer.created",
     ]
+
+
+def test_imported_customers_set_off_no_fraud_rule(server: Server) -> None:
+    rows = [{"external_id": f"shop-{n}", "email": "one@example.com"} for n in range(12)]
+    imported(server, kind="customers", rows=rows)
+    sales = [
+        {"customer_external_id": "shop-1", "external_id": f"o-{n}", "amount": 5_600, "currency": "EUR"}
+        for n in range(30)
+    ]
+    imported(server, kind="transactions", rows=sales)
+    assert server.get("/v1/fraud/cases")["data"] == []
+    server.post("/v1/customers", {"external_id": "shop-99", "email": "one@example.com"})
+    [case] = server.get("/v1/fraud/cases")["data"]
+    assert case["rule"]["code"] == "identity.shared"
 
 
 def test_an_import_gives_what_the_batch_gives(database_url: str, authority: Authority) -> None:

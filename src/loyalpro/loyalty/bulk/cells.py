@@ -77,8 +77,9 @@ def typed(row: Mapping[str, str], fields: Fields, form: CellForm) -> dict[str, A
             metadata[name.removeprefix(METADATA)] = cell
         else:
             found[name] = _value(name, cell, fields[name], form, currency)
-    if metadata:
-        found["metadata"] = {**found.get("metadata", {}), **metadata}
+    whole = found.get("metadata", {})
+    if metadata and isinstance(whole, dict):  # else the check of the row refuses it
+        found["metadata"] = {**whole, **metadata}
     if "currency" in fields:
         found["currency"] = currency
     return found

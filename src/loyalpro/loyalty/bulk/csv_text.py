@@ -58,11 +58,16 @@ def csv_lines(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _safe(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
 
 
 def _plain(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+
+
+def _is_formula(cell: str) -> bool:
+    """Whether a cell begins like a formula, also behind apostrophes: then one of them was added."""
+    return cell.lstrip("'").startswith(_FORMULA)
 
 
 def delimiter_of(header: str) -> str:

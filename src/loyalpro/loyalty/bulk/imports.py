@@ -312,7 +312,12 @@ _TAKE_OVER: Final[Mapping[ImportKind, Callable[[FraudUnit, Job, Sequence[Any]], 
 
 
 def _refusal(line: int, refused: Refused) -> RowRefusal:
-    return RowRefusal(line, refused.code, refused.detail, refused.param)
+    return RowRefusal(line, refused.code, _storable(refused.detail), refused.param and _storable(refused.param))
+
+
+def _storable(text: str) -> str:
+    """A text that names what was sent, without the one character that PostgreSQL does not store."""
+    return text.replace("\x00", "")
 
 
 def _chunks(rows: Sequence[SourceRow]) -> Iterable[Sequence[SourceRow]]:

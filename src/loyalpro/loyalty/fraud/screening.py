@@ -181,12 +181,16 @@ class Screening:
         return decision
 
     def customer(self, wallet: Wallet, event_type: str, *, email: bool = True, phone: bool = True) -> None:
-        """Judge the e-mail address and the phone number that a customer has now, each if it was changed."""
+        """Judge the e-mail address and the phone number that a customer has now, each if it was changed.
+
+        What an import brings is remembered, and sets off no rule.
+        """
         customer = wallet.profile
         sightings = self._contacts(customer.email if email else None, customer.phone if phone else None)
         now = self._unit.now
-        findings = judge_identity(self._rules, sightings, wallet.id, wallet.id, self._measures, now)
-        self._decide(findings, wallet, _Event(event_type, wallet.id))
+        if not self._unit.is_import:
+            findings = judge_identity(self._rules, sightings, wallet.id, wallet.id, self._measures, now)
+            self._decide(findings, wallet, _Event(event_type, wallet.id))
         self._measures.note_seen(sightings, SeenCustomer(wallet.id, wallet.id))
 
     def expect_customers(self, contacts: Iterable[tuple[str | None, str | None]]) -> None:

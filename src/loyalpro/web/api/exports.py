@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
@@ -33,6 +33,10 @@ _FILTERS: Final[dict[str, set[str]]] = {
 
 class CreateExport(Body):
     """What to export, and which of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"kind": "ledger", "format": "csv", "since": "2026-01-01T00:00:00Z"}]}
+    )
 
     kind: Literal["customers", "transactions", "ledger", "expiring"]
     format: Literal["csv", "jsonl"] = "csv"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loyalpro.accounts.scopes import Scope, require_scope
 from loyalpro.kernel.clock import rfc3339
@@ -50,6 +50,18 @@ class BalanceRow(Body):
 
 class CreateImport(Body):
     """Rows to import: `rows`, each an object as `POST /v1/customers` or `POST /v1/transactions` takes it, or `csv`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "balances",
+                    "csv": "Member;Points\nshop-77;120\n",
+                    "mapping": {"customer_external_id": "Member", "points": "Points"},
+                }
+            ]
+        }
+    )
 
     kind: Literal["customers", "transactions", "balances"]
     csv: Annotated[str | None, Field(description="A text with a header; `,`, `;` or tab between the cells.")] = None
