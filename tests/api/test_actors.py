@@ -92,11 +92,31 @@ def make_every_change_of_redemptions(changes: Changes) -> None:
     make("/v1/rewards/{reward_id}", "reward.archived", "DELETE", reward_id=reward)
 
 
+def make_every_change_of_customers(changes: Changes, url: str) -> None:
+    """Every other call that changes customers and their lots."""
+    make = changes.make
+    first = lambda answer: answer["data"][0]["customer"]["id"]  # noqa: E731 - the object of the next line
+    enrolled = make("/v1/customers/batch", "customers.created", body={"customers": [{}, {}, {}]}, of=first)["data"]
+    one, other, third = (each["customer"]["id"] for each in enrolled)
+    make("/v1/customers/{customer_id}/merge", "customer.merged", body={"into": other}, of=one, customer_id=one)
+    [(tier,)] = query(url, "SELECT id FROM tiers WHERE rank = 2")
+    body = {"tier_id": tier, "reason": "x"}
+    make("/v1/customers/{customer_id}/tier", "customer.tier_assigned", "PUT", body, of=third, customer_id=third)
+    for customer, change, action in ((third, "activate", "lot.activated"), (other, "cancel", "lot.canceled")):
+        given = {"points": 5, "reason_code": "x"}
+        make("/v1/customers/{customer_id}/adjustments", "points.adjusted", body=given, customer_id=customer)
+        query(url, "UPDATE lots SET status = 'pending' WHERE customer_id = ?", customer)
+        query(url, "UPDATE customers SET available = 0, pending = 5 WHERE id = ?", customer)
+        [(lot,)] = query(url, "SELECT id FROM lots WHERE customer_id = ?", customer)
+        make(f"/v1/lots/{{lot_id}}/{change}", action, lot_id=lot)
+
+
 def test_every_call_that_changes_something_is_noted_with_its_key(server: Server) -> None:
     changes = Changes(server)
     already = len(server.get("/v1/audit_log?limit=100")["data"])
     make_every_change(changes, server)
     make_every_change_of_redemptions(changes)
+    make_every_change_of_customers(changes, server.application.settings.url)
     found = server.get("/v1/audit_log?limit=100")["data"][:-already]
     assert [(each["actor"], each["action"], each["object_id"]) for each in found] == changes.noted
     paths = server.get("/openapi.json")["paths"]

@@ -20,6 +20,7 @@ WITHOUT_A_KEY = {("get", "/v1/event_types"), ("get", "/healthz"), ("get", "/read
 WRITE = {
     "/v1/customers": "customers",
     "/v1/customers/{customer_id}/adjustments": "points",
+    "/v1/lots": "points",
     "/v1/rewards": "program",
     "/v1/redemptions": "points",
     "/v1/transactions": "transactions",
@@ -160,6 +161,7 @@ def test_a_key_of_another_account_finds_and_changes_nothing(
         "replay_id": server.post(f"{endpoint}/replay", {"since": "2020-01-01T00:00:00Z"})["id"],
         "key_id": server.get("/v1/api_keys")["data"][0]["id"],
         "reward_id": server.post("/v1/rewards", {"name": "Canary", "type": "custom", "cost_points": 1})["id"],
+        "lot_id": server.get(f"/v1/customers/{customer}/lots")["data"][0]["id"],
         "redemption_id": server.post("/v1/redemptions", {"customer_id": customer, "points": 1, "reserve": True})["id"],
     }
     tables = ("customers", "transactions", "events", "audit_log", "api_keys")
@@ -178,6 +180,7 @@ def test_a_key_of_another_account_finds_and_changes_nothing(
         "webhook_endpoints": {"status": "paused"},
         "replay": {"since": "2020-01-01T00:00:00Z"},
         "adjustments": {"points": 1, "reason_code": "x"},
+        "merge": {"into": "cus_00000000000000000000000000"},
     }
     asked = 0
     for method, path in calls.keys() - WITHOUT_A_KEY:

@@ -141,13 +141,16 @@ def test_few_customers_without_a_gap_have_no_score(server: Server) -> None:
     assert server.get("/v1/churn/scores")["data"] == []
 
 
-def test_deleted_customers_have_no_score(server: Server) -> None:
-    ids = record(server, {"regular": REGULAR, "leaving": LEAVING})
+def test_deleted_and_merged_customers_have_no_score(server: Server) -> None:
+    ids = record(server, {"regular": REGULAR, "leaving": LEAVING, "merged": LEAVING})
     run(server)
     assert server.call("DELETE", f"/v1/customers/{ids['leaving']}").status == 200
+    server.post(f"/v1/customers/{ids['merged']}/merge", {"into": ids["regular"]})
     assert levels(server) == {"regular": "low"}
-    run(server)
-    assert levels(server) == {"regular": "low"}
+    stored = server.application.runner.read(
+        lambda unit: unit.connection.execute("SELECT customer_id FROM churn_scores")
+    )
+    assert server.run(stored) == [(ids["regular"],)]
 
 
 def test_settings_are_replaced_as_a_whole_and_used(server: Server) -> None:

@@ -105,9 +105,11 @@ def test_a_filter_without_a_value_is_refused(shop: Shop, name: str, value: str) 
 
 
 @pytest.mark.parametrize(
-    "filters", ["", "&tag=pages", "&email=p%40a.co", "&phone=123", "&updated_since=2026-01-01T00:00:00Z"]
+    "filters",
+    ["", "&tag=pages", "&email=p%40a.co", "&phone=123", "&tier_id={bronze}", "&updated_since=2026-01-01T00:00:00Z"],
 )
 def test_pages_have_every_customer_once_while_customers_change(shop: Shop, filters: str) -> None:
+    filters = filters.format(bronze=shop.bronze)
     details = {"tags": ["pages"], "email": "p@a.co", "phone": "123"}
     made = [shop.enroll(f"page {number} of {filters}", **details) for number in range(7)]
     seen: list[str] = []

@@ -169,7 +169,6 @@ def test_the_enrollment_earns_points_of_the_reason_promotion(
 
 
 def test_concurrent_batches_with_the_same_external_ids_enroll_each_once(server: Server) -> None:
-    """In opposite orders: neither waits for the other for ever."""
     names = [f"race-{number}" for number in range(300)]
     orders = [names, names[::-1]] * 2
 
@@ -185,13 +184,8 @@ def test_concurrent_batches_with_the_same_external_ids_enroll_each_once(server: 
 def test_an_enrollment_and_a_batch_leave_one_audit_row_each(server: Server) -> None:
     customer = server.post("/v1/customers", {})
     assert audited(server, customer["id"]) == ["customer.created"]
-    account = events_of(server, customer["id"])[0]["account_id"]
-    before = audited(server, account).count("customers.created")
     results = server.post("/v1/customers/batch", {"customers": [{}, {}, {"surprise": 1}]})["data"]
-    assert audited(server, account).count("customers.created") == before + 1
-    assert audited(server, results[0]["customer"]["id"]) == []
-    server.post("/v1/customers/batch", {"customers": [{"surprise": 1}]})
-    assert audited(server, account).count("customers.created") == before + 1
+    assert [audited(server, each["customer"]["id"]) for each in results[:2]] == [["customers.created"], []]
 
 
 def test_a_batch_with_an_idempotency_key_takes_effect_once(server: Server) -> None:

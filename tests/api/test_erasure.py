@@ -410,18 +410,20 @@ def test_no_personal_data_of_a_deleted_customer_remains(
         body = {**DETAILS, "metadata": {"note": NOTE * (metadata_bytes // len(NOTE))}}
         customer = server.post("/v1/customers", body, Idempotency_Key="once", X_Request_Id=REQUEST)["id"]
         server.call("PATCH", f"/v1/customers/{customer}", {"name": f"{NAME} II", "tags": [TAG]})
+        purchase = {"customer_id": customer, "amount": 100, "currency": "EUR"}
+        server.post("/v1/transactions", purchase, X_Request_Id=REQUEST)
         buy(server, customer)
         adjust(server, customer, 5, note=WORDS)
         plant_everything(database_url, customer, REASON)
         hashes = {"payment_fingerprint": PAYMENT.encode(), "device_id": DEVICE.encode()}
         for name, value in hashes.items():
             query(database_url, f"UPDATE transactions SET {name} = ? WHERE customer_id = ?", value, customer)
-        receiver.wait_for(len(batch) + 5)
+        receiver.wait_for(len(batch) + 7)
         until(lambda: server.get("/v1/deliveries?status=pending")["data"] == [])
         assert found(everything(database_url)) == list(CANARIES)
         delete(server, customer)
         wait_until_erased(server, database_url)
-        receiver.wait_for(len(batch) + 7)
+        receiver.wait_for(len(batch) + 9)
     run_jobs(database_url, SystemClock().now_ms(), "idempotency")
     assert count(database_url, "idempotency_keys") == 1
     run_jobs(database_url, SystemClock().now_ms() + MS_PER_DAY + 1, "idempotency")

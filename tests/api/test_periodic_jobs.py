@@ -14,6 +14,7 @@ ON_BOTH = {
     "retention",
     "idempotency",
     "leftovers",
+    "bulk",
     "erasures",
     "fraud_cases",
     "expiry",

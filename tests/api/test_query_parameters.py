@@ -33,7 +33,10 @@ def test_the_nearest_name_is_suggested(server: Server) -> None:
     for sent, meant in (("externalId", "external_id"), ("emial", "email"), ("curser", "cursor")):
         assert f"Did you mean {meant}?" in server.call("GET", f"/v1/customers?{sent}=x").json["detail"]
     listed = server.call("GET", "/v1/customers?q=x").json["detail"]
-    assert listed == "There is no query parameter 'q'. Known query parameters: cursor, email, external_id, limit."
+    assert listed == (
+        "There is no query parameter 'q'. Known query parameters: cursor, email, external_id, limit, phone, tag, tier_id,"
+        " updated_since."
+    )
 
 
 def test_a_call_without_parameters_refuses_every_one(server: Server) -> None:
@@ -60,7 +63,7 @@ def test_a_filter_by_an_event_type_that_does_not_exist_is_refused(server: Server
 FILTERS = [
     f"/v1/{kind}?{name}="
     for kind, names in {
-        "customers": ["external_id", "email"],
+        "customers": ["external_id", "email", "phone", "tag", "tier_id", "updated_since"],
         "transactions": ["customer_id", "external_id"],
         "events": ["type", "customer_id"],
         "deliveries": ["endpoint_id", "event_id", "type", "status"],

@@ -13,6 +13,7 @@ from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.redemption_book import PutBack, cancel_reservations, linked_redemptions, named_redemptions
 from loyalpro.loyalty.redemptions import CODE_LETTERS, ExpireReservations, expire_reservations
 from loyalpro.storage.unit_of_work import UnitOfWork
+from support.accounts import open_account
 from support.databases import Databases
 from support.points import Member, refused
 from support.server import Answer, Server
@@ -473,6 +474,31 @@ def test_a_redemption_that_does_not_exist_is_not_found(server: Server) -> None:
     for name in ("capture", "cancel", "reverse"):
         refused(move(server, {"id": "red_00000000000000000000000000"}, name), 404, "not_found", "id")
     refused(server.call("GET", "/v1/redemptions/red_00000000000000000000000000"), 404, "not_found", "id")
+
+
+def test_another_account_finds_and_moves_nothing(server: Server) -> None:
+    member = Member(server, 100)
+    reserved = member.redeemed(points=10, reserve=True)
+    reward = server.post("/v1/rewards", {"name": "r", "type": "custom", "cost_points": 1})["id"]
+    key = f"lp_other_{next(_numbers):032}"
+    open_account(server, key)
+    for name in ("capture", "cancel", "reverse"):
+        answer = server.call("POST", f"/v1/redemptions/{reserved['id']}/{name}", key=key)
+        refused(answer, 404, "not_found", "id")
+    refused(server.call("GET", f"/v1/redemptions/{reserved['id']}", key=key), 404, "not_found", "id")
+    assert server.call("GET", f"/v1/redemptions?code={reserved['code']}", key=key).json["data"] == []
+    assert server.call("GET", f"/v1/redemptions?customer_id={member.id}", key=key).json["data"] == []
+    customer = server.call("POST", "/v1/customers", {}, key=key).json["id"]
+    body = {"customer_id": customer, "amount": 1, "currency": "EUR", "redemption_ids": [reserved["id"]]}
+    refused(server.call("POST", "/v1/transactions", body, key=key), 404, "not_found", "redemption_ids")
+    body = {"customer_id": customer, "reward_id": reward}
+    refused(server.call("POST", "/v1/redemptions", body, key=key), 404, "not_found", "reward_id")
+    body = {"customer_id": member.id, "points": 1}
+    refused(server.call("POST", "/v1/redemptions", body, key=key), 404, "customer_not_found", "customer_id")
+    path = f"/v1/customers/{member.id}/adjustments"
+    answer = server.call("POST", path, {"points": 1, "reason_code": "x"}, key=key)
+    refused(answer, 404, "customer_not_found", "id")
+    assert server.get(f"/v1/redemptions/{reserved['id']}") == reserved
 
 
 # -- for purchases and refunds -----------------------------------------------------------------------------------------

@@ -153,6 +153,15 @@ def test_moves_of_one_redemption_by_two_processes_are_made_once(shop: Shop) -> N
     assert shop.deadlocks() == 0
 
 
+def test_one_external_id_that_two_processes_use_at_once_takes_effect_once(shop: Shop) -> None:
+    for each in shop.ids:
+        shop.call(0, f"/v1/customers/{each}/adjustments", {"points": 100, "reason_code": "test"})
+    for number in range(10):
+        bodies = [{"customer_id": each, "points": 1, "external_id": f"r-{number}"} for each in shop.ids]
+        assert shop.redeem(bodies) == {201: 1, 409: CUSTOMERS - 1}
+    assert query(shop.url, "SELECT SUM(available) FROM customers") == [(100 * CUSTOMERS - 10,)]
+
+
 def test_merges_of_two_processes_never_deadlock(shop: Shop) -> None:
     """Both servers merge customers into each other in opposite directions, while purchases of all of them arrive."""
     for _ in range(8):

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from loyalpro.kernel.errors import NotFound, Refused
+from loyalpro.loyalty.customers import EnrollCustomer, EnrollCustomers, enroll_customer, enroll_customers
+from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
 from support.history import ACCOUNT, query, transaction
+from support.units import unit_on
 
 
 @pytest.fixture
@@ -69,6 +72,27 @@ def test_an_external_id_that_changes_before_the_lock_is_taken_names_no_customer(
         outcomes = batch.result(30)
     assert [(type(each), getattr(each, "code", None)) for each in outcomes] == [(NotFound, "customer_not_found")]
     assert query(url, "SELECT COUNT(*) FROM transactions") == [(0,)]
+
+
+def test_batches_that_enroll_the_same_customers_in_opposite_orders_do_not_deadlock(url: str) -> None:
+    """If each stored customers in the order of its request, both would wait here, and then for each other."""
+    names = ["ann", "mia", "zoe"]
+
+    def enroll_all(order: list[str]) -> list[str]:
+        members = [EnrollCustomer(ACCOUNT, name, None, None, None, {}, source="api") for name in order]
+        outcomes = commit(url, lambda unit: enroll_customers(unit, EnrollCustomers(ACCOUNT, members)))
+        return [name for name, each in zip(order, outcomes, strict=True) if isinstance(each, Customer)]
+
+    with ThreadPoolExecutor(2) as pool:
+        with transaction(url) as holder:
+            unit = unit_on(holder)
+            enroll_customer(unit, EnrollCustomer(ACCOUNT, "mia", None, None, None, {}, source="api"))
+            unit.outbox.flush()
+            batches = [pool.submit(enroll_all, order) for order in (names, names[::-1])]
+            wait_for_waiting(url, 2, batches)
+        enrolled = [name for batch in batches for name in batch.result(30)]
+    assert sorted(enrolled) == ["ann", "zoe"]
+    assert query(url, "SELECT external_id FROM customers ORDER BY external_id") == [("ann",), ("mia",), ("zoe",)]
 
 
 def refund(url: str, transaction_id: str) -> list[Refunded | Refused]:

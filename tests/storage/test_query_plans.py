@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.calculation import CalculatePurchase, calculate_purchase
 from loyalpro.loyalty.campaigns import CampaignRef, CreateCampaign, archive_campaign, create_campaign
+from loyalpro.loyalty.churn.entities import ChurnModel, ChurnRun
+from loyalpro.loyalty.churn.levels import Level
 from loyalpro.loyalty.customer_export import SECTIONS, ReadExport, exported_customers, read_export
 from loyalpro.loyalty.customers import (
     EnrollCustomer,
@@ -64,6 +67,7 @@ from loyalpro.loyalty.redemptions import (
 from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchases, refund_purchases
 from loyalpro.loyalty.rewards import NewReward, RewardRef, create_reward, get_reward, offers
 from loyalpro.loyalty.statement import GetStatement, get_statement
+from loyalpro.loyalty.sweeps.churn_run import begin_run, score_next
 from loyalpro.loyalty.sweeps.reservations import find_overdue
 from loyalpro.loyalty.sweeps.retier import retier_next
 from loyalpro.loyalty.sweeps.settling import find_due, settle
@@ -99,14 +103,16 @@ BATCH = 64
 PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
-    r"|r|events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
+    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
     r"|api_keys|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values"
-    r"|customer_days|customer_tags|campaign_uses|churn_scores|jobs|job_pieces)"
+    r"|customer_days|customer_tags|campaign_uses|churn_scores|churn_runs|jobs|job_pieces)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
-SMALL_INDEXES = ("USING INDEX deliveries_by_hand", "USING INDEX jobs_unfinished")
-"""Partial indexes of the few deliveries that are sent manually, and of unfinished jobs. Their statements scan all of them."""
+SMALL_INDEXES = tuple(
+    f"USING INDEX {name}" for name in ("deliveries_by_hand", "jobs_unfinished", "churn_runs_unfinished")
+)
+"""Partial indexes of deliveries that are sent manually, and of unfinished jobs and runs. Their statements scan all of them."""
 
 
 @dataclass
@@ -806,6 +812,52 @@ def check_sweep(connection: DriverConnection, find: Find[UnitOfWork], change: Ch
     if change is not None:
         ids = sorted(each.id for each in found)
         in_unit(connection, 16 * BATCH_SIZE, lambda unit: change(unit, ACCOUNT, ids))
+
+
+def test_churn(world: World, connection: DriverConnection) -> None:
+    """Every customer has three days with purchases and a score. A thousand old runs are finished."""
+    connection.execute(
+        "INSERT INTO customer_days (customer_id, day, account_id, purchases, spend)"
+        " SELECT id, column1, account_id, 1, 1000 FROM customers CROSS JOIN (VALUES (20000), (20010), (20020)) AS v"
+    )
+    connection.execute(
+        "INSERT INTO churn_scores (customer_id, account_id, score, model_version, scored_at, level, level_since,"
+        " last_purchase_on) SELECT id, account_id, 0.9, '2026-01-01', 1, 'low', 1, 1 FROM customers"
+    )
+    unit = unit_on(connection)
+    runs = [
+        ChurnRun(
+            unit.ids.new("job"), ACCOUNT, date(2026, 1, 1), requested=True, baseline=False, actor="a", created_at=1
+        )
+        for _ in range(1_000)
+    ]
+    for run in runs[:-1]:
+        unit.churn.insert_run(replace(run, status="done", announcement="emit", finished_at=1))
+    unit.churn.insert_run(runs[-1])
+    run_id = runs[-1].id
+    assert in_unit(connection, 4, lambda unit: unit.churn.due_accounts(world.now, BATCH)) == [ACCOUNT]
+    assert [each.id for each in in_unit(connection, 4, lambda unit: unit.churn.runnable(BATCH))] == [run_id]
+    assert in_unit(connection, 4, lambda unit: unit.churn.unfinished_runs(ACCOUNT)) == 1
+    assert in_unit(connection, 4, lambda unit: unit.churn.claim(run_id, world.now, world.now + 1))
+    model = ChurnModel(ACCOUNT, "2026-01-01", None, 10, 0, None, 1)
+    in_unit(connection, 2_100, lambda unit: begin_run(unit, run_id, model))
+    for _ in range(2):
+        piece = in_unit(connection, 8 * BATCH_SIZE, lambda unit: score_next(unit, run_id))
+        assert (piece.items, piece.more) == (BATCH_SIZE, True)
+    assert in_unit(connection, 4, lambda unit: unit.churn.run(ACCOUNT, run_id))
+    middle = _middle(connection, "customers")
+    pages: list[tuple[Level | None, str]] = [(None, ""), (None, middle), ("low", ""), ("low", middle)]
+    for level, after_id in pages:
+        query_ = partial(_scores, level=level, after_id=after_id)
+        assert len(in_unit(connection, 4 * BATCH, query_)) == BATCH
+    assert in_unit(connection, 4, lambda unit: unit.churn.list_scores(ACCOUNT, "low", middle, "", 2))
+    page = in_unit(connection, 4 * 1_000, lambda unit: unit.churn.next_customers(ACCOUNT, middle, 1_000))
+    assert in_unit(connection, 4 * 256, lambda unit: unit.churn.purchase_days(page[:256], date(2026, 1, 1)))
+    in_unit(connection, 2_000, lambda unit: unit.churn.remove_old(ACCOUNT, world.now))
+
+
+def _scores(unit: UnitOfWork, level: Level | None, after_id: str) -> Sequence[object]:
+    return unit.churn.list_scores(ACCOUNT, level, None, after_id, BATCH)
 
 
 def test_keys_and_the_audit_log(world: World, connection: DriverConnection) -> None:

@@ -207,7 +207,7 @@ class Redemptions(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def merge(self, data: st.DataObject) -> None:
-        """The other customer gets the lots that hold points, the purchases, the redemptions and the days."""
+        """The other customer gets the lots, the purchases, the redemptions and the days."""
         customer = self.pick(data)
         other = next(each for each in self.customers if each != customer)
 
@@ -227,10 +227,8 @@ class Redemptions(RuleBasedStateMachine):
             cause = Cause("customer", f"{customer}-{unit.ids.new('imp')}", "key:key_1", unit.now)
             target.move_in(source.move_out(cause), cause)
             book.write()
-            moving = {"redemptions": "TRUE", "transactions": "TRUE", "lots": "remaining > 0"}
-            for table, condition in moving.items():
-                sql = f"UPDATE {table} SET customer_id = ? WHERE customer_id = ? AND {condition}"
-                unit.connection.execute(sql, (other, customer))
+            for table in ("redemptions", "transactions", "lots"):
+                unit.connection.execute(f"UPDATE {table} SET customer_id = ? WHERE customer_id = ?", (other, customer))
             days = unit.days.list_days(customer, 0, 10**6)
             unit.days.add([replace(each, customer_id=other) for each in days])
             unit.connection.execute("DELETE FROM customer_days WHERE customer_id = ?", (customer,))

@@ -104,8 +104,6 @@ class Book:
         unit.ledger.update_lots([lot for each in changed for lot in each.lots.changed])
         unit.customers.update_state([each.customer for each in changed])
         unit.days.add(sorted(self._days(), key=lambda each: (each.customer_id, each.day)))
-        if gone := [each.id for each in renamed if each.status != "active"]:
-            unit.churn.remove_scores(gone)
         self._events.release()
         return True
 

@@ -129,10 +129,12 @@ def enroll_customers(unit: FraudUnit, command: EnrollCustomers) -> list[Customer
     """`enroll_customer` for each of them, in a few statements.
 
     The result has an outcome for each customer, in their order. A refused one changes nothing, and does not stop the others.
+    The audit log names the first one that is enrolled.
     """
     outcomes = _enroll(unit, command.account_id, command.customers)
-    if any(isinstance(each, Customer) for each in outcomes):
-        unit.audit(command.account_id, "customers.created", command.account_id)
+    enrolled = [each.id for each in outcomes if isinstance(each, Customer)]
+    if enrolled:
+        unit.audit(command.account_id, "customers.created", enrolled[0])
     return outcomes
 
 

@@ -560,8 +560,7 @@ class Wallet:
 
     def _return_to(self, lot: Lot, points: int, entry: Entry, extend_to: UnixMs) -> Lot:
         if self.lots.current(lot).expires_at > self._unit.now:
-            self.lots.restore(lot, points, entry.id)
-            return self.lots.update(lot, customer_id=self.id)  # an empty lot may still belong to a merged customer
+            return self.lots.restore(lot, points, entry.id)
         return self._new_lot(entry, Credit(points, extend_to, transaction_id=lot.transaction_id))
 
     def _post(

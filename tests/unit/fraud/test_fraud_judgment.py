@@ -195,7 +195,7 @@ def test_more_than_10000_points_on_a_local_day_set_points_cap_off() -> None:
     past = Past(points={("cus_1", TODAY): 9_900})
     [found] = judged(purchase(points=101, lifetime=9_900), past)
     assert measured(found) == ("sum", 10_001, 10_000, "P1D", "customer")
-    assert judged(purchase(points=100, lifetime=9_900), past) == []
+    assert judged(purchase(points=100, lifetime=50_000), past) == []
 
 
 def test_the_day_is_that_of_the_purchase_in_the_zone_of_the_program() -> None:

@@ -115,10 +115,6 @@ class ChurnStore(Protocol):
         """Put scores in place of all that the account has from behind one customer to another one, or to the last."""
         ...
 
-    def remove_scores(self, customer_ids: Collection[str]) -> None:
-        """Remove the scores of these customers, of which there is at least one."""
-        ...
-
     def list_scores(
         self, account_id: str, level: Level | None, customer_id: str | None, after_id: str, limit: int
     ) -> list[ListedScore]:

@@ -40,7 +40,7 @@ _MS_PER_HOUR: Final = 3_600 * MS_PER_S
 _ACCOUNTS_PER_PIECE: Final = 20
 _CUSTOMERS_PER_PAGE: Final = 1_000
 """How many customers one read for a fit takes."""
-_PREPARATION_MS: Final = 180 * MS_PER_S
+_PREPARATION_MS: Final = 900 * MS_PER_S
 """After this time without a result, another process prepares the run. It is longer than a fit may take."""
 _KEPT_MS: Final = 90 * 86_400 * MS_PER_S
 _DECIMALS: Final = 4

@@ -257,11 +257,6 @@ class ChurnTables:
         self._connection.execute(f"DELETE FROM churn_scores {clause}", params)
         self._connection.execute_many(_SCORES.insert, [_SCORES.values(each) for each in scores])
 
-    def remove_scores(self, customer_ids: Collection[str]) -> None:
-        """Remove the scores of these customers, of which there is at least one."""
-        padded = padded_list(customer_ids)
-        self._connection.execute(f"DELETE FROM churn_scores WHERE customer_id IN ({marks(len(padded))})", padded)
-
     def list_scores(
         self, account_id: str, level: Level | None, customer_id: str | None, after_id: str, limit: int
     ) -> list[ListedScore]:

@@ -30,7 +30,10 @@ WHERE delivery_id >= ? AND delivery_id < ? AND (response_status IS NOT NULL OR r
 _ERASE_PURCHASES = """
 UPDATE transactions SET metadata = '{}', items = '[]', payment_fingerprint = NULL, device_id = NULL WHERE id IN (
     SELECT id FROM transactions WHERE customer_id = ? AND id > ? ORDER BY id LIMIT ?)
-RETURNING id
+RETURNING id, account_id
+"""
+_ERASE_ORIGIN = """
+UPDATE audit_log SET request_id = NULL WHERE account_id = ? AND object_id = ? AND request_id IS NOT NULL
 """
 _ERASE_TEXTS = (
     """
@@ -44,6 +47,11 @@ UPDATE refunds SET reason = NULL, items = '[]' WHERE id IN (
     """
 UPDATE fraud_cases SET note = NULL WHERE id IN (
     SELECT id FROM fraud_cases WHERE customer_id = ? AND note IS NOT NULL LIMIT ?)
+""",
+    """
+UPDATE audit_log SET request_id = NULL WHERE id IN (
+    SELECT a.id FROM customers c JOIN audit_log a ON a.account_id = c.account_id AND a.object_id = c.id
+    WHERE c.id = ? AND a.request_id IS NOT NULL LIMIT ?)
 """,
 )
 
@@ -139,10 +147,15 @@ class ErasureTables:
 
     def erase_purchases(self, customer_id: str, after_id: str, limit: int) -> list[str]:
         """Erase items, metadata, device and payment of the next purchases; amounts, times and external ids stay."""
-        return [id_ for (id_,) in self._connection.execute(_ERASE_PURCHASES, (customer_id, after_id, limit))]
+        rows = self._connection.execute(_ERASE_PURCHASES, (customer_id, after_id, limit))
+        self._connection.execute_many(_ERASE_ORIGIN, [(account_id, id_) for id_, account_id in rows])
+        return [id_ for id_, _ in rows]
 
     def erase_texts(self, customer_id: str, limit: int) -> int:
-        """Erase free texts: reasons and items of refunds, notes in the ledger and of fraud cases; return in how many rows."""
+        """Erase free texts, and the request ids of changes of the customer; return in how many rows.
+
+        The texts are reasons and items of refunds, and notes in the ledger and of fraud cases.
+        """
         return sum(self._connection.change(statement, (customer_id, limit)) for statement in _ERASE_TEXTS)
 
 

@@ -27,7 +27,7 @@ def _hex(value: bytes) -> str:
 
 _TIMES: Final = (
     *("created_at", "updated_at", "occurred_at", "captured_at", "ended_at", "earned_at", "activates_at", "expires_at"),
-    *("reserved_until", "scored_at", "level_since", "last_event_at", "tier_since", "tier_review_at"),
+    *("reserved_until", "scored_at", "tier_since", "tier_review_at"),
     *("tier_locked_until", "points_expire_at", "next_due_at", "first_purchase_at", "last_purchase_at"),
     *("security_changed_at", "last_seen", "first_at", "last_at", "resolved_at", "erased_at"),
 )
@@ -40,7 +40,7 @@ _SHOWN: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_DOCUMENTS, json.loads),
     **dict.fromkeys(("fingerprint", "payment_fingerprint", "device_id", "hash", "key_hash"), _hex),
     **dict.fromkeys(_FLAGS, bool),
-    "day": _day,
+    **dict.fromkeys(("day", "level_since", "last_purchase_on", "medium_event_on", "high_event_on"), _day),
 }
 """How a column is shown, by its name. Every other column is shown as it is stored."""
 
@@ -170,7 +170,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
         "churn_scores",
         (
             *("customer_id", "score", "level", "p_alive", "p_purchase", "model_version", "scored_at", "level_since"),
-            *("last_event_at", "last_event_level"),
+            *("last_purchase_on", "medium_event_on", "high_event_on"),
         ),
         key="customer_id",
     ),
