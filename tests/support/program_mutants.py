@@ -11,12 +11,11 @@ from typing import Any
 from loyalpro.loyalty import refund_math
 from loyalpro.loyalty.book import Book, _EventBuffer
 from loyalpro.loyalty.days import Days
-from loyalpro.loyalty.deletion import delete_customer
 from loyalpro.loyalty.fraud.resolution import _settle_lot
 from loyalpro.loyalty.ledger import Lot
 from loyalpro.loyalty.lots import Lots, due_at, spending_order
 from loyalpro.loyalty.recording import _replayed
-from loyalpro.loyalty.redemption_book import RedemptionBook, cancel_reservations, expire_overdue
+from loyalpro.loyalty.redemption_book import expire_overdue
 from loyalpro.loyalty.redemption_moves import is_overdue, is_to_be_made
 from loyalpro.loyalty.refund_decisions import refunded
 from loyalpro.loyalty.tier_moves import TierMoves
@@ -120,7 +119,7 @@ def _without_pending(original: Original, wallet: Wallet, estate: Any, cause: Any
 
 
 def _keeps_the_lots(original: Original, wallet: Wallet, cause: Any) -> Any:
-    return replace(original(wallet, cause), lots=())
+    return replace(original(wallet, cause), lots=Lots(()))
 
 
 def _forfeits_what_is_available(_: Original, wallet: Wallet, cause: Any) -> int:
@@ -135,10 +134,6 @@ _FORFEIT = Wallet.forfeit
 
 def _releases_always(original: Original, unit: Any, book: Any, wallet: Any, lot: Any, case: Any, _: Any) -> None:
     original(unit, book, wallet, lot, replace(case, status="false_positive"), ())
-
-
-def _returns_more(original: Original, book: RedemptionBook, id_: str, points: int, why: Any) -> Any:
-    return original(book, id_, points, why) if points > 1 else book.get(id_)
 
 
 def _silent(original: Original, moves: TierMoves, wallet: Wallet, *args: Any) -> None:
@@ -165,8 +160,6 @@ MUTANTS: Sequence[Mutant] = (
     Mutant("a second return begins anew", 0, (wrong(returns, _from_the_beginning),)),
     Mutant("a redemption ends twice", 0, (wrong(is_to_be_made, _always),)),
     Mutant("no reservation times out", 0, (wrong(is_overdue, _never),)),
-    Mutant("a single point never comes back", 0, (wrong(RedemptionBook.put_back, _returns_more),)),
-    Mutant("a merge keeps reservations", 0, (wrong(cancel_reservations, _nothing),)),
     Mutant("a command does not end overdue reservations", 0, (wrong(expire_overdue, _nothing),)),
     Mutant("a merge loses pending points", 0, (wrong(Wallet.move_in, _without_pending),)),
     Mutant("a merge leaves the lots", 0, (wrong(Wallet.move_out, _keeps_the_lots),)),
@@ -183,5 +176,3 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant("the state of customers is not written", 0, (wrong(CustomerTables.update_state, _nothing),)),
 )
-
-_ = delete_customer
