@@ -578,7 +578,9 @@ class ReportStore(Protocol):
         """The ids of the next customers, also of those that are not active any more."""
         ...
 
-    def entries_after(self, customer_ids: Collection[str], after: tuple[str, int], limit: int) -> list[Entry]:
+    def entries_after(
+        self, account_id: str, customer_ids: Collection[str], after: tuple[str, int], limit: int
+    ) -> list[Entry]:
         """The next entries of these customers, of which there is at least one, by customer and sequence, behind a place."""
         ...
 
