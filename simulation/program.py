@@ -116,7 +116,7 @@ class ProgramWorld:
     @property
     def sweeping_s(self) -> float:
         """After so long without a fault, every process has swept what was due in the middle of this time or before."""
-        return 6 * self.profile.pace.every_s + 4 * self.profile.skew_ms / 1_000
+        return 3 * self.profile.pace.every_s + 4 * self.profile.skew_ms / 1_000
 
     def on_failed(self, kind: JobKind, id_: str, error: Exception) -> None:
         """A sweep could not change something: no fault of the database is a reason for that."""

@@ -262,7 +262,12 @@ class Shop:
 
     def _merge(self, name: str, _now: UnixMs, rng: random.Random) -> Callable[[UnitOfWork], Answer]:
         gone, into = rng.sample(self.known.customers, 2)
-        return lambda unit: {name: merge_customer(unit, MergeCustomer(self._account_id, gone, into)).id}
+
+        def work(unit: UnitOfWork) -> Answer:
+            merge_customer(unit, MergeCustomer(self._account_id, gone, into))
+            return {name: gone}
+
+        return work
 
     def _delete(self, name: str, _now: UnixMs, rng: random.Random) -> Callable[[UnitOfWork], Answer]:
         id_ = rng.choice(self.known.customers)
