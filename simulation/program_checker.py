@@ -7,7 +7,7 @@ It reads rows with its own SQL. What follows from the log of a customer is deriv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,15 @@ def _answers(evidence: ProgramEvidence) -> Iterator[str]:
     """All answers to one request name the same thing, and it is in the database as they say."""
     for request in evidence.requests:
         for reference, ids in request.made.items():
-            if len(ids) > 1:
+            if len(ids) > 1 and not _is_free_again(evidence, request, ids):
                 yield f"{request.kind} {reference} was answered with {sorted(ids)}"
             for id_ in ids:
                 yield from _answer(evidence, request.kind, reference, id_)
+
+
+def _is_free_again(evidence: ProgramEvidence, request: Request, ids: Collection[str]) -> bool:
+    """Once a customer has ended, its external id is free, and the same request enrolls another one."""
+    return request.kind == "enroll" and sum(evidence.rows["customers"][id_][2] == "active" for id_ in ids) <= 1
 
 
 def _answer(evidence: ProgramEvidence, kind: str, reference: str, id_: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from loyalpro.kernel.clock import MS_PER_S, UnixMs
 from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
@@ -52,11 +53,14 @@ class SmallProgram(ProgramWorld):
     async def _run_script(self) -> None:
         for number, (at, kind, step) in enumerate(_SCRIPT):
             await pass_time(at * _EVERY_S - self.loop.time())
-            now = self.now
-            request = Request(kind, f"order-{number}", lambda unit, step=step, now=now: step(self, unit, now))
+            request = Request(kind, f"order-{number}", partial(_run, step, self, self.now))
             self.shop.requests.append(request)
             await self._send(request, self._rng(f"step {number}"))
             self.shop.known.learn(request)
+
+
+def _run(step: Step, world: SmallProgram, now: UnixMs, unit: UnitOfWork) -> Answer:
+    return step(world, unit, now)
 
 
 def _buy(world: SmallProgram, unit: UnitOfWork, now: UnixMs) -> Answer:
