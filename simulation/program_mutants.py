@@ -147,12 +147,12 @@ _CHANGE: Original = DatabaseUnitOfWorkRunner.change
 PROGRAM_MUTANTS: Sequence[Mutant] = (
     Mutant("a sweep settles what it read before the lock", 0, (wrong(_TRANSACTION, _settle_what_was_read),)),
     Mutant("a sweep takes customers off its list first", 0, (wrong(_TRANSACTION, _take_off_first),)),
-    Mutant("a reservation ends before its points return", 0, (wrong(_TRANSACTION, _end_first),)),
-    Mutant("a sweep ends a reservation that has ended", 0, (wrong(expire_reservations, _expire_what_was_found),)),
-    Mutant("a sweep gives up what failed once", 0, (wrong(_CHANGE_ALL, _give_up),)),
+    Mutant("a reservation ends before its points return", 1, (wrong(_TRANSACTION, _end_first),)),
+    Mutant("a sweep ends a reservation that has ended", 59, (wrong(expire_reservations, _expire_what_was_found),)),
+    Mutant("a sweep gives up what failed once", 183, (wrong(_CHANGE_ALL, _give_up),)),
     Mutant("events are committed after their change", 0, (wrong(_CHANGE, _emit_later),)),
-    Mutant("a repeated adjustment is not recognized", 0, (wrong(AdjustmentTables.by_external_id, _none),)),
-    Mutant("a repeated redemption is not recognized", 0, (wrong(RedemptionTables.by_external_id, _none),)),
+    Mutant("a repeated adjustment is not recognized", 22, (wrong(AdjustmentTables.by_external_id, _none),)),
+    Mutant("a repeated redemption is not recognized", 36, (wrong(RedemptionTables.by_external_id, _none),)),
     Mutant("a repeated refund is not recognized", 0, (wrong(RefundTables.by_external_ids, _no_rows),)),
     Mutant("a repeated purchase is not recognized", 0, (wrong(TransactionTables.by_external_ids, _no_rows),)),
 )
