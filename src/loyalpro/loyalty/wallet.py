@@ -421,7 +421,8 @@ class Wallet:
         for start in range(0, len(lots), MAX_EXPIRED_LOTS):
             chunk = lots[start : start + MAX_EXPIRED_LOTS]
             before, points = self.balance, sum(lot.remaining for lot in chunk)
-            entry = self._post("expire", -points, Cause("lot", chunk[0].id, EXPIRY, self._unit.now), available=-points)
+            cause = Cause("lot", chunk[0].id, EXPIRY, self._unit.now, part=self._expiry_part(chunk[0]))
+            entry = self._post("expire", -points, cause, available=-points)
             self.lots.take(chunk, points, entry.id, "expire")
             self.emit(
                 PointsExpired(
@@ -434,6 +435,10 @@ class Wallet:
                     balance=self._change_since(before),
                 )
             )
+
+    def _expiry_part(self, lot: Lot) -> int:
+        """Points can return to a lot that inactivity has emptied, so it can expire more than once; past its date it cannot."""
+        return 0 if lot.expires_at <= self._unit.now else self._ledger_sequence + 1
 
     def _expired(self, lot: Lot) -> ExpiredLot:
         at = min(lot.expires_at, self._customer.points_expire_at or lot.expires_at, self._unit.now)
