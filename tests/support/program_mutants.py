@@ -182,6 +182,7 @@ MUTANTS: Sequence[Mutant] = (
         (wrong_sql(LedgerTables.update_lots, ("remaining = v.column2", "remaining = lots.remaining")),),
     ),
     Mutant("the state of customers is not written", 0, (wrong(CustomerTables.update_state, _nothing),)),
+    Mutant("the points of customers are not written", 0, (wrong(CustomerTables.update_points, _nothing),)),
 )
 
 _ = delete_customer
