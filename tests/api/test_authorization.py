@@ -21,6 +21,10 @@ WRITE = {
     "/v1/customers": "customers",
     "/v1/customers/{customer_id}/adjustments": "points",
     "/v1/lots": "points",
+    "/v1/program": "program",
+    "/v1/campaigns": "program",
+    "/v1/churn": "program",
+    "/v1/fraud": "program",
     "/v1/rewards": "program",
     "/v1/redemptions": "points",
     "/v1/transactions": "transactions",
@@ -35,6 +39,7 @@ WRITE = {
 """The scope of every call that changes something, by the beginning of its path; the longest one decides."""
 READ = {"/v1/api_keys": "admin", "/v1/audit_log": "admin", "/v1/webhook_endpoints/{endpoint_id}/secret": "webhooks"}
 """The scope of the calls that read, where it is not `read`: what they show lets its reader do more than read."""
+CAMPAIGN = {"name": "Canary", "kind": "bonus", "points": 1, "starts_at": "2026-01-01T00:00:00Z"}
 OTHER_ACCOUNT = "lp_other_0123456789abcdef0123456789"
 
 
@@ -162,6 +167,13 @@ def test_a_key_of_another_account_finds_and_changes_nothing(
         "key_id": server.get("/v1/api_keys")["data"][0]["id"],
         "reward_id": server.post("/v1/rewards", {"name": "Canary", "type": "custom", "cost_points": 1})["id"],
         "lot_id": server.get(f"/v1/customers/{customer}/lots")["data"][0]["id"],
+        "import_id": server.post("/v1/imports", {"kind": "customers", "rows": [{"external_id": "b"}]})["id"],
+        "export_id": server.post("/v1/exports", {"kind": "customers"})["id"],
+        "campaign_id": server.post("/v1/campaigns", CAMPAIGN)["id"],
+        "run_id": server.post("/v1/churn/runs", {})["id"],
+        "case_id": "frd_00000000000000000000000000",
+        "code": "velocity.nothing",
+        "version": "99",
         "redemption_id": server.post("/v1/redemptions", {"customer_id": customer, "points": 1, "reserve": True})["id"],
     }
     tables = ("customers", "transactions", "events", "audit_log", "api_keys")
@@ -175,12 +187,21 @@ def test_a_key_of_another_account_finds_and_changes_nothing(
     def state() -> list[Any]:
         return [count(url, table) for table in tables] + [query(url, each) for each in rows]
 
+    tier = server.call("GET", "/v1/program", key=other_account).json["tiers"][0]["id"]
     before = state()
     bodies: dict[str, Any] = {
         "webhook_endpoints": {"status": "paused"},
         "replay": {"since": "2020-01-01T00:00:00Z"},
         "adjustments": {"points": 1, "reason_code": "x"},
         "merge": {"into": "cus_00000000000000000000000000"},
+        "tier": {"tier_id": tier, "reason": "x"},
+        "resolve": {"resolution": "confirmed"},
+        "backtest": {},
+        "{code}": {},
+        "refunds": {},
+        "capture": {},
+        "reverse": {},
+        "cancel": {},
     }
     asked = 0
     for method, path in calls.keys() - WITHOUT_A_KEY:
@@ -188,7 +209,8 @@ def test_a_key_of_another_account_finds_and_changes_nothing(
         if needed:
             target = re.sub(r"\{(\w+)\}", lambda name: ids[name[1]], path)
             body = bodies.get(
-                path.split("/")[2 if method == "patch" else -1], {"name": "x"} if method == "patch" else None
+                path.split("/")[2 if method == "patch" else -1],
+                {"name": "x"} if method == "patch" else None,
             )
             answer = server.call(method.upper(), target, body, key=other_account)
             assert answer.status == 404, (method, path, answer.raw)
