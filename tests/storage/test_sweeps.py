@@ -11,7 +11,13 @@ from loyalpro.kernel.errors import InvalidInput, StoreUnavailable
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.expiry import ExpiryPolicy
-from loyalpro.loyalty.redemptions import MadeRedemption, RedeemPoints, ReverseRedemption, redeem_points, reverse_redemption
+from loyalpro.loyalty.redemptions import (
+    MadeRedemption,
+    RedeemPoints,
+    ReverseRedemption,
+    redeem_points,
+    reverse_redemption,
+)
 from loyalpro.loyalty.sweeps.settling import EXPIRY, find_due, settle
 from loyalpro.loyalty.sweeps.sweep import Due, Sweep
 from loyalpro.loyalty.sweeps.tier_review import find_to_review, review
