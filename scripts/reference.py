@@ -17,8 +17,7 @@ from pydantic.fields import FieldInfo
 
 from loyalpro.cli.main import app
 from loyalpro.events.catalog import API_VERSION, EVENT_TYPES, EventType
-from loyalpro.events.samples import sample
-from loyalpro.kernel.clock import rfc3339
+from loyalpro.events.samples import sample_body
 from loyalpro.settings import Settings
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -35,7 +34,6 @@ print(json.dumps([
 ]))
 """
 """Prints the help of every command, in a process whose environment decides how wide and how plain it is."""
-_SAMPLE_TIME: Final = 1_795_428_930_123
 _GENERATED: Final = "<!-- Written by scripts/reference.py: change the code, then run `make docs`. -->"
 
 
@@ -134,7 +132,7 @@ def _event(event_type: EventType) -> str:
     schema = event_type.body_schema()
     fields = schema["properties"]["data"]["properties"]
     rows = "\n".join(f"| `{name}` | {_kind(field, schema)}{_remark(field)} |" for name, field in fields.items())
-    body = json.dumps(_sample_body(event_type.name), indent=2, ensure_ascii=False)
+    body = json.dumps(sample_body(event_type.name), indent=2, ensure_ascii=False)
     return (
         f"## `{event_type.name}`\n\n{event_type.description}\n\n"
         f"| field of `data` | content |\n|---|---|\n{rows}\n\n"
@@ -160,18 +158,6 @@ def _kind(field: dict[str, Any], schema: dict[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of {_kind(field['items'], schema)}"
     return str(field.get("type", "any"))
-
-
-def _sample_body(name: str) -> dict[str, Any]:
-    return {
-        "id": f"evt_{'0' * 26}",
-        "type": name,
-        "created_at": rfc3339(_SAMPLE_TIME),
-        "api_version": API_VERSION,
-        "account_id": f"acct_{'0' * 26}",
-        "sequence": 7,
-        "data": sample(name, _SAMPLE_TIME),
-    }
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {

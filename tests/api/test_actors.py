@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from loyalpro.accounts.scopes import SCOPES
+from support.calls import calls_of
 from support.databases import Databases
 from support.history import query
 from support.server import API_KEY, Server
@@ -43,6 +44,10 @@ class Changes:
         if action is not None:
             object_id = of(answer.json) if callable(of) else of or answer.json["id"]
             self.noted.insert(0, (self._actors[turn], action, object_id))
+            entry = self._server.get("/v1/audit_log?limit=1")["data"][0]
+            erased = {None} if action in ("customer.deleted", "customer.merged") else set()
+            assert entry["request_id"] in {answer.headers["x-request-id"]} | erased
+            assert entry["address"] == "127.0.0.1"
         return answer.json
 
 
@@ -67,7 +72,12 @@ def make_every_change(changes: Changes, server: Server) -> None:
     make("/v1/deliveries/{delivery_id}/cancel", "delivery.canceled", delivery_id=delivery)
     make("/v1/webhook_endpoints/{endpoint_id}", "webhook_endpoint.updated", "PATCH", {"description": "x"}, **one)
     make("/v1/events/{event_id}/resend", "event.resent", of=event, event_id=event)
-    make("/v1/webhook_endpoints/{endpoint_id}/replay", "replay.started", body={"since": EVER}, **one)
+    replay = make("/v1/webhook_endpoints/{endpoint_id}/replay", "replay.started", body={"since": EVER}, **one)["id"]
+    path = "/v1/webhook_endpoints/{endpoint_id}/replays/{replay_id}"
+    server.until(path.format(**one, replay_id=replay), lambda found: found["status"] == "done")
+    running = "UPDATE replays SET status = 'running', finished_at = NULL WHERE id = ?"
+    query(server.application.settings.url, running, replay)
+    make(f"{path}/cancel", "replay.canceled", **one, replay_id=replay)
     make("/v1/customers/{customer_id}", "customer.deleted", "DELETE", customer_id=customer)
     make("/v1/webhook_endpoints/{endpoint_id}", "webhook_endpoint.deleted", "DELETE", of=endpoint, **one)
     key = make("/v1/api_keys", "api_key.created", body={"name": "x", "scopes": ["read"]})["id"]
@@ -111,18 +121,123 @@ def make_every_change_of_customers(changes: Changes, url: str) -> None:
         make(f"/v1/lots/{{lot_id}}/{change}", action, lot_id=lot)
 
 
-def test_every_call_that_changes_something_is_noted_with_its_key(server: Server) -> None:
+def make_every_change_of_rules(changes: Changes, server: Server) -> None:
+    """Every call that changes the program, campaigns, fraud rules and churn settings, and every call that starts a job."""
+    make = changes.make
+    url = server.application.settings.url
+    [(account,)] = query(url, "SELECT id FROM accounts")
+    make("/v1/program", "program.changed", "PATCH", {"point_value": "0.01"}, of=account)
+    body: Any = {"name": "c", "kind": "bonus", "points": 1, "status": "paused"}
+    campaign = make("/v1/campaigns", "campaign.created", body=body)["id"]
+    make("/v1/campaigns/{campaign_id}", "campaign.changed", "PATCH", {"points": 2}, campaign_id=campaign)
+    make("/v1/campaigns/{campaign_id}", "campaign.changed", "DELETE", campaign_id=campaign)
+    rule = server.get("/v1/fraud/rules/velocity.redeem")["id"]
+    body = {"rules": [{"code": "velocity.redeem", "score": 51}]}
+    make("/v1/fraud/rules", "fraud_rule.updated", "PUT", body, of=rule)
+    make("/v1/fraud/rules/{code}", "fraud_rule.updated", "PUT", {"score": 52}, code="points.cap")
+    make("/v1/churn/settings", "churn_settings.updated", "PUT", {"horizon_days": 60}, of=account)
+    make("/v1/churn/runs", "churn_run.started", body={"baseline": True})
+    for kind, body in (("import", {"kind": "customers", "rows": [{}]}), ("export", {"kind": "customers"})):
+        job = make(f"/v1/{kind}s", f"{kind}.created", body=body)["id"]
+        server.until(f"/v1/{kind}s/{job}", lambda found: found["status"] == "done")
+        query(url, "UPDATE jobs SET status = 'queued', finished_at = NULL WHERE id = ?", job)
+        make(f"/v1/{kind}s/{{{kind}_id}}/cancel", "job.canceled", **{f"{kind}_id": job})
+
+
+def make_every_change_of_refunds(changes: Changes, server: Server) -> None:
+    """Every call that refunds, and the resolution of a fraud case."""
+    make = changes.make
+    customer = make("/v1/customers", "customer.created", body={})["id"]
+    purchases = [{"customer_id": customer, "amount": 560, "currency": "EUR"}] * 6
+    first = lambda answer: answer["data"][0]["transaction"]["id"]  # noqa: E731 - the object of the next line
+    sold = make("/v1/transactions/batch", "transactions.recorded", body={"transactions": purchases}, of=first)["data"]
+    one, *others = (each["transaction"]["id"] for each in sold)
+    make("/v1/transactions/{transaction_id}/refunds", "transaction.refunded", of=one, body={}, transaction_id=one)
+    body: Any = {"refunds": [{"transaction_id": each} for each in others[:3]]}
+    make("/v1/refunds/batch", "transactions.refunded", body=body, of=others[0])
+    case = server.get("/v1/fraud/cases?rule=velocity.earn")["data"][0]["id"]
+    body = {"resolution": "false_positive"}
+    make("/v1/fraud/cases/{case_id}/resolve", "fraud_case.false_positive", body=body, case_id=case)
+
+
+def make_reading_posts(changes: Changes) -> None:
+    """Every call that computes something from its body and changes nothing."""
+    body = {"amount": 1, "currency": "EUR"}
+    changes.make("/v1/transactions/calculate", None, body=body)
+    changes.make("/v1/fraud/rules/{code}/backtest", None, body={"days": 1}, code="points.cap")
+
+
+def test_every_call_that_changes_something_is_noted_once_with_its_key_its_request_and_its_address(
+    server: Server,
+) -> None:
     changes = Changes(server)
-    already = len(server.get("/v1/audit_log?limit=100")["data"])
+    already = {each["id"] for each in server.get("/v1/audit_log?limit=100")["data"]}
     make_every_change(changes, server)
     make_every_change_of_redemptions(changes)
     make_every_change_of_customers(changes, server.application.settings.url)
-    found = server.get("/v1/audit_log?limit=100")["data"][:-already]
+    make_every_change_of_rules(changes, server)
+    make_every_change_of_refunds(changes, server)
+    make_reading_posts(changes)
+    found = [each for each in server.get("/v1/audit_log?limit=100")["data"] if each["id"] not in already]
     assert [(each["actor"], each["action"], each["object_id"]) for each in found] == changes.noted
-    paths = server.get("/openapi.json")["paths"]
-    writes = {(method, path) for path, methods in paths.items() for method in methods if method != "get"}
-    canceled_replay = ("post", "/v1/webhook_endpoints/{endpoint_id}/replays/{replay_id}/cancel")
-    assert writes - changes.calls == {canceled_replay}  # it may be done before it can be canceled
+    assert {call for call in calls_of(server) if call[0] != "get"} == changes.calls
+
+
+def changes_noted(server: Server, object_id: str) -> list[Any]:
+    """What the audit log tells of the changes of an object, oldest first."""
+    return [each["changes"] for each in reversed(server.get(f"/v1/audit_log?object_id={object_id}")["data"])]
+
+
+def test_changes_of_the_configuration_have_the_values_that_differ_before_and_after(server: Server) -> None:
+    [(account,)] = query(server.application.settings.url, "SELECT id FROM accounts")
+    version = server.get("/v1/program")["version"]
+    call = server.call
+    assert call("PATCH", "/v1/program", {"pending": {"days": 3}}).status == 200
+    assert call("PUT", "/v1/churn/settings", {"horizon_days": 60}).status == 200
+    assert changes_noted(server, account)[-2:] == [
+        {"before": {"version": version, "rules": {"pending_days": 0}},
+         "after": {"version": version + 1, "rules": {"pending_days": 3}}},
+        {"before": {"horizon_days": 90}, "after": {"horizon_days": 60}},
+    ]  # fmt: skip
+    campaign = server.post("/v1/campaigns", {"name": "c", "kind": "bonus", "points": 1, "status": "paused"})["id"]
+    assert call("PATCH", f"/v1/campaigns/{campaign}", {"points": 2}).status == 200
+    assert call("DELETE", f"/v1/campaigns/{campaign}").status == 200
+    made, *later = changes_noted(server, campaign)
+    assert (made["before"], made["after"]["name"], made["after"]["points"]) == ({}, "c", 1)
+    assert later == [
+        {"before": {"points": 1}, "after": {"points": 2}},
+        {"before": {"status": "paused"}, "after": {"status": "archived"}},
+    ]
+    reward = server.post("/v1/rewards", {"name": "r", "type": "custom", "cost_points": 10})["id"]
+    assert call("PATCH", f"/v1/rewards/{reward}", {"stock": 5}).status == 200
+    assert changes_noted(server, reward)[1:] == [{"before": {"stock": None}, "after": {"stock": 5}}]
+    rule = call("PUT", "/v1/fraud/rules/points.cap", {"threshold": 9_000, "score": 51}).json
+    assert changes_noted(server, rule["id"]) == [
+        {"before": {"params": {"threshold": 10_000}, "score": 50, "version": 1},
+         "after": {"params": {"threshold": 9_000}, "score": 51, "version": 2}},
+    ]  # fmt: skip
+
+
+def test_changes_tell_no_personal_data_no_secret_and_no_value_of_a_header(server: Server) -> None:
+    endpoint = server.post("/v1/webhook_endpoints", {"url": URL, "events": ["*"], "headers": {"X-A": "hidden-1"}})
+    path = f"/v1/webhook_endpoints/{endpoint['id']}"
+    assert server.call("PATCH", path, {"headers": {"X-A": "hidden-2"}}).status == 200
+    assert (
+        server.call("PATCH", path, {"status": "paused", "headers": {"X-A": "hidden-2", "X-B": "hidden-3"}}).status
+        == 200
+    )
+    made, value, paused = changes_noted(server, endpoint["id"])
+    assert (made["before"]["headers"], made["after"]["headers"], made["after"]["url"]) == ([], ["X-A"], URL)
+    assert value == {"before": {"headers": ["X-A"]}, "after": {"headers": ["X-A"]}}
+    assert paused == {
+        "before": {"headers": ["X-A"], "status": "enabled"}, "after": {"headers": ["X-A", "X-B"], "status": "paused"},
+    }  # fmt: skip
+    customer = server.post("/v1/customers", {"name": "hidden-4"})["id"]
+    body = {"name": "hidden-5", "email": "hidden@example.com", "phone": "+441234"}
+    assert server.call("PATCH", f"/v1/customers/{customer}", body).status == 200
+    assert [sorted(each["fields"]) for each in changes_noted(server, customer)[1:]] == [["email", "name", "phone"]]
+    assert b"hidden" not in server.call("GET", "/v1/audit_log?limit=100").raw
+    assert endpoint["secret"].encode() not in server.call("GET", "/v1/audit_log?limit=100").raw
 
 
 def test_purchases_and_ledger_entries_have_their_key(server: Server) -> None:
@@ -133,7 +248,7 @@ def test_purchases_and_ledger_entries_have_their_key(server: Server) -> None:
     purchases = query(url, "SELECT amount, actor FROM transactions ORDER BY id")
     entries = query(url, "SELECT type, actor FROM ledger_entries ORDER BY sequence")
     assert [(amount, keys[actor]) for amount, actor in purchases] == [(560, "one"), (99, "two"), (560, "two")]
-    assert [(kind, keys[actor]) for kind, actor in entries] == [("earn", "one"), ("earn", "two"), ("adjust", "one")]
+    assert [(kind, keys[actor]) for kind, actor in entries] == [("earn", "one"), ("earn", "two"), ("adjust", "two")]
 
 
 def test_an_adjustment_names_the_actor_of_its_entry_and_no_other_event_names_one(server: Server) -> None:

@@ -944,7 +944,7 @@ def test_reports_and_exports(world: World, connection: DriverConnection) -> None
         lambda unit: unit.reports.customer_ids_after(ACCOUNT, middle, BATCH),
         lambda unit: unit.reports.transactions_between(ACCOUNT, None, sale, None, BATCH),
         lambda unit: unit.reports.transactions_between(ACCOUNT, ids[1], "", None, BATCH),
-        lambda unit: unit.reports.entries_after(ids, (ids[0], 0), BATCH),
+        lambda unit: unit.reports.entries_after(ACCOUNT, ids, (ids[0], 0), BATCH),
         lambda unit: unit.reports.due(ACCOUNT, until, None, BATCH),
         lambda unit: unit.reports.due(ACCOUNT, until, (until, middle), BATCH),
     ]

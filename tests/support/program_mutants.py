@@ -156,4 +156,5 @@ MUTANTS: Sequence[Mutant] = (
     Mutant("a repeated purchase is recorded again", 0, (wrong(_replayed, _nothing),)),
     Mutant("what remains of lots is not written", 2, (wrong(LedgerTables.update_lots, _nothing),)),
     Mutant("the state of customers is not written", 0, (wrong(CustomerTables.update_state, _nothing),)),
+    Mutant("the points of customers are not written", 0, (wrong(CustomerTables.update_points, _nothing),)),
 )

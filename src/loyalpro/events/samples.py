@@ -1,7 +1,8 @@
 """A sample of each event type, for test deliveries and documentation. Its ids end in zeros, which no real id does."""
 
-from typing import Any
+from typing import Any, Final
 
+from loyalpro.events.catalog import API_VERSION
 from loyalpro.events.churn import ChurnFeatures, ChurnModel, ChurnRisk, ChurnThreshold, ChurnValue
 from loyalpro.events.customer import (
     Balance,
@@ -28,6 +29,8 @@ from loyalpro.events.points import (
 from loyalpro.events.transaction import Transaction, TransactionCompleted, TransactionRefunded
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs, rfc3339
 
+_SHOWN_TIME: Final = 1_795_428_930_123
+
 
 def sample(event_type: str, now: UnixMs) -> dict[str, Any]:
     """`data` of a sample event of this type, as if it had happened at `now`."""
@@ -40,6 +43,19 @@ def sample(event_type: str, now: UnixMs) -> dict[str, Any]:
         _churn(start),
     ]
     return {each.type: each for each in payloads}[event_type].data()
+
+
+def sample_body(event_type: str) -> dict[str, Any]:
+    """The body of a sample event of this type, for documentation."""
+    return {
+        "id": _id("evt"),
+        "type": event_type,
+        "created_at": rfc3339(_SHOWN_TIME),
+        "api_version": API_VERSION,
+        "account_id": _id("acct"),
+        "sequence": 7,
+        "data": sample(event_type, _SHOWN_TIME),
+    }
 
 
 def _id(prefix: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final, Literal
 
+from loyalpro.kernel.changes import changes_of
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.earning import Campaign
@@ -62,7 +63,7 @@ def create_campaign(unit: LoyaltyUnit, command: CreateCampaign) -> Campaign:
     unit.programs.lock(campaign.account_id)  # the number of campaigns is counted once at a time
     _require_room(unit, campaign)
     unit.campaigns.insert(campaign)
-    unit.audit(campaign.account_id, "campaign.created", campaign.id)
+    unit.audit(campaign.account_id, "campaign.created", campaign.id, changes_of(None, campaign))
     return campaign
 
 
@@ -80,7 +81,7 @@ def change_campaign(unit: LoyaltyUnit, command: ChangeCampaign) -> Campaign:
     if before.status == "archived":
         _require_room(unit, after)
     unit.campaigns.update(before, after)
-    unit.audit(command.account_id, "campaign.changed", after.id)
+    unit.audit(command.account_id, "campaign.changed", after.id, changes_of(before, after))
     return after
 
 

@@ -3,6 +3,7 @@
 from datetime import date
 from typing import Final
 
+from loyalpro.kernel.changes import changes_of
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.churn.entities import ChurnModel, ChurnRun, ListedScore
@@ -59,8 +60,9 @@ def get_churn_settings(unit: LoyaltyUnit, account_id: str) -> ChurnState:
 def change_churn_settings(unit: LoyaltyUnit, command: ChangeChurnSettings) -> ChurnState:
     """Store settings. Raises `InvalidInput` `thresholds_not_ordered`."""
     require_ordered(command.settings.rules)
+    before = unit.churn.settings(command.account_id)
     unit.churn.put_settings(command.account_id, command.settings, unit.now)
-    unit.audit(command.account_id, "churn_settings.updated", command.account_id)
+    unit.audit(command.account_id, "churn_settings.updated", command.account_id, changes_of(before, command.settings))
     unit.wake_job(CHURN)
     return get_churn_settings(unit, command.account_id)
 

@@ -129,13 +129,8 @@ def enroll_customers(unit: FraudUnit, command: EnrollCustomers) -> list[Customer
     """`enroll_customer` for each of them, in a few statements.
 
     The result has an outcome for each customer, in their order. A refused one changes nothing, and does not stop the others.
-    The audit log names the first one that is enrolled.
     """
-    outcomes = _enroll(unit, command.account_id, command.customers)
-    enrolled = [each.id for each in outcomes if isinstance(each, Customer)]
-    if enrolled:
-        unit.audit(command.account_id, "customers.created", enrolled[0])
-    return outcomes
+    return _enroll(unit, command.account_id, command.customers)
 
 
 def update_customer(unit: FraudUnit, command: UpdateCustomer) -> Customer:
@@ -153,7 +148,7 @@ def update_customer(unit: FraudUnit, command: UpdateCustomer) -> Customer:
     if not book.write():
         raise _taken(wallet.customer.external_id)
     if changed:
-        unit.audit(command.account_id, "customer.updated", wallet.id)
+        unit.audit(command.account_id, "customer.updated", wallet.id, {"fields": changed})
     return wallet.customer
 
 

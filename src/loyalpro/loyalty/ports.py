@@ -96,8 +96,12 @@ class CustomerStore(Protocol):
         """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
         ...
 
+    def update_points(self, customers: Sequence[Customer]) -> None:
+        """Store balances, sequences and the times of purchases, of customers that changed in nothing else."""
+        ...
+
     def update_state(self, customers: Sequence[Customer]) -> None:
-        """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
+        """Store all that follows from what happens: what `update_points` stores, the tier, its dates and blocks."""
         ...
 
 
@@ -578,7 +582,9 @@ class ReportStore(Protocol):
         """The ids of the next customers, also of those that are not active any more."""
         ...
 
-    def entries_after(self, customer_ids: Collection[str], after: tuple[str, int], limit: int) -> list[Entry]:
+    def entries_after(
+        self, account_id: str, customer_ids: Collection[str], after: tuple[str, int], limit: int
+    ) -> list[Entry]:
         """The next entries of these customers, of which there is at least one, by customer and sequence, behind a place."""
         ...
 

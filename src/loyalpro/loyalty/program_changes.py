@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from loyalpro.jobs.periodic_job import JobKind
+from loyalpro.kernel.changes import changes_of
 from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record
@@ -51,6 +52,15 @@ class ChangeProgram:
 
 
 @record
+class _Stated:
+    """What a version states: the part of a program that a change changes."""
+
+    version: int
+    rules: Rules
+    tiers: tuple[Tier, ...]
+
+
+@record
 class GetProgram:
     """The program of an account; `version` None: the version in force."""
 
@@ -85,7 +95,8 @@ def change_program(unit: LoyaltyUnit, command: ChangeProgram) -> ProgramVersion:
     if _may_move_customers(before, changed):
         unit.programs.queue_retier(unit.ids.new("job"), command.account_id, unit.actor, unit.now)
         unit.wake_job(RETIER)
-    unit.audit(command.account_id, "program.changed", command.account_id)
+    stated = [_Stated(each.version, each.rules, each.tiers) for each in (before, changed)]
+    unit.audit(command.account_id, "program.changed", command.account_id, changes_of(*stated))
     return changed
 
 

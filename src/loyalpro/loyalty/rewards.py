@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from loyalpro.kernel.changes import changes_of
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.record import record
@@ -134,7 +135,7 @@ def create_reward(unit: LoyaltyUnit, command: NewReward) -> Reward:
     )
     require_valid(reward, unit.programs.get(command.account_id))
     unit.rewards.insert(reward)
-    unit.audit(command.account_id, "reward.created", reward.id)
+    unit.audit(command.account_id, "reward.created", reward.id, changes_of(None, reward))
     return reward
 
 
@@ -152,7 +153,7 @@ def change_reward(unit: LoyaltyUnit, command: ChangeReward) -> Reward:
     require_valid(after, unit.programs.get(command.account_id))
     after = replace(after, updated_at=unit.now)
     unit.rewards.update(after)
-    unit.audit(command.account_id, "reward.updated", after.id)
+    unit.audit(command.account_id, "reward.updated", after.id, changes_of(before, after))
     return after
 
 
@@ -163,7 +164,7 @@ def archive_reward(unit: LoyaltyUnit, command: RewardRef) -> Reward:
         return before
     archived = replace(before, status="archived", updated_at=unit.now)
     unit.rewards.update(archived)
-    unit.audit(command.account_id, "reward.archived", archived.id)
+    unit.audit(command.account_id, "reward.archived", archived.id, changes_of(before, archived))
     return archived
 
 

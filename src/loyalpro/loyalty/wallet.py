@@ -27,7 +27,7 @@ from loyalpro.events.points import (
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.kernel.record import record
+from loyalpro.kernel.record import record, with_fields
 from loyalpro.loyalty.days import Days
 from loyalpro.loyalty.entities import Customer, TransactionSource
 from loyalpro.loyalty.expiry import NEVER, inactive_at
@@ -673,7 +673,7 @@ class Wallet:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
             return self._customer
-        return replace(
+        return with_fields(
             self._customer,
             balance=self.balance,
             ledger_sequence=self._ledger_sequence,
@@ -701,6 +701,11 @@ class Wallet:
             or self._customer is not self._stored
             or self.lots.has_changed
         )
+
+    @property
+    def has_new_standing(self) -> bool:
+        """Whether anything of the customer changed beside its balance, its sequences and its purchases."""
+        return self._customer is not self._stored
 
     @property
     def allocations(self) -> list[Allocation]:

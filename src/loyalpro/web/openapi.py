@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from loyalpro.events.catalog import EVENT_TYPES, EventType
+from loyalpro.events.samples import sample_body
 from loyalpro.web.idempotency import LONGEST_KEY
 from loyalpro.web.strict_route import SCOPE
 
@@ -94,7 +95,12 @@ def _webhook(event_type: EventType) -> dict[str, Any]:
             "parameters": headers,
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": _embedded(event_type.body_schema())}},
+                "content": {
+                    "application/json": {
+                        "schema": _embedded(event_type.body_schema()),
+                        "example": sample_body(event_type.name),
+                    }
+                },
             },
             "responses": {
                 "2XX": {

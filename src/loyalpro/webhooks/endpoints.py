@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.concealment import MASK
 from loyalpro.delivery.states import EndpointStatus
+from loyalpro.kernel.changes import changes_of
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.record import record
@@ -137,7 +138,7 @@ def add_endpoint(unit: WebhooksUnit, command: AddEndpoint) -> AddedEndpoint:
     unit.endpoints.insert(endpoint)
     unit.custom_headers.store(endpoint, headers)
     unit.secrets.add(endpoint, FIRST_VERSION, secret, unit.now, promoted=True)
-    unit.audit(endpoint.account_id, "webhook_endpoint.created", endpoint.id)
+    unit.audit(endpoint.account_id, "webhook_endpoint.created", endpoint.id, _audited(None, endpoint))
     return AddedEndpoint(_details(unit, [endpoint])[0], secret)
 
 
@@ -150,7 +151,9 @@ def change_endpoint(unit: WebhooksUnit, command: ChangeEndpoint) -> EndpointDeta
     endpoint = replace(before, **fields, updated_at=unit.now)
     unit.endpoints.update(endpoint)
     _reset_health(unit, before, endpoint)
-    unit.audit(endpoint.account_id, "webhook_endpoint.updated", endpoint.id)
+    unit.audit(
+        endpoint.account_id, "webhook_endpoint.updated", endpoint.id, _audited(before, endpoint, command.changes)
+    )
     unit.wake_endpoints([endpoint.id])
     return _details(unit, [endpoint])[0]
 
@@ -224,6 +227,15 @@ def _changed_headers(unit: WebhooksUnit, endpoint: Endpoint, headers: Mapping[st
     changed = _checked_headers(headers, known)
     unit.custom_headers.store(endpoint, changed)
     return masked(changed)
+
+
+def _audited(before: Endpoint | None, after: Endpoint, sent: EndpointChanges | None = None) -> dict[str, Any]:
+    """What the audit log tells of a change: of custom headers only the names, also when only values were sent."""
+    changes = changes_of(before, after)
+    if before is None or (sent is not None and "headers" in sent):
+        changes["before"]["headers"] = sorted(before.headers) if before is not None else []
+        changes["after"]["headers"] = sorted(after.headers)
+    return changes
 
 
 def _reset_health(unit: WebhooksUnit, before: Endpoint, after: Endpoint) -> None:

@@ -16,6 +16,7 @@ from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.loyalty.bulk.csv_text import csv_lines
 from loyalpro.loyalty.bulk.jobs import JobRef, get_job, new_job
+from loyalpro.loyalty.customers import GetCustomer, get_customer
 from loyalpro.loyalty.entities import Customer, Job, Transaction
 from loyalpro.loyalty.ledger import Entry
 from loyalpro.loyalty.ports import LoyaltyUnit
@@ -57,7 +58,9 @@ class Portion:
 
 
 def start_export(unit: LoyaltyUnit, command: StartExport) -> Job:
-    """Store an export and wake what works on it."""
+    """Store an export and wake what works on it. Raises `NotFound` `customer_not_found`."""
+    if command.customer_id is not None:
+        get_customer(unit, GetCustomer(command.account_id, command.customer_id))
     params = {
         "kind": command.kind,
         "format": command.format,
@@ -160,7 +163,7 @@ def _ledger(unit: LoyaltyUnit, job: Job, after: str) -> Portion:
     named = job.params["customer_id"]
     following = [named] if named else unit.reports.customer_ids_after(job.account_id, customer_id, _CUSTOMERS_PER_PAGE)
     ids = [each for each in {customer_id, *following} if each]
-    found = unit.reports.entries_after(ids, place, _ROWS_PER_PIECE) if ids else []
+    found = unit.reports.entries_after(job.account_id, ids, place, _ROWS_PER_PIECE) if ids else []
     lines = [_entry(each) for each in found if _is_between(each.created_at, job.params)]
     if len(found) == _ROWS_PER_PIECE:
         return Portion(lines, f"{found[-1].customer_id}:{found[-1].sequence}")

@@ -82,8 +82,10 @@ def list_refusals(unit: LoyaltyUnit, query: ListRefusals) -> list[RowRefusal]:
 def cancel_job(unit: LoyaltyUnit, command: JobRef) -> Job:
     """End a job. What it has done stays; its pieces are removed. Raises `NotFound`, and `Conflict` `job_finished`."""
     job = get_job(unit, command)
-    if not unit.jobs.finish(job, "canceled", unit.now) and get_job(unit, command).status != "canceled":
+    if unit.jobs.finish(job, "canceled", unit.now):
+        unit.jobs.remove_pieces(job.id)
+        unit.audit(job.account_id, "job.canceled", job.id)
+    ended = get_job(unit, command)
+    if ended.status != "canceled":
         raise Conflict("This job has ended, so it cannot be canceled.", code="job_finished")
-    unit.jobs.remove_pieces(job.id)
-    unit.audit(job.account_id, "job.canceled", job.id)
-    return get_job(unit, command)
+    return ended

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
+from loyalpro.kernel.changes import changes_of
 from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.fraud.durations import DurationMs
@@ -58,7 +59,7 @@ def change_rules(unit: FraudUnit, command: ChangeRules) -> list[Rule[Any]]:
         if after != before:
             stored = replace(after, version=before.version + 1)
             unit.fraud.store_rule(command.account_id, stored, unit.now)
-            unit.audit(command.account_id, "fraud_rule.updated", stored.id)
+            unit.audit(command.account_id, "fraud_rule.updated", stored.id, changes_of(before, stored))
             rules = RuleSet(command.account_id, [*(each for each in rules.all if each.code != stored.code), stored])
     return rules.all
 

@@ -92,12 +92,14 @@ class ReportTables:
         """The ids of the next customers, also of those that are not active any more."""
         return [id_ for (id_,) in self._connection.execute(_PAGE, (account_id, after_id, limit))]
 
-    def entries_after(self, customer_ids: Collection[str], after: tuple[str, int], limit: int) -> list[Entry]:
-        """The next entries of these customers, of which there is at least one, by customer and sequence, behind a place."""
+    def entries_after(
+        self, account_id: str, customer_ids: Collection[str], after: tuple[str, int], limit: int
+    ) -> list[Entry]:
+        """The next entries of these customers, at least one of the account, by customer and sequence, behind a place."""
         padded = padded_list(sorted(customer_ids))
         rows = self._connection.execute(
             f"SELECT {ENTRIES.columns()} FROM ledger_entries WHERE customer_id IN ({marks(len(padded))})"
-            " AND (customer_id, sequence) > (?, ?) ORDER BY customer_id, sequence LIMIT ?",
-            (*padded, *after, limit),
+            " AND (customer_id, sequence) > (?, ?) AND account_id = ? ORDER BY customer_id, sequence LIMIT ?",
+            (*padded, *after, account_id, limit),
         )
         return ENTRIES.records(rows)

@@ -138,8 +138,12 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateCust
 
     def work(unit: Unit) -> Reply:
         command = customers.EnrollCustomers(account_id, valid)
-        enrolled = iter(customers.enroll_customers(unit, command) if valid else ())
-        outcomes = [each if isinstance(each, Refused) else pull(enrolled) for each in parsed]
+        enrolled = customers.enroll_customers(unit, command) if valid else []
+        new = [each.id for each in enrolled if not isinstance(each, Refused)]
+        if new:
+            unit.audit(account_id, "customers.created", new[0], {"enrolled": len(new)})
+        rest = iter(enrolled)
+        outcomes = [each if isinstance(each, Refused) else pull(rest) for each in parsed]
         return Reply(200, {"data": [{"index": index, **_result(each)} for index, each in enumerate(outcomes)]})
 
     return await commit(request, account_id, work)
