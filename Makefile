@@ -47,7 +47,7 @@ bench-import: setup-dev ## Import a million purchases into a new database, about
 chaos: setup-dev ## Run real processes with real faults and check every webhook; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
 	$(BIN)/python -m chaos $(ARGS)
 
-simulate: setup-dev ## Run 5,000 seeds full of faults on a virtual clock; writes bench/SIMULATION.md (its options: make simulate ARGS=--help)
+simulate: setup-dev ## Run 5,000 seeds full of faults on a virtual clock; writes bench/SIMULATION.md and bench/PROGRAM_SIMULATION.md (its options: make simulate ARGS=--help)
 	$(BIN)/python -m simulation $(ARGS)
 
 mutants: setup-dev ## Replace functions of the product by wrong ones, and check that the simulation finds each; writes bench/MUTANTS.md

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import replace
 from enum import StrEnum
+from typing import TypeVar
 
 from receivers.behavior import Behavior, random_points
 from receivers.receiver import Outage
@@ -15,6 +16,7 @@ from simulation.profile import PACES, Profile
 from simulation.run import Report, run_profile
 from simulation.world import SECRET, TYPES, Order, World
 
+T = TypeVar("T")
 FAULTS = (
     Fault.CRASH_BEFORE,
     Fault.CRASH_AFTER,
@@ -113,7 +115,7 @@ def run_send(fault: ProcessFault | Behavior, number: int) -> Report | None:
     return report if report.counted["sends"] >= number else None
 
 
-def numbered(run: Callable[[int], Report | None]) -> Iterator[tuple[int, Report]]:
+def numbered(run: Callable[[int], T | None]) -> Iterator[tuple[int, T]]:
     """The runs with the numbers 1, 2, 3 ... until there is none."""
     number = 1
     while (report := run(number)) is not None:

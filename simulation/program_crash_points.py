@@ -64,8 +64,11 @@ def _run(step: Step, world: SmallProgram, now: UnixMs, unit: UnitOfWork) -> Answ
 
 
 def _buy(world: SmallProgram, unit: UnitOfWork, now: UnixMs) -> Answer:
-    """Two purchases of two customers, the second of them so old that its points have expired."""
-    ages_s = (3_600.0, 40 * 86_400.0)
+    """A purchase of each customer, the second of them so old that its points have expired.
+
+    The sweeps alone settle the third customer, because no other command names it.
+    """
+    ages_s = (3_600.0, 40 * 86_400.0, 3_600.0)
     batch = [
         NewPurchase(
             customer_id=customer,
@@ -122,7 +125,7 @@ def _change_tiers(world: SmallProgram, unit: UnitOfWork, _now: UnixMs) -> Answer
 
 
 def _merge(world: SmallProgram, unit: UnitOfWork, _now: UnixMs) -> Answer:
-    gone, into = world.shop.known.customers
+    gone, into = world.shop.known.customers[:2]
     merge_customer(unit, MergeCustomer(world.account_id, gone, into))
     return {"order-7": gone}
 
@@ -199,7 +202,7 @@ _PROFILE = ProgramProfile(
     pace=_PACE,
     rules=_RULES,
     processes=2,
-    customers=2,
+    customers=3,
     requests=0,
     heal_s=_PACE.span_s,
     skew_ms=0,

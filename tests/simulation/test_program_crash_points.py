@@ -8,11 +8,20 @@ import pytest
 
 from simulation.crash_points import FAULTS, ProcessFault, numbered
 from simulation.database import Fault
+from simulation.mutation import Mutant
 from simulation.program_crash_points import run_call, run_step
+from simulation.program_mutants import PROGRAM_MUTANTS
 from simulation.program_run import ProgramReport
 
 _COMMANDS = 8
 """Of the script. Each of them and each sweep that changes something is at least one change."""
+
+_SPLIT = (
+    "a sweep takes customers off its list first",
+    "a reservation ends before its points return",
+    "events are committed after their change",
+)
+"""Mutants that do in two transactions what belongs in one."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -21,7 +30,7 @@ def test_no_promise_of_the_program_is_broken_when_one_database_call_fails(fault:
     assert not broken, "\n".join(broken)
     assert counted["runs"] > 2 * _COMMANDS
     assert counted[f"db {fault}"] == counted["runs"]
-    assert counted["event points.expired"] == 3 * counted["runs"]
+    assert counted["event points.expired"] == 4 * counted["runs"]
     assert counted["redemption expired"] == counted["runs"]
 
 
@@ -29,6 +38,15 @@ def test_no_promise_of_the_program_is_broken_when_a_process_is_stopped_at_one_st
     counted, broken = _sums(numbered(partial(run_step, ProcessFault.STOP)))
     assert not broken, "\n".join(broken)
     assert counted["runs"] > 100
+
+
+@pytest.mark.parametrize(
+    "mutant", [each for each in PROGRAM_MUTANTS if each.name in _SPLIT], ids=lambda each: each.name
+)
+def test_a_crash_between_two_transactions_that_should_be_one_is_detected(mutant: Mutant) -> None:
+    with mutant.in_place():
+        reports = numbered(partial(run_call, Fault.CRASH_AFTER))
+        assert any(report.violations for _, report in reports)
 
 
 def _sums(reports: Iterator[tuple[int, ProgramReport]]) -> tuple[Counter[str], list[str]]:
