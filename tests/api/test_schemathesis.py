@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -97,3 +98,41 @@ def check(published: Published, cases: st.SearchStrategy[Any]) -> None:
         case.validate_response(response, checks=CHECKS)
 
     send()
+
+
+def test_every_body_has_examples_that_its_schema_accepts(published: Published) -> None:
+    document = published.schema.raw_schema
+    found = 0
+    for path, method, operation in operations_of(document):
+        if "requestBody" in operation:
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            examples = [each for part in parts_of(document, schema) for each in part.get("examples", [])]
+            assert examples, (method, path)
+            validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+            for each in examples:
+                validator.validate(each)
+            found += 1
+    assert found > 30
+
+
+def test_every_success_has_a_schema_and_every_error_is_a_problem(published: Published) -> None:
+    document = published.schema.raw_schema
+    for path, method, operation in operations_of(document):
+        for status, response in operation["responses"].items():
+            content = response.get("content", {})
+            if status in ("4XX", "5XX"):
+                assert content["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+            elif status != "204" and path != "/metrics":
+                assert content, (method, path)
+                assert all(media["schema"] for media in content.values()), (method, path)
+
+
+def operations_of(document: Any) -> list[tuple[str, str, Any]]:
+    return [(path, method, call) for path, calls in document["paths"].items() for method, call in calls.items()]
+
+
+def parts_of(document: Any, schema: Any) -> list[Any]:
+    """The schema of a body, without references, and its alternatives."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return [schema, *(part for each in schema.get("anyOf", []) for part in parts_of(document, each))]
