@@ -15,6 +15,7 @@ from bench.server import API_KEY, Server
 from bench.stage import Stage
 
 CLIENTS = 8
+_LOCATIONS = 300
 
 
 def ingest(stage: Stage, scale: Scale) -> Finding:
@@ -77,14 +78,18 @@ class IngestBench:
         return [self._purchase(next(self._numbers)) for _ in range(count)]
 
     def _purchase(self, number: int) -> dict[str, object]:
+        """Locations and amounts differ, as those of real tills do: equal ones would all be duplicate receipts to fraud rules.
+
+        The customers are few, so many of them do set off the rule about many purchases in an hour.
+        """
         return {
             "customer_id": self._buyers[number % len(self._buyers)],
             "external_id": f"receipt-{number}",
-            "amount": 5_600,
+            "amount": 1_000 + number * 37 % 8_000,
             "currency": "EUR",
-            "items": [{"sku": "TEA-250", "quantity": 2, "amount": 2_800}],
+            "items": [{"sku": "TEA-250", "quantity": 2, "amount": 500}],
             "channel": "pos",
-            "location_id": "store-7",
+            "location_id": f"store-{number % _LOCATIONS}",
             "metadata": {"till": 4},
         }
 

@@ -1,4 +1,4 @@
-"""`make simulate` runs many seeds and writes bench/SIMULATION.md; `make mutants` checks that mistakes are detected."""
+"""`make simulate` runs many seeds and writes a page for each suite; `make mutants` checks that mistakes are detected."""
 
 import argparse
 import contextlib
@@ -12,11 +12,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from simulation import mutants
-from simulation.many import Detection, Tally, detections, tallies
-from simulation.pages import CommandRun, mutants_page, rows, simulation_page, with_seeds
+from simulation import mutants, program_mutants
+from simulation.many import SUITES, Detection, Tally, detections, tallies
+from simulation.pages import CommandRun, mutants_page, program_page, program_rows, rows, simulation_page, with_seeds
 
 _BENCH = Path(__file__).parent.parent / "bench"
+_PAGES = {
+    "deliveries": ("SIMULATION.md", rows, simulation_page),
+    "program": ("PROGRAM_SIMULATION.md", program_rows, program_page),
+}
+_SOURCES = {"deliveries": mutants.__file__, "program": program_mutants.__file__}
 _MOST_EXAMPLES = 5
 
 
@@ -26,7 +31,7 @@ def main() -> int:
     console = Console()
     if options.mutants:
         return _find_mutants(options, console)
-    return _run_seeds(options, console)
+    return max(_run_seeds(suite, options, console) for suite in options.only or SUITES)
 
 
 def _options() -> argparse.Namespace:
@@ -34,30 +39,32 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, default=5_000, help="how many seeds to run, or to try at most with each mutant"
     )
+    parser.add_argument("--only", action="append", choices=list(SUITES), help="which runs; both kinds without it")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--mutants", action="store_true", help="for each mutant, find the first seed that detects it")
     parser.add_argument("--no-write", action="store_true", help="print only")
     return parser.parse_args()
 
 
-def _run_seeds(options: argparse.Namespace, console: Console) -> int:
+def _run_seeds(suite: str, options: argparse.Namespace, console: Console) -> int:
     began_s, total = time.monotonic(), Tally()
     seeds = range(options.first, options.first + options.seeds)
     with (
         _progress(console) as progress,
         contextlib.suppress(KeyboardInterrupt),
-        contextlib.closing(tallies(seeds)) as each,
+        contextlib.closing(tallies(seeds, suite)) as each,
     ):
-        task = progress.add_task("seeds", total=options.seeds)
+        task = progress.add_task(f"seeds of {suite}", total=options.seeds)
         for tally in each:
             total.add(tally)
             progress.advance(task, tally.seeds)
             _print_broken(tally, console)
     run = _command_run("simulate", began_s)
-    for name, value in rows(total, run):
+    file_name, table, page = _PAGES[suite]
+    for name, value in table(total, run):
         console.print(f"{name:67}{value:>13}", highlight=False)
     if not options.no_write:
-        (_BENCH / "SIMULATION.md").write_text(simulation_page(total, run))
+        (_BENCH / file_name).write_text(page(total, run))
     return int(bool(total.broken))
 
 
@@ -70,20 +77,28 @@ def _print_broken(tally: Tally, console: Console) -> None:
 
 def _find_mutants(options: argparse.Namespace, console: Console) -> int:
     began_s, found = time.monotonic(), list[Detection]()
+    for suite in options.only or SUITES:
+        found += _find_in(suite, options, console)
+    if not options.no_write:
+        if not options.only:
+            (_BENCH / "MUTANTS.md").write_text(mutants_page(found, _command_run("mutants", began_s), options.seeds))
+        for path in map(Path, _SOURCES.values()):
+            path.write_text(with_seeds(path.read_text(), found))
+    return int(any(each.seed is None for each in found))
+
+
+def _find_in(suite: str, options: argparse.Namespace, console: Console) -> list[Detection]:
+    """The seeds that detect the mutants of a suite, in their order."""
+    known, found = SUITES[suite].mutants, list[Detection]()
     with _progress(console) as progress:
-        task = progress.add_task("mutants", total=len(mutants.MUTANTS))
-        for detection in detections(mutants.MUTANTS, options.seeds):
+        task = progress.add_task(f"mutants of {suite}", total=len(known))
+        for detection in detections(known, options.seeds, suite):
             found.append(detection)
             progress.advance(task)
             console.print(
                 f"{detection.mutant.name}: {detection.violation or 'NOT DETECTED'}"[:160], markup=False, highlight=False
             )
-    found.sort(key=lambda each: mutants.MUTANTS.index(each.mutant))
-    if not options.no_write:
-        (_BENCH / "MUTANTS.md").write_text(mutants_page(found, _command_run("mutants", began_s), options.seeds))
-        path = Path(mutants.__file__)
-        path.write_text(with_seeds(path.read_text(), found))
-    return int(any(each.seed is None for each in found))
+    return sorted(found, key=lambda each: known.index(each.mutant))
 
 
 def _command_run(target: str, began_s: float) -> CommandRun:

@@ -204,16 +204,26 @@ class _Statements:
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """Which rows a transaction locks: those that a change names by a key that begins so, or a read with such a text in it."""
+
+    keys: tuple[str, ...]
+    reads: str
+
+
+DELIVERY_LOCKS = Locks(("wrk_", "dlv_", "order-"), "FROM workers WHERE id")
+
+
 class _LockRecorder:
     """A connection that records the rows that a transaction locks until it ends.
 
-    Reading a worker by its id counts as a lock, because on PostgreSQL the product locks the row that it reads there.
+    Reading a row by its id can count as a lock, because on PostgreSQL the product locks some of the rows that it reads.
     """
 
-    _KEYS = ("wrk_", "dlv_", "order-")
-
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, locks: "Locks") -> None:
         self._connection = connection
+        self._locks = locks
         self.dialect: Dialect = connection.dialect
         self.rows: set[str] = set()
 
@@ -237,14 +247,21 @@ class _LockRecorder:
         raise NotImplementedError
 
     def _record(self, sql: str, params: Sequence[object]) -> None:
-        if not sql.lstrip().startswith("SELECT") or "FROM workers WHERE id" in sql:
-            self.rows |= {each for each in params if isinstance(each, str) and each.startswith(self._KEYS)}
+        if not sql.lstrip().startswith("SELECT") or self._locks.reads in sql:
+            self.rows |= {each for each in params if isinstance(each, str) and each.startswith(self._locks.keys)}
 
 
 class SharedDatabase:
     """The database. It outlives every process and runs one transaction at a time."""
 
-    def __init__(self, loop: VirtualLoop, writer: DriverConnection, reader: DriverConnection, faults: Faults) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        writer: DriverConnection,
+        reader: DriverConnection,
+        faults: Faults,
+        locks: Locks = DELIVERY_LOCKS,
+    ) -> None:
         self.loop = loop
         self.faults = faults
         self.calls = 0
@@ -252,6 +269,7 @@ class SharedDatabase:
         self.on_commit: Callable[[], None] = lambda: None
         self._writer = writer
         self._reader = reader
+        self._locks = locks
         self._locked: set[str] = set()
         self._waiting: list[Callable[[], None]] = []
         self.dialect: Dialect = writer.dialect
@@ -272,6 +290,11 @@ class SharedDatabase:
             if writes:
                 self.on_commit()
             return result
+
+    @property
+    def connection(self) -> DriverConnection:
+        """The connection that reads, for checks that begin transactions of their own."""
+        return self._reader
 
     def close(self) -> None:
         self._reader.close()
@@ -345,7 +368,7 @@ class SharedDatabase:
 
     def _rows(self, job: _Job) -> set[str]:
         """The rows that a transaction locks, found by running it and rolling it back."""
-        recorder = _LockRecorder(self._writer)
+        recorder = _LockRecorder(self._writer, self._locks)
         self._writer.begin()
         try:
             with contextlib.suppress(Exception):  # it fails again when it is run to be committed
@@ -426,11 +449,12 @@ def memory_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def open_sqlite(loop: VirtualLoop, folder: Path, faults: Faults) -> SharedDatabase:
+def open_sqlite(loop: VirtualLoop, folder: Path, faults: Faults, locks: Locks = DELIVERY_LOCKS) -> SharedDatabase:
     """A new SQLite file with the product's schema, opened with the product's own connections."""
     path = folder / "loyalpro.db"
     path.write_bytes(_empty_sqlite())
-    return SharedDatabase(loop, SqliteConnection(path, read_only=False), SqliteConnection(path, read_only=True), faults)
+    writer, reader = SqliteConnection(path, read_only=False), SqliteConnection(path, read_only=True)
+    return SharedDatabase(loop, writer, reader, faults, locks)
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 _PACKAGES = ("loyalpro.", "simulation.")
-_OWN_MODULES = frozenset({"simulation.mutants", __name__})
+_OWN_MODULES = frozenset({"simulation.mutants", "simulation.program_mutants", __name__})
 """Here the names keep their originals: wrong versions need them."""
 
 

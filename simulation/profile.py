@@ -105,27 +105,27 @@ class Profile:
             events=rng.randint(3, 12),
             span_s=span_s,
             heal_s=heal_s,
-            skew_ms=_sometimes(rng, 0.3, int(pace.lease_ttl_s * 300)) or 0,
-            database_faults=_rates(rng, _DATABASE_FAULTS, on=0.3, highest=0.05),
-            database_outages=_outages(rng, heal_s),
+            skew_ms=sometimes(rng, 0.3, int(pace.lease_ttl_s * 300)) or 0,
+            database_faults=draw_rates(rng, _DATABASE_FAULTS, on=0.3, highest=0.05),
+            database_outages=draw_outages(rng, heal_s, longest_s=60.0),
             longest_freeze_s=pace.lease_ttl_s * rng.choice((0.5, 2.5)),
             longest_latency_s=rng.choice((0.0, 0.01, 0.2, 2.0)),
-            crash_every_s=_sometimes(rng, 0.4, heal_s / rng.randint(1, 10)),
-            freeze_every_s=_sometimes(rng, 0.4, heal_s / rng.randint(1, 10)),
-            stop_every_s=_sometimes(rng, 0.3, heal_s / rng.randint(1, 6)),
-            owner_every_s=_sometimes(rng, 0.4, heal_s / rng.randint(1, 20)),
+            crash_every_s=sometimes(rng, 0.4, heal_s / rng.randint(1, 10)),
+            freeze_every_s=sometimes(rng, 0.4, heal_s / rng.randint(1, 10)),
+            stop_every_s=sometimes(rng, 0.3, heal_s / rng.randint(1, 6)),
+            owner_every_s=sometimes(rng, 0.4, heal_s / rng.randint(1, 20)),
             highest_error_share=rng.choice((0.0, 0.1, 0.4)),
             outage_probability=rng.choice((0.0, 0.0, 0.3, 0.6)),
-            gone_share=_sometimes(rng, 0.2, 0.1) or 0.0,
+            gone_share=sometimes(rng, 0.2, 0.1) or 0.0,
             longest_retry_after_s=int(pace.window_s * rng.choice((0.0, 0.05, 0.5))),
             freeze_at_send=rng.choice((0.0, 0.1, 0.4)),
-            ended_connections=_sometimes(rng, 0.25, 0.4) or 0.0,
+            ended_connections=sometimes(rng, 0.25, 0.4) or 0.0,
         )
 
 
 def draw_mix(profile: Profile, rng: random.Random) -> BehaviorMix:
     """How often one receiver shows each behavior."""
-    shares = _rates(rng, _ERRORS, on=0.4, highest=profile.highest_error_share)
+    shares = draw_rates(rng, _ERRORS, on=0.4, highest=profile.highest_error_share)
     return BehaviorMix(shares | ({Behavior.GONE: profile.gone_share} if profile.gone_share else {}))
 
 
@@ -137,15 +137,18 @@ def draw_outage(profile: Profile, rng: random.Random) -> Outage | None:
     return Outage(begin_s, begin_s + rng.random() * 1.5 * profile.pace.window_s, rng.choice(_OUTAGES))
 
 
-def _sometimes(rng: random.Random, on: float, value: T) -> T | None:
+def sometimes(rng: random.Random, on: float, value: T) -> T | None:
+    """The value with this probability, else None."""
     return value if rng.random() < on else None
 
 
-def _rates(rng: random.Random, kinds: tuple[T, ...], *, on: float, highest: float) -> dict[T, float]:
+def draw_rates(rng: random.Random, kinds: tuple[T, ...], *, on: float, highest: float) -> dict[T, float]:
+    """How often each kind happens, of those that are enabled, each with the probability `on`."""
     return {each: rng.random() * highest for each in kinds if rng.random() < on}
 
 
-def _outages(rng: random.Random, heal_s: float) -> tuple[tuple[float, float], ...]:
+def draw_outages(rng: random.Random, heal_s: float, *, longest_s: float) -> tuple[tuple[float, float], ...]:
+    """When the database does not answer: the begin and the end of each outage."""
     count = rng.choice((0, 0, 0, 1, 2))
     begins = [rng.uniform(0.0, heal_s) for _ in range(count)]
-    return tuple((begin_s, begin_s + rng.random() * min(heal_s * 0.1, 60.0)) for begin_s in begins)
+    return tuple((begin_s, begin_s + rng.random() * min(heal_s * 0.1, longest_s)) for begin_s in begins)

@@ -14,7 +14,7 @@ from loyalpro.delivery.schedule import RetrySchedule
 from loyalpro.delivery.settlement import Settlement
 from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.jobs.periodic_job import JobRun, PeriodicJob
-from loyalpro.jobs.scheduler import JobScheduler
+from loyalpro.jobs.scheduler import JobScheduler, RecordRuns
 from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
@@ -59,9 +59,14 @@ class NoJobMetrics:
 async def _record_nothing(runs: Sequence[JobRun]) -> None: ...
 
 
-def quiet_scheduler(jobs: Sequence[PeriodicJob], clock: Clock) -> JobScheduler:
+async def record_forever(_runs: Sequence[JobRun]) -> None:
+    """Take runs, and never ask for more: a recorder that wakes up every minute would fill a run of months."""
+    await asyncio.Event().wait()
+
+
+def quiet_scheduler(jobs: Sequence[PeriodicJob], clock: Clock, record: RecordRuns = _record_nothing) -> JobScheduler:
     """A scheduler that records and counts no runs."""
-    return JobScheduler(jobs, clock, process="simulated", record=_record_nothing, metrics=NoJobMetrics())
+    return JobScheduler(jobs, clock, process="simulated", record=record, metrics=NoJobMetrics())
 
 
 @dataclass(frozen=True)

@@ -623,6 +623,7 @@ def test_released_points_stay_pending_as_long_as_the_program_says(server: Server
         assert server.call("PATCH", "/v1/program", {"pending": {"days": days}}).status == 200
         customer = enroll(server)
         case = held(server, customer)
+        assert server.get(f"/v1/customers/{customer}/lots")["data"][0]["activates_at"] is None
         server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
         [lot] = server.get(f"/v1/customers/{customer}/lots")["data"]
         assert points(server, customer)["pending" if days else "available"] == 500

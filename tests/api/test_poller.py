@@ -187,6 +187,7 @@ def test_a_poller_continues_on_a_dump_that_was_restored_on_another_server(url: s
 
 def _write(server: Server, number: int) -> int:
     """Record single purchases and batches of one customer; the number of events that this causes."""
+    server.report_purchases_only()
     customer = server.post("/v1/customers", {"external_id": f"c{number}"})["id"]
     purchase = {"customer_id": customer, "amount": 100, "currency": "EUR"}
     for _ in range(6):

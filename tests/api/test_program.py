@@ -38,7 +38,7 @@ def changed(server: Server, body: Any) -> Any:
 
 
 def retier_jobs(server: Server) -> int:
-    sql = "SELECT COUNT(*) FROM jobs WHERE kind = 'retier' AND status = 'queued'"
+    sql = "SELECT COUNT(*) FROM jobs WHERE kind = 'retier'"
     [(count,)] = server.run(server.application.runner.read(lambda unit: unit.connection.execute(sql)))
     return int(count)
 

@@ -96,7 +96,7 @@ def test_points_that_expire_are_listed_page_by_page(server: Server) -> None:
         for n in range(30)
     ]
     more = [
-        row | {"points": 1_000, "external_id": f"x-{n}", "expires_at": rfc3339(now + 99 * DAY)}
+        row | {"points": 1_000, "external_id": f"x-{n}", "expires_at": rfc3339(now + 10 * DAY + DAY // 2)}
         for n, row in enumerate(rows)
     ]
     imported(server, kind="balances", rows=rows + more)

@@ -123,6 +123,7 @@ def test_the_log_line_of_a_failed_attempt_names_the_request_that_caused_the_even
 
 
 def test_purchases_of_one_database_transaction_keep_the_ids_of_their_own_requests(server: Server) -> None:
+    server.report_purchases_only()
     customer = server.post("/v1/customers", {}, X_Request_Id="enroll-1")["id"]
     held = Held(None)
     busy = threading.Thread(target=lambda: asyncio.run(server.application.database.write(held)))
@@ -161,6 +162,7 @@ def test_a_repeated_request_changes_neither_the_event_nor_its_origin(server: Ser
 
 
 def test_the_log_line_of_a_large_batch_names_ten_events_and_counts_all(local: Server) -> None:
+    local.report_purchases_only()
     customer = local.post("/v1/customers", {})["id"]
     purchase = {"customer_id": customer, "amount": 500, "currency": "EUR"}
     with capture_logs() as logs:

@@ -1,6 +1,6 @@
-"""Purchases of real shops, imported over the API on both stores: every customer's points are recomputed apart, and are equal.
+"""Public purchases are imported over the API on both stores: every customer's points are recomputed apart, and are equal.
 
-CDNOW sold music. Its purchases of 1997 and 1998 are moved by 28 years, after which the calendar repeats itself, so that some of the
+CDNOW, a real shop, sold music; the orders of Superstore are sample data. Its purchases of 1997 and 1998 are moved by 28 years, after which the calendar repeats itself, so that some of the
 points have expired and others have not. Superstore sold furniture, office supplies and technology.
 """
 

@@ -20,7 +20,8 @@ COFFEE: dict[str, Any] = {"name": "A coffee", "type": "free_item", "sku": "COFFE
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
-    with Server(databases.fresh(request.param), clock=VirtualClock(START)) as running:
+    """No sweep comes while a test moves the clock, so each command has to settle what is due."""
+    with Server(databases.fresh(request.param), clock=VirtualClock(START), sweep_interval=100_000_000) as running:
         yield running
 
 

@@ -239,6 +239,7 @@ def test_lots_that_cannot_be_changed(shop: Shop, change: str) -> None:
 
 
 NOT_EXPORTED = {
+    "churn_runs": "how far a run is: the last customer whose score it has",
     "customer_tags": "the tags are in `customers`",
     "deliveries": "an event that is sent to an endpoint: the event is in `events`",
     "erasures": "how far the erasure of a deleted customer is",

@@ -11,7 +11,8 @@ from loyalpro.storage.tables.leases import LeaseTables
 from simulation.many import broken_by
 from simulation.mutants import MUTANTS
 from simulation.mutation import Mutant, wrong, wrong_sql
-from simulation.pages import CHECKS
+from simulation.pages import CHECKS, PROGRAM_CHECKS
+from simulation.program_mutants import PROGRAM_MUTANTS
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -22,6 +23,16 @@ def test_a_mutant_is_detected(mutant: Mutant) -> None:
     assert {each.partition(":")[0] for each in broken} <= set(CHECKS), broken
     assert mutant.unused() == []
     assert _broken_by_the_product(mutant.seed) == []
+
+
+@pytest.mark.parametrize("mutant", PROGRAM_MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_of_the_program_is_detected(mutant: Mutant) -> None:
+    with mutant.in_place():
+        broken = broken_by(mutant.seed, "program")
+    assert broken, f"seed {mutant.seed} does not detect it any more: find another with `make mutants`"
+    assert {each.partition(":")[0] for each in broken} <= set(PROGRAM_CHECKS), broken
+    assert mutant.unused() == []
+    assert broken_by(mutant.seed, "program") == []
 
 
 def test_a_mutant_replaces_functions_in_modules_and_classes_until_its_context_ends() -> None:

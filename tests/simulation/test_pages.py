@@ -6,7 +6,7 @@ from pathlib import Path
 from simulation import mutants
 from simulation.many import Detection, Tally
 from simulation.mutants import MUTANTS
-from simulation.pages import CommandRun, mutants_page, simulation_page, with_seeds
+from simulation.pages import CommandRun, mutants_page, program_page, simulation_page, with_seeds
 
 _RUN = CommandRun("make it", "2025-11-24", "2 cores", 1.0)
 
@@ -20,6 +20,18 @@ def test_the_page_shows_a_broken_promise_with_its_seed() -> None:
     assert "## 11 seeds: 1 seeds FAILED" in page
     assert "- seed 42: `deliveries: lost: one`" in page
     assert "at 95 %" not in page
+
+
+def test_the_page_of_the_program_shows_a_broken_promise_with_its_seed() -> None:
+    tally = Tally(seeds=10, counted=Counter({"event points.redeemed": 7, "crash": 2, "db crash_after": 3}))
+    page = program_page(tally, _RUN)
+    assert "no promise was broken" in page
+    assert "| redemptions | 7 |" in page
+    assert "| processes killed | 5 |" in page
+    tally.add(Tally(seeds=1, broken={42: ["overdue: one"]}))
+    page = program_page(tally, _RUN)
+    assert "## 11 seeds: 1 seeds FAILED" in page
+    assert "- seed 42: `overdue: one`" in page
 
 
 def test_the_page_shows_a_mutant_that_no_seed_detects() -> None:

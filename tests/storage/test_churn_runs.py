@@ -10,7 +10,7 @@ import pytest
 
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.loyalty.churn.features import History
-from loyalpro.loyalty.churn.fit import Fit
+from loyalpro.loyalty.churn.fit import Fit, fit
 from loyalpro.loyalty.churn.fit_process import FitFailed, fit_apart
 from loyalpro.loyalty.sweeps.churn_run import ChurnJob
 from loyalpro.storage.open import open_database
@@ -73,6 +73,15 @@ def run_alone(url: str, now: UnixMs = NOON, **options: Any) -> None:
     asyncio.run(alone())
 
 
+async def fit_here(histories: Sequence[History]) -> Fit | None:
+    """The fit without a process of its own, which other processes would slow down."""
+    return fit(histories)
+
+
+async def fail(_: Sequence[History]) -> Fit | None:
+    raise FitFailed("No.")
+
+
 # -- scheduled runs ----------------------------------------------------------------------------------------------------
 
 
@@ -104,9 +113,9 @@ def test_a_run_after_an_import_is_silent(scored: Scored, *, dry_run: bool) -> No
 
 def test_a_run_that_takes_a_model_in_place_of_gaps_is_silent(scored: Scored) -> None:
     scored.add([ALMOST])
-    run_jobs(scored.url, NOON, "churn")
+    run_alone(scored.url, fit=fit_here)
     scored.add(list(population().values()))
-    run_jobs(scored.url, NOON + MS_PER_DAY, "churn")
+    run_alone(scored.url, NOON + MS_PER_DAY, fit=fit_here)
     assert scored.runs()[1] == ("done", "silent", 241, 0)
     assert query(scored.url, "SELECT version, fitted_customers FROM churn_models ORDER BY version") == [
         ("2026-11-28", 0),
@@ -116,11 +125,11 @@ def test_a_run_that_takes_a_model_in_place_of_gaps_is_silent(scored: Scored) -> 
 
 def test_a_model_is_fitted_anew_after_a_week(scored: Scored) -> None:
     scored.add(list(population().values()))
-    for day in range(8):
-        run_jobs(scored.url, NOON + day * MS_PER_DAY, "churn")
+    for day in (0, 1, 6, 7):
+        run_alone(scored.url, NOON + day * MS_PER_DAY, fit=fit_here)
     versions = query(scored.url, "SELECT version FROM churn_models ORDER BY version")
     assert versions == [("2026-11-28",), ("2026-12-05",)]
-    assert [each[1] for each in scored.runs()] == ["silent"] + ["emit"] * 7
+    assert [each[1] for each in scored.runs()] == ["silent", "emit", "emit", "emit"]
 
 
 def test_blocked_deleted_and_fully_refunded_customers_have_no_score(scored: Scored) -> None:
@@ -216,28 +225,22 @@ def test_a_killed_server_leaves_a_run_that_the_next_one_finishes(database_url: s
 
 def test_a_failed_fit_is_reported_and_keeps_the_old_model(scored: Scored) -> None:
     scored.add(list(population().values()))
-    run_alone(scored.url)
+    run_alone(scored.url, fit=fit_here)
     reported: list[tuple[str, str]] = []
 
-    async def failing(_: Sequence[History]) -> Fit | None:
-        raise FitFailed("No.")
-
     later = NOON + 9 * MS_PER_DAY
-    run_alone(scored.url, later, fit=failing, on_fit_failed=lambda *found: reported.append(found))
+    run_alone(scored.url, later, fit=fail, on_fit_failed=lambda *found: reported.append(found))
     assert reported == [(ACCOUNT, "No.")]
     assert query(scored.url, "SELECT version FROM churn_models") == [("2026-11-28",)]
     assert scored.runs()[1][:2] == ("done", "emit")
-    run_alone(scored.url, later + MS_PER_DAY)
+    run_alone(scored.url, later + MS_PER_DAY, fit=fit_here)
     assert query(scored.url, "SELECT COUNT(*) FROM churn_models") == [(2,)]
 
 
 def test_an_account_whose_first_fit_fails_is_scored_by_gaps(scored: Scored) -> None:
     scored.add(list(population().values()))
 
-    async def failing(_: Sequence[History]) -> Fit | None:
-        raise FitFailed("No.")
-
-    run_alone(scored.url, fit=failing)
+    run_alone(scored.url, fit=fail)
     assert query(scored.url, "SELECT parameters, fitted_customers FROM churn_models") == [(None, 0)]
     assert scored.runs() == [("done", "silent", 240, 0)]
 

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loyalpro.storage.connection import DriverConnection, RetryTransaction, Statement
+from loyalpro.storage.postgres.connection import repeated
 from support.databases import Databases
 from support.history import connect
 
@@ -174,3 +175,20 @@ def test_an_invalid_deferred_statement_raises_before_the_commit(database_url: st
     connection.rollback()
     assert connection.execute("SELECT id FROM workers") == []
     connection.close()
+
+
+def test_upserts_of_many_rows_insert_new_rows_and_update_stored_ones(database_url: str) -> None:
+    upsert = "INSERT INTO accounts (id, name, created_at) VALUES (?, ?, 1)\nON CONFLICT (id) DO UPDATE SET name = excluded.name"
+    connection = connect(database_url)
+    connection.begin()
+    connection.execute_many(upsert, [(f"acct_{number}", "stored") for number in range(0, 75, 2)])
+    connection.execute_many(upsert, [(f"acct_{number}", f"name {number}") for number in range(75)])
+    rows = connection.execute("SELECT id, name FROM accounts WHERE id LIKE 'acct%'")
+    assert dict(rows) == {f"acct_{number}": f"name {number}" for number in range(75)}
+    connection.rollback()
+    connection.close()
+
+
+@pytest.mark.parametrize("end", ["", " ON CONFLICT DO NOTHING", "\nON CONFLICT (id) DO UPDATE SET b = (excluded.b)"])
+def test_one_insert_takes_many_rows_on_postgres_whatever_it_does_about_conflicts(end: str) -> None:
+    assert repeated(f"INSERT INTO t (a, b) VALUES (?, ?){end}", 2) == f"INSERT INTO t (a, b) VALUES (?, ?), (?, ?){end}"

@@ -11,7 +11,7 @@ from loyalpro.kernel.errors import InvalidInput, StoreUnavailable
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.expiry import ExpiryPolicy
-from loyalpro.loyalty.redemptions import MadeRedemption, RedeemPoints, redeem_points
+from loyalpro.loyalty.redemptions import MadeRedemption, RedeemPoints, ReverseRedemption, redeem_points, reverse_redemption
 from loyalpro.loyalty.sweeps.settling import EXPIRY, find_due, settle
 from loyalpro.loyalty.sweeps.sweep import Due, Sweep
 from loyalpro.loyalty.sweeps.tier_review import find_to_review, review
@@ -86,6 +86,22 @@ def test_inactivity_takes_all_points_of_a_customer(shop: Timeline) -> None:
     assert shop.sweep("expiry") == (1, [])
     [expired] = [each["data"] for each in shop.events(ann, "points.expired")]
     assert (expired["points"], expired["policy"]) == (66, "inactivity_6")
+    shop.check(ann)
+
+
+def test_points_that_return_after_inactivity_expire_by_inactivity_again(shop: Timeline) -> None:
+    """They return to the lot that inactivity has emptied before."""
+    shop.change_rules(expiry=ExpiryPolicy("inactivity", 6))
+    ann = shop.enroll()
+    shop.buy(ann, 100)
+    redemption = redeem(shop, ann, 40)
+    shop.go_to("2027-05-29T00:00Z")
+    assert shop.sweep("expiry") == (1, [])
+    shop.commit(lambda unit: reverse_redemption(unit, ReverseRedemption(ACCOUNT, redemption, None)))
+    assert shop.customer(ann).balance.available == 40
+    shop.go_to("2027-11-30T00:00Z")
+    assert shop.sweep("expiry") == (1, [])
+    assert [each["data"]["points"] for each in shop.events(ann, "points.expired")] == [60, 40]
     shop.check(ann)
 
 

@@ -49,7 +49,7 @@ def record(server: Server, customers: Mapping[str, Days]) -> dict[str, str]:
 def run(server: Server, **body: Any) -> Any:
     """Start a run, and wait until it is finished."""
     started = server.post("/v1/churn/runs", body)
-    return server.until(f"/v1/churn/runs/{started['id']}", lambda found: found["status"] in ("done", "failed"))
+    return server.until(f"/v1/churn/runs/{started['id']}", lambda found: found["status"] in ("done", "failed"), 90)
 
 
 def await_first_run(server: Server) -> None:

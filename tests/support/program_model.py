@@ -143,6 +143,7 @@ class ProgramModel:
                     assert outcome.replayed == replayed
                     if not replayed:
                         self.expected.purchases.append(outcome.transaction.id)
+                        self._check_earning(outcome.transaction.id)
 
     def refund(self) -> None:
         if not self.expected.purchases:
@@ -257,7 +258,10 @@ class ProgramModel:
         resolutions: tuple[Literal["confirmed", "false_positive"], ...] = ("confirmed", "false_positive")
         if cases:
             case, resolution = self._choose.one_of(cases), self._choose.one_of(resolutions)
+            held = self._query("SELECT lot_id FROM held_lots WHERE case_id = ?", case.id)
             self._tried(lambda unit: resolve_case(unit, ResolveCase(ACCOUNT, case.id, resolution)))
+            for (lot_id,) in held if resolution == "confirmed" else ():
+                assert self._query("SELECT remaining FROM lots WHERE id = ?", lot_id) == [(0,)], "held points are lost"
 
     def pass_time(self) -> None:
         self._clock.advance(self._choose.integer(1, 60) * MS_PER_DAY / 1_000)
@@ -324,6 +328,11 @@ class ProgramModel:
         self._connection.begin()
         assert reader.double_cases() == []
         self._connection.rollback()
+        silent = self._query(
+            "SELECT c.id FROM customers c JOIN tiers t ON t.id = c.tier_id WHERE t.rank > 1 AND c.status = 'active'"
+            " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.customer_id = c.id AND e.type = 'customer.tier_changed')"
+        )
+        assert silent == [], "a customer that has risen has an event of it"
         for id_ in self.expected.redemptions:
             redemption = self.commit(lambda unit, id_=id_: get_redemption(unit, RedemptionRef(ACCOUNT, id_)))  # type: ignore[misc]
             assert self.expected.returned.get(id_, 0) <= redemption.points_returned <= redemption.points
@@ -357,6 +366,12 @@ class ProgramModel:
         book.write()
         if self.expected.redemptions:
             expire_reservations(unit, ExpireReservations(ACCOUNT, self.expected.redemptions))
+
+    def _check_earning(self, transaction_id: str) -> None:
+        """The points of an old purchase have expired with it."""
+        now = self._clock.now_ms()
+        active = "SELECT remaining FROM lots WHERE transaction_id = ? AND status = 'active' AND expires_at <= ?"
+        assert self._query(active, transaction_id, now) in ([], [(0,)])
 
     def _check_spending(self, customer_id: str, redemption_id: str) -> None:
         """The redemption took points that were valid, and those first that expire first."""

@@ -111,6 +111,17 @@ class Server:
         while self.run(read(lambda unit: unit.connection.execute(sql))) != [(0,)]:
             pass
 
+    def report_purchases_only(self) -> None:
+        """Turn off the fraud rules, and leave one tier: purchases then cause two events each, however many there are."""
+        rules = [{"code": each["code"], "enabled": False} for each in self.get("/v1/fraud/rules")["data"]]
+        tiers = self.get("/v1/program")["tiers"][:1]
+        for method, path, body in (
+            ("PUT", "/v1/fraud/rules", {"rules": rules}),
+            ("PATCH", "/v1/program", {"tiers": tiers}),
+        ):
+            answer = self.call(method, path, body)
+            assert answer.status == 200, answer.raw
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine that runs on the event loop of the server."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)

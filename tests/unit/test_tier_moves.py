@@ -162,6 +162,29 @@ def test_a_batch_reads_the_windows_of_all_customers_in_one_statement() -> None:
     assert {each.tier.name for each in shop.customers.values()} == {"Gold"}
 
 
+class CountedWallets(dict[str, Wallet]):
+    """Counts how often something goes through all wallets."""
+
+    passes = 0
+
+    def values(self) -> Any:
+        self.passes += 1
+        return super().values()
+
+
+def test_a_batch_goes_through_its_customers_once() -> None:
+    """If each purchase did, a batch of 1,000 would take a thousand times as long as one of 1."""
+    names = [f"cus_{number}" for number in range(9)]
+    shop = Shop(program(), names)
+    opened, _ = shop.open()
+    wallets = CountedWallets(opened)
+    tiers = TierMoves(shop.unit, shop.program, wallets)
+    for name in [*names, *names]:
+        count(wallets[name], shop.today, 1_000)
+        tiers.upgrade(wallets[name])
+    assert wallets.passes == 1
+
+
 def test_a_customer_in_the_highest_tier_costs_no_statement_with_any_metric() -> None:
     shop = Shop(program(metric="spend"))
     shop.buy(("cus_1", 6_000))

@@ -88,6 +88,9 @@ def _writer(cls: Any) -> Callable[[Any], dict[str, Any]]:
     nested = [name for name in names if _mentions_shape(hints[name])]
     read: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
 
+    if not nested:
+        return lambda item: dict(zip(names, read(item), strict=False))
+
     def write(item: Any) -> dict[str, Any]:
         found = dict(zip(names, read(item), strict=False))
         for name in nested:

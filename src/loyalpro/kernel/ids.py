@@ -44,7 +44,8 @@ Prefix = Literal[
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _RANDOM_BITS: Final = 80
-_TAIL_BITS: Final = 40
+_TAIL_BITS: Final = 20
+_TAIL: Final = (1 << _TAIL_BITS) - 1
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}|dlv_[0-7][0-9a-hjkmnp-tv-z]{35}")
 _ENDPOINT_PART: Final = 10
@@ -93,12 +94,11 @@ def is_id(prefix: Prefix, text: str) -> bool:
 
 
 def _base32(number: int) -> str:
-    """A number as 26 characters. Consecutive ids share the first 18 characters, which are cached."""
-    head = _head(number >> _TAIL_BITS)
-    a, b, c, d = number >> 30 & 1023, number >> 20 & 1023, number >> 10 & 1023, number & 1023
-    return f"{head}{_PAIRS[a]}{_PAIRS[b]}{_PAIRS[c]}{_PAIRS[d]}"
+    """A number as 26 characters. Ids of one millisecond share the first 22 characters, which are cached."""
+    tail = number & _TAIL
+    return f"{_head(number >> _TAIL_BITS)}{_PAIRS[tail >> 10]}{_PAIRS[tail & 1023]}"
 
 
 @lru_cache(maxsize=64)
 def _head(number: int) -> str:
-    return "".join(_PAIRS[number >> shift & 1023] for shift in range(80, -1, -10))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(100, -1, -10)])

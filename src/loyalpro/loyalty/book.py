@@ -102,7 +102,8 @@ class Book:
         unit.ledger.insert_lots(sorted((lot for each in changed for lot in each.lots.new), key=_id))
         unit.ledger.insert_allocations([allocation for each in changed for allocation in each.allocations])
         unit.ledger.update_lots([lot for each in changed for lot in each.lots.changed])
-        unit.customers.update_state([each.customer for each in changed])
+        unit.customers.update_points([each.customer for each in changed if not each.has_new_standing])
+        unit.customers.update_state([each.customer for each in changed if each.has_new_standing])
         unit.days.add(sorted(self._days(), key=lambda each: (each.customer_id, each.day)))
         self._events.release()
         return True

@@ -96,8 +96,12 @@ class CustomerStore(Protocol):
         """Store what is neither points nor a sequence. False when another customer of the account has this external id."""
         ...
 
+    def update_points(self, customers: Sequence[Customer]) -> None:
+        """Store balances, sequences and the times of purchases, of customers that changed in nothing else."""
+        ...
+
     def update_state(self, customers: Sequence[Customer]) -> None:
-        """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
+        """Store all that follows from what happens: what `update_points` stores, the tier, its dates and blocks."""
         ...
 
 

@@ -151,14 +151,15 @@ class _Recording:
         self._unit.is_import = purchase.source == "import"
         self._program.require_currency(purchase.currency)
         occurred_at = time_of(purchase.occurred_at, self._unit.now)
-        check(purchase.order)
+        order = purchase.order
+        check(order)
         wallet = self._wallet(purchase)
         known = self._known.get(purchase.external_id) if purchase.external_id else None
         if known is not None:
             return _replayed(known, purchase, wallet.id)
         for redemption_id in purchase.redemption_ids:
             self._redemptions.require_capturable(redemption_id, wallet)
-        priced = self._price(purchase, wallet, occurred_at)
+        priced = self._price(purchase, order, wallet, occurred_at)
         wallet.require_capacity(priced.points)
         transaction = self._transaction(purchase, wallet.id, priced, occurred_at)
         self._known[transaction.external_id] = transaction
@@ -222,13 +223,13 @@ class _Recording:
             wallet.earn(_credit(self._program, transaction, hold_case_id), _earning(transaction, priced), cause)
         self.book.tiers.upgrade(wallet)
 
-    def _price(self, purchase: NewPurchase, wallet: Wallet, occurred_at: UnixMs) -> Priced:
+    def _price(self, purchase: NewPurchase, order: Order, wallet: Wallet, occurred_at: UnixMs) -> Priced:
         """What the purchase earns; nothing for a customer whose earning is blocked."""
         customer = wallet.profile
         earner = Earner(
             customer.tier, customer.tags, self._campaigns.uses(wallet.id), self._earned_on(wallet, occurred_at)
         )
-        priced = price(purchase.order, self._program.rules, earner, self._campaigns.running, occurred_at)
+        priced = price(order, self._program.rules, earner, self._campaigns.running, occurred_at)
         if customer.earning_blocked or purchase.earn == "none":
             return replace(priced, points=0, rules=(), campaign_ids=())
         if purchase.earn == "given":

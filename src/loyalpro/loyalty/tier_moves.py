@@ -37,6 +37,7 @@ class TierMoves:
         self._policy = program.rules.tiering
         self._time_zone = program.rules.time_zone
         self._qualifying = Qualifying(unit, program)
+        self._read_for = 0  # how many wallets there were when their windows were read
 
     def upgrade(self, wallet: Wallet) -> None:
         """Move a customer up to the highest tier that it qualifies for. To be called after what counts toward tiers.
@@ -44,7 +45,9 @@ class TierMoves:
         The first customer that may qualify has the windows of all others read with its own, in one statement.
         """
         if self._may_rise(wallet):
-            self._qualifying.read(filter(self._can_rise, self._wallets.values()))
+            if self._read_for != len(self._wallets):
+                self._read_for = len(self._wallets)
+                self._qualifying.read(filter(self._can_rise, self._wallets.values()))
             self._rise(wallet, "qualified")
 
     def is_earned(self, wallet: Wallet) -> bool:

@@ -27,7 +27,7 @@ from loyalpro.events.points import (
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.ids import IdFactory
-from loyalpro.kernel.record import record
+from loyalpro.kernel.record import record, with_fields
 from loyalpro.loyalty.days import Days
 from loyalpro.loyalty.entities import Customer, TransactionSource
 from loyalpro.loyalty.expiry import NEVER, inactive_at
@@ -421,7 +421,8 @@ class Wallet:
         for start in range(0, len(lots), MAX_EXPIRED_LOTS):
             chunk = lots[start : start + MAX_EXPIRED_LOTS]
             before, points = self.balance, sum(lot.remaining for lot in chunk)
-            entry = self._post("expire", -points, Cause("lot", chunk[0].id, EXPIRY, self._unit.now), available=-points)
+            cause = Cause("lot", chunk[0].id, EXPIRY, self._unit.now, part=self._expiry_part(chunk[0]))
+            entry = self._post("expire", -points, cause, available=-points)
             self.lots.take(chunk, points, entry.id, "expire")
             self.emit(
                 PointsExpired(
@@ -434,6 +435,10 @@ class Wallet:
                     balance=self._change_since(before),
                 )
             )
+
+    def _expiry_part(self, lot: Lot) -> int:
+        """Points can return to a lot that inactivity has emptied, so it can expire more than once; past its date it cannot."""
+        return 0 if lot.expires_at <= self._unit.now else self._ledger_sequence + 1
 
     def _expired(self, lot: Lot) -> ExpiredLot:
         at = min(lot.expires_at, self._customer.points_expire_at or lot.expires_at, self._unit.now)
@@ -668,7 +673,7 @@ class Wallet:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
             return self._customer
-        return replace(
+        return with_fields(
             self._customer,
             balance=self.balance,
             ledger_sequence=self._ledger_sequence,
@@ -696,6 +701,11 @@ class Wallet:
             or self._customer is not self._stored
             or self.lots.has_changed
         )
+
+    @property
+    def has_new_standing(self) -> bool:
+        """Whether anything of the customer changed beside its balance, its sequences and its purchases."""
+        return self._customer is not self._stored
 
     @property
     def allocations(self) -> list[Allocation]:

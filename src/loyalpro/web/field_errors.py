@@ -17,6 +17,7 @@ OWN_WORDS: Final = frozenset({UNKNOWN_FIELD, "control_character", "time", "email
 """The kinds of errors that this program raises; they say themselves what to do."""
 
 _TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "none_required": lambda _: "Send null, or leave the field out",
     "missing": lambda _: "This field is missing; send it",
     "string_type": lambda _: "Send a string",
     "string_too_short": lambda given: f"Send at least {given['min_length']} character(s)",

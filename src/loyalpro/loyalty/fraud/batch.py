@@ -1,6 +1,7 @@
 """What fraud rules are measured with in one database transaction: each measure is read once for all events of the command."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
@@ -78,6 +79,16 @@ class BatchMeasures:
         """Values that are going to be seen, and are to be read together."""
         self._expected.update(sightings)
 
+    @cached_property
+    def planned(self) -> Sequence[NewPurchase]:
+        """The purchases that the command is going to record."""
+        return list(self._plan())
+
+    @property
+    def expected(self) -> set[Sighting]:
+        """The values that the command is going to show."""
+        return {each for purchase in self.planned for each in purchase.sightings} | self._expected
+
     @property
     def noted(self) -> list[tuple[Sighting, SeenCustomer]]:
         """What is to be stored: the values that were seen, and with which customers."""
@@ -106,8 +117,10 @@ class BatchMeasures:
         """Active customers with whom a value was seen after `since`."""
         if sighting not in self._stored_seen:
             self._read_seen(sighting, since)
-        stored = {each.customer_id: each for each in self._stored_seen[sighting]}
-        return list((stored | self._seen.get(sighting, {})).values())
+        stored, noted = self._stored_seen[sighting], self._seen.get(sighting)
+        if noted is None:
+            return stored
+        return list(({each.customer_id: each for each in stored} | noted).values())
 
     def redemptions_of(self, customer_id: str, count: int) -> Sequence[Moment]:
         """The customer's newest redemptions, newest first."""
@@ -136,7 +149,7 @@ class BatchMeasures:
 
     def _read_purchases(self) -> dict[str, Sequence[PurchaseFact]]:
         wanted: dict[str, UnixMs] = {}
-        for each in self._plan():
+        for each in self.planned:
             since = purchases_since(self._rules, each, self._unit.now, self._time_zone)
             if since is not None:
                 known = wanted.get(each.fact.customer_id, since)
@@ -145,8 +158,7 @@ class BatchMeasures:
         return dict(self._unit.fraud.newest_purchases(wanted, limit, CLOCK_SKEW)) if wanted else {}
 
     def _read_seen(self, sighting: Sighting, since: UnixMs) -> None:
-        planned = {each for purchase in self._plan() for each in purchase.sightings} | self._expected
-        wanted = {sighting, *planned} - self._stored_seen.keys()
+        wanted = {sighting, *self.expected} - self._stored_seen.keys()
         self._stored_seen |= self._unit.fraud.seen(self._book.account_id, wanted, since, MOST_SEEN)
 
     def _count_purchases(self, customer_id: str, first_day: Day) -> int:

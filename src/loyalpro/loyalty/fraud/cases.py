@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import Conflict
-from loyalpro.kernel.record import record
+from loyalpro.kernel.record import record, with_fields
 from loyalpro.loyalty.fraud.durations import DAY, DurationMs
 from loyalpro.loyalty.fraud.judgment import MOST_EVIDENCE, Finding, Measurement
 from loyalpro.loyalty.fraud.rules import Action, Rule, Severity, number
@@ -61,8 +61,13 @@ class FraudCase:
 
 
 def hash_of_key(finding: Finding) -> bytes:
-    """What the case of a finding is about: SHA-256 of ids, or of the keyed hash of a value such as a phone number."""
-    return sha256(f"{finding.measurement.key_type}\0{finding.key}".encode()).digest()
+    """What the case of a finding is about."""
+    return key_hash(finding.measurement.key_type, finding.key)
+
+
+def key_hash(key_type: str, key: str) -> bytes:
+    """What a case is about: SHA-256 of ids, or of the keyed hash of a value such as a phone number."""
+    return sha256(f"{key_type}\0{key}".encode()).digest()
 
 
 def next_step(rule: Rule[Any], latest: FraudCase | None, now: UnixMs) -> Step:
@@ -110,7 +115,7 @@ def opened(finding: Finding, case_id: str, account_id: str, action: Action, now:
 def repeated(case: FraudCase, finding: Finding, now: UnixMs) -> FraudCase:
     """An open case after a further hit. The oldest evidence stays."""
     evidence = tuple(dict.fromkeys((*case.evidence, *finding.evidence)))[:MOST_EVIDENCE]
-    return replace(case, hits=case.hits + 1, evidence=evidence, last_at=now)
+    return with_fields(case, hits=case.hits + 1, evidence=evidence, last_at=now)
 
 
 def revealed(case: FraudCase, finding: Finding, action: Action, now: UnixMs) -> FraudCase:

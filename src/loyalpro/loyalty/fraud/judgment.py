@@ -101,14 +101,13 @@ def judge_identity(
     rules: RuleSet, sightings: Iterable[Sighting], customer_id: str, object_id: str, measures: Measures, now: UnixMs
 ) -> list[Finding]:
     """The values, such as a device or a phone number, that too many customers share with this one."""
-    rule = rules.enabled(IdentityShared)
-    if rule is None:
+    shared, rule = [each for each in sightings if each.kind != "receipt"], rules.enabled(IdentityShared)
+    if rule is None or not shared:
         return []
     since = now - rule.params.window
     found = (
         _shared(rule, each, rule.params.threshold, customer_id, object_id, measures, since, each.kind)
-        for each in sightings
-        if each.kind != "receipt"
+        for each in shared
     )
     return [each for each in found if each is not None]
 
@@ -161,8 +160,10 @@ def _velocity_earn(
 ) -> Finding | None:
     if rule is None or not fact.points:
         return None
-    earning = [fact, *(each for each in measures.purchases_of(fact.customer_id) if each.points and _counts(each, now))]
-    params = rule.params
+    params, earlier = rule.params, measures.purchases_of(fact.customer_id)
+    if len(earlier) + 1 < min(params.threshold, params.long_threshold):
+        return None
+    earning = [fact, *(each for each in earlier if each.points and _counts(each, now))]
     for threshold, window in ((params.threshold, params.window), (params.long_threshold, params.long_window)):
         counted = [each.id for each in earning if is_within(each.occurred_at, window, now)]
         if len(counted) >= threshold and is_within(fact.occurred_at, window, now):

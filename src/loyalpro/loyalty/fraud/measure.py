@@ -5,6 +5,7 @@ customers for whom `purchases_since` and the conditions in `judgment` say that a
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal, Protocol
 
@@ -195,8 +196,12 @@ def newest_purchases(rules: RuleSet) -> int:
     return 2 * max(thresholds)
 
 
+@lru_cache(maxsize=4_096)
 def receipt(location_id: str, amount: int, currency: str, occurred_at: UnixMs) -> Sighting:
-    """What two purchases with one receipt share: location, amount and minute. None of it is secret, so the hash has no key."""
+    """What two purchases with one receipt share: location, amount and minute. None of it is secret, so the hash has no key.
+
+    Cached, because each purchase of a command is looked at when it is planned and when it is judged.
+    """
     minute = occurred_at - occurred_at % MINUTE
     return Sighting("receipt", sha256(f"{location_id}\0{amount}\0{currency}\0{minute}".encode()).digest())
 

@@ -5,7 +5,6 @@ turn. What was judged before counts, so a batch has the outcomes that its member
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -22,6 +21,7 @@ from loyalpro.loyalty.fraud.cases import (
     FraudCase,
     Step,
     hash_of_key,
+    key_hash,
     next_step,
     opened,
     repeated,
@@ -52,7 +52,7 @@ from loyalpro.loyalty.fraud.measure import (
     signal,
 )
 from loyalpro.loyalty.fraud.ports import CaseKey, FraudUnit, HeldLot
-from loyalpro.loyalty.fraud.rules import Action, IdentityShared, ReceiptDuplicate, RuleSet
+from loyalpro.loyalty.fraud.rules import Action, IdentityShared, Params, ReceiptDuplicate, RuleSet
 from loyalpro.loyalty.program import Program
 from loyalpro.loyalty.wallet import Wallet
 
@@ -118,6 +118,9 @@ class Screening:
         self._holding: dict[str, tuple[str, ...]] = {}
         self._reports: list[_Report] = []
         self._hash_key: bytes | None = None
+        receipts = self._rules.enabled(ReceiptDuplicate)
+        self._least_receipt = None if receipts is None else receipts.params.min_amount
+        self._compares_values = self._rules.enabled(IdentityShared) is not None
 
     # -- what is judged ----------------------------------------------------------------------------------------------
 
@@ -222,10 +225,9 @@ class Screening:
     ) -> NewPurchase:
         """A purchase as rules see it. Of one that is planned, neither the id nor the points are known."""
         employee, location = signal(employee_id), signal(location_id)
-        rule = self._rules.enabled(ReceiptDuplicate)
-        if rule is None or base_amount < rule.params.min_amount:
+        if self._least_receipt is None or base_amount < self._least_receipt:
             location = None
-        if self._rules.enabled(IdentityShared) is None:
+        if not self._compares_values:
             device_id = payment_fingerprint = None
         sightings = sightings_of(location, amount, currency, occurred_at, device_id, payment_fingerprint)
         fact = PurchaseFact(transaction_id, wallet.id, occurred_at, base_amount, points, employee, imported)
@@ -233,7 +235,7 @@ class Screening:
         return NewPurchase(fact, wallet.balance.lifetime_earned, last, sightings)
 
     def _contacts(self, email: str | None, phone: str | None) -> tuple[Sighting, ...]:
-        if self._rules.enabled(IdentityShared) is None:
+        if not self._compares_values:
             return ()
         values: tuple[tuple[SightingKind, str | None], ...] = (
             ("email", email_identity(email)),
@@ -299,15 +301,21 @@ class Screening:
         return case.id in self._locked
 
     def _latest(self, finding: Finding, key: CaseKey) -> FraudCase | None:
-        """The latest case of a key. Those of one rule are read together for all customers of the command."""
+        """The latest case of a key. Those of one rule are read together for all that the command names or shows."""
         if key not in self._cases:
-            keys = {key}
-            if finding.rule.params.key_type == "customer":
-                keys |= {(key[0], hash_of_key(replace(finding, key=each.id))) for each in self._book.wallets}
-            keys -= self._cases.keys()
+            keys = {key, *((key[0], each) for each in self._likely_keys(finding.rule.params))} - self._cases.keys()
             found = self._unit.fraud.latest_cases(self._book.account_id, keys)
             self._cases |= {each: found.get(each) for each in keys}
         return self._cases[key]
+
+    def _likely_keys(self, params: Params) -> Iterator[bytes]:
+        """The keys, as hashes, that further findings of a rule in this command may have."""
+        if params.key_type == "customer":
+            yield from (key_hash("customer", each.id) for each in self._book.wallets)
+        if params.key_type in {"receipt", "value"}:
+            of_receipts = params.key_type == "receipt"
+            shown = (each for each in self._measures.expected if (each.kind == "receipt") == of_receipts)
+            yield from (key_hash(each.kind, each.hash.hex()) for each in shown)
 
     # -- what comes of it --------------------------------------------------------------------------------------------
 

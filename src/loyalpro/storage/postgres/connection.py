@@ -21,7 +21,8 @@ from loyalpro.storage.sql import marks
 
 logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of failed pipelines, which raise an error as well
 _QUOTED_OR_PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|\?")
-_ONE_ROW = re.compile(r" VALUES (\([^()]*\))$")
+_ONE_ROW = re.compile(r" VALUES (\([^()]*\))(?=\s+ON CONFLICT\b|$)")
+"""The row of an INSERT, at its end or in front of what is done about a row that exists."""
 _CHUNK_SIZES = (64, 8, 1)
 """Rows in one INSERT. Few sizes, so that each statement is prepared once; large ones, because a statement costs as much as
 a row or more."""
@@ -148,7 +149,10 @@ class PostgresConnection:
         return [cursor.fetchall() if cursor.description else [] for cursor in self._run_all(statements)]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Defer one statement for each row. An INSERT of one row is rewritten to take up to 64 rows."""
+        """Defer one statement for each row. An INSERT of one row is rewritten to take up to 64 rows.
+
+        With `ON CONFLICT ... DO UPDATE`, no two of the rows may have one key: a statement does not update a row twice.
+        """
         start = 0
         for size in _CHUNK_SIZES if _ONE_ROW.search(sql) else (1,):
             text, end = repeated(sql, size), start + (len(rows) - start) // size * size

@@ -19,10 +19,13 @@ _DETAILS: Final = (
     *("external_id", "email", "email_key", "phone", "phone_key", "name", "tags", "metadata"),
     *("status", "merged_into_id", "security_changed_at"),
 )
-_STATE: Final = (
-    *("balance", "ledger_sequence", "event_sequence", "next_due_at", "points_expire_at"),
+_POINTS: Final = (
+    *("balance", "ledger_sequence", "event_sequence", "next_due_at"),
     *("first_purchase_at", "last_purchase_at", "updated_at"),
-    *("tier", "tier_since", "tier_review_at", "tier_locked_until", "tier_lock_reason"),
+)
+_STATE: Final = (
+    *_POINTS,
+    *("points_expire_at", "tier", "tier_since", "tier_review_at", "tier_locked_until", "tier_lock_reason"),
     *("earning_blocked", "redeeming_blocked"),
 )
 
@@ -185,13 +188,23 @@ class CustomerTables:
         self._insert_tags([customer])
         return True
 
+    def update_points(self, customers: Sequence[Customer]) -> None:
+        """Store balances, sequences and the times of purchases, which is all that most purchases change.
+
+        SQLite writes the rows of every index whose columns an UPDATE names, also where no value changes.
+        """
+        self._update(customers, *_POINTS)
+
     def update_state(self, customers: Sequence[Customer]) -> None:
-        """Store balances, sequences, and all that follows from what happens: tier, dates and blocks."""
+        """Store all that follows from what happens: also the tier, its dates and blocks."""
+        self._update(customers, *_STATE)
+
+    def _update(self, customers: Sequence[Customer], *names: str) -> None:
         if not customers:
             return
         mapper = self._mapper(customers[0].account_id)
-        rows = padded_list([(each.id, *mapper.values_of(each, *_STATE)) for each in customers])
-        sql = mapper.update_many("id", *_STATE)
+        rows = padded_list([(each.id, *mapper.values_of(each, *names)) for each in customers])
+        sql = mapper.update_many("id", *names)
         values = marks(len(rows), f"({marks(len(rows[0]))})")
         self._connection.execute_many(sql.format(rows=values), [flat(rows)])
 

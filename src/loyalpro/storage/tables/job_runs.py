@@ -28,7 +28,8 @@ class JobRunTables:
     def record(self, runs: Sequence[JobRun]) -> None:
         """Store each run, unless a later one of the same job is stored already."""
         rows = [(*_RUNS.values(run), *_change(run)) for run in sorted(runs, key=lambda run: run.job)]
-        self._connection.execute_many(_RECORD, rows)
+        for row in rows:  # two runs may be of one job, whose row one statement does not update twice
+            self._connection.execute_many(_RECORD, [row])
 
     def list_all(self) -> list[LastRun]:
         """The last run of every job, ordered by the name of the job."""

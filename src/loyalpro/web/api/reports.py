@@ -66,6 +66,6 @@ def _place(cursor: str | None) -> tuple[int, str] | None:
     instant, _, customer_id = cursor.partition("-")
     if not (instant.isascii() and instant.isdigit()):
         raise InvalidInput(
-            "This is no cursor of this list; send next_cursor of a page.", code="invalid_field", param="cursor"
+            "This is no cursor of these pages; send next_cursor of a page.", code="invalid_field", param="cursor"
         )
     return int(instant), known_id("cus", customer_id, param="cursor")
