@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document: the API's paths, and every webhook under `webhooks`."""
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -23,6 +23,18 @@ _PROBLEM = {
         "request_id": {"type": ["string", "null"]},
     },
 }
+_PAGE = {
+    "type": "object",
+    "required": ["data", "next_cursor"],
+    "properties": {
+        "data": {"type": "array", "items": {"type": "object"}},
+        "next_cursor": {
+            "type": ["string", "null"],
+            "description": "The `cursor` of the next page; null on the last one.",
+        },
+    },
+}
+_SCHEMA_OF: Final = "#/components/schemas/"
 _HEADERS = {
     "X-LoyalPro-Signature": "Hex HMAC-SHA256 of the raw body; the key is the whole secret, prefix included.",
     "X-LoyalPro-Event-Id": "The id of the event, as in the body.",
@@ -61,7 +73,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas["Problem"] = _PROBLEM
+    schemas |= {"Problem": _PROBLEM, "Page": _PAGE}
     for path in document["paths"].values():
         for method, operation in path.items():
             _describe(method, operation)
@@ -72,8 +84,11 @@ def _describe(method: str, operation: dict[str, Any]) -> None:
     """Add the scope, the error responses, and the idempotency key of a `POST`."""
     if (scope := operation.pop(SCOPE, None)) is not None:
         operation["security"] = [{scheme: [scope] for scheme in operation["security"][0]}]
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {"application/problem+json": {"schema": {"$ref": f"{_SCHEMA_OF}Problem"}}}
     operation["responses"].pop("422", None)
+    for response in operation["responses"].values():
+        for media in response.get("content", {}).values():
+            media["schema"] = _success_schema(operation, media["schema"])
     operation["responses"]["4XX"] = {"description": "The request is wrong.", "content": content}
     operation["responses"]["5XX"] = {
         "description": "The server failed. Repeat the request; a `POST` with the same Idempotency-Key.",
@@ -81,6 +96,13 @@ def _describe(method: str, operation: dict[str, Any]) -> None:
     }
     if method == "post":
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+
+
+def _success_schema(operation: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A page for a list. Every other response in JSON is an object, also where the framework knows nothing of it."""
+    if any(each["name"] == "cursor" for each in operation.get("parameters", [])):
+        return {"$ref": f"{_SCHEMA_OF}Page"}
+    return schema or {"type": "object"}
 
 
 def _webhook(event_type: EventType) -> dict[str, Any]:

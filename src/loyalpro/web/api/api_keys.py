@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from loyalpro.accounts import api_keys
 from loyalpro.accounts.entities import ApiKey
@@ -24,6 +24,8 @@ router = APIRouter(
 class CreateApiKey(Body):
     """A key to create. It can do at most what the key can do that creates it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "till", "scopes": ["read", "transactions"]}]})
+
     name: ShortText
     scopes: Annotated[list[str], Field(min_length=1, max_length=50, description=f"Some of {', '.join(SCOPES)}.")]
     expires_at: Annotated[Instant | None, Field(description="The key is refused from then on. Default: never.")] = None
@@ -35,6 +37,8 @@ class CreateApiKey(Body):
 
 class RenameApiKey(Body):
     """The new name of a key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "till 2"}]})
 
     name: ShortText
 

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from loyalpro.kernel.clock import rfc3339
@@ -51,6 +51,10 @@ class Thresholds(Body):
 class Settings(Body):
     """How customers are scored. What is left out gets its default."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"horizon_days": 60, "thresholds": {"enter": 0.6, "high": 0.8, "exit": 0.4}}]}
+    )
+
     enabled: Annotated[bool, Field(description="Whether a run is scheduled every day.")] = _DEFAULTS.enabled
     horizon_days: Annotated[
         Whole, Field(ge=1, le=3_650, description="Within how many days a purchase is predicted.")
@@ -69,6 +73,8 @@ class Settings(Body):
 
 class StartRun(Body):
     """A run to start."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"as_of": "2026-11-28", "baseline": True}]})
 
     as_of: Annotated[Day | None, Field(description="A day in the time zone of the program; today if left out.")] = None
     baseline: Annotated[bool, Field(description="Whether to set levels without sending events.")] = False

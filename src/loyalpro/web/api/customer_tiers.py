@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.loyalty import tier_assignment
@@ -22,6 +22,12 @@ router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=Stric
 
 class AssignTier(Body):
     """A tier for a customer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"tier_id": "tier_01m8hv8b2n4w6tq7s9e3r5x1zc", "reason": "moved from the old card"}]
+        }
+    )
 
     tier_id: Annotated[LongText, Field(examples=["tier_01m8hv8b2n4w6tq7s9e3r5x1zc"])]
     locked_until: Annotated[

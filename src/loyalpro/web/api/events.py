@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ConfigDict
 
 from loyalpro.events.catalog import API_VERSION, EVENT_TYPES
 from loyalpro.events.envelope import Event
@@ -23,6 +24,8 @@ After = Annotated[str | None, Query(description="The id of the last event that y
 
 class ResendEvent(Body):
     """The endpoint; without it, every enabled endpoint that is subscribed to the type of the event."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"endpoint_id": "we_01m8hv8b2n4w6tq7s9e3r5x1zc"}]})
 
     endpoint_id: ShortText | None = None
 

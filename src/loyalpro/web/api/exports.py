@@ -91,7 +91,14 @@ async def get(account_id: AccountId, services: ServicesDep, export_id: str) -> d
     return export_view(await services.runner.read(lambda unit: jobs.get_job(unit, query)))
 
 
-@router.get("/{export_id}/file", summary="Get the file of an export", response_class=StreamingResponse)
+@router.get(
+    "/{export_id}/file",
+    summary="Get the file of an export",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {each.partition(";")[0]: {"schema": {"type": "string"}} for each in _MEDIA_TYPES.values()}}
+    },
+)
 async def get_file(account_id: AccountId, services: ServicesDep, export_id: str) -> Response:
     """The file. Texts that a spreadsheet would run as a formula have an apostrophe in front."""
     query = _ref(account_id, export_id)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, known_id, page
@@ -31,6 +31,10 @@ Statuses = Annotated[
 
 class StartReplay(Body):
     """Which events to send, by their time, their type, and the status of their delivery to the endpoint."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"since": "2026-11-28T00:00:00Z", "types": ["points.earned"]}]}
+    )
 
     since: Instant
     until: Instant | None = None

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.web.api.fields import Body, known_id
@@ -24,6 +24,8 @@ router = APIRouter(
 
 class RotateSecret(Body):
     """How long the old secret stays valid, and whether to finish the rotation under way."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_seconds": 86400}]})
 
     overlap_seconds: Annotated[
         int | None,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.events.transaction import Item
@@ -96,6 +96,14 @@ class CreateTransaction(Body):
     `amount` is what the customer pays in money: all discounts are taken off, tax, shipping and tip are included.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"customer_external_id": "shop-77", "external_id": "order-1001", "amount": 5600, "currency": "EUR"}
+            ]
+        }
+    )
+
     customer_id: ShortText | None = None
     customer_external_id: LongText | None = None
     external_id: LongText | None = None
@@ -124,6 +132,12 @@ class CreateTransaction(Body):
 
 class CreateTransactions(Body):
     """Up to 1,000 purchases. A refused one does not stop the others."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"transactions": [{"customer_external_id": "shop-77", "amount": 5600, "currency": "EUR"}]}]
+        }
+    )
 
     transactions: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
@@ -44,6 +44,10 @@ Imports = Annotated[
 class CreateEndpoint(Body):
     """An endpoint to send events to."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": "https://example.com/hook", "events": ["*"], "ordering": "customer"}]}
+    )
+
     url: Annotated[str, Field(max_length=2048, description="An https:// address on the public internet.")]
     events: Types
     description: LongText | None = None
@@ -57,6 +61,8 @@ class CreateEndpoint(Body):
 class UpdateEndpoint(Body):
     """The fields to change; a field that is left out keeps its value."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "paused"}]})
+
     url: Annotated[str, Field(max_length=2048)] | None = None
     events: Types | None = None
     description: LongText | None = None
@@ -69,6 +75,8 @@ class UpdateEndpoint(Body):
 
 class TestEndpoint(Body):
     """The event type of the sample."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "points.earned"}]})
 
     __test__ = False
 
