@@ -41,7 +41,7 @@ class Measurement(Shape):
 
 @shape
 class FraudDetected(Payload):
-    """Suspicious activity is detected. It accuses nobody: a person decides."""
+    """Suspicious activity is detected; whether it is fraud, a person decides."""
 
     type: ClassVar = "fraud.detected"
 
