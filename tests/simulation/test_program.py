@@ -13,7 +13,7 @@ from simulation.database import Fault
 from simulation.program_commands import KINDS
 from simulation.program_run import ProgramReport, simulate_program
 
-SEEDS = 200
+SEEDS = 100
 _CHUNK = 20
 _HAPPENS = (
     *(f"db {fault}" for fault in Fault),

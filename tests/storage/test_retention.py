@@ -65,7 +65,9 @@ def test_a_retention_of_less_than_30_days_is_refused() -> None:
 def test_maintenance_jobs_run_at_the_interval_of_the_settings(database_url: str) -> None:
     settings = Settings(database_url=database_url, secret_key="a key for tests of enough characters", sweep_interval=7)
     jobs = {job.kind.name: job.every_s for job in Application(settings).scheduler._jobs}
-    assert {every_s for name, every_s in jobs.items() if name not in ("windows", "disk_space", "replays")} == {7}
+    assert {every_s for name, every_s in jobs.items() if name not in ("windows", "disk_space", "replays", "bulk")} == {
+        7
+    }
     assert set(jobs) >= {"windows", "retention", "unsent", "idempotency", "leftovers"}
 
 

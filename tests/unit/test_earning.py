@@ -10,7 +10,7 @@ from math import ceil, floor
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from loyalpro.events.transaction import Item
@@ -19,7 +19,7 @@ from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty import pricing
 from loyalpro.loyalty.earning import Campaign, EarnRule, EarnSettings, ItemMatch, Rate
-from loyalpro.loyalty.orders import Order, check
+from loyalpro.loyalty.orders import Order, _thousandths, check
 from loyalpro.loyalty.pricing import Earner, Priced, base_amount, price, raw
 from loyalpro.loyalty.program import Rules, default_program
 from loyalpro.loyalty.tiers import Tier
@@ -686,3 +686,11 @@ def test_a_base_amount_is_rounded_half_up_once(amount: int, rate: Any) -> None:
     of = rules(EarnSettings((ONE_PER_EURO,), conversion={"JPY": str(rate)}))
     exact = amount * Fraction(rate) * 100
     assert base_amount(amount, "JPY", of) == floor(exact + Fraction(1, 2))
+
+
+@given(st.integers(-(2**60), 2**60))
+@example(2**50)
+@example(2**40 * 1_000 + 1)
+def test_thousandths_of_a_quantity_are_those_of_its_fraction(thousandths: int) -> None:
+    quantity = thousandths / 1_000
+    assert _thousandths(quantity) == round(Fraction(quantity) * 1_000)
