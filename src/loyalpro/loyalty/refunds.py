@@ -94,7 +94,7 @@ class Refunded:
 
 
 def refund_purchase(unit: FraudUnit, command: RefundPurchase) -> Refunded:
-    """Record one refund. Emits `transaction.refunded`, then `points.adjusted` for what comes back and for what is taken.
+    """Record one refund. Emits `transaction.refunded`, then `points.adjusted` for returned points and for taken ones.
 
     `customer.tier_changed` follows if the program lowers tiers at once, and `fraud.detected` for a new case. Raises
     `NotFound`; `InvalidInput` `refund_exceeds_transaction`, `item_not_in_transaction`; `Conflict` `refund_exists`,

@@ -317,7 +317,7 @@ class Screening:
             shown = (each for each in self._measures.expected if (each.kind == "receipt") == of_receipts)
             yield from (key_hash(each.kind, each.hash.hex()) for each in shown)
 
-    # -- what comes of it --------------------------------------------------------------------------------------------
+    # -- reporting and writing -----------------------------------------------------------------------------------------
 
     def report(self) -> None:
         """Emit `fraud.detected` for each case that was opened since the last report: the last events of a cause."""
