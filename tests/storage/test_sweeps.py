@@ -383,7 +383,7 @@ def test_sweeps_of_two_processes_do_everything_once(shop: Timeline) -> None:
     shop.sweep()
     shop.check_all(customers)
     balances = query(shop.url, "SELECT available, COUNT(*) FROM customers GROUP BY available ORDER BY available")
-    assert balances == [(0, 50), (10, 10)], "what comes back of a reservation is valid for 30 days more"
+    assert balances == [(0, 50), (10, 10)], "returned points of a reservation are valid for 30 days more"
     assert count(shop.url, "redemptions", "status = 'expired'") == 10
     assert count(shop.url, "events", "type = 'customer.tier_changed'") == 2 * len(customers)
     assert query(

@@ -280,7 +280,7 @@ def test_examples_12_and_13_a_refund_of_spent_points(policy: Any, expected: Claw
 
 @pytest.mark.parametrize("first", [20, 60], ids=["17 part", "17 whole"])
 def test_example_17_returned_points_go_back_to_their_lots(first: int) -> None:
-    """50 of May and 30 of March: 60 are spent. What comes back in April cannot go to March."""
+    """50 of May and 30 of March: 60 are spent. Points that are returned in April cannot go to the lot of March."""
     may, march, april = NOW + 90 * DAY, NOW + 30 * DAY, NOW + 60 * DAY
     stored = _with_lots((50, may), (30, march))
     wallet = stored.wallet()
