@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_server_that_never_pauses_keeps_the_log_bounded(path: Path) -> None:
 
 def test_a_long_log_is_copied_beside_the_writer(path: Path) -> None:
     wanted: list[int] = []
-    connection = SqliteConnection(path, read_only=False, on_commit=wanted.append)
+    connection = SqliteConnection(path, read_only=False, on_commit=lambda log_pages, _: wanted.append(log_pages))
     while not wanted or wanted[-1] < LONG_PAGES:
         connection.begin()
         write(connection)
@@ -79,6 +80,28 @@ def test_the_thread_copies_a_long_log_without_another_commit(path: Path) -> None
     connection.commit()
     until(lambda: path.stat().st_size > before + LONG_PAGES * PAGE_BYTES // 2)
     assert stop([checkpoints], SystemClock())
+    connection.close()
+
+
+def test_the_commit_that_makes_the_log_too_long_waits_for_the_copy_under_way(path: Path) -> None:
+    checkpoints = CheckpointThread(path)
+    connection = SqliteConnection(path, read_only=False, on_commit=checkpoints.committed)
+
+    def write_until_too_long() -> None:
+        while log_pages(path) < LONGEST_PAGES:
+            connection.begin()
+            write(connection)
+            connection.commit()
+
+    writer = threading.Thread(target=write_until_too_long)
+    with checkpoints.copying:
+        writer.start()
+        until(lambda: log_pages(path) >= LONGEST_PAGES)
+        writer.join(timeout=0.2)
+        assert writer.is_alive()
+        before = path.stat().st_size
+    writer.join()
+    assert path.stat().st_size > before, "the commit has copied the log itself"
     connection.close()
 
 

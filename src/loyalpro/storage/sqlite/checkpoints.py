@@ -27,6 +27,8 @@ class CheckpointThread:
         self._wanted = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self.copying = threading.Lock()
+        """Held for each copy. SQLite refuses a copy while another one is under way."""
 
     @property
     def threads(self) -> Sequence[threading.Thread]:
@@ -38,9 +40,12 @@ class CheckpointThread:
         self._thread = threading.Thread(target=self._run, name="sqlite-checkpoints", daemon=True)
         self._thread.start()
 
-    def committed(self, log_pages: int) -> None:
-        """A commit has made the log this long: copy it if that is long enough."""
-        if log_pages >= LONG_PAGES:
+    def committed(self, log_pages: int, database: apsw.Connection) -> None:
+        """A commit has made the log this long: wake the thread, or wait for its copy and copy what is left."""
+        if log_pages >= LONGEST_PAGES:
+            with self.copying:
+                copy_log(database)
+        elif log_pages >= LONG_PAGES:
             self._wanted.set()
 
     def request_stop(self) -> None:
@@ -60,7 +65,14 @@ class CheckpointThread:
                 self._wanted.clear()
                 if self._stopping:
                     return
-                copy_log(database)
+                with self.copying:
+                    copy_log(database)
+
+
+def copy_long_log(log_pages: int, database: apsw.Connection) -> None:
+    """Copy a log of this length within the commit, if it is long: for a connection beside which no thread copies."""
+    if log_pages >= LONG_PAGES:
+        copy_log(database)
 
 
 def copy_log(database: apsw.Connection) -> None:

@@ -9,7 +9,7 @@ import apsw
 from loyalpro.kernel.errors import ConfigurationError, DiskFull, StoreUnavailable
 from loyalpro.storage.connection import Row, Statement
 from loyalpro.storage.dialect import SQLITE
-from loyalpro.storage.sqlite.checkpoints import LONG_PAGES, LONGEST_PAGES, copy_log
+from loyalpro.storage.sqlite.checkpoints import copy_long_log
 from loyalpro.storage.sqlite.folder import unusable
 
 _BUSY_MS = 10_000
@@ -26,11 +26,13 @@ _MACHINE_ERRORS = (
 
 
 class SqliteConnection:
-    """Satisfies `DriverConnection`. `on_commit` gets the length of the log in pages, and has another thread copy a long log."""
+    """Satisfies `DriverConnection`. `on_commit` gets the length of the log in pages and copies a long log."""
 
     dialect = SQLITE
 
-    def __init__(self, path: Path, *, read_only: bool, on_commit: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool, on_commit: Callable[[int, apsw.Connection], None] = copy_long_log
+    ) -> None:
         self._on_commit = on_commit
         try:
             if not read_only:
@@ -70,10 +72,7 @@ class SqliteConnection:
 
     def _committed(self, _connection: apsw.Connection, _schema: str, log_pages: int) -> int:
         """Called by SQLite after each commit. What it raises would be taken for an error of the commit."""
-        if self._on_commit is not None:
-            self._on_commit(log_pages)
-        if log_pages >= (LONG_PAGES if self._on_commit is None else LONGEST_PAGES):
-            copy_log(self._database)
+        self._on_commit(log_pages, self._database)
         return apsw.SQLITE_OK
 
     def begin(self) -> None:
