@@ -344,6 +344,48 @@ def test_an_endpoint_may_leave_out_what_imports_cause(server: Server) -> None:
     assert refused["param"] == "imports"
 
 
+def test_no_replay_sends_what_imports_caused_to_an_endpoint_that_leaves_it_out(server: Server) -> None:
+    def endpoint(**more: object) -> str:
+        url = f"https://127.0.0.1:1/{len(more)}"
+        return str(
+            server.post("/v1/webhook_endpoints", {"url": url, "events": ["*"], "status": "paused", **more})["id"]
+        )
+
+    def deliveries(endpoint_id: str) -> list[tuple[str, str]]:
+        found = server.get(f"/v1/deliveries?endpoint_id={endpoint_id}&limit=100")["data"]
+        return [(each["event_type"], each["status"]) for each in reversed(found)]
+
+    def replayed(endpoint_id: str, **body: object) -> int:
+        path = f"/v1/webhook_endpoints/{endpoint_id}/replay"
+        job = server.post(path, {"since": "2020-01-01T00:00:00Z", **body})
+        done = server.until(f"{path}s/{job['id']}", lambda each: each["status"] == "done")
+        return int(done["replayed"])
+
+    had_it = endpoint()
+    imported(server, kind="customers", rows=[{"external_id": "shop-1"}])
+    sale = {"customer_external_id": "shop-1", "amount": 100, "currency": "EUR"}
+    server.post("/v1/transactions", sale)
+    for each in server.get(f"/v1/deliveries?endpoint_id={had_it}")["data"]:
+        server.post(f"/v1/deliveries/{each['id']}/cancel")
+    assert server.call("PATCH", f"/v1/webhook_endpoints/{had_it}", {"imports": False}).status == 200
+    later = endpoint(imports=False)
+
+    sold = ["transaction.completed", "points.earned"]
+    assert replayed(had_it) == len(sold)
+    assert deliveries(had_it) == [("customer.created", "canceled"), *((each, "parked") for each in sold)]
+    assert replayed(later, status="missing") == len(sold)
+    assert deliveries(later) == [(each, "parked") for each in sold]
+    assert replayed(endpoint(), status="missing") == 3
+
+    [created] = server.get("/v1/events?type=customer.created")["data"]
+    for each in (had_it, later):
+        assert server.call("PATCH", f"/v1/webhook_endpoints/{each}", {"status": "enabled"}).status == 200
+    resend = f"/v1/events/{created['id']}/resend"
+    assert server.call("POST", resend).json["data"] == []
+    [sent] = server.call("POST", resend, {"endpoint_id": later}).json["data"]
+    assert (sent["endpoint_id"], sent["status"]) == (later, "pending")
+
+
 def test_points_that_were_due_before_an_import_are_not_of_the_import(server: Server) -> None:
     """The import settles the customer first: that points expire is not caused by it."""
     url = "https://127.0.0.1:1/hook"
