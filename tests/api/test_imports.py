@@ -11,6 +11,8 @@ import pytest
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty.bulk.imports import ROWS_PER_PIECE
+from loyalpro.loyalty.bulk.jobs import new_job
+from loyalpro.storage.unit_of_work import UnitOfWork
 from support.databases import Databases
 from support.receivers import Authority
 from support.server import Server
@@ -310,6 +312,21 @@ def test_an_import_goes_on_after_a_restart(database_url: str, authority: Authori
         server.until(f"/v1/imports/{job['id']}", lambda each: each["imported"] > 0)
     with Server(database_url, authority.ca_file) as server:
         assert counts(ended(server, job["id"])) == ("done", 6_000, 0, 0)
+
+
+def test_the_rows_of_an_import_that_failed_are_removed(server: Server) -> None:
+    """Nothing continues it, and the rows have personal data."""
+    application = server.application
+
+    def broken(unit: UnitOfWork) -> str:
+        [(account,)] = unit.connection.execute("SELECT id FROM accounts")
+        job = new_job(unit, str(account), "import_customers", {"kind": "customers", "dry_run": False, "earn": "rules"})
+        unit.jobs.add_pieces(job.id, 0, [b"[", b'[[2,{"email":"ada@example.com"}]]'])
+        return job.id
+
+    job = ended(server, server.run(application.runner.change(broken)))
+    assert job["status"] == "failed"
+    assert server.run(application.runner.read(lambda unit: unit.connection.execute("SELECT 1 FROM job_pieces"))) == []
 
 
 def test_an_endpoint_may_leave_out_what_imports_cause(server: Server) -> None:

@@ -90,7 +90,7 @@ def _chosen(unit: WebhooksUnit, command: ResendEvent) -> Endpoint:
 
 
 def _subscribed(unit: WebhooksUnit, event: PastEvent) -> list[Endpoint]:
-    """The endpoints that get such events. A sample goes only to those that had it before: others would take it for a real event."""
+    """The endpoints that get such events. A sample goes only to those that had it before: others would take it for real."""
     subscribed = unit.endpoints.lock_enabled(event.account_id, event.type, is_import=event.imported)
     if not event.test:
         return subscribed

@@ -75,6 +75,7 @@ def _looks_like_email(text: str) -> str:
 
 Email = Annotated[LongText, AfterValidator(_looks_like_email)]
 Tags = Annotated[list[Tag], Field(max_length=customers.MAX_TAGS)]
+Block = Annotated[bool, Field(description="Whether later purchases earn nothing, or later redemptions are refused.")]
 
 
 class CreateCustomer(Body):
@@ -99,9 +100,11 @@ class CreateCustomers(Body):
 
 
 class UpdateCustomer(Body):
-    """The fields to change; what is left out stays, null clears."""
+    """The fields to change; what is left out stays, null clears. A block is true or false."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"phone": None, "tags": ["vip", "berlin"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"phone": None, "tags": ["vip", "berlin"]}, {"redeeming_blocked": False}]}
+    )
 
     external_id: LongText | None = None
     email: Email | None = None
@@ -109,6 +112,8 @@ class UpdateCustomer(Body):
     name: LongText | None = None
     tags: Tags | None = None
     metadata: Metadata | None = None
+    earning_blocked: Block = False
+    redeeming_blocked: Block = False
 
 
 class MergeCustomer(Body):
