@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from loyalpro.events.customer import CustomerCreated
 from loyalpro.events.payload import Source
+from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.errors import Conflict, NotFound, Refused
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.contact import email_key, phone_key
 from loyalpro.loyalty.details import BLOCKS, change_details, shown
 from loyalpro.loyalty.entities import Customer, CustomerFilter
-from loyalpro.loyalty.expiry import day_of, expires_at
+from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.fraud.ports import FraudUnit
 from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ledger import Entry, Lot
@@ -226,9 +227,9 @@ def _give_enrollment_points(unit: LoyaltyUnit, book: Book, wallet: Wallet, sourc
     rules, now = book.program.rules, unit.now
     points = rules.earning.enrollment_points
     if points:
-        earning = Earning(({"id": "enrollment", "name": "Enrollment", "points": points},), "promotion", source=source)
+        rule: AppliedRule = {"id": "enrollment", "name": "Enrollment", "points": points}
+        earning = Earning((rule,), "promotion", source=source, counts_toward_tier=True)
         credit = Credit(points, expires_at(rules.expiry, now, rules.time_zone))
-        wallet.days.add(day_of(now, rules.time_zone), points_qualifying=points)
         wallet.earn(credit, earning, Cause("customer", wallet.id, unit.actor, now))
         book.tiers.upgrade(wallet)
 
