@@ -9,6 +9,7 @@ from loyalpro.events.customer import Customer as CustomerShown
 from loyalpro.events.customer import CustomerCreated, CustomerUpdated
 from loyalpro.events.customer import Tier as TierShown
 from loyalpro.events.payload import Source
+from loyalpro.events.points import AppliedRule
 from loyalpro.events.stable_json import encode
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound, Refused
@@ -16,7 +17,7 @@ from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.contact import email_key, phone_key
 from loyalpro.loyalty.entities import Customer, CustomerFilter
-from loyalpro.loyalty.expiry import day_of, expires_at
+from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.fraud.ports import FraudUnit
 from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ledger import Entry, Lot
@@ -240,9 +241,9 @@ def _give_enrollment_points(unit: LoyaltyUnit, book: Book, wallet: Wallet, sourc
     rules, now = book.program.rules, unit.now
     points = rules.earning.enrollment_points
     if points:
-        earning = Earning(({"id": "enrollment", "name": "Enrollment", "points": points},), "promotion", source=source)
+        rule: AppliedRule = {"id": "enrollment", "name": "Enrollment", "points": points}
+        earning = Earning((rule,), "promotion", source=source, counts_toward_tier=True)
         credit = Credit(points, expires_at(rules.expiry, now, rules.time_zone))
-        wallet.days.add(day_of(now, rules.time_zone), points_qualifying=points)
         wallet.earn(credit, earning, Cause("customer", wallet.id, unit.actor, now))
         book.tiers.upgrade(wallet)
 
