@@ -128,7 +128,7 @@ def redeem_points(unit: FraudUnit, command: RedeemPoints) -> MadeRedemption | Re
         return MadeRedemption(_replayed(known, command, wallet.id), replayed=True)
     if wallet.customer.redeeming_blocked:
         raise Conflict(
-            "Redeeming is blocked for this customer, because of a case of fraud; resolve the case first.",
+            "Redeeming is blocked for this customer; PATCH /v1/customers/{id} with redeeming_blocked false allows it again.",
             code="redeeming_blocked",
         )
     expire_overdue(unit, book)

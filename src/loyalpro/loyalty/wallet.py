@@ -204,12 +204,12 @@ class Wallet:
             self._held = None
 
     def change_details(self, **details: Any) -> None:
-        """Change what describes the customer: names, tags, metadata, status."""
+        """Change what describes the customer: names, tags, metadata, status, blocks."""
         self._customer = replace(self._customer, **details)
         self.has_new_details = True
 
     def change_state(self, **fields: Any) -> None:
-        """Change fields that no command sets directly: the tier and its dates, times of purchases, blocks."""
+        """Change fields that no command sets directly: the tier and its dates, times of purchases."""
         self._customer = replace(self._customer, **fields)
 
     def note_purchase(self, occurred_at: UnixMs) -> None:

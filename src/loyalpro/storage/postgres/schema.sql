@@ -478,9 +478,11 @@ CREATE TABLE events (
     erased_at bigint,
     request_id text,
     traceparent text,
+    imported bigint DEFAULT 0 NOT NULL,
     CONSTRAINT events_pkey PRIMARY KEY (id),
     CONSTRAINT events_body_check1 CHECK ((length(body) <= 65536)),
     CONSTRAINT events_check1 CHECK (((customer_id IS NULL) = (sequence IS NULL))),
+    CONSTRAINT events_imported_check CHECK ((imported = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
     CONSTRAINT events_origin_check CHECK (((erased_at IS NULL) OR ((request_id IS NULL) AND (traceparent IS NULL)))),
     CONSTRAINT events_sequence_check1 CHECK ((sequence > 0)),
     CONSTRAINT events_test_check1 CHECK ((test = ANY (ARRAY[(0)::bigint, (1)::bigint])))

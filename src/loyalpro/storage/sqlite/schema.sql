@@ -367,7 +367,7 @@ CREATE TABLE events (
     created_at INTEGER NOT NULL,
     owed INTEGER NOT NULL,
     test INTEGER NOT NULL DEFAULT 0 CHECK (test IN (0, 1)),
-    body BLOB NOT NULL CHECK (length(body) <= 65536), erased_at INTEGER, request_id TEXT CHECK (request_id IS NULL OR erased_at IS NULL), traceparent TEXT CHECK (traceparent IS NULL OR erased_at IS NULL),
+    body BLOB NOT NULL CHECK (length(body) <= 65536), erased_at INTEGER, request_id TEXT CHECK (request_id IS NULL OR erased_at IS NULL), traceparent TEXT CHECK (traceparent IS NULL OR erased_at IS NULL), imported INTEGER NOT NULL DEFAULT 0 CHECK (imported IN (0, 1)),
     CHECK ((customer_id IS NULL) = (sequence IS NULL)),
     UNIQUE (customer_id, sequence)
 ) STRICT;

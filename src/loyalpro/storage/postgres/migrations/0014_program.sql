@@ -514,5 +514,7 @@ CREATE TABLE job_refusals (
 
 -- False: the endpoint is not sent what imports cause.
 ALTER TABLE endpoints ADD COLUMN imports BIGINT NOT NULL DEFAULT 1 CHECK (imports IN (0, 1));
+-- True: an import caused the event.
+ALTER TABLE events ADD COLUMN imported BIGINT NOT NULL DEFAULT 0 CHECK (imported IN (0, 1));
 
 ALTER TABLE audit_log ADD COLUMN request_id TEXT, ADD COLUMN address TEXT, ADD COLUMN changes TEXT;
