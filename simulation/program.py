@@ -52,7 +52,7 @@ class ProgramServer:
             wake_endpoints=lambda *_, **__: None,
             wake_job=self._wake,
         )
-        jobs = [*loyalty_sweeps(self.runner, every_s, world.on_failed), fraud_job(self.runner, every_s)]
+        jobs = [*loyalty_sweeps(self.runner, clock, every_s, world.on_failed), fraud_job(self.runner, every_s)]
         self._kinds = {job.kind for job in jobs}
         self._scheduler = quiet_scheduler(jobs, clock, record_forever)
         self.main_task = self.process.spawn(self._scheduler.run(), f"{name} jobs")
