@@ -91,7 +91,11 @@ class Sweep(Generic[U]):
 
     async def _transaction(self, account_id: str, ids: Sequence[str]) -> int:
         actor = f"system:{self._kind.name}"
-        return await self._units.change(lambda unit: self._change(unit, account_id, ids), "upkeep", actor=actor)
+
+        def work(unit: U) -> int:
+            return self._pace.timed(len(ids), lambda: self._change(unit, account_id, ids))
+
+        return await self._units.change(work, "upkeep", actor=actor)
 
 
 _account = attrgetter("account_id")
