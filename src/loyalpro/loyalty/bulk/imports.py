@@ -187,24 +187,26 @@ class Imports:
 
     async def run_piece(self, job: Job) -> Piece:
         """The next pieces of an import. What callers send meanwhile comes between two of them."""
+        first = int(job.cursor or 0)
+        contents = await self._runner.read(lambda unit: unit.jobs.pieces(job.id, first, _PIECES_IN_TURN))
+        if not contents:
+            await self._runner.change(lambda unit: _finish(unit, job), actor=job.actor)
+            return Piece(items=0)
         items = 0
-        for _ in range(_PIECES_IN_TURN):
-            after = await self._next(job)
+        for prepared in await asyncio.to_thread(self._prepare, job, contents):
+            after = await self._import(job, prepared)
             if after is None:
                 return Piece(items)
             items, job = items + after.done - job.done, after
         return Piece(items, more=True)
 
-    async def _next(self, job: Job) -> Job | None:
-        """The job after its next piece; None when nothing is left of it, it has ended, or another process works on it."""
-        number = int(job.cursor or 0)
-        content = await self._runner.read(lambda unit: unit.jobs.piece(job.id, number))
-        if content is None:
-            await self._runner.change(lambda unit: _finish(unit, job), actor=job.actor)
-            return None
-        prepared = await asyncio.to_thread(prepare, job, content, self._formats)
+    def _prepare(self, job: Job, contents: Sequence[bytes]) -> list[Prepared]:
+        return [prepare(job, each, self._formats) for each in contents]
+
+    async def _import(self, job: Job, prepared: Prepared) -> Job | None:
+        """The job after its next piece; None when it has ended, or another process works on it."""
         try:
-            return await self._runner.change(lambda unit: _take_over(unit, job, prepared), "bulk", actor=job.actor)
+            return await self._runner.change(partial(_take_over, job=job, prepared=prepared), "bulk", actor=job.actor)
         except _Undo as trial:
             return await self._runner.change(
                 partial(_count_trial, job=job, imported=trial.imported), "bulk", actor=job.actor
