@@ -5,13 +5,20 @@ from dataclasses import replace
 from typing import Any
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.loyalty.expiry import NEVER
+from loyalpro.loyalty.expiry import NEVER, Day, day_of
 from loyalpro.loyalty.ledger import Allocation, AllocationKind, Lot, LotStatus
 
 
 def spending_order(lots: Iterable[Lot]) -> list[Lot]:
     """What expires first, then what was earned first."""
     return sorted(lots, key=lambda lot: (lot.expires_at, lot.earned_at, lot.id))
+
+
+def held_on(lots: Iterable[Lot], day: Day, time_zone: str) -> int:
+    """The points of these lots that fraud cases hold and that were earned on a local day."""
+    return sum(
+        lot.remaining for lot in lots if lot.hold_case_id is not None and day_of(lot.earned_at, time_zone) == day
+    )
 
 
 class Lots:

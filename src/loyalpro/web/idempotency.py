@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,7 +29,7 @@ class Reply:
     """The response to a `POST` that takes effect."""
 
     status_code: int
-    content: dict[str, Any]
+    content: Mapping[str, object]
 
     @property
     def body(self) -> bytes:
