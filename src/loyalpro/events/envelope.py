@@ -41,7 +41,7 @@ def seal(new: NewEvent, *, event_id: str, now: UnixMs, origin: Origin | None = N
             "api_version": API_VERSION,
             "account_id": new.account_id,
             "sequence": new.sequence,
-            "data": new.data,
+            "data": new.content,
         }
     )
     request_id, traceparent = (None, None) if origin is None else (origin.request_id, origin.traceparent)

@@ -103,7 +103,7 @@ class Book:
         of what was settled.
         """
         unit = self._unit
-        changed = [each for each in self._wallets.values() if each.is_changed]
+        changed = [each for each in self._wallets.values() if each.is_changed or each.has_new_due_time]
         renamed = sorted((each.customer for each in changed if each.has_new_details), key=_has_external_id)
         if not all(unit.customers.update_details(each) for each in renamed):
             return False

@@ -695,7 +695,9 @@ class Wallet:
     def customer(self) -> Customer:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
-            return self._customer
+            if not self.has_new_due_time:
+                return self._customer
+            return with_fields(self._customer, next_due_at=self._next_due_at())
         return with_fields(
             self._customer,
             balance=self.balance,
@@ -724,6 +726,15 @@ class Wallet:
             or self._customer is not self._stored
             or self.lots.has_changed
         )
+
+    @property
+    def has_new_due_time(self) -> bool:
+        """Whether something is due at another time than is stored.
+
+        A command that did not read the lots keeps the earlier time, at which nothing may be due any more. Once that has come,
+        the lots are read.
+        """
+        return self._next_due_at() != self._stored.next_due_at
 
     @property
     def has_new_standing(self) -> bool:
