@@ -245,7 +245,7 @@ NOT_EXPORTED = {
     "erasures": "how far the erasure of a deleted customer is",
 }
 NOT_SHOWN = {
-    "events": {"position", "transaction_id", "owed", "test"},
+    "events": {"position", "transaction_id", "owed", "test", "imported"},
     "audit_log": {"address", "actor_name"},
 }
 """Columns beside the account that say nothing of a customer."""

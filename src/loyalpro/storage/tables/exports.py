@@ -121,6 +121,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
         (
             *("id", "customer_id", "reward_id", "reward", "points", "points_returned", "status", "transaction_id"),
             *("code", "external_id", "reserved_until", "captured_at", "ended_at", "actor", "created_at"),
+            "day",
         ),
     ),
     "adjustments": Section(
@@ -135,7 +136,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
         (
             *("id", "customer_id", "sequence", "type", "points", "balance_after", "pending_after", "source_type"),
             *("source_id", "part", "reverses_entry_id", "reason_code", "note", "actor", "rules", "occurred_at"),
-            "created_at",
+            *("created_at", "qualifying_day"),
         ),
         key="sequence",
     ),
