@@ -65,9 +65,19 @@ DRAIN_S = 10.0
 
 
 class Application:
-    """One running LoyalPro: the API and the delivery engine over one database."""
+    """One running LoyalPro: the API, the dashboard and the delivery engine over one database.
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, rng: random.Random | None = None) -> None:
+    `with_components`: the dashboard has the page of all its parts, for development.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        *,
+        with_components: bool = False,
+    ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.rng = rng or random.SystemRandom()
@@ -99,7 +109,9 @@ class Application:
             metrics=self.telemetry,
         )
         self._watch_parts()
-        self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
+        self.web = http.build(
+            self._services(), self.telemetry, self.ids, self._lifespan, with_components=with_components
+        )
         self.watch = http.build_watch(
             self._services(works_only=True), self.telemetry, self.ids, lambda _: self.working()
         )
@@ -205,6 +217,8 @@ class Application:
             public_url=self.settings.public_url or None,
             base_url=self.settings.base_url,
             causes=self._causes,
+            retention_days=self.settings.retention_days,
+            random_bytes=self.rng.randbytes,
         )
 
     def _causes(self) -> list[str]:
