@@ -60,8 +60,6 @@ class Services:
     """What links to pass on begin with: the public URL, or else the address on this machine."""
     causes: Callable[[], Sequence[str]] = tuple
     """What is wrong while a check of `health` fails: a sentence for each cause."""
-    public_url: str | None = None
-    """The address that people use, such as `https://loyalpro.example.com`; None while only this machine is meant."""
     retention_days: int = 90
     """How long events and deliveries are kept."""
     random_bytes: Callable[[int], bytes] = field(kw_only=True)
