@@ -27,7 +27,7 @@
       toast("Copied");
     } catch {
       getSelection().selectAllChildren(source);
-      toast("Marked. Copy it with your keyboard.");
+      toast("Marked. Copy it by keyboard.");
     }
   };
 
@@ -62,7 +62,7 @@
   });
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || event.target.method === "dialog") return;
-    if (event.target.dataset.sent) return event.preventDefault();  // the second half of a double click
+    if (event.target.dataset.sent) return event.preventDefault();  // a double click
     if (event.target.method === "post") event.target.dataset.sent = "1";
     start();
   });
