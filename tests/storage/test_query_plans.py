@@ -83,6 +83,8 @@ from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
 from loyalpro.storage.tables.leases import LeaseTables
+from loyalpro.storage.tables.ledger_check import MOST_CUSTOMERS as PAGE_OF_LEDGERS
+from loyalpro.storage.tables.ledger_check import LogTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
@@ -752,9 +754,9 @@ def _insert_redemptions(connection: DriverConnection, world: World) -> None:
     prefix, now = "red_01kat6b8z000000000000", world.now
     connection.execute(
         "INSERT INTO redemptions (id, account_id, customer_id, points, status, code, external_id, reserved_until, actor,"
-        f" created_at) SELECT '{prefix}' || substr(id, length(id) - 4), account_id, customer_id, 2,"
+        f" created_at, day) SELECT '{prefix}' || substr(id, length(id) - 4), account_id, customer_id, 2,"
         " CASE WHEN external_id LIKE '%7' OR external_id LIKE '%3' THEN 'reserved' ELSE 'redeemed' END,"
-        " 'LP-' || substr(external_id, 10), external_id, CAST(? AS BIGINT), 'key:1', CAST(? AS BIGINT)"
+        " 'LP-' || substr(external_id, 10), external_id, CAST(? AS BIGINT), 'key:1', CAST(? AS BIGINT), 20000"
         " FROM transactions WHERE external_id LIKE 'purchase-%'",
         (now - 1, now - 900_000),
     )
@@ -786,8 +788,8 @@ def test_sweeps(world: World, connection: DriverConnection) -> None:
         (today, today - 100, today - 500, ACCOUNT),
     )
     connection.execute(
-        "INSERT INTO redemptions (id, account_id, customer_id, points, status, reserved_until, actor, created_at)"
-        " SELECT 'red_' || c.id, c.account_id, c.id, 1, 'reserved', CAST(? AS BIGINT), 'key:key_1', 1 FROM customers c",
+        "INSERT INTO redemptions (id, account_id, customer_id, points, status, reserved_until, actor, created_at, day)"
+        " SELECT 'red_' || c.id, c.account_id, c.id, 1, 'reserved', CAST(? AS BIGINT), 'key:key_1', 1, 0 FROM customers c",
         (now,),
     )
     sweeps: list[tuple[Find[UnitOfWork], Change[UnitOfWork] | None]] = [
@@ -964,6 +966,17 @@ def test_people_and_web_sessions(world: World, connection: DriverConnection) -> 
     in_unit(connection, number, lambda unit: unit.people.owners(ACCOUNT))
     in_unit(connection, number, lambda unit: unit.accounts.first())
     in_unit(connection, number, lambda unit: unit.invitations.remove_of(ACCOUNT, "cli"))
+
+
+def test_the_check_of_ledgers(connection: DriverConnection) -> None:
+    """Two pages of customers. Another customer was merged into one of the second page."""
+    first = explained(connection, 8 * PAGE_OF_LEDGERS, lambda c: LogTables(c).page(""))
+    last = first[-1].customer.id
+    gone, into = connection.execute("SELECT id FROM customers WHERE id > ? ORDER BY id LIMIT 2", (last,))
+    connection.execute("UPDATE customers SET status = 'merged', merged_into_id = ? WHERE id = ?", (*into, *gone))
+    logs = explained(connection, 8 * PAGE_OF_LEDGERS, lambda c: LogTables(c).page(last))
+    assert len(first) == len(logs) == PAGE_OF_LEDGERS
+    assert [(log.customer.id, len(log.inherited)) for log in logs[:2]] == [(*gone, 0), (*into, 1)]
 
 
 def test_erasing_a_customer(world: World, connection: DriverConnection) -> None:
