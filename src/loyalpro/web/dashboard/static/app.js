@@ -1,4 +1,4 @@
-// What makes the dashboard quicker. Every page works without it: nothing here is the only way to do a thing.
+// What makes the dashboard quicker. Every page works without it.
 "use strict";
 (() => {
   const one = (selector, within = document) => within.querySelector(selector);
@@ -9,37 +9,36 @@
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) document.cookie = `loyalpro-zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax`;
 
-  all("select[data-zone]").forEach((each) => { if (zone && one(`option[value="${CSS.escape(zone)}"]`, each)) each.value = zone; });
+  all("select[data-zone]").forEach((each) => { if (one(`[value="${zone}"]`, each)) each.value = zone; });
 
   const toast = (text) => {
-    const line = document.createElement("div"), words = document.createElement("span");
+    const line = document.createElement("div");
     line.className = "toast";
-    words.textContent = text;
-    line.append(words);
+    line.textContent = text;
     one("#toasts").append(line);
     fade(line);
   };
   const fade = (line) => setTimeout(() => line.contains(document.activeElement) ? fade(line) : line.remove(), TOAST_MS);
 
   const copy = async (button) => {
+    const source = document.getElementById(button.dataset.copy);
     try {
-      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      await navigator.clipboard.writeText(source.textContent);
       toast("Copied");
     } catch {
-      getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
+      getSelection().selectAllChildren(source);
       toast("Marked. Copy it with your keyboard.");
     }
   };
 
-  const ago = (ms) => ms < 1000 ? "now" : ms < 60000 ? `${Math.floor(ms / 1000)} s ago`
-    : ms < 3600000 ? `${Math.floor(ms / 60000)} min ago` : ms < 86400000 ? `${Math.floor(ms / 3600000)} h ago` : null;
-  const refresh = () => all("time[data-relative]").forEach((each) => {
-    const text = ago(Date.now() - Date.parse(each.dateTime));
-    if (text && each.textContent !== text) each.textContent = text;
-  });
-  setInterval(() => { if (!document.hidden) refresh(); }, 1000);
+  const steps = [[3600000, "h"], [60000, "min"], [1000, "s"]];
+  setInterval(() => document.hidden || all("time[data-relative]").forEach((each) => {
+    const ms = Date.now() - Date.parse(each.dateTime);
+    const step = ms < 86400000 && steps.find(([size]) => ms >= size);
+    if (step) each.textContent = `${Math.floor(ms / step[0])} ${step[1]} ago`;
+  }), 1000);
 
-  // What is of use with a script only is hidden until there is one.
+  // What needs a script is hidden until there is one.
   const prepare = (within) => {
     all("button[data-copy][hidden], button[data-dialog][hidden]", within).forEach((each) => { each.hidden = false; });
     all(".toasts:not(.inline) .toast:not([data-fades])", within).forEach((each) => { each.dataset.fades = ""; fade(each); });
@@ -68,10 +67,11 @@
     start();
   });
 
-  // A bar at the top while a request takes longer than a person notices.
+  // A bar at the top while a request is slow.
   let timer = 0;
-  const start = () => { clearTimeout(timer); timer = setTimeout(() => document.documentElement.classList.add("is-slow"), SLOW_MS); };
-  const done = () => { clearTimeout(timer); document.documentElement.classList.remove("is-slow"); };
+  const slow = document.documentElement.classList;
+  const done = () => { clearTimeout(timer); slow.remove("is-slow"); };
+  const start = () => { done(); timer = setTimeout(() => slow.add("is-slow"), SLOW_MS); };
   addEventListener("pageshow", () => { done(); all("form[data-sent]").forEach((each) => { delete each.dataset.sent; }); });
 
   // Polls: none while nobody looks, fewer while they fail, and not all tabs at once.
@@ -97,7 +97,7 @@
   document.addEventListener("htmx:sendError", (event) => { if (!polls(event)) toast("The server cannot be reached."); });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt));
 
-  // Keys. They can be switched off in /me, and mean nothing in a field.
+  // Keys mean nothing in a field, and can be switched off in /me.
   let leads = false;
   const rows = () => all("a.row-link").filter((each) => each.offsetParent);
   const move = (by) => {
