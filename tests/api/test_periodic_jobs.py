@@ -25,6 +25,7 @@ ON_BOTH = {
     "disk_space",
     "churn",
     "key_uses",
+    "people_upkeep",
     "counts",
 }
 

@@ -1,0 +1,91 @@
+"""Who may see and change what: a row for each page and each change of the dashboard."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+from loyalpro.accounts.roles import Right
+from loyalpro.kernel.record import record
+
+Audience = Literal["public", "awaiting_code", "signed_in"]
+"""Who needs no right: everybody; who has given the password and not yet the code; every member."""
+PUBLIC: Final = "public"
+AWAITING_CODE: Final = "awaiting_code"
+SIGNED_IN: Final = "signed_in"
+
+
+@record
+class Access:
+    """What a route needs. `fresh`: that the password or a code was given within the last 10 minutes.
+
+    `before_second_factor`: a member who has to set up a second factor reaches it before that. `noun`: what the address names,
+    in the words of the page that says that it does not exist.
+    """
+
+    need: Right | Audience
+    fresh: bool = False
+    before_second_factor: bool = False
+    noun: str = "page"
+
+    @property
+    def right(self) -> Right | None:
+        """The right that a member needs; None where none is needed."""
+        match self.need:
+            case "public" | "awaiting_code" | "signed_in":
+                return None
+            case right:
+                return right
+
+
+ROUTES: Final[Mapping[str, Access]] = {
+    "home": Access(SIGNED_IN),
+    "first_run": Access(PUBLIC),
+    "first_run.create": Access(PUBLIC),
+    "sign_in": Access(PUBLIC),
+    "sign_in.password": Access(PUBLIC),
+    "sign_in.code": Access(AWAITING_CODE),
+    "sign_in.give_code": Access(AWAITING_CODE),
+    "sign_out": Access(AWAITING_CODE, before_second_factor=True),
+    "invitation": Access(PUBLIC),
+    "invitation.new_person": Access(PUBLIC),
+    "invitation.join": Access(SIGNED_IN, before_second_factor=True),
+    "me": Access(SIGNED_IN),
+    "me.update": Access(SIGNED_IN),
+    "me.change_password": Access(SIGNED_IN),
+    "me.switch": Access(SIGNED_IN, before_second_factor=True),
+    "me.proof": Access(SIGNED_IN, before_second_factor=True),
+    "me.prove": Access(SIGNED_IN, before_second_factor=True),
+    "me.sessions": Access(SIGNED_IN),
+    "me.sessions.end": Access(SIGNED_IN),
+    "me.sessions.end_others": Access(SIGNED_IN),
+    "me.second_factor": Access(SIGNED_IN, fresh=True, before_second_factor=True),
+    "me.second_factor.begin": Access(SIGNED_IN, fresh=True, before_second_factor=True),
+    "me.second_factor.confirm": Access(SIGNED_IN, fresh=True, before_second_factor=True),
+    "me.second_factor.renew_codes": Access(SIGNED_IN, fresh=True),
+    "me.second_factor.remove": Access(SIGNED_IN, fresh=True),
+    "members": Access("members"),
+    "members.invite": Access("members", fresh=True),
+    "members.revoke_invitation": Access("members", fresh=True, noun="invitation"),
+    "members.change_role": Access("members", fresh=True, noun="member"),
+    "members.reset_password": Access("members", fresh=True, noun="member"),
+    "members.remove": Access("members", fresh=True, noun="member"),
+    "members.require_second_factor": Access("account", fresh=True),
+    "keys": Access("keys"),
+    "keys.create": Access("keys", fresh=True),
+    "keys.revoke": Access("keys", fresh=True, noun="API key"),
+}
+"""The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
+
+IN_DEVELOPMENT: Final[Mapping[str, Access]] = {"components": Access(SIGNED_IN)}
+"""The rows of pages that exist in development only."""
+
+
+def require_complete(names: Iterable[str], rows: Mapping[str, Access]) -> None:
+    """Raise `TypeError` unless each route has one row, and each row one route."""
+    found = list(names)
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise TypeError(f"These names belong to more than one route of the dashboard: {', '.join(twice)}.")
+    if missing := sorted(set(found) - rows.keys()):
+        raise TypeError(f"These routes have no row in web/dashboard/rights.py: {', '.join(missing)}.")
+    if unused := sorted(rows.keys() - set(found)):
+        raise TypeError(f"These rows of web/dashboard/rights.py have no route: {', '.join(unused)}.")

@@ -1,0 +1,68 @@
+"""What pages are looked at with: a server whose account has members who are signed in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from loyalpro.accounts.roles import Role
+from support.members import add_member, first_account_id, signed_in
+from support.server import Server
+
+NAMES: dict[Role, str] = {
+    "owner": "Marta Lind",
+    "developer": "Jonas Keller",
+    "support": "Ada Brandt",
+    "viewer": "Kai Moritz",
+}
+
+
+@dataclass
+class Scene:
+    """A server and the ids of what its account has."""
+
+    server: Server
+    ids: dict[str, str] = field(default_factory=dict)
+    _tokens: dict[Role, str] = field(default_factory=dict)
+
+    @property
+    def base_url(self) -> str:
+        """Where the pages are."""
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def token(self, role: Role) -> str:
+        """The token of a member who is signed in, the same for each role."""
+        if role not in self._tokens:
+            account_id = first_account_id(self.server)
+            person = add_member(self.server, account_id, role, f"{role}@example.com", NAMES[role])
+            self._tokens[role] = signed_in(self.server, account_id, person).cookies["loyalpro"]
+        return self._tokens[role]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One page in one state. `path`: its address, or what makes the state and returns it. `role`: who looks; None for nobody.
+
+    `expects`: a pattern of what the browser logs by right, such as the status of an error.
+    """
+
+    path: str | Callable[[Scene], str]
+    role: Role | None = "owner"
+    expects: str | None = None
+
+    def address(self, scene: Scene) -> str:
+        """The path at this scene."""
+        return self.path if isinstance(self.path, str) else self.path(scene)
+
+
+LOOKS: dict[str, Look] = {
+    "components": Look("/components"),
+    "not-found": Look("/no-such-page", None, expects="404"),
+    "forbidden": Look("/members", "viewer", expects="403"),
+    "sign-in": Look("/sign-in", None),
+    "me": Look("/me"),
+    "me-sessions": Look("/me/sessions"),
+    "me-second-factor": Look("/me/second-factor"),
+    "me-proof": Look("/me/proof"),
+    "members": Look("/members"),
+    "keys": Look("/developers/keys"),
+}
+"""Every page in every state, by the name of its picture. Each is checked by axe, and drawn by `make pictures`."""
