@@ -7,11 +7,12 @@ from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
-from loyalpro.web.dashboard.pages import components, first_run, invitations, keys, me, members, sign_in
+from loyalpro.web.dashboard.pages import components, first_run, home, invitations, keys, me, members, sign_in
 from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_complete
 from loyalpro.web.dashboard.routes import PageRoute
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    home.router,
     first_run.router,
     sign_in.router,
     invitations.router,

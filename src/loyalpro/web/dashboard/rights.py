@@ -37,6 +37,7 @@ class Access:
 
 
 ROUTES: Final[Mapping[str, Access]] = {
+    "home": Access(SIGNED_IN),
     "first_run": Access(PUBLIC),
     "first_run.create": Access(PUBLIC),
     "sign_in": Access(PUBLIC),
