@@ -22,13 +22,15 @@ def places(tab: Tab) -> list[str]:
     return [each.strip() for each in tab.page.locator("nav.nav a").all_text_contents()]
 
 
-def test_the_sidebar_shows_pages_that_exist_and_that_the_role_may_see(browser: Browser, scene: Scene, tab: Tab) -> None:
+def test_the_sidebar_shows_pages_that_exist_and_that_the_role_may_see(
+    chromium: Browser, scene: Scene, tab: Tab
+) -> None:
     tab.open("/components")
     shown = places(tab)
     assert {"API keys", "Members"} <= set(shown)
     paths = scene.server.application.web.state.page_paths
     assert all(link.get_attribute("href") in paths for link in tab.page.locator("nav.nav a").all())
-    with browser.tab(scene.base_url) as other:
+    with chromium.tab(scene.base_url) as other:
         other.sign_in(scene.token("viewer"))
         other.open("/components")
         assert set(places(other)) & {"API keys", "Members"} == set()
@@ -58,12 +60,12 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(tab: Tab) -> None:
     assert page.evaluate("() => document.activeElement.id") == "main"
 
 
-def test_the_theme_and_the_keys_are_those_of_the_person(browser: Browser, server: Server) -> None:
+def test_the_theme_and_the_keys_are_those_of_the_person(chromium: Browser, server: Server) -> None:
     signed = new_member(server, "owner", "dark@example.com", None)
 
     command = UpdatePerson(signed.person.id, "Ada", None, "dark", shortcuts=False)
     server.run(server.application.runner.change(lambda unit: update_person(unit, command)))
-    with browser.tab(f"http://127.0.0.1:{server.port}") as tab:
+    with chromium.tab(f"http://127.0.0.1:{server.port}") as tab:
         tab.sign_in(signed.browser.cookies["loyalpro"])
         page = tab.open("/components")
         assert page.evaluate("() => getComputedStyle(document.body).colorScheme") == "dark"
