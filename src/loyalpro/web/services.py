@@ -51,6 +51,7 @@ class Services:
     max_endpoints: int
     trusted_proxies: Sequence[Network]
     request_limits: RequestLimits
+    url_check_limits: RequestLimits
     key_uses: KeyUses
     causes: Callable[[], Sequence[str]] = tuple
     """What is wrong while a check of `health` fails: a sentence for each cause."""

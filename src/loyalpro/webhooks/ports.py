@@ -43,6 +43,10 @@ class EndpointStore(Protocol):
         """Endpoints, newest first."""
         ...
 
+    def with_url(self, account_id: str, url: str, limit: int) -> list[Endpoint]:
+        """Endpoints with this URL, oldest first."""
+        ...
+
     def lock_enabled(self, account_id: str, event_type: str) -> list[Endpoint]:
         """Every enabled endpoint that is subscribed to events of this type, locked, in the order of their ids."""
         ...

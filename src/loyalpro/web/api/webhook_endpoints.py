@@ -15,6 +15,7 @@ from loyalpro.web.idempotency import Reply, commit, stored_response
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
+from loyalpro.web.url_check import checked_url
 from loyalpro.webhooks import endpoints, test_events
 from loyalpro.webhooks.custom_headers import MASK
 from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
@@ -73,6 +74,14 @@ class UpdateEndpoint(Body):
     imports: Imports | None = None
 
 
+class CheckUrl(Body):
+    """A URL that an endpoint may get."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"url": "https://example.com/hook"}]})
+
+    url: Annotated[str, Field(max_length=4096)]
+
+
 class TestEndpoint(Body):
     """The event type of the sample."""
 
@@ -106,6 +115,17 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
         return Reply(201, endpoint_view(added.details) | {"secret": added.secret})
 
     return await commit(request, account_id, reply_to)
+
+
+@router.post("/check_url", summary="Check the URL of an endpoint")
+async def check_url(account_id: AccountId, caller: Caller, services: ServicesDep, body: CheckUrl) -> dict[str, Any]:
+    """Nothing is written and nothing connects, so a repeated call checks again; an `Idempotency-Key` is not needed."""
+    found = await checked_url(services, account_id, caller.actor, body.url)
+    return {
+        "url": found.url,
+        "accepted": found.accepted,
+        "checks": [{"subject": each.subject, "result": each.result, "detail": each.detail} for each in found.checks],
+    }
 
 
 @router.get("", summary="List endpoints, newest first")
