@@ -87,6 +87,7 @@ from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.entities import Replay, ReplayPage
+from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
 from support.campaigns import new_campaign
 from support.customer_rows import OTHER_TABLES, plant_for_all
@@ -905,6 +906,12 @@ def test_finding_the_endpoints_of_a_url(world: World, connection: DriverConnecti
     [(url,)] = connection.execute("SELECT url FROM endpoints WHERE id = ?", (world.endpoints[0],))
     query = EndpointsWithUrl(ACCOUNT, url)
     assert in_unit(connection, 16, lambda unit: check_registered(unit, query))
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_sending_a_sample(world: World, connection: DriverConnection, *, forged: bool) -> None:
+    command = SendTestEvent(ACCOUNT, world.endpoints[0], "points.earned", forged=forged)
+    assert in_unit(connection, 16, lambda unit: send_test_event(unit, command)).forged == forged
 
 
 def test_replaying(world: World, connection: DriverConnection) -> None:

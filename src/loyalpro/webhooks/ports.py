@@ -145,6 +145,10 @@ class DeliveryStore(NewDeliveryStore, Protocol):
         """End a pending delivery, and make the next one of the customer's queue due."""
         ...
 
+    def enqueue_forged(self, event: Event, endpoint: Endpoint, now: UnixMs) -> str:
+        """Store a delivery that is signed wrongly and sent once; its id. Unless it is accepted, it ends as canceled."""
+        ...
+
     def enqueue_past(self, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> str:
         """Store a pending delivery of an event that the endpoint has no delivery of; its id. Needs the lock of the endpoint."""
         ...

@@ -12,6 +12,7 @@ from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import deliveries
 from loyalpro.webhooks.entities import Delivery, PastAttempt, PastRequest
+from loyalpro.webhooks.explanations import verdict
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute.needing(write="webhooks"))
 
@@ -49,7 +50,11 @@ async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) ->
     query = _ref(account_id, delivery_id)
     found = await services.runner.read(lambda unit: deliveries.get_delivery(unit, query))
     origin = {"request_id": found.request_id, "traceparent": found.traceparent}
-    return delivery_view(found.delivery) | origin | {"attempts": [attempt_view(each) for each in found.attempts]}
+    return (
+        delivery_view(found.delivery)
+        | origin
+        | {"verdict": _verdict_view(found), "attempts": [attempt_view(each) for each in found.attempts]}
+    )
 
 
 @router.post("/{delivery_id}/retry", status_code=202, summary="Send a delivery again now")
@@ -79,6 +84,12 @@ async def cancel(request: Request, account_id: AccountId, delivery_id: str) -> R
     )
 
 
+def _verdict_view(found: deliveries.DeliveryDetails) -> dict[str, Any] | None:
+    """What the answer to a forged delivery shows of the receiver, in JSON; None for any other."""
+    found_verdict = verdict(found) if found.delivery.forged else None
+    return None if found_verdict is None else {"result": found_verdict.result, "detail": found_verdict.detail}
+
+
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
     """A delivery in JSON, without its attempts."""
     return {
@@ -86,6 +97,7 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
         "event_id": delivery.event_id,
         "event_type": delivery.event_type,
         "endpoint_id": delivery.endpoint_id,
+        "forged": delivery.forged,
         "status": delivery.status.value,
         "attempt_count": delivery.attempts,
         "last_outcome": delivery.outcome,

@@ -83,13 +83,17 @@ class CheckUrl(Body):
 
 
 class TestEndpoint(Body):
-    """The event type of the sample."""
+    """The event type of the sample, and how it is signed."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "points.earned"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "points.earned"}, {"signature": "wrong"}]})
 
     __test__ = False
 
     type: str = "customer.created"
+    signature: Annotated[
+        Literal["valid", "wrong"],
+        Field(description="`wrong`: signed with another secret, and sent once. A receiver that works refuses it."),
+    ] = "valid"
 
 
 @router.post("", status_code=201, summary="Add an endpoint")
@@ -180,7 +184,10 @@ async def send_test(
     request: Request, account_id: AccountId, endpoint_id: str, body: TestEndpoint | None = None
 ) -> Response:
     """Delivered like any other event, to this endpoint alone. The response is the delivery; read it to see the outcome."""
-    command = test_events.SendTestEvent(account_id, known_id("we", endpoint_id), (body or TestEndpoint()).type)
+    sample = body or TestEndpoint()
+    command = test_events.SendTestEvent(
+        account_id, known_id("we", endpoint_id), sample.type, forged=sample.signature == "wrong"
+    )
     return await commit(
         request, account_id, lambda unit: Reply(202, delivery_view(test_events.send_test_event(unit, command)))
     )
