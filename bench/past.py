@@ -43,7 +43,9 @@ class Past:
         self._application = Application(settings, clock)
         self._runner = asyncio.Runner()
         self._runner.run(self._application.database.start())
-        self._runner.run(bootstrap.prepare_first_account(self._application.runner, settings))
+        self._runner.run(
+            bootstrap.prepare_first_account(self._application.runner, settings, self._application.passwords)
+        )
         self.account_id = self._change(lambda unit: authenticate_key(unit, API_KEY)).account_id
 
     @property

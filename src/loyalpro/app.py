@@ -17,6 +17,8 @@ from fastapi import FastAPI
 
 from loyalpro import bootstrap
 from loyalpro.accounts.key_uses import KeyUses
+from loyalpro.accounts.passwords import Passwords
+from loyalpro.accounts.people_upkeep import people_upkeep
 from loyalpro.accounts.request_limits import RequestLimits
 from loyalpro.control.administration import Administration
 from loyalpro.control.control_socket import ControlSocket, socket_path
@@ -63,9 +65,19 @@ DRAIN_S = 10.0
 
 
 class Application:
-    """One running LoyalPro: the API and the delivery engine over one database."""
+    """One running LoyalPro: the API, the dashboard and the delivery engine over one database.
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, rng: random.Random | None = None) -> None:
+    `with_components`: the dashboard has the page of all its parts, for development.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        *,
+        with_components: bool = False,
+    ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.rng = rng or random.SystemRandom()
@@ -88,6 +100,7 @@ class Application:
             wake_job=self._wake_job,
         )
         self.key_uses = KeyUses()
+        self.passwords = Passwords()
         self.scheduler = JobScheduler(
             self._jobs(),
             self.clock,
@@ -96,7 +109,9 @@ class Application:
             metrics=self.telemetry,
         )
         self._watch_parts()
-        self.web = http.build(self._services(), self.telemetry, self.ids, self._lifespan)
+        self.web = http.build(
+            self._services(), self.telemetry, self.ids, self._lifespan, with_components=with_components
+        )
         self.watch = http.build_watch(
             self._services(works_only=True), self.telemetry, self.ids, lambda _: self.working()
         )
@@ -142,6 +157,7 @@ class Application:
             disk_space_job(self.disk_space, interval_s),
             CountJob(self._measured, self.telemetry).periodic(interval_s),
             self.key_uses.job(self.runner, interval_s),
+            people_upkeep(self.runner, interval_s),
         ]
 
     def _watch_parts(self) -> None:
@@ -198,7 +214,12 @@ class Application:
             request_limits=RequestLimits(self.clock),
             url_check_limits=RequestLimits(self.clock),
             key_uses=self.key_uses,
+            passwords=self.passwords,
+            public_url=self.settings.public_url or None,
+            base_url=self.settings.base_url,
             causes=self._causes,
+            retention_days=self.settings.retention_days,
+            random_bytes=self.rng.randbytes,
         )
 
     def _causes(self) -> list[str]:
@@ -221,7 +242,7 @@ class Application:
     async def running(self) -> AsyncIterator[None]:
         """The context of a server: parts start from the bottom up, and stop from the top down when their work has ended."""
         async with self._open():
-            await bootstrap.prepare_first_account(self.runner, self.settings)
+            await bootstrap.prepare_first_account(self.runner, self.settings, self.passwords)
             async with self._controlled(), self._delivering():
                 yield
 
@@ -230,7 +251,7 @@ class Application:
         """The context of a command on the server's machine: the database alone."""
         await self.database.start()
         try:
-            yield Administration(self.runner)
+            yield Administration(self.runner, self.passwords)
         finally:
             await self.database.stop()
 
@@ -264,7 +285,7 @@ class Application:
         if self.settings.is_postgres:
             yield
             return
-        answer = Administration(self.runner).answer
+        answer = Administration(self.runner, self.passwords).answer
         control = ControlSocket(socket_path(self.settings.sqlite_path), answer, self.clock)
         await control.start()
         try:
@@ -294,13 +315,15 @@ class Application:
 def _sealed(unit: UnitOfWork) -> dict[bytes, str]:
     """What is sealed in the database: of each key of the vault that is in use, a secret that is sealed with it."""
     endpoints = {key: f"endpoint {id_}" for key, id_ in unit.secrets.key_ids(unit.now).items()}
-    return {key: f"account {id_}" for key, id_ in unit.fraud.hash_key_owners().items()} | endpoints
+    people = {key: f"person {id_}" for key, id_ in unit.second_factors.sealed_owners().items()}
+    return {key: f"account {id_}" for key, id_ in unit.fraud.hash_key_owners().items()} | people | endpoints
 
 
 def _seal_all(unit: UnitOfWork) -> None:
     """Seal what an older version stored in clear text, and what is sealed with an older key but is needed for ever."""
     unit.custom_headers.seal_all()
     unit.fraud.seal_hash_keys()
+    unit.second_factors.seal_all()
 
 
 def _free_bytes(folder: Path) -> float:

@@ -1,10 +1,10 @@
 """Opens the first account on an empty database, with the key and the owner that the environment names."""
 
 import structlog
-from argon2 import PasswordHasher
 
 from loyalpro.accounts.accounts import CompleteFirstAccount, complete_first_account, first_account
 from loyalpro.accounts.entities import FirstAccount
+from loyalpro.accounts.passwords import Passwords
 from loyalpro.loyalty.new_program import start_program
 from loyalpro.settings import Settings
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, UnitOfWork
@@ -16,11 +16,11 @@ _ADVICE = (
 )
 
 
-async def prepare_first_account(runner: DatabaseUnitOfWorkRunner, settings: Settings) -> None:
+async def prepare_first_account(runner: DatabaseUnitOfWorkRunner, settings: Settings, passwords: Passwords) -> None:
     """Make sure that there is an account, with a key and an owner if the settings name them. Existing ones are kept."""
     account = await runner.read(first_account)
     if account is None or _lacks(account, settings):
-        command = _command(settings)
+        command = await _command(settings, passwords)
         account = await runner.change(lambda unit: _complete(unit, command), actor=_ACTOR)
     if not account.has_key:
         structlog.get_logger("server").warning("account_without_key", advice=_ADVICE)
@@ -32,12 +32,12 @@ def _lacks(account: FirstAccount, settings: Settings) -> bool:
     return (key and not account.has_key) or (owner and not account.has_owner)
 
 
-def _command(settings: Settings) -> CompleteFirstAccount:
+async def _command(settings: Settings, passwords: Passwords) -> CompleteFirstAccount:
     api_key, password = settings.bootstrap_api_key, settings.bootstrap_password
     return CompleteFirstAccount(
         api_key=None if api_key is None else api_key.get_secret_value(),
         owner_email=settings.bootstrap_email,
-        owner_password_hash=PasswordHasher().hash(password.get_secret_value()) if password else None,
+        owner_password_hash=await passwords.hash(password.get_secret_value()) if password else None,
     )
 
 

@@ -20,6 +20,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST = re.compile(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]")
 _API_KEY = re.compile(r"lp_[!-~]{13,}")
 _HIGHEST_PORT = 65_535
+_PORTS: Final = {"http": "80", "https": "443"}
+_ORIGIN = re.compile(r"(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?")
 _WITH_PORT = re.compile(r"(?:[0-9.]+|\[[^\]]+\]):[0-9]{1,5}")
 _NO_NETWORK: Final = (
     "takes networks such as 10.0.0.0/8 or ::1/128, separated by commas, with no bits of the address behind the prefix"
@@ -90,6 +92,13 @@ class Settings(BaseSettings):
         default=None,
         description="The password of the owner of the first account. The database stores only its Argon2 hash. It is for the "
         "dashboard, which does not exist yet: today nothing uses it.",
+    )
+    public_url: str = Field(
+        default="",
+        description="The address under which people open the dashboard: a scheme, a host "
+        "and a port if it is needed, and nothing else. The dashboard answers requests for this host and for those of the "
+        "machine itself, such as `localhost`. Links to pass on begin with it.",
+        examples=["https://loyalty.example.com"],
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),
@@ -227,6 +236,19 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        """The URL as browsers write an origin: in lower case, and without the port of the scheme."""
+        if not value:
+            return value
+        scheme, _, rest = value.lower().removesuffix("/").partition("://")
+        found = _ORIGIN.fullmatch(rest)
+        if scheme not in _PORTS or found is None or int(found["port"] or 1) > _HIGHEST_PORT:
+            raise ValueError("takes the address of the dashboard without a path: https://loyalty.example.com")
+        port = found["port"]
+        return f"{scheme}://{found['host']}" + ("" if port in (None, _PORTS[scheme]) else f":{port}")
+
     @field_validator("worker_listen")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
@@ -271,6 +293,11 @@ class Settings(BaseSettings):
         """The host and port on which a worker listens; None when it does not listen."""
         host, _, port = self.worker_listen.rpartition(":")
         return (host.strip("[]"), int(port)) if port else None
+
+    @property
+    def base_url(self) -> str:
+        """What links to the dashboard begin with: the public URL, or else the address on this machine."""
+        return self.public_url or f"http://127.0.0.1:{self.port}"
 
     @property
     def secret_keys(self) -> list[str]:

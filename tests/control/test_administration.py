@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loyalpro.accounts.passwords import Passwords
 from loyalpro.accounts.scopes import SCOPES
 from loyalpro.control import wire
 from loyalpro.control.administration import Administration
@@ -25,7 +26,7 @@ def administered(url: str) -> Iterator[Callable[[bytes], bytes]]:
     with asyncio.Runner() as runner:
         database = open_database(url, SystemClock())
         runner.run(database.start())
-        administration = Administration(runner_on(database))
+        administration = Administration(runner_on(database), Passwords())
         try:
             yield lambda line: runner.run(administration.answer(line))
         finally:
@@ -124,6 +125,6 @@ def test_a_failure_inside_gets_a_reply_without_its_text(database_url: str) -> No
             raise ZeroDivisionError("secret")
 
     failing: Any = Failing()
-    reply = asyncio.run(Administration(failing).answer(wire.encode(wire.ListAccounts(None, 1))))
+    reply = asyncio.run(Administration(failing, Passwords()).answer(wire.encode(wire.ListAccounts(None, 1))))
     assert b"internal_error" in reply
     assert b"secret" not in reply

@@ -36,7 +36,7 @@ class Answer:
 
 
 class Server:
-    """A server that the constructor starts; a worker with `works_only`. `call` sends requests to it."""
+    """A server that the constructor starts; a worker with `works_only`; `with_components` shows the page of parts. `call` sends requests to it."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Server:
         *,
         clock: Clock | None = None,
         works_only: bool = False,
+        with_components: bool = False,
         **settings: Any,
     ) -> None:
         chosen: dict[str, Any] = {
@@ -55,7 +56,7 @@ class Server:
             "egress_ca_file": ca_file,
             "min_free_mb": 0,
         }
-        self.application = Application(Settings(**chosen | settings), clock)
+        self.application = Application(Settings(**chosen | settings), clock, with_components=with_components)
         app = self.application.watch if works_only else self.application.web
         config = uvicorn.Config(app, http=BoundedHttp, port=0, log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)

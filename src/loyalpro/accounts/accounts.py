@@ -5,6 +5,7 @@ from dataclasses import field, replace
 from loyalpro.accounts.api_keys import new_key
 from loyalpro.accounts.entities import Account, FirstAccount
 from loyalpro.accounts.names import checked_name
+from loyalpro.accounts.people import new_person
 from loyalpro.accounts.ports import AccountsUnit
 from loyalpro.accounts.scopes import SCOPES
 from loyalpro.kernel.record import record
@@ -56,9 +57,7 @@ def complete_first_account(unit: AccountsUnit, command: CompleteFirstAccount) ->
         new_key(unit, account.id, name="bootstrap", api_key=command.api_key, scopes=SCOPES)
         account = replace(account, has_key=True)
     if command.owner_email and command.owner_password_hash and not account.has_owner:
-        unit.accounts.insert_owner(
-            unit.ids.new("usr"), account.id, command.owner_email, command.owner_password_hash, unit.now
-        )
+        _add_owner(unit, account.id, command.owner_email.strip().lower(), command.owner_password_hash)
         account = replace(account, has_owner=True)
     return CompletedAccount(account, opened=found is None)
 
@@ -74,6 +73,16 @@ def create_account(unit: AccountsUnit, command: CreateAccount) -> Account:
 def list_accounts(unit: AccountsUnit, query: ListAccounts) -> list[Account]:
     """Accounts, oldest first."""
     return unit.accounts.list_after(query.after_id, query.limit)
+
+
+def _add_owner(unit: AccountsUnit, account_id: str, email: str, password_hash: str) -> None:
+    """Make a person the owner, also one who is a member of another account already."""
+    known = unit.people.credentials(email)
+    if known is None:
+        new_person(unit, account_id, "owner", email=email, name="", password_hash=password_hash)
+        return
+    unit.people.add_member(account_id, known.person.id, "owner", unit.now)
+    unit.people.set_role(account_id, known.person.id, "owner")
 
 
 def _open(unit: AccountsUnit) -> FirstAccount:

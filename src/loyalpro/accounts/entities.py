@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from loyalpro.accounts.roles import Role
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
 
@@ -59,6 +60,131 @@ class ApiKey:
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
+
+
+Theme = Literal["system", "light", "dark"]
+"""The colors of the dashboard; `system` follows the browser."""
+
+
+@record
+class Person:
+    """A person who can sign in to the dashboard. `time_zone`: an IANA name; None for that of the browser.
+
+    `shortcuts`: whether single keys do something. `has_second_factor`: whether a sign-in asks for a code as well.
+    """
+
+    id: str
+    email: str
+    name: str
+    time_zone: str | None
+    theme: Theme
+    shortcuts: bool
+    has_second_factor: bool
+    created_at: UnixMs
+
+    @property
+    def actor(self) -> str:
+        """How changes that the person makes name their actor."""
+        return f"person:{self.id}"
+
+
+@record
+class Membership:
+    """That a person belongs to an account, with a role. `last_seen_at`: to the minute; None before the first use.
+
+    `requires_second_factor`: whether the account requires one of its members.
+    """
+
+    account_id: str
+    account_name: str
+    person_id: str
+    role: Role
+    created_at: UnixMs
+    last_seen_at: UnixMs | None
+    requires_second_factor: bool
+
+
+@record
+class Member:
+    """A member of an account, as its owners see it."""
+
+    person: Person
+    role: Role
+    created_at: UnixMs
+    last_seen_at: UnixMs | None
+
+
+@record
+class WebSession:
+    """A browser that a person has signed in with, in one account.
+
+    `used_at`: the last use, to the minute. `proved_at`: when the person last gave a password or a code. `awaits_code`: the
+    password was right, and the code of the second factor is missing. `address`, `user_agent`: those of the sign-in.
+    """
+
+    id: str
+    person_id: str
+    account_id: str
+    created_at: UnixMs
+    used_at: UnixMs
+    proved_at: UnixMs
+    awaits_code: bool
+    address: str | None
+    user_agent: str | None
+
+
+@record
+class SignedIn:
+    """Who makes a request: the web session, its person, and the membership in its account. `others`: in other accounts."""
+
+    session: WebSession
+    person: Person
+    membership: Membership
+    others: tuple[Membership, ...]
+
+    @property
+    def actor(self) -> str:
+        """How changes that the request makes name their actor."""
+        return self.person.actor
+
+    @property
+    def owes_second_factor(self) -> bool:
+        """Whether the person has to set up a second factor before anything else."""
+        return self.membership.requires_second_factor and not self.person.has_second_factor
+
+
+@record
+class Credentials:
+    """A person with the hash of the password."""
+
+    person: Person
+    password_hash: str = field(repr=False)
+
+
+@record
+class Invitation:
+    """Lets the one who has its link join an account. `note`: for whom it is. It ends when it is used."""
+
+    id: str
+    account_id: str
+    role: Role
+    note: str
+    created_by: str
+    created_at: UnixMs
+    expires_at: UnixMs
+
+
+@record
+class Tries:
+    """What is remembered of the tries to sign in that have one key, such as one e-mail address.
+
+    `recent`: the instants of the last minute's tries. `blocks`: how many waits there were in succession. `blocked_until`: the
+    end of the last one; 0 before the first.
+    """
+
+    recent: tuple[UnixMs, ...] = ()
+    blocks: int = 0
+    blocked_until: UnixMs = 0
 
 
 @record

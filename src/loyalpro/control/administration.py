@@ -8,6 +8,8 @@ import structlog
 
 from loyalpro.accounts import accounts, api_keys
 from loyalpro.accounts.entities import Account, ApiKey
+from loyalpro.accounts.password_changes import ResetPassword, reset_password
+from loyalpro.accounts.passwords import Passwords
 from loyalpro.accounts.ports import AccountsUnit
 from loyalpro.control import wire
 from loyalpro.kernel.clock import MS_PER_S, rfc3339
@@ -28,8 +30,9 @@ class ControlUnit(AccountsUnit, LoyaltyUnit, Protocol):
 class Administration:
     """Answers requests, each in one transaction."""
 
-    def __init__(self, runner: UnitOfWorkRunner[ControlUnit]) -> None:
+    def __init__(self, runner: UnitOfWorkRunner[ControlUnit], passwords: Passwords) -> None:
         self._runner = runner
+        self._passwords = passwords
 
     async def answer(self, line: bytes) -> bytes:
         """The reply to a request, also to one that is refused or fails."""
@@ -55,6 +58,14 @@ class Administration:
                 return await self._change(lambda unit: _create_key(unit, request))
             case wire.RevokeKey():
                 return await self._runner.change(lambda unit: _revoke_key(unit, request), "control", actor=ACTOR)
+
+            case wire.ResetPassword():
+                return await self._reset_password(request)
+
+    async def _reset_password(self, request: wire.ResetPassword) -> dict[str, Any]:
+        command = ResetPassword(request.email, request.remove_second_factor)
+        made = await reset_password(self._runner, self._passwords, command, actor=ACTOR)
+        return {"id": made.person.id, "email": made.person.email, "password": made.password}
 
     async def _change(self, work: Callable[[ControlUnit], dict[str, Any]]) -> dict[str, Any]:
         return await self._runner.change(work, actor=ACTOR)

@@ -50,7 +50,14 @@ class RevokeKey(msgspec.Struct, tag="keys.revoke", frozen=True, forbid_unknown_f
     key: str
 
 
-Request = CreateAccount | ListAccounts | CreateKey | ListKeys | RevokeKey
+class ResetPassword(msgspec.Struct, tag="people.reset_password", frozen=True, forbid_unknown_fields=True):
+    """Give a person a new password. `remove_second_factor`: and remove the second factor."""
+
+    email: str
+    remove_second_factor: bool
+
+
+Request = CreateAccount | ListAccounts | CreateKey | ListKeys | RevokeKey | ResetPassword
 
 _DECODER: Final = msgspec.json.Decoder(Request)
 

@@ -84,12 +84,15 @@ class Forbidden(Refused):
 
 
 class RateLimited(Refused):
-    """The API key made too many requests. `retry_after_s`: after how many whole seconds the next one is accepted."""
+    """The API key, or whoever tries to sign in, made too many requests.
+
+    `retry_after_s`: after how many whole seconds the next one is accepted.
+    """
 
     code = "rate_limited"
 
-    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, *, code: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(detail, code=code)
         self.retry_after_s = retry_after_s
 
 

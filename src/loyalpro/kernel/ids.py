@@ -40,6 +40,8 @@ Prefix = Literal[
     "frule",
     "job",
     "imp",
+    "wse",
+    "inv",
 ]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"

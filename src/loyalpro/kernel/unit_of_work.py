@@ -17,7 +17,8 @@ table lock.
 SYSTEM: Final = "system"
 """The actor of a change without a request, such as one of a periodic job.
 
-The actor of a change is `key:<id of an API key>`, `cli` for a command of the operator, `system`, or `system:<part>`.
+The actor of a change is `key:<id of an API key>`, `person:<id>`, `cli` for a command of the operator, `system`, or
+`system:<part>`.
 """
 
 

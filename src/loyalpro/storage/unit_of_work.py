@@ -33,11 +33,13 @@ from loyalpro.storage.tables.exports import ExportTables
 from loyalpro.storage.tables.fraud import FraudTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
+from loyalpro.storage.tables.invitations import InvitationTables
 from loyalpro.storage.tables.job_runs import JobRunTables
 from loyalpro.storage.tables.jobs import JobTables
 from loyalpro.storage.tables.ledger import LedgerTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.notices import NoticeTables
+from loyalpro.storage.tables.people import PeopleTables
 from loyalpro.storage.tables.programs import ProgramTables
 from loyalpro.storage.tables.redemptions import RedemptionTables
 from loyalpro.storage.tables.refunds import RefundTables
@@ -46,8 +48,12 @@ from loyalpro.storage.tables.reports import ReportTables
 from loyalpro.storage.tables.retention import RetentionTables
 from loyalpro.storage.tables.retiers import RetierTables
 from loyalpro.storage.tables.rewards import RewardTables
+from loyalpro.storage.tables.second_factors import SecondFactorTables
 from loyalpro.storage.tables.secrets import SecretTables
+from loyalpro.storage.tables.setup_codes import SetupCodeTables
+from loyalpro.storage.tables.sign_in_tries import TryTables
 from loyalpro.storage.tables.transactions import TransactionTables
+from loyalpro.storage.tables.web_sessions import WebSessionTables
 from loyalpro.storage.vault import Vault
 
 T = TypeVar("T")
@@ -128,8 +134,38 @@ class UnitOfWork:
 
     @property
     def accounts(self) -> AccountTables:
-        """Accounts and their owners."""
+        """Accounts."""
         return AccountTables(self.connection)
+
+    @property
+    def people(self) -> PeopleTables:
+        """People and their memberships."""
+        return PeopleTables(self.connection)
+
+    @property
+    def second_factors(self) -> SecondFactorTables:
+        """Second factors."""
+        return SecondFactorTables(self.connection, self.vault)
+
+    @property
+    def web_sessions(self) -> WebSessionTables:
+        """Web sessions."""
+        return WebSessionTables(self.connection)
+
+    @property
+    def invitations(self) -> InvitationTables:
+        """Invitations."""
+        return InvitationTables(self.connection)
+
+    @property
+    def sign_in_tries(self) -> TryTables:
+        """Tries to sign in."""
+        return TryTables(self.connection)
+
+    @property
+    def setup_codes(self) -> SetupCodeTables:
+        """Setup codes."""
+        return SetupCodeTables(self.connection)
 
     @property
     def api_keys(self) -> ApiKeyTables:

@@ -88,7 +88,8 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     return problem(422, first.code, first.detail, request=request, param=first.param, errors=listed)
 
 
-async def _http_exception(request: Request, error: Exception) -> Response:
+async def http_exception(request: Request, error: Exception) -> Response:
+    """Respond to a path that does not exist, and to a method that it does not accept."""
     assert isinstance(error, HTTPException)
     details = {
         404: ("not_found", f"The path {request.url.path} does not exist; GET /openapi.json lists the paths."),
@@ -132,5 +133,5 @@ def install(app: FastAPI) -> None:
     """Respond to every error with a problem document."""
     app.add_exception_handler(errors.LoyalProError, _loyalpro_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(HTTPException, http_exception)
     app.add_exception_handler(Exception, unexpected)

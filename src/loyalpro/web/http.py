@@ -35,6 +35,7 @@ from loyalpro.web.api import (
     transactions,
     webhook_endpoints,
 )
+from loyalpro.web.dashboard import dashboard
 from loyalpro.web.services import Services
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -42,8 +43,15 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _DESCRIPTION = "Loyalty data and its webhooks. Ids sort by time; money is in minor units; times are RFC 3339 in UTC."
 
 
-def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactory, lifespan: Lifespan) -> FastAPI:
-    """The application of a server: the API, health and metrics."""
+def build(
+    services: Services,
+    metrics: observation.RequestMetrics,
+    ids: IdFactory,
+    lifespan: Lifespan,
+    *,
+    with_components: bool = False,
+) -> FastAPI:
+    """The application of a server: the API, the dashboard, health and metrics."""
     app = FastAPI(
         title="LoyalPro",
         version=__version__,
@@ -87,6 +95,7 @@ def build(services: Services, metrics: observation.RequestMetrics, ids: IdFactor
         app.include_router(resource.router)
     app.include_router(service.watch_router)
     errors.install(app)
+    dashboard.install(app, with_components=with_components)
     observation.install(app, metrics, services.clock, ids, services.trusted_proxies)
     openapi.install(app)
     return app

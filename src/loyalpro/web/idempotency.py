@@ -1,5 +1,6 @@
 """`Idempotency-Key`: the response to a request is stored for 24 hours, in the database transaction of its effect."""
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ from loyalpro.web.services import Services, services_of
 from loyalpro.web.unit import Unit
 
 LONGEST_KEY: Final = 255
+_FORM_LOOKS: Final = 100
+_FORM_WAIT_S: Final = 0.1
 _SIMILAR_TO_KEY: Final = re.compile(r"idem?p[oe]?te?n|idempot|i[dm]+potency")
 
 
@@ -62,16 +65,45 @@ class IdempotentResult:
 
 async def commit(request: Request, account_id: str, reply_to: ReplyTo, writer: WriterName = "ingest") -> Response:
     """Commit a `POST` and respond. A request whose key has a stored response gets that response, and changes nothing."""
+    services, actor = services_of(request), key_of(request).actor
 
     async def change(incoming: IdempotentRequest) -> IdempotentResult:
-        outcomes = await services_of(request).runner.change(
-            lambda unit: run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)]),
-            writer,
-            actor=key_of(request).actor,
-        )
-        return _only(outcomes)
+        return await _change(services, account_id, actor, incoming, reply_to, writer)
 
     return await _respond(request, account_id, None, change)
+
+
+async def commit_form(
+    services: Services,
+    account_id: str,
+    incoming: IdempotentRequest,
+    reply_to: ReplyTo,
+    writer: WriterName = "ingest",
+    *,
+    actor: str,
+) -> IdempotentResult:
+    """Commit what a form asks for. `incoming.key`: the one-time key that the form was rendered with.
+
+    A form that is sent twice at once waits for the first: a browser shows the answer to its last request only.
+    """
+    key = incoming.key
+    if key is None:
+        return await _change(services, account_id, actor, incoming, reply_to, writer)
+    for _ in range(_FORM_LOOKS):
+        if (account_id, key) not in services.keys_in_flight:
+            break
+        await services.clock.wait(asyncio.Event(), _FORM_WAIT_S)
+    with _in_flight(services, account_id, key):
+        return await _change(services, account_id, actor, incoming, reply_to, writer)
+
+
+async def _change(
+    services: Services, account_id: str, actor: str, incoming: IdempotentRequest, reply_to: ReplyTo, writer: WriterName
+) -> IdempotentResult:
+    outcomes = await services.runner.change(
+        lambda unit: run_once(unit, account_id, [incoming], lambda unit, *_: [reply_to(unit)]), writer, actor=actor
+    )
+    return _only(outcomes)
 
 
 async def commit_batched(request: Request, account_id: str, command: Any, reply_to_all: ReplyToAll) -> Response:
@@ -94,7 +126,7 @@ async def stored_response(request: Request, account_id: str) -> Response | None:
     key = _key(request)
     if key is None:
         return None
-    incoming = IdempotentRequest(None, key, await _fingerprint(request))
+    incoming = IdempotentRequest(None, key, await fingerprint(request))
 
     def look(unit: Unit) -> IdempotentResult | Refused | None:
         stored = unit.idempotency.responses(account_id, [key], since=unit.now - MS_PER_DAY)
@@ -124,7 +156,7 @@ async def _respond(
     if key is None:
         return _response(await change(IdempotentRequest(command)))
     with _in_flight(services_of(request), account_id, key):
-        return _response(await change(IdempotentRequest(command, key, await _fingerprint(request))))
+        return _response(await change(IdempotentRequest(command, key, await fingerprint(request))))
 
 
 def _key(request: Request) -> str | None:
@@ -227,7 +259,8 @@ def _still_running() -> Conflict:
     )
 
 
-async def _fingerprint(request: Request) -> bytes:
+async def fingerprint(request: Request) -> bytes:
+    """What identifies a request: its method, its target and its body."""
     target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
     body = await request.body()
     return await services_of(request).heavy_work.run_for(len(body), lambda: hashlib.sha256(target + body).digest())

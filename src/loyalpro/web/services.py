@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 
 from loyalpro.accounts.key_uses import KeyUses
+from loyalpro.accounts.passwords import Passwords
 from loyalpro.accounts.request_limits import RequestLimits
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import LoyalProError
@@ -53,8 +54,17 @@ class Services:
     request_limits: RequestLimits
     url_check_limits: RequestLimits
     key_uses: KeyUses
+    passwords: Passwords
+    public_url: str | None = None
+    """The address under which people open the dashboard, as browsers write an origin; None when the operator has not set it."""
+    base_url: str = "http://127.0.0.1:8700"
+    """What links to pass on begin with: the public URL, or else the address on this machine."""
     causes: Callable[[], Sequence[str]] = tuple
     """What is wrong while a check of `health` fails: a sentence for each cause."""
+    retention_days: int = 90
+    """How long events and deliveries are kept."""
+    random_bytes: Callable[[int], bytes] = field(kw_only=True)
+    """Random bytes that nobody can guess."""
     body_timeout_s: float = 60.0
     heavy_work: HeavyWork = field(default_factory=HeavyWork)
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)

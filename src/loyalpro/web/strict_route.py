@@ -1,6 +1,5 @@
 """Reads requests: after the check of the API key, with known query parameters only, and with the strict JSON parser."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Self
 
@@ -8,11 +7,12 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from loyalpro.accounts.scopes import Scope
-from loyalpro.kernel.errors import InvalidInput, MalformedRequest, TooLarge, TooSlow
+from loyalpro.kernel.errors import InvalidInput, MalformedRequest, TooLarge
 from loyalpro.kernel.nearest import suggestion
 from loyalpro.kernel.strict_batch import BatchLimits, parse_batch
 from loyalpro.kernel.strict_json import parse
 from loyalpro.web.auth import account_id, authorize, caller
+from loyalpro.web.bodies import received
 from loyalpro.web.services import services_of
 
 NO_STORE: Final = "no-store"
@@ -98,13 +98,13 @@ class StrictRoute(APIRoute):
     async def _read(self, request: Request) -> Request:
         if self.body_field is not None:
             _require_json(request)
-            body = await _received(request, self.max_body_bytes)
+            body = await received(request, self.max_body_bytes)
             parsed = None
             if body.strip() or self.body_field.field_info.is_required():
                 parsed = await services_of(request).heavy_work.run_for(len(body), lambda: self.parse(body))
             return StrictRequest(request, body if parsed is not None else b"", parsed)
         if request.method == "POST":
-            body = await _received(request, MAX_UNREAD_BODY_BYTES)
+            body = await received(request, MAX_UNREAD_BODY_BYTES)
             return StrictRequest(request, body, None)
         return request
 
@@ -158,23 +158,3 @@ def _require_json(request: Request) -> None:
         )
     if request.headers.get("content-encoding", "identity") != "identity":
         raise MalformedRequest("Send the body uncompressed.", code="unsupported_content_encoding")
-
-
-async def _received(request: Request, most_bytes: int) -> bytes:
-    timeout_s = services_of(request).body_timeout_s
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _capped(request, most_bytes)
-    except TimeoutError:
-        raise TooSlow(f"The body did not arrive within {timeout_s:g} seconds; send it again, or less of it.") from None
-
-
-async def _capped(request: Request, most_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most_bytes:
-            raise TooLarge(f"The body may have at most {most_bytes} bytes; send fewer objects in each request.")
-        chunks.append(chunk)
-    return b"".join(chunks)

@@ -8,6 +8,16 @@ CREATE OR REPLACE FUNCTION public.lasting_transaction_id(id xid8)
  IMMUTABLE PARALLEL SAFE
 AS $function$SELECT id$function$;
 
+CREATE OR REPLACE FUNCTION public.make_member()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO members (account_id, person_id, role, created_at)
+    VALUES (NEW.account_id, NEW.id, CASE NEW.role WHEN 'owner' THEN 'owner' ELSE 'viewer' END, NEW.created_at);
+    RETURN NEW;
+END $function$;
+
 CREATE OR REPLACE FUNCTION public.refuse_delivery_move()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -45,7 +55,9 @@ CREATE TABLE accounts (
     id text NOT NULL,
     name text NOT NULL,
     created_at bigint NOT NULL,
-    CONSTRAINT accounts_pkey PRIMARY KEY (id)
+    requires_second_factor bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT accounts_pkey PRIMARY KEY (id),
+    CONSTRAINT accounts_requires_second_factor_check CHECK ((requires_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint])))
 );
 
 CREATE TABLE adjustments (
@@ -603,6 +615,25 @@ CREATE INDEX identity_values_by_age ON public.identity_values USING btree (last_
 
 CREATE INDEX identity_values_by_customer ON public.identity_values USING btree (customer_id);
 
+CREATE TABLE invitations (
+    id text NOT NULL,
+    account_id text NOT NULL,
+    digest bytea NOT NULL,
+    role text NOT NULL,
+    note text NOT NULL,
+    created_by text NOT NULL,
+    created_at bigint NOT NULL,
+    expires_at bigint NOT NULL,
+    CONSTRAINT invitations_pkey PRIMARY KEY (id),
+    CONSTRAINT invitations_digest_key UNIQUE (digest),
+    CONSTRAINT invitations_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+    CONSTRAINT invitations_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'developer'::text, 'support'::text, 'viewer'::text])))
+);
+
+CREATE INDEX invitations_by_account ON public.invitations USING btree (account_id, id);
+
+CREATE INDEX invitations_by_expiry ON public.invitations USING btree (expires_at);
+
 CREATE TABLE job_pieces (
     job_id text NOT NULL,
     number bigint NOT NULL,
@@ -731,6 +762,20 @@ CREATE INDEX lots_by_transaction ON public.lots USING btree (transaction_id, id)
 
 CREATE INDEX lots_to_spend ON public.lots USING btree (customer_id, expires_at, id) WHERE (remaining > 0);
 
+CREATE TABLE members (
+    account_id text NOT NULL,
+    person_id text NOT NULL,
+    role text NOT NULL,
+    created_at bigint NOT NULL,
+    last_seen_at bigint,
+    CONSTRAINT members_pkey PRIMARY KEY (account_id, person_id),
+    CONSTRAINT members_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
+    CONSTRAINT members_person_id_fkey FOREIGN KEY (person_id) REFERENCES users(id),
+    CONSTRAINT members_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'developer'::text, 'support'::text, 'viewer'::text])))
+);
+
+CREATE INDEX members_by_person ON public.members USING btree (person_id);
+
 CREATE TABLE notices (
     id text COLLATE "C" NOT NULL,
     account_id text NOT NULL,
@@ -763,6 +808,13 @@ CREATE TABLE programs (
     version bigint NOT NULL,
     CONSTRAINT programs_pkey PRIMARY KEY (account_id),
     CONSTRAINT programs_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id)
+);
+
+CREATE TABLE recovery_codes (
+    person_id text NOT NULL,
+    digest bytea NOT NULL,
+    CONSTRAINT recovery_codes_pkey PRIMARY KEY (person_id, digest),
+    CONSTRAINT recovery_codes_person_id_fkey FOREIGN KEY (person_id) REFERENCES users(id)
 );
 
 CREATE TABLE redemptions (
@@ -906,6 +958,32 @@ CREATE TABLE schema_migrations (
     CONSTRAINT schema_migrations_pkey PRIMARY KEY (name)
 );
 
+CREATE TABLE second_factors (
+    person_id text NOT NULL,
+    sealed bytea NOT NULL,
+    last_step bigint NOT NULL,
+    created_at bigint NOT NULL,
+    CONSTRAINT second_factors_pkey PRIMARY KEY (person_id),
+    CONSTRAINT second_factors_person_id_fkey FOREIGN KEY (person_id) REFERENCES users(id)
+);
+
+CREATE TABLE setup_codes (
+    digest bytea NOT NULL,
+    expires_at bigint NOT NULL,
+    CONSTRAINT setup_codes_pkey PRIMARY KEY (digest)
+);
+
+CREATE TABLE sign_in_tries (
+    key bytea NOT NULL,
+    recent text NOT NULL,
+    blocks bigint NOT NULL,
+    blocked_until bigint NOT NULL,
+    forget_at bigint NOT NULL,
+    CONSTRAINT sign_in_tries_pkey PRIMARY KEY (key)
+);
+
+CREATE INDEX sign_in_tries_by_age ON public.sign_in_tries USING btree (forget_at);
+
 CREATE TABLE tiers (
     id text NOT NULL,
     account_id text NOT NULL,
@@ -980,11 +1058,46 @@ CREATE TABLE users (
     password_hash text NOT NULL,
     role text NOT NULL,
     created_at bigint NOT NULL,
+    name text DEFAULT ''::text NOT NULL,
+    time_zone text,
+    theme text DEFAULT 'system'::text NOT NULL,
+    shortcuts bigint DEFAULT 1 NOT NULL,
+    has_second_factor bigint DEFAULT 0 NOT NULL,
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT users_email_key UNIQUE (email),
     CONSTRAINT users_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(id),
-    CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'member'::text])))
+    CONSTRAINT users_has_second_factor_check CHECK ((has_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'member'::text]))),
+    CONSTRAINT users_shortcuts_check CHECK ((shortcuts = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT users_theme_check CHECK ((theme = ANY (ARRAY['system'::text, 'light'::text, 'dark'::text])))
 );
+
+CREATE UNIQUE INDEX users_by_email ON public.users USING btree (lower(email));
+
+CREATE TRIGGER users_are_members AFTER INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION make_member();
+
+CREATE TABLE web_sessions (
+    id text NOT NULL,
+    digest bytea NOT NULL,
+    person_id text NOT NULL,
+    account_id text NOT NULL,
+    created_at bigint NOT NULL,
+    used_at bigint NOT NULL,
+    proved_at bigint NOT NULL,
+    awaits_code bigint NOT NULL,
+    address text,
+    user_agent text,
+    CONSTRAINT web_sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT web_sessions_digest_key UNIQUE (digest),
+    CONSTRAINT web_sessions_account_id_person_id_fkey FOREIGN KEY (account_id, person_id) REFERENCES members(account_id, person_id) ON DELETE CASCADE,
+    CONSTRAINT web_sessions_awaits_code_check CHECK ((awaits_code = ANY (ARRAY[(0)::bigint, (1)::bigint])))
+);
+
+CREATE INDEX web_sessions_by_member ON public.web_sessions USING btree (account_id, person_id);
+
+CREATE INDEX web_sessions_by_person ON public.web_sessions USING btree (person_id);
+
+CREATE INDEX web_sessions_by_use ON public.web_sessions USING btree (used_at);
 
 CREATE TABLE workers (
     id text NOT NULL,

@@ -4,7 +4,7 @@ CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     created_at INTEGER NOT NULL
-) STRICT;
+, requires_second_factor INTEGER NOT NULL DEFAULT 0 CHECK (requires_second_factor IN (0, 1))) STRICT;
 
 CREATE TABLE adjustments (
     id TEXT PRIMARY KEY,
@@ -473,6 +473,21 @@ CREATE INDEX identity_values_by_age ON identity_values (last_seen);
 
 CREATE INDEX identity_values_by_customer ON identity_values (customer_id);
 
+CREATE TABLE invitations (
+    id TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    digest BLOB NOT NULL UNIQUE,
+    role TEXT NOT NULL CHECK (role IN ('owner', 'developer', 'support', 'viewer')),
+    note TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX invitations_by_account ON invitations (account_id, id);
+
+CREATE INDEX invitations_by_expiry ON invitations (expires_at);
+
 CREATE TABLE job_pieces (
     job_id TEXT NOT NULL,
     number INTEGER NOT NULL,
@@ -600,6 +615,17 @@ CREATE INDEX lots_by_transaction ON lots (transaction_id, id) WHERE transaction_
 
 CREATE INDEX lots_to_spend ON lots (customer_id, expires_at, id) WHERE remaining > 0;
 
+CREATE TABLE members (
+    account_id TEXT NOT NULL REFERENCES accounts (id),
+    person_id TEXT NOT NULL REFERENCES users (id),
+    role TEXT NOT NULL CHECK (role IN ('owner', 'developer', 'support', 'viewer')),
+    created_at INTEGER NOT NULL,
+    last_seen_at INTEGER,
+    PRIMARY KEY (account_id, person_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX members_by_person ON members (person_id);
+
 CREATE TABLE "notices" (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -627,6 +653,12 @@ CREATE TABLE programs (
     account_id TEXT PRIMARY KEY REFERENCES accounts (id),
     version INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE recovery_codes (
+    person_id TEXT NOT NULL REFERENCES users (id),
+    digest BLOB NOT NULL,
+    PRIMARY KEY (person_id, digest)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE redemptions (
     id TEXT PRIMARY KEY,
@@ -747,6 +779,28 @@ CREATE TABLE schema_migrations (
     compatible BIGINT NOT NULL DEFAULT 0
 );
 
+CREATE TABLE second_factors (
+    person_id TEXT PRIMARY KEY REFERENCES users (id),
+    sealed BLOB NOT NULL,
+    last_step INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE setup_codes (
+    digest BLOB PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sign_in_tries (
+    key BLOB PRIMARY KEY,
+    recent TEXT NOT NULL,
+    blocks INTEGER NOT NULL,
+    blocked_until INTEGER NOT NULL,
+    forget_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX sign_in_tries_by_age ON sign_in_tries (forget_at);
+
 CREATE TABLE tiers (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL REFERENCES accounts (id),
@@ -809,7 +863,35 @@ CREATE TABLE users (
     password_hash TEXT NOT NULL,
     role TEXT NOT NULL CHECK (role IN ('owner', 'member')),
     created_at INTEGER NOT NULL
-) STRICT;
+, name TEXT NOT NULL DEFAULT '', time_zone TEXT, theme TEXT NOT NULL DEFAULT 'system' CHECK (theme IN ('system', 'light', 'dark')), shortcuts INTEGER NOT NULL DEFAULT 1 CHECK (shortcuts IN (0, 1)), has_second_factor INTEGER NOT NULL DEFAULT 0 CHECK (has_second_factor IN (0, 1))) STRICT;
+
+CREATE UNIQUE INDEX users_by_email ON users (lower(email));
+
+CREATE TRIGGER users_are_members AFTER INSERT ON users
+BEGIN
+    INSERT INTO members (account_id, person_id, role, created_at)
+    VALUES (NEW.account_id, NEW.id, CASE NEW.role WHEN 'owner' THEN 'owner' ELSE 'viewer' END, NEW.created_at);
+END;
+
+CREATE TABLE web_sessions (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    person_id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    proved_at INTEGER NOT NULL,
+    awaits_code INTEGER NOT NULL CHECK (awaits_code IN (0, 1)),
+    address TEXT,
+    user_agent TEXT,
+    FOREIGN KEY (account_id, person_id) REFERENCES members (account_id, person_id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX web_sessions_by_member ON web_sessions (account_id, person_id);
+
+CREATE INDEX web_sessions_by_person ON web_sessions (person_id);
+
+CREATE INDEX web_sessions_by_use ON web_sessions (used_at);
 
 CREATE TABLE workers (
     id TEXT PRIMARY KEY,

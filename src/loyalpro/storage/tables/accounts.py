@@ -1,4 +1,4 @@
-"""The accounts and users tables. Satisfies `accounts.ports.AccountStore`."""
+"""The accounts table. Satisfies `accounts.ports.AccountStore`."""
 
 from loyalpro.accounts.entities import Account, FirstAccount
 from loyalpro.kernel.clock import UnixMs
@@ -12,7 +12,7 @@ _SELECT = (
 
 
 class AccountTables:
-    """Accounts and their owners, inside one database transaction."""
+    """Accounts, inside one database transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -21,7 +21,7 @@ class AccountTables:
         """The account that was opened first; None on an empty database."""
         rows = self._connection.execute(
             "SELECT a.id, EXISTS (SELECT 1 FROM api_keys k WHERE k.account_id = a.id),"
-            " EXISTS (SELECT 1 FROM users u WHERE u.account_id = a.id AND u.role = 'owner')"
+            " EXISTS (SELECT 1 FROM members m WHERE m.account_id = a.id AND m.role = 'owner')"
             " FROM accounts a ORDER BY a.id LIMIT 1"
         )
         for id_, has_key, has_owner in rows:
@@ -53,9 +53,12 @@ class AccountTables:
         rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY id LIMIT ?", (*params, limit))
         return [Account(id_, name, created_at, keys) for id_, name, created_at, keys in rows]
 
-    def insert_owner(self, user_id: str, account_id: str, email: str, password_hash: str, now: UnixMs) -> None:
-        """Store the owner of an account."""
+    def rename(self, account_id: str, name: str) -> None:
+        """Change the name of an account."""
+        self._connection.execute("UPDATE accounts SET name = ? WHERE id = ?", (name, account_id))
+
+    def require_second_factor(self, account_id: str, *, required: bool) -> None:
+        """Change whether an account requires a second factor of all its members."""
         self._connection.execute(
-            "INSERT INTO users (id, account_id, email, password_hash, role, created_at) VALUES (?, ?, ?, ?, 'owner', ?)",
-            (user_id, account_id, email, password_hash, now),
+            "UPDATE accounts SET requires_second_factor = ? WHERE id = ?", (int(required), account_id)
         )

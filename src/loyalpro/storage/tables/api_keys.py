@@ -1,6 +1,5 @@
 """The api_keys table. Satisfies `accounts.ports.ApiKeyStore`."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +9,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import WORDS, RowMapper
 from loyalpro.storage.sql import where
+from loyalpro.storage.tables.digests import digest_of
 
 _KEYS = RowMapper(ApiKey, "api_keys", codecs={"scopes": WORDS})
 _INSERT: Final = f"INSERT INTO api_keys ({_KEYS.columns()}, digest) VALUES ({'?, ' * _KEYS.width}?)"
@@ -20,11 +20,6 @@ _UNREVOKED: Final = f"{_SELECT} WHERE account_id = ? AND revoked_at IS NULL"
 _MARK_USED: Final = "UPDATE api_keys SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)"
 
 
-def key_digest(api_key: str) -> bytes:
-    """The digest that is stored of an API key. One fast hash is enough because keys are random, not chosen by people."""
-    return hashlib.sha256(api_key.encode()).digest()
-
-
 class ApiKeyTables:
     """API keys, inside one database transaction."""
 
@@ -33,14 +28,14 @@ class ApiKeyTables:
 
     def insert(self, key: ApiKey, api_key: str) -> None:
         """Store a key and the digest of its text."""
-        self._connection.execute(_INSERT, (*_KEYS.values(key), key_digest(api_key)))
+        self._connection.execute(_INSERT, (*_KEYS.values(key), digest_of(api_key)))
 
     def find(self, api_key: str) -> ApiKey | None:
         """The key with this text, also a revoked or an expired one.
 
         The time of a look-up by digest reveals nothing about any other key.
         """
-        return self._one(_FIND, key_digest(api_key))
+        return self._one(_FIND, digest_of(api_key))
 
     def get(self, account_id: str | None, key_id: str) -> ApiKey | None:
         """One key of an account; None as the account means any account."""

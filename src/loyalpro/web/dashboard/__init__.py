@@ -1,0 +1,1 @@
+"""The dashboard: pages for people, made of the use cases that the API calls."""

@@ -1,0 +1,44 @@
+"""What the tests of the dashboard share: a server on each store, and a browser in each process of the suite."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.browser import Browser, Tab
+from support.databases import Databases
+from support.server import Server
+
+
+@pytest.fixture(scope="module", params=("sqlite", "postgres"))
+def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+    with Server(databases.fresh(request.param), with_components=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    running = Browser()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def tab(browser: Browser, server: Server) -> Iterator[Tab]:
+    """A tab at the server. The test fails when a page logs, opens a dialog, breaks the policy, or misses a file."""
+    opened = browser.tab(f"http://127.0.0.1:{server.port}")
+    made = browser.run(opened.__enter__)
+    try:
+        yield made
+        browser.run(made.require_quiet)
+    finally:
+        browser.run(lambda: opened.__exit__(None, None, None))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Run the body of a test that has a browser in the thread of the browser."""
+    running = pyfuncitem.funcargs.get("browser") or pyfuncitem.funcargs.get("tab")
+    if running is not None:
+        test, thread = pyfuncitem.obj, pyfuncitem._request.getfixturevalue("browser")
+        pyfuncitem.obj = lambda **arguments: thread.run(lambda: test(**arguments))
+    return (yield)
