@@ -15,6 +15,7 @@ from loyalpro.web.services import services_of
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LOOPBACK_NAME: Final = "localhost"
+_HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(?::[0-9]{1,5})?")
 _OWN_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2000}")
 """A path, with a query perhaps. Browsers take `//` and `/\\` for the beginning of another host."""
 
@@ -112,10 +113,9 @@ def _with_port(host: str, scheme: str) -> str:
 
 
 def _name(host: str) -> str:
-    """The host without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    """The host without its port; empty for what is not the name of a host."""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found["address"] or found["name"]
 
 
 def _is_loopback(name: str) -> bool:

@@ -1,4 +1,4 @@
-// What makes the dashboard quicker. Every page works without it: nothing here is the only way to do a thing.
+// What makes the dashboard quicker. Every page works without it.
 "use strict";
 (() => {
   const one = (selector, within = document) => within.querySelector(selector);
@@ -10,32 +10,31 @@
   if (zone) document.cookie = `loyalpro-zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax`;
 
   const toast = (text) => {
-    const line = document.createElement("div"), words = document.createElement("span");
+    const line = document.createElement("div");
     line.className = "toast";
-    words.textContent = text;
-    line.append(words);
+    line.textContent = text;
     one("#toasts").append(line);
     fade(line);
   };
   const fade = (line) => setTimeout(() => line.contains(document.activeElement) ? fade(line) : line.remove(), TOAST_MS);
 
   const copy = async (button) => {
+    const source = document.getElementById(button.dataset.copy);
     try {
-      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      await navigator.clipboard.writeText(source.textContent);
       toast("Copied");
     } catch {
-      getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
+      getSelection().selectAllChildren(source);
       toast("Marked. Copy it with your keyboard.");
     }
   };
 
-  const ago = (ms) => ms < 1000 ? "now" : ms < 60000 ? `${Math.floor(ms / 1000)} s ago`
-    : ms < 3600000 ? `${Math.floor(ms / 60000)} min ago` : ms < 86400000 ? `${Math.floor(ms / 3600000)} h ago` : null;
-  const refresh = () => all("time[data-relative]").forEach((each) => {
-    const text = ago(Date.now() - Date.parse(each.dateTime));
-    if (text && each.textContent !== text) each.textContent = text;
-  });
-  setInterval(() => { if (!document.hidden) refresh(); }, 1000);
+  const steps = [[3600000, "h"], [60000, "min"], [1000, "s"]];
+  setInterval(() => document.hidden || all("time[data-relative]").forEach((each) => {
+    const ms = Date.now() - Date.parse(each.dateTime);
+    const step = ms < 86400000 && steps.find(([size]) => ms >= size);
+    if (step) each.textContent = `${Math.floor(ms / step[0])} ${step[1]} ago`;
+  }), 1000);
 
   // What is of use with a script only is hidden until there is one.
   const prepare = (within) => {
@@ -68,8 +67,9 @@
 
   // A bar at the top while a request takes longer than a person notices.
   let timer = 0;
-  const start = () => { clearTimeout(timer); timer = setTimeout(() => document.documentElement.classList.add("is-slow"), SLOW_MS); };
-  const done = () => { clearTimeout(timer); document.documentElement.classList.remove("is-slow"); };
+  const slow = document.documentElement.classList;
+  const done = () => { clearTimeout(timer); slow.remove("is-slow"); };
+  const start = () => { done(); timer = setTimeout(() => slow.add("is-slow"), SLOW_MS); };
   addEventListener("pageshow", () => { done(); all("form[data-sent]").forEach((each) => { delete each.dataset.sent; }); });
 
   // Polls: none while nobody looks, fewer while they fail, and not all tabs at once.
