@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs model-card bench bench-memory bench-import chaos simulate mutants schema lock clean
+.PHONY: help setup setup-dev run test lint check docs model-card bench bench-memory bench-import chaos simulate mutants pictures axe schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ simulate: setup-dev ## Run 5,000 seeds full of faults on a virtual clock; writes
 
 mutants: setup-dev ## Replace functions of the product by wrong ones, and check that the simulation finds each; writes bench/MUTANTS.md
 	$(BIN)/python -m simulation --mutants $(ARGS)
+
+pictures: setup-dev ## Draw every page of the dashboard, in both themes at three widths; writes docs/images/dashboard (one page: make pictures ARGS='--only NAME')
+	$(BIN)/python scripts/pictures.py $(ARGS)
+
+axe: setup-dev ## Ask axe about every page of the dashboard, in both themes at three widths
+	$(BIN)/python scripts/pictures.py --check $(ARGS)
 
 schema: setup-dev ## Write the schema that all migrations add up to, for both databases
 	$(BIN)/python scripts/schema.py

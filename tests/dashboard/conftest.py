@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.browser import Browser, Tab
+from support.chromium import Browser, Tab
 from support.databases import Databases
 from support.server import Server
 

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from support.browser import NARROWEST, THEMES, WIDTHS, Browser, Tab, Theme
+from support.chromium import NARROWEST, THEMES, WIDTHS, Browser, Tab, Theme
 from support.server import Server
 
 HOSTILE = (

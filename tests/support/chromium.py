@@ -4,6 +4,7 @@ One browser runs in each process of the suite, driven in a thread of its own: Pl
 that it is started in, and other tests need theirs. Each test gets a context, which is as good as a new browser.
 """
 
+import base64
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ _DOWNLOADS: Final = "chromium-*/chrome-linux*/chrome"
 """Where `playwright install chromium` puts it, below its folder."""
 _ABORTED: Final = "net::ERR_ABORTED"
 _TIMEOUT_MS: Final = 20_000
+_TALLEST_PX: Final = 4_000
 WIDTHS: Final = (1280, 768, 390)
 NARROWEST: Final = 320
 THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
@@ -53,6 +55,21 @@ class Tab:
         """Go to a path of the server."""
         self.page.goto(f"{self.base_url}{path}")
         return self.page
+
+    def sign_in(self, token: str) -> None:
+        """Use the web session with this token."""
+        self.context.add_cookies([{"name": "loyalpro", "value": token, "url": self.base_url}])
+
+    def picture(self) -> bytes:
+        """The whole page as WebP."""
+        self.page.evaluate("() => document.fonts.ready")
+        session = self.context.new_cdp_session(self.page)
+        size = session.send("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], _TALLEST_PX), "scale": 1}
+        taken = session.send(
+            "Page.captureScreenshot", {"format": "webp", "quality": 80, "captureBeyondViewport": True, "clip": clip}
+        )
+        return base64.b64decode(taken["data"])
 
     def expect(self, pattern: str) -> None:
         """Troubles that contain this pattern belong to the test, such as the status 404 of an address that does not exist."""
