@@ -908,6 +908,12 @@ def test_finding_the_endpoints_of_a_url(world: World, connection: DriverConnecti
     assert in_unit(connection, 16, lambda unit: check_registered(unit, query))
 
 
+def test_counting_what_an_endpoint_is_owed(world: World, connection: DriverConnection) -> None:
+    counted = explained(connection, 16 * BATCH, lambda c: DeliveryTables(c).waiting(world.endpoints, BATCH))
+    assert set(counted.values()) == {BATCH}
+    assert counted.keys() == set(world.endpoints)
+
+
 @pytest.mark.parametrize("forged", [False, True])
 def test_sending_a_sample(world: World, connection: DriverConnection, *, forged: bool) -> None:
     command = SendTestEvent(ACCOUNT, world.endpoints[0], "points.earned", forged=forged)

@@ -129,6 +129,10 @@ class DeliveryStore(NewDeliveryStore, Protocol):
         """Deliveries that match every filter, newest first."""
         ...
 
+    def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
+        """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
+        ...
+
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """Every attempt of a delivery, first to last."""
         ...

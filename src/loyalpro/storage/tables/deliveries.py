@@ -68,6 +68,16 @@ _VISIBLE_AS = {
     DeliveryStatus.SUCCEEDED: "d.status = 'succeeded'",
     DeliveryStatus.EXHAUSTED: "d.status = 'exhausted'",
 }
+# The two halves are those of two indexes of pending deliveries; the limit ends the count of an endpoint that is owed many.
+_WAITING = """
+SELECT e.id, (SELECT COUNT(*) FROM (
+    SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.due_at IS NOT NULL
+    UNION ALL
+    SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.customer_id IS NOT NULL AND d.status = 'pending'
+        AND d.due_at IS NULL
+    LIMIT ?) AS counted)
+FROM endpoints e WHERE e.id IN ({marks})
+"""
 _LOCK_DELIVERY = DialectSql(
     lambda dialect: (
         f"""
@@ -149,6 +159,13 @@ class DeliveryTables:
         )
         rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY d.id DESC LIMIT ?", (*params, limit))
         return [_delivery(row) for row in rows]
+
+    def waiting(self, endpoint_ids: Sequence[str], most: int) -> dict[str, int]:
+        """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
+        if not endpoint_ids:
+            return {}
+        rows = self._connection.execute(_WAITING.format(marks=marks(len(endpoint_ids))), (most, *endpoint_ids))
+        return {id_: int(count) for id_, count in rows}
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """All attempts of a delivery, oldest first."""

@@ -7,11 +7,11 @@ from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
-from loyalpro.web.dashboard.pages import components
+from loyalpro.web.dashboard.pages import components, endpoint, endpoint_settings, secret, webhooks
 from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_complete
 from loyalpro.web.dashboard.routes import PageRoute
 
-ROUTERS: Final[tuple[APIRouter, ...]] = ()
+ROUTERS: Final[tuple[APIRouter, ...]] = (webhooks.router, endpoint.router, endpoint_settings.router, secret.router)
 """The routers of all groups of pages."""
 
 

@@ -34,7 +34,29 @@ class Access:
                 return right
 
 
-ROUTES: Final[Mapping[str, Access]] = {}
+ROUTES: Final[Mapping[str, Access]] = {
+    "webhooks": Access("endpoints.see"),
+    "webhooks.rows": Access("endpoints.see"),
+    "webhooks.new": Access("endpoints.change"),
+    "webhooks.example": Access("endpoints.see"),
+    "webhooks.check": Access("endpoints.change"),
+    "webhooks.create": Access("endpoints.change"),
+    "endpoint": Access("endpoints.see", noun="endpoint"),
+    "endpoint.set_up": Access("endpoints.change", noun="endpoint"),
+    "endpoint.receiver": Access("endpoints.see", noun="endpoint"),
+    "endpoint.test": Access("endpoints.change", noun="endpoint"),
+    "endpoint.test_result": Access("endpoints.see", noun="endpoint"),
+    "endpoint.pause": Access("endpoints.change", noun="endpoint"),
+    "endpoint.enable": Access("endpoints.change", noun="endpoint"),
+    "endpoint.ask_delete": Access("endpoints.change", fresh=True, noun="endpoint"),
+    "endpoint.delete": Access("endpoints.change", fresh=True, noun="endpoint"),
+    "endpoint.settings": Access("endpoints.change", noun="endpoint"),
+    "endpoint.change": Access("endpoints.change", noun="endpoint"),
+    "endpoint.secret": Access("secrets", noun="endpoint"),
+    "endpoint.show_secret": Access("secrets", fresh=True, noun="endpoint"),
+    "endpoint.rotate_secret": Access("secrets", fresh=True, noun="endpoint"),
+    "endpoint.promote_secret": Access("secrets", noun="endpoint"),
+}
 """The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
 
 IN_DEVELOPMENT: Final[Mapping[str, Access]] = {"components": Access(PUBLIC)}

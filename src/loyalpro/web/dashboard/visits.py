@@ -5,12 +5,13 @@ import hmac
 import re
 from dataclasses import field
 from datetime import UTC, tzinfo
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, Protocol, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Request
 
 from loyalpro.accounts.roles import Role
+from loyalpro.accounts.web_sessions import find_web_session
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import Unauthenticated
 from loyalpro.kernel.record import record
@@ -56,9 +57,9 @@ class SignedIn(Protocol):
         ...
 
 
-def find_signed_in(_unit: Unit, _token: str) -> SignedIn | None:
+def find_signed_in(unit: Unit, token: str) -> SignedIn | None:
     """Who has the web session with this token; None for one that is unknown or has ended."""
-    return None
+    return cast("SignedIn | None", find_web_session(unit, token))
 
 
 @record
