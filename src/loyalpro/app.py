@@ -243,6 +243,7 @@ class Application:
         """The context of a server: parts start from the bottom up, and stop from the top down when their work has ended."""
         async with self._open():
             await bootstrap.prepare_first_account(self.runner, self.settings, self.passwords)
+            await bootstrap.show_setup_code(self.runner, self.settings.base_url)
             async with self._controlled(), self._delivering():
                 yield
 

@@ -1,9 +1,12 @@
 """Opens the first account on an empty database, with the key and the owner that the environment names."""
 
+import sys
+
 import structlog
 
 from loyalpro.accounts.accounts import CompleteFirstAccount, complete_first_account, first_account
 from loyalpro.accounts.entities import FirstAccount
+from loyalpro.accounts.first_run import is_first_run, offer_setup_code
 from loyalpro.accounts.passwords import Passwords
 from loyalpro.loyalty.new_program import start_program
 from loyalpro.settings import Settings
@@ -24,6 +27,17 @@ async def prepare_first_account(runner: DatabaseUnitOfWorkRunner, settings: Sett
         account = await runner.change(lambda unit: _complete(unit, command), actor=_ACTOR)
     if not account.has_key:
         structlog.get_logger("server").warning("account_without_key", advice=_ADVICE)
+
+
+async def show_setup_code(runner: DatabaseUnitOfWorkRunner, base_url: str) -> None:
+    """Print how to make the first owner, while there is none. It is not logged, because logs are read by others, too."""
+    if await runner.read(is_first_run):
+        code = await runner.change(offer_setup_code, "control", actor=_ACTOR)
+        if code is not None:
+            sys.stdout.write(
+                f"Make the first owner at {base_url}/first-run with the setup code {code}, valid for 15 minutes.\n"
+            )
+            sys.stdout.flush()
 
 
 def _lacks(account: FirstAccount, settings: Settings) -> bool:

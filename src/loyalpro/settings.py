@@ -84,14 +84,14 @@ class Settings(BaseSettings):
     bootstrap_email: str | None = Field(
         default=None,
         description="The e-mail address of the owner of the first account, while the account has no owner. It has an effect "
-        "only together with `LOYALPRO_BOOTSTRAP_PASSWORD`. It is for the dashboard, which does not exist yet: today nothing "
-        "uses it.",
+        "only together with `LOYALPRO_BOOTSTRAP_PASSWORD`. Without both, `loyalpro serve` prints a code for the "
+        "first owner.",
         examples=["owner@example.com"],
     )
     bootstrap_password: SecretStr | None = Field(
         default=None,
-        description="The password of the owner of the first account. The database stores only its Argon2 hash. It is for the "
-        "dashboard, which does not exist yet: today nothing uses it.",
+        description="The password of the owner of the first account. The database stores only its Argon2 hash. Unlike "
+        "passwords that are set in the dashboard, it may be short: choose a long one.",
     )
     public_url: str = Field(
         default="",

@@ -116,6 +116,10 @@ setting("DATA_DIR", "~nobody-of-this-name/data", "starts with ~")
 setting("DATA_DIR", "\udcff", "is not UTF-8 text")
 setting("SECRET_KEY", "\udcff" * 20, "is not UTF-8 text")
 setting("WORKER_LISTEN", "9090", "takes host:port")
+setting("PUBLIC_URL", "loyalty.example.com", "takes the address of the dashboard without a path")
+setting("PUBLIC_URL", "https://loyalty.example.com/app", "without a path")
+setting("PUBLIC_URL", "ftp://loyalty.example.com", "without a path")
+setting("PUBLIC_URL", "https://loyalty.example.com:99999", "without a path")
 
 
 @wrong("PostgreSQL without a key", POSTGRES, "LOYALPRO_SECRET_KEY is required on PostgreSQL")

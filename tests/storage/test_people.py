@@ -1,6 +1,7 @@
 """Signing in, web sessions, second factors, members and invitations, on both stores."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from argon2 import PasswordHasher
@@ -57,6 +58,7 @@ from loyalpro.accounts.sign_in import (
     sign_out,
 )
 from loyalpro.accounts.web_sessions import (
+    MOST_SESSIONS,
     Browser,
     EndSession,
     SwitchAccount,
@@ -65,9 +67,11 @@ from loyalpro.accounts.web_sessions import (
     list_web_sessions,
     needs_note,
     note_use,
+    start_web_session,
     switch_account,
 )
 from loyalpro.kernel.errors import LoyalProError, RateLimited
+from loyalpro.storage.unit_of_work import UnitOfWork
 from support.databases import Databases
 from support.history import query
 from support.people import BROWSER, CHEAP, PASSWORD, People
@@ -79,8 +83,10 @@ NEW_PASSWORD = "eleven loud trains to Ghent"
 
 
 @pytest.fixture
-def people(database_url: str) -> People:
-    return People(database_url)
+def people(database_url: str) -> Iterator[People]:
+    made = People(database_url)
+    yield made
+    made.runner.close()
 
 
 @pytest.fixture
@@ -243,6 +249,16 @@ def test_a_person_sees_and_ends_web_sessions(people: People, account: str) -> No
     people.do(lambda unit: sign_out(unit, who), actor=who.actor)
     assert people.found(here.token) is None
     assert actions(people, account)[-1] == ("web_session.ended", "person")
+
+
+def test_a_person_has_at_most_50_web_sessions(people: People, account: str) -> None:
+    ada = people.member(account, "owner", "ada@example.com")
+
+    def start(unit: UnitOfWork) -> str:
+        return start_web_session(unit, ada, unit.people.memberships(ada.id)[0], BROWSER).token
+
+    tokens = [people.do(start) for _ in range(MOST_SESSIONS + 1)]
+    assert [people.found(token) is not None for token in tokens] == [False] + [True] * MOST_SESSIONS
 
 
 def test_a_fresh_proof_lasts_10_minutes_and_gives_a_new_token(people: People, account: str) -> None:
@@ -489,6 +505,7 @@ def test_two_owners_who_demote_each_other_at_the_same_time_leave_one(databases: 
     at_once(people.runner.url, works[0], works[1])  # type: ignore[arg-type]
     assert refusals == ["last_owner"]
     assert len(query(people.runner.url, "SELECT 1 FROM members WHERE role = 'owner'")) == 1
+    people.runner.close()
 
 
 def test_an_owner_resets_the_password_of_a_member_of_own_accounts_only(people: People, account: str) -> None:

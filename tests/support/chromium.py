@@ -6,10 +6,12 @@ that it is started in, and other tests need theirs. Each test gets a context, wh
 
 import base64
 import os
+import queue
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +29,7 @@ _DOWNLOADS: Final = "chromium-*/chrome-linux*/chrome"
 """Where `playwright install chromium` puts it, below its folder."""
 _ABORTED: Final = "net::ERR_ABORTED"
 _TIMEOUT_MS: Final = 20_000
+_LONGEST_S: Final = 100
 _TALLEST_PX: Final = 4_000
 WIDTHS: Final = (1280, 768, 390)
 NARROWEST: Final = 320
@@ -117,14 +120,23 @@ class Browser:
     """A running Chromium. What touches it has to run in its thread: see `run`."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name="browser", daemon=True).start()
+        self._is_stuck = False
         self._playwright: Playwright | None = None
         self._path = chromium()
         self.run(self._start)
 
     def run(self, work: Callable[[], T]) -> T:
         """The result of `work` in the thread of the browser."""
-        return self._thread.submit(work).result()
+        assert not self._is_stuck, "an earlier test did not end"
+        future: Future[T] = Future()
+        self._work.put((work, future))
+        try:
+            return future.result(_LONGEST_S)
+        except TimeoutError:
+            self._is_stuck = not future.done()
+            raise
 
     @contextmanager
     def tab(
@@ -146,8 +158,17 @@ class Browser:
 
     def stop(self) -> None:
         """End the browser."""
-        self.run(self._stop)
-        self._thread.shutdown()
+        if not self._is_stuck:
+            self.run(self._stop)
+            self._work.put(None)
+
+    def _serve(self) -> None:
+        while (item := self._work.get()) is not None:
+            work, future = item
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+                future.set_exception(error)
 
     def _start(self) -> None:
         self._playwright = sync_playwright().start()

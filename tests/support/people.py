@@ -24,7 +24,7 @@ from loyalpro.accounts.web_sessions import Browser, StartedSession, find_web_ses
 from loyalpro.kernel.clock import VirtualClock
 from loyalpro.kernel.unit_of_work import SYSTEM, WriterName
 from loyalpro.storage.unit_of_work import UnitOfWork
-from support.history import transaction
+from support.history import connect
 from support.units import tools
 
 T = TypeVar("T")
@@ -35,12 +35,13 @@ BROWSER: Final = Browser("192.0.2.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)
 
 
 class TransactionRunner:
-    """Runs each unit of work in a transaction on a connection of its own."""
+    """Runs each unit of work in a transaction, on one connection."""
 
     def __init__(self, url: str, seed: int = 1, clock: VirtualClock | None = None) -> None:
         self.url = url
         self.clock = clock or VirtualClock()
         self.tools = tools(seed, clock=self.clock)
+        self._connection = connect(url)
 
     async def change(self, work: Callable[[UnitOfWork], T], writer: WriterName = "ingest", *, actor: str = SYSTEM) -> T:
         """Commit `work`. There is one writer."""
@@ -56,9 +57,20 @@ class TransactionRunner:
         return self.do(work)
 
     def do(self, work: Callable[[UnitOfWork], T], *, actor: str = SYSTEM) -> T:
-        """Commit `work`."""
-        with transaction(self.url) as connection:
-            return work(UnitOfWork(connection, self.tools, actor=actor))
+        """Commit `work`; nothing of it when it raises."""
+        self._connection.begin()
+        try:
+            result = work(UnitOfWork(self._connection, self.tools, actor=actor))
+            self._connection.flush()
+            self._connection.commit()
+        except BaseException:
+            self._connection.rollback()
+            raise
+        return result
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 class People:

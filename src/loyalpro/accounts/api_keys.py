@@ -7,6 +7,7 @@ from typing import Final
 from loyalpro.accounts.entities import ApiKey
 from loyalpro.accounts.names import checked_name
 from loyalpro.accounts.ports import AccountsUnit
+from loyalpro.accounts.roles import Role
 from loyalpro.accounts.scopes import checked_scopes
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -23,7 +24,8 @@ _KEY_BYTES: Final = 24
 class CreateKey:
     """A key to create. `expires_at` and `requests_per_minute`: None for never and for no limit.
 
-    `creator`: the key that asks for it, which limits what the new key may do; None for the operator.
+    `creator`: the key that asks for it, which limits what the new key may do; None for the operator. `creator_role`: the role
+    of the person who asks for it.
     """
 
     account_id: str
@@ -32,6 +34,7 @@ class CreateKey:
     expires_at: UnixMs | None = None
     requests_per_minute: int | None = None
     creator: ApiKey | None = None
+    creator_role: Role | None = None
 
 
 @record
@@ -144,6 +147,12 @@ def new_key(
 
 def require_grantable(command: CreateKey) -> None:
     """Raise `Forbidden` when the new key would have more scopes than its creator, live longer, or have a higher limit."""
+    if command.creator_role not in (None, "owner") and "admin" in command.scopes:
+        raise Forbidden(
+            "Only an owner can create a key with the scope admin, because it can change members.",
+            code="insufficient_role",
+            param="scopes",
+        )
     creator = command.creator
     if creator is None:
         return

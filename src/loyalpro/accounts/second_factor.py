@@ -135,6 +135,11 @@ def accept_code(unit: AccountsUnit, person_id: str, code: str) -> bool:
     return False
 
 
+def count_recovery_codes(unit: AccountsUnit, person_id: str) -> int:
+    """How many recovery codes are left."""
+    return unit.second_factors.count_recovery_codes(person_id)
+
+
 def require_second_factor(unit: AccountsUnit, command: RequireSecondFactor) -> None:
     """Change whether an account requires a second factor. Members without one have to set it up before anything else."""
     unit.accounts.require_second_factor(command.account_id, required=command.required)

@@ -6,7 +6,7 @@ Each try is counted in a database transaction of its own, before the password or
 from dataclasses import field
 from typing import Final, Literal
 
-from loyalpro.accounts.entities import Credentials, SignedIn
+from loyalpro.accounts.entities import Credentials, Person, SignedIn
 from loyalpro.accounts.passwords import Passwords, Verified
 from loyalpro.accounts.ports import AccountsUnit
 from loyalpro.accounts.second_factor import accept_code, wrong_code
@@ -127,6 +127,12 @@ async def count_sign_in(runner: Runner, email: str, address: str | None) -> None
     await runner.change(lambda unit: count_tries(unit, limits), "control", actor=SIGN_IN)
 
 
+async def count_code(runner: Runner, person: Person) -> None:
+    """Count a try with a code. Raises `RateLimited`."""
+    limits = {key_of("code", person.id): TRIES_FOR_CODE}
+    await runner.change(lambda unit: count_tries(unit, limits), "control", actor=person.actor)
+
+
 def wrong_credentials() -> InvalidInput:
     """The one error for a sign-in that fails, so that nobody learns which e-mail addresses exist."""
     return InvalidInput("E-mail or password is not right.", code="wrong_credentials")
@@ -153,14 +159,13 @@ def _require_same_password(unit: AccountsUnit, found: Credentials, verified: Ver
 
 async def _with_code(runner: Runner, command: GiveCode, then: Literal["signed_in", "proved"]) -> StartedSession:
     person, session = command.signed_in.person, command.signed_in.session
-    key = key_of("code", person.id)
-    await runner.change(lambda unit: count_tries(unit, {key: TRIES_FOR_CODE}), "control", actor=person.actor)
+    await count_code(runner, person)
 
     def work(unit: AccountsUnit) -> StartedSession:
         locked = unit.people.lock(person.id)
         if locked is None or not locked.person.has_second_factor or not accept_code(unit, person.id, command.code):
             raise wrong_code()
-        forget_tries(unit, key)
+        forget_tries(unit, key_of("code", person.id))
         started = renew_proved(unit, session)
         if then == "signed_in":
             note_start(unit, started.session)

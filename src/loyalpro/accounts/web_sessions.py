@@ -21,6 +21,8 @@ CODE_MS: Final = 600 * MS_PER_S
 PROOF_MS: Final = 600 * MS_PER_S
 """How long a password or a code is a fresh proof."""
 NOTE_EVERY_MS: Final = 60 * MS_PER_S
+MOST_SESSIONS: Final = 50
+"""How many web sessions a person can have: with one more the one that was started first ends."""
 _LONGEST_USER_AGENT: Final = 300
 
 
@@ -105,6 +107,8 @@ def start_web_session(
         address=browser.address,
         user_agent=user_agent,
     )
+    for oldest in unit.web_sessions.list_of(person.id)[MOST_SESSIONS - 1 :]:
+        end_web_session(unit, EndSession(person.id, oldest.id))
     token = new_token(unit.random_bytes)
     unit.web_sessions.insert(session, token)
     if not awaits_code:

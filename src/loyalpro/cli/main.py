@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from loyalpro import __version__
-from loyalpro.cli import accounts, deliveries, endpoints, events, keys
+from loyalpro.cli import accounts, deliveries, endpoints, events, keys, people
 from loyalpro.cli.api_client import ApiProblem
 from loyalpro.cli.remote import DEFAULT_SERVER, ApiKey, Server, connected, fail
 from loyalpro.kernel.errors import LoyalProError
@@ -38,8 +38,8 @@ app = typer.Typer(
     name="loyalpro",
     cls=_Commands,
     help="A loyalty platform with real-time webhooks.\n\n"
-    "`serve`, `worker`, `migrate`, `doctor`, `accounts` and `keys` read their settings from environment variables: "
-    "docs/reference/environment.md.\n\n"
+    "`serve`, `worker`, `migrate`, `doctor`, `accounts`, `keys` and `reset-password` read their settings from environment "
+    "variables: docs/reference/environment.md.\n\n"
     "`events`, `deliveries`, `endpoints` and `import` talk to a running server: set LOYALPRO_API_KEY to an API key of your "
     "account, and LOYALPRO_SERVER to the address of the server if it does not run on this machine.",
     no_args_is_help=True,
@@ -52,6 +52,11 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
+app.command(
+    "reset-password",
+    epilog="Examples: `loyalpro reset-password ada@example.com` · "
+    "`loyalpro reset-password ada@example.com --remove-second-factor`",
+)(people.reset_password)
 
 
 class ImportKind(Enum):

@@ -7,11 +7,34 @@ from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
-from loyalpro.web.dashboard.pages import components, endpoint, endpoint_settings, secret, webhooks
+from loyalpro.web.dashboard.pages import (
+    components,
+    endpoint,
+    endpoint_settings,
+    first_run,
+    invitations,
+    keys,
+    me,
+    members,
+    secret,
+    sign_in,
+    webhooks,
+)
 from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_complete
 from loyalpro.web.dashboard.routes import PageRoute
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (webhooks.router, endpoint.router, endpoint_settings.router, secret.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    first_run.router,
+    sign_in.router,
+    invitations.router,
+    me.router,
+    members.router,
+    webhooks.router,
+    endpoint.router,
+    endpoint_settings.router,
+    secret.router,
+    keys.router,
+)
 """The routers of all groups of pages."""
 
 

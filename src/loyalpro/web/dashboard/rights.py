@@ -17,11 +17,13 @@ SIGNED_IN: Final = "signed_in"
 class Access:
     """What a route needs. `fresh`: that the password or a code was given within the last 10 minutes.
 
-    `noun`: what the address names, in the words of the page that says that it does not exist.
+    `before_second_factor`: a member who has to set up a second factor reaches it before that. `noun`: what the address names,
+    in the words of the page that says that it does not exist.
     """
 
     need: Right | Audience
     fresh: bool = False
+    before_second_factor: bool = False
     noun: str = "page"
 
     @property
@@ -35,6 +37,40 @@ class Access:
 
 
 ROUTES: Final[Mapping[str, Access]] = {
+    "first_run": Access(PUBLIC),
+    "first_run.create": Access(PUBLIC),
+    "sign_in": Access(PUBLIC),
+    "sign_in.password": Access(PUBLIC),
+    "sign_in.code": Access(AWAITING_CODE),
+    "sign_in.give_code": Access(AWAITING_CODE),
+    "sign_out": Access(AWAITING_CODE, before_second_factor=True),
+    "invitation": Access(PUBLIC),
+    "invitation.new_person": Access(PUBLIC),
+    "invitation.join": Access(SIGNED_IN, before_second_factor=True),
+    "me": Access(SIGNED_IN),
+    "me.update": Access(SIGNED_IN),
+    "me.change_password": Access(SIGNED_IN),
+    "me.switch": Access(SIGNED_IN, before_second_factor=True),
+    "me.proof": Access(SIGNED_IN, before_second_factor=True),
+    "me.prove": Access(SIGNED_IN, before_second_factor=True),
+    "me.sessions": Access(SIGNED_IN),
+    "me.sessions.end": Access(SIGNED_IN),
+    "me.sessions.end_others": Access(SIGNED_IN),
+    "me.second_factor": Access(SIGNED_IN, fresh=True, before_second_factor=True),
+    "me.second_factor.begin": Access(SIGNED_IN, fresh=True, before_second_factor=True),
+    "me.second_factor.confirm": Access(SIGNED_IN, fresh=True, before_second_factor=True),
+    "me.second_factor.renew_codes": Access(SIGNED_IN, fresh=True),
+    "me.second_factor.remove": Access(SIGNED_IN, fresh=True),
+    "members": Access("members"),
+    "members.invite": Access("members", fresh=True),
+    "members.revoke_invitation": Access("members", fresh=True, noun="invitation"),
+    "members.change_role": Access("members", fresh=True, noun="member"),
+    "members.reset_password": Access("members", fresh=True, noun="member"),
+    "members.remove": Access("members", fresh=True, noun="member"),
+    "members.require_second_factor": Access("account", fresh=True),
+    "keys": Access("keys"),
+    "keys.create": Access("keys", fresh=True),
+    "keys.revoke": Access("keys", fresh=True, noun="API key"),
     "webhooks": Access("endpoints.see"),
     "webhooks.rows": Access("endpoints.see"),
     "webhooks.new": Access("endpoints.change"),

@@ -3,13 +3,16 @@
 import hmac
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
+from loyalpro.accounts.entities import SignedIn
 from loyalpro.accounts.roles import require_right
+from loyalpro.accounts.web_sessions import find_web_session, has_fresh_proof, needs_note, note_use
+from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import Forbidden, LoyalProError, MalformedRequest, NotFound
 from loyalpro.web.bodies import received
 from loyalpro.web.dashboard import errors
@@ -23,7 +26,6 @@ from loyalpro.web.dashboard.visits import (
     SESSION_COOKIE,
     ZONE_COOKIE,
     Visit,
-    find_signed_in,
     zone_of,
 )
 from loyalpro.web.idempotency import fingerprint
@@ -31,11 +33,10 @@ from loyalpro.web.services import services_of
 from loyalpro.web.strict_route import StrictRequest
 
 MAX_FORM_BYTES: Final = 256 * 1024
-FRESH_MS: Final = 10 * 60 * 1_000
-"""For how long a password or a code proves that it is still the same person."""
 SIGN_IN: Final = "/sign-in"
 CODE: Final = "/sign-in/code"
 PROOF: Final = "/me/proof"
+SECOND_FACTOR: Final = "/me/second-factor"
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FORM_COOKIE_BYTES: Final = 16
 
@@ -84,14 +85,26 @@ async def _visit(request: Request, site: Site) -> Visit:
     """Who asks: one look at the web session, by its key."""
     services = services_of(request)
     token = cookie(request, site, SESSION_COOKIE)
-    signed_in = None if token is None else await services.runner.lookup(lambda unit: find_signed_in(unit, token))
-    own_zone = None if signed_in is None else signed_in.person.time_zone
+    found = None if token is None else await services.runner.lookup(lambda unit: find_web_session(unit, token))
+    own_zone = None if found is None else found.person.time_zone
     zone, zone_name = zone_of(own_zone or request.cookies.get(ZONE_COOKIE))
-    if signed_in is not None:
-        return Visit(site, str(token).encode(), zone, zone_name, services.clock.now_ms(), signed_in)
+    now = services.clock.now_ms()
+    if found is not None and found.session.awaits_code:
+        return Visit(site, str(token).encode(), zone, zone_name, now, halfway=found)
+    if found is not None:
+        await _note_use(request, found, now)
+        return Visit(site, str(token).encode(), zone, zone_name, now, found)
     form_cookie = cookie(request, site, FORM_COOKIE)
     new = services.random_bytes(_FORM_COOKIE_BYTES).hex() if form_cookie is None else None
-    return Visit(site, (form_cookie or str(new)).encode(), zone, zone_name, services.clock.now_ms(), None, new)
+    return Visit(site, (form_cookie or str(new)).encode(), zone, zone_name, now, new_form_cookie=new)
+
+
+async def _note_use(request: Request, signed_in: SignedIn, now: UnixMs) -> None:
+    """Store that the web session is used, at most once a minute. A page that refreshes itself does not use it."""
+    if needs_note(signed_in.session, now) and request.headers.get("x-poll") != "1":
+        await services_of(request).runner.change(
+            lambda unit: note_use(unit, signed_in), "control", actor=signed_in.actor
+        )
 
 
 def _elsewhere(request: Request, visit: Visit, access: Access) -> str | None:
@@ -99,21 +112,28 @@ def _elsewhere(request: Request, visit: Visit, access: Access) -> str | None:
     if access.need == PUBLIC:
         return None
     if visit.signed_in is None:
-        return _returning(SIGN_IN, request)
-    if visit.signed_in.session.awaits_code:
+        if visit.halfway is None:
+            return _returning(SIGN_IN, request)
         return None if access.need == AWAITING_CODE else _returning(CODE, request)
-    if access.fresh and visit.now - visit.signed_in.session.proved_at > FRESH_MS:
+    if visit.signed_in.owes_second_factor and not access.before_second_factor:
+        return SECOND_FACTOR
+    if access.fresh and not has_fresh_proof(visit.signed_in.session, visit.now):
         return _returning(PROOF, request)
     return None
 
 
 def _returning(path: str, request: Request) -> str:
-    """The path, with where to return to: only a page that was asked for with `GET`."""
-    if request.method != "GET":
-        return path
+    """The path, with where to return to: the page, or the one whose form was sent."""
     query = f"?{request.url.query}" if request.url.query else ""
-    wanted = f"{request.url.path}{query}"
+    wanted = f"{request.url.path}{query}" if request.method == "GET" else _page_of_form(request)
     return path if wanted == "/" else f"{path}?next={quote(wanted)}"
+
+
+def _page_of_form(request: Request) -> str:
+    """The page of ours that a form was sent from; the first page when the browser does not say."""
+    stated = urlsplit(request.headers.get("referer", ""))
+    query = f"?{stated.query}" if stated.query else ""
+    return f"{stated.path}{query}" if f"{stated.scheme}://{stated.netloc}" == site_of(request).origin else "/"
 
 
 async def _with_form(request: Request, visit: Visit) -> Request:

@@ -5,18 +5,16 @@ import hmac
 import re
 from dataclasses import field
 from datetime import UTC, tzinfo
-from typing import Annotated, Final, Protocol, cast
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Request
 
-from loyalpro.accounts.roles import Role
-from loyalpro.accounts.web_sessions import find_web_session
+from loyalpro.accounts.entities import SignedIn
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import Unauthenticated
 from loyalpro.kernel.record import record
 from loyalpro.web.dashboard.site import Site
-from loyalpro.web.unit import Unit
 
 SESSION_COOKIE: Final = "loyalpro"
 FORM_COOKIE: Final = "loyalpro-form"
@@ -26,48 +24,13 @@ ZONE_COOKIE: Final = "loyalpro-zone"
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
 
 
-class _Person(Protocol):
-    name: str
-    time_zone: str | None
-    theme: str
-    shortcuts: bool
-
-
-class _Membership(Protocol):
-    account_id: str
-    account_name: str
-    role: Role
-
-
-class _Session(Protocol):
-    proved_at: UnixMs
-    awaits_code: bool
-
-
-class SignedIn(Protocol):
-    """A person who is signed in, as a member of the account that is looked at."""
-
-    session: _Session
-    person: _Person
-    membership: _Membership
-
-    @property
-    def actor(self) -> str:
-        """How changes name this person."""
-        ...
-
-
-def find_signed_in(unit: Unit, token: str) -> SignedIn | None:
-    """Who has the web session with this token; None for one that is unknown or has ended."""
-    return cast("SignedIn | None", find_web_session(unit, token))
-
-
 @record
 class Visit:
     """One request of a browser, at `now`.
 
     `key`: the secret that forms and toasts are sealed with, which belongs to the web session. `new_form_cookie`: the one to
-    set, because somebody who is not signed in has none yet. `actor`, `account_id` and `membership` are there when somebody is
+    set, because somebody who is not signed in has none yet. `halfway`: who has given the password, and not yet the code of the
+    second factor. `actor`, `account_id` and `membership` are there when somebody is
     signed in, which only pages for everybody have to ask.
     """
 
@@ -77,6 +40,7 @@ class Visit:
     zone_name: str
     now: UnixMs
     signed_in: SignedIn | None = None
+    halfway: SignedIn | None = None
     new_form_cookie: str | None = field(default=None, repr=False)
 
     @property

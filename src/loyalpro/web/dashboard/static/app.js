@@ -9,6 +9,8 @@
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) document.cookie = `loyalpro-zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax`;
 
+  all("select[data-zone]").forEach((each) => { if (zone && one(`option[value="${CSS.escape(zone)}"]`, each)) each.value = zone; });
+
   const toast = (text) => {
     const line = document.createElement("div");
     line.className = "toast";
