@@ -7,6 +7,8 @@ import argparse
 import os
 import sys
 import tempfile
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +30,7 @@ def main() -> None:
 
 
 def _look(folder: Path, only: str, *, check: bool) -> list[str]:
-    from support.chromium import THEMES, WIDTHS, Browser, Tab
+    from support.chromium import THEMES, WIDTHS, Browser, Tab, Theme
     from support.databases import Databases
     from support.scenes import LOOKS, Scene
     from support.server import Server
@@ -44,21 +46,17 @@ def _look(folder: Path, only: str, *, check: bool) -> list[str]:
         (_FOLDER / f"{name}-{width}-{theme}.webp").write_bytes(tab.picture())
         return []
 
-    def all_looked_at() -> list[str]:
-        problems: list[str] = []
-        for name in [each for each in LOOKS if only in each]:
-            for theme in THEMES:
-                for width in WIDTHS:
-                    with browser.tab(scene.base_url, width=width, theme=theme) as tab:
-                        problems += looked_at(name, tab, width, theme)
-        return problems
+    def seen(name: str, theme: Theme, width: int) -> list[str]:
+        with browser.tab(scene.base_url, width=width, theme=theme) as tab:
+            return looked_at(name, tab, width, theme)
 
     _FOLDER.mkdir(parents=True, exist_ok=True)
     browser = Browser()
     try:
         with Server(Databases(folder).fresh("sqlite"), with_components=True) as server:
             scene = Scene(server)
-            return browser.run(all_looked_at)
+            looks = product([each for each in LOOKS if only in each], THEMES, WIDTHS)
+            return [each for look in looks for each in browser.run(partial(seen, *look))]
     finally:
         browser.stop()
 

@@ -26,7 +26,7 @@ _MOST_EXAMPLES = 5
 
 
 def main() -> int:
-    """Returns 1 if a promise was broken or a mutant was not detected. Ctrl-C stops early and reports the seeds that are done."""
+    """Returns 1 if a promise was broken or a mutant was not detected. Ctrl-C stops early: it reports the seeds that are done, and writes no page."""
     options = _options()
     console = Console()
     if options.mutants:
@@ -63,7 +63,7 @@ def _run_seeds(suite: str, options: argparse.Namespace, console: Console) -> int
     file_name, table, page = _PAGES[suite]
     for name, value in table(total, run):
         console.print(f"{name:67}{value:>13}", highlight=False)
-    if not options.no_write:
+    if not options.no_write and total.seeds == options.seeds:
         (_BENCH / file_name).write_text(page(total, run))
     return int(bool(total.broken))
 

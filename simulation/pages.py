@@ -28,6 +28,7 @@ PROGRAM_CHECKS = {
     "refusals": "what was refused, and never done, had no effect",
     "effects": "each purchase, refund, redemption and adjustment has exactly one event, and each of these events has its row",
     "customers": "each customer is created once, and ends at most once",
+    "imports": "each row of an import is counted once, and there is as much as was taken over",
     "sequences": "the events of each customer are 1, 2, 3 ... in the order in which they were committed",
     "ledger": "lots, balances, events, purchases, redemptions and days follow from the entries of each customer",
     "overdue": "nothing is left undone whose time came before the last sweeps",

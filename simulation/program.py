@@ -5,12 +5,15 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from contextvars import Context
+from dataclasses import replace
 from functools import partial
 
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.errors import LockTaken, Refused, StoreError
 from loyalpro.kernel.ids import IdFactory
+from loyalpro.loyalty.bulk.imports import Imports
+from loyalpro.loyalty.bulk.runner import BulkJob
 from loyalpro.loyalty.customers import EnrollCustomer, enroll_customer
 from loyalpro.loyalty.fraud.resolution import fraud_job
 from loyalpro.loyalty.program import default_program
@@ -19,14 +22,15 @@ from loyalpro.loyalty.sweeps.schedule import loyalty_sweeps
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
+from loyalpro.web.api.imports import ROW_FORMATS
 from simulation.database import Locks, ProcessDatabase, RandomFaults, SharedDatabase
 from simulation.loop import LoopClock, Process, VirtualLoop, pass_time
 from simulation.program_commands import Request, Shop, draft
 from simulation.program_profile import ProgramProfile
 from simulation.server import quiet_scheduler, record_forever
 
-PROGRAM_LOCKS = Locks(("cus_", "red_", "order-"), "FROM customers WHERE account_id || '' = ")
-"""A transaction locks the customers that a book opens, and waits for another one that uses an external id first."""
+PROGRAM_LOCKS = Locks(("cus_", "red_", "job_", "order-"), "FROM customers WHERE account_id || '' = ")
+"""A transaction locks the customers that a book opens and the import that it continues, and waits for another one that uses an external id first."""
 _ANSWER_S = 20.0
 """A client repeats a request that has no answer after this time."""
 
@@ -52,7 +56,12 @@ class ProgramServer:
             wake_endpoints=lambda *_, **__: None,
             wake_job=self._wake,
         )
-        jobs = [*loyalty_sweeps(self.runner, every_s, world.on_failed), fraud_job(self.runner, every_s)]
+        imports = BulkJob(self.runner, [Imports(self.runner, ROW_FORMATS)]).periodic()
+        jobs = [
+            *loyalty_sweeps(self.runner, every_s, world.on_failed),
+            fraud_job(self.runner, every_s),
+            replace(imports, every_s=every_s),
+        ]
         self._kinds = {job.kind for job in jobs}
         self._scheduler = quiet_scheduler(jobs, clock, record_forever)
         self.main_task = self.process.spawn(self._scheduler.run(), f"{name} jobs")

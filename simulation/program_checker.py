@@ -31,6 +31,12 @@ _TOLD = {
 _ENDS = {"capture": ("redeemed", "reversed"), "cancel": ("canceled", "expired"), "reverse": ("reversed",)}
 """The statuses that a redemption can have after such a request was answered."""
 _CUSTOMER_ENDS = {"merge": "merged", "delete": "deleted"}
+_IMPORTS = "SELECT id, kind, status, total, done, unchanged, refused FROM jobs WHERE kind LIKE 'import%'"
+_IMPORTED = {
+    "import_transactions": "SELECT COUNT(*) FROM transactions WHERE source = 'import'",
+    "import_balances": "SELECT COUNT(*) FROM ledger_entries WHERE type = 'import'",
+}
+"""What each kind of import leaves behind for a row that it takes over."""
 _CASE_DAYS = 90
 """After so many days without a hit, an open case lapses."""
 
@@ -51,6 +57,7 @@ _OVERDUE = {
     "a tier is not reviewed": "SELECT id FROM customers WHERE tier_review_at <= :review AND status = 'active'",
     "a case does not lapse": "SELECT id FROM fraud_cases WHERE status = 'open' AND last_at <= :lapse",
     "a closed case holds points": "SELECT id FROM fraud_cases WHERE settling = 1 AND resolved_at <= :due",
+    "an import has not ended": "SELECT id FROM jobs WHERE kind LIKE 'import%' AND finished_at IS NULL AND created_at <= :due",
     "a change of tiers is not applied": "SELECT id FROM jobs WHERE kind = 'retier' AND finished_at IS NULL AND created_at <= :due",
 }
 
@@ -84,7 +91,7 @@ class ProgramEvidence:
 
 def violations(evidence: ProgramEvidence) -> list[str]:
     """Every broken promise, as a sentence that begins with the name of the check. A correct run has none."""
-    checks = (_answers, _refusals, _effects, _customers, _sequences, _ledger, _overdue)
+    checks = (_answers, _refusals, _effects, _customers, _imports, _sequences, _ledger, _overdue)
     return [f"{check.__name__[1:]}: {each}" for check in checks for each in check(evidence)]
 
 
@@ -198,6 +205,19 @@ def _customers(evidence: ProgramEvidence) -> Iterator[str]:
             yield f"{id_} has {created[id_]} events customer.created"
         if ended[id_] != (row[2] != "active"):
             yield f"{id_} is {row[2]} and has {ended[id_]} events customer.deleted"
+
+
+def _imports(evidence: ProgramEvidence) -> Iterator[str]:
+    """Each row of an import is counted once, and what was taken over is there, however often its rows were sent."""
+    done: Counter[str] = Counter()
+    for id_, kind, status, rows, taken, unchanged, refused in _select(evidence.world, _IMPORTS):
+        done[kind] += taken
+        if status != "done" or taken + unchanged + refused != rows:
+            yield f"{id_} is {status}, and of its {rows} rows {taken} + {unchanged} + {refused} are counted"
+    for kind, sql in _IMPORTED.items():
+        [(there,)] = _select(evidence.world, sql)
+        if there != done[kind]:
+            yield f"{done[kind]} rows of {kind} were taken over, and {there} are there"
 
 
 def _sequences(evidence: ProgramEvidence) -> Iterator[str]:

@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from loyalpro.kernel.clock import MS_PER_S, UnixMs
+from loyalpro.kernel.clock import MS_PER_S, UnixMs, rfc3339
 from loyalpro.kernel.errors import Conflict, NotFound, Refused
 from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
+from loyalpro.loyalty.bulk.imports import ROWS_PER_PIECE, StartImport, read_rows, start_import
 from loyalpro.loyalty.customers import EnrollCustomer, enroll_customer
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
 from loyalpro.loyalty.entities import Redemption
 from loyalpro.loyalty.fraud.resolution import ListCases, ResolveCase, list_cases, resolve_case
 from loyalpro.loyalty.fraud.rule_changes import ChangeRules, RuleChange, change_rules
 from loyalpro.loyalty.merging import MergeCustomer, merge_customer
+from loyalpro.loyalty.pending_lots import ChangeLot, activate_lot, cancel_lot
 from loyalpro.loyalty.program import ProgramVersion
 from loyalpro.loyalty.program_changes import ChangeProgram, ProgramDraft, TierDraft, change_program
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
@@ -29,7 +31,9 @@ from loyalpro.loyalty.redemptions import (
 )
 from loyalpro.loyalty.refunds import NewRefund, RefundPurchase, refund_purchase
 from loyalpro.loyalty.returned_lines import Return
+from loyalpro.loyalty.tier_assignment import AssignTier, assign_tier
 from loyalpro.storage.unit_of_work import UnitOfWork
+from loyalpro.web.api.imports import ROW_FORMATS
 from simulation.program_profile import ProgramProfile, ProgramRules
 
 Answer = Mapping[str, str | Refused]
@@ -49,6 +53,9 @@ KINDS: Mapping[str, float] = {
     "resolve": 1.0,
     "hold": 1.0,
     "change_program": 1.0,
+    "assign": 1.0,
+    "change_lot": 1.0,
+    "import": 1.0,
 }
 """How often each command is drawn."""
 _AGES = (0.0, 0.0, 1.0, 20.0, 200.0)
@@ -245,6 +252,18 @@ class Shop:
 
         return work
 
+    def _change_lot(self, _name: str, _now: UnixMs, rng: random.Random) -> Callable[[UnitOfWork], Answer]:
+        """Activate or cancel a pending lot of a customer, if there is one."""
+        customer, change = rng.choice(self.known.customers), rng.choice((activate_lot, cancel_lot))
+
+        def work(unit: UnitOfWork) -> Answer:
+            pending = [each.id for each in unit.ledger.lots_with_points([customer]) if each.status == "pending"]
+            for lot_id in sorted(pending)[:1]:
+                change(unit, ChangeLot(self._account_id, lot_id))
+            return {}
+
+        return work
+
     # -- customers ---------------------------------------------------------------------------------------------------
 
     def _enroll(self, name: str, _now: UnixMs, _rng: random.Random) -> Callable[[UnitOfWork], Answer]:
@@ -311,6 +330,54 @@ class Shop:
             return {}
 
         return work
+
+    def _assign(self, _name: str, now: UnixMs, rng: random.Random) -> Callable[[UnitOfWork], Answer]:
+        """Put a customer into any tier, sometimes for a while."""
+        place, customer = rng.random(), rng.choice(self.known.customers)
+        every_ms = int(self._profile.pace.every_s * MS_PER_S)
+        locked_until = now + 2 * self._profile.skew_ms + every_ms if rng.random() < 0.5 else None
+
+        def work(unit: UnitOfWork) -> Answer:
+            tiers = unit.programs.get(self._account_id).tiers
+            tier = tiers[int(place * len(tiers))]
+            assign_tier(unit, AssignTier(self._account_id, customer, tier.id, locked_until, "goodwill"))
+            return {}
+
+        return work
+
+    # -- imports -----------------------------------------------------------------------------------------------------
+
+    def _import(self, name: str, now: UnixMs, rng: random.Random) -> Callable[[UnitOfWork], Answer]:
+        """Import purchases or opening balances. Many rows without anything in them make a second piece of the last ones."""
+        kind: Literal["transactions", "balances"] = rng.choice(("transactions", "balances"))
+        row = self._purchase_row if kind == "transactions" else self._balance_row
+        rows: list[Any] = [row(f"{name}.{place}", now, rng) for place in range(rng.randint(1, 4))]
+        if rng.random() < 0.5:
+            rows[1:1] = [None] * ROWS_PER_PIECE
+        command = StartImport(self._account_id, kind, rows=rows)
+        source = read_rows(command, ROW_FORMATS)
+
+        def work(unit: UnitOfWork) -> Answer:
+            start_import(unit, command, source)
+            return {}
+
+        return work
+
+    def _purchase_row(self, external_id: str, now: UnixMs, rng: random.Random) -> dict[str, Any]:
+        return {
+            "customer_id": rng.choice(self.known.customers),
+            "external_id": external_id,
+            "amount": rng.randint(0, 60_000),
+            "currency": "EUR",
+            "occurred_at": rfc3339(now - 2 * self._profile.skew_ms),
+        }
+
+    def _balance_row(self, external_id: str, _now: UnixMs, rng: random.Random) -> dict[str, Any]:
+        return {
+            "customer_id": rng.choice(self.known.customers),
+            "external_id": external_id,
+            "points": rng.randint(1, 400),
+        }
 
 
 def draft(version: ProgramVersion, drawn: ProgramRules) -> ProgramDraft:

@@ -6,9 +6,12 @@ Like `simulation.mutants`, this module names private functions of the product.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from loyalpro.jobs.periodic_job import Piece
 from loyalpro.kernel.errors import StoreError
 from loyalpro.kernel.unit_of_work import SYSTEM, WriterName
 from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.bulk.imports import Imported, Imports, _count_trial, import_piece, prepare
+from loyalpro.loyalty.entities import Job
 from loyalpro.loyalty.redemption_book import TIMED_OUT, named_redemptions
 from loyalpro.loyalty.redemptions import ExpireReservations, expire_reservations
 from loyalpro.loyalty.sweeps.reservations import RESERVATIONS
@@ -16,6 +19,7 @@ from loyalpro.loyalty.sweeps.settling import EXPIRY
 from loyalpro.loyalty.sweeps.sweep import Sweep
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.tables.adjustments import AdjustmentTables
+from loyalpro.storage.tables.jobs import JobTables
 from loyalpro.storage.tables.redemptions import RedemptionTables
 from loyalpro.storage.tables.refunds import RefundTables
 from loyalpro.storage.tables.transactions import TransactionTables
@@ -130,6 +134,23 @@ async def _emit_later(
     return result
 
 
+async def _move_cursor_later(original: Original, imports: Imports, job: Job) -> Piece:
+    """The cursor of an import moves in a transaction after the one that takes over its rows."""
+    content = await imports._runner.read(lambda unit: unit.jobs.piece(job.id, int(job.cursor or 0)))
+    if content is None:
+        piece: Piece = await original(imports, job)
+        return piece
+    prepared = prepare(job, content, imports._formats)
+    imported: Imported = await imports._runner.change(lambda unit: import_piece(unit, job, prepared), actor=job.actor)
+    await imports._runner.change(lambda unit: _count_trial(unit, job, imported), actor=job.actor)
+    return Piece(items=imported.done, more=True)
+
+
+def _always(_: Original, *__: object) -> bool:
+    """Nobody else works on it."""
+    return True
+
+
 def _none(_: Original, *__: object) -> None:
     """Nothing is found."""
 
@@ -146,13 +167,15 @@ _CHANGE: Original = DatabaseUnitOfWorkRunner.change
 
 PROGRAM_MUTANTS: Sequence[Mutant] = (
     Mutant("a sweep settles what it read before the lock", 0, (wrong(_TRANSACTION, _settle_what_was_read),)),
-    Mutant("a sweep takes customers off its list first", 0, (wrong(_TRANSACTION, _take_off_first),)),
-    Mutant("a reservation ends before its points return", 1, (wrong(_TRANSACTION, _end_first),)),
+    Mutant("a sweep takes customers off its list first", 11, (wrong(_TRANSACTION, _take_off_first),)),
+    Mutant("a reservation ends before its points return", 8, (wrong(_TRANSACTION, _end_first),)),
     Mutant("a sweep ends a reservation that has ended", 59, (wrong(expire_reservations, _expire_what_was_found),)),
-    Mutant("a sweep gives up what failed once", 183, (wrong(_CHANGE_ALL, _give_up),)),
+    Mutant("a sweep gives up what failed once", 145, (wrong(_CHANGE_ALL, _give_up),)),
     Mutant("events are committed after their change", 0, (wrong(_CHANGE, _emit_later),)),
-    Mutant("a repeated adjustment is not recognized", 22, (wrong(AdjustmentTables.by_external_id, _none),)),
-    Mutant("a repeated redemption is not recognized", 36, (wrong(RedemptionTables.by_external_id, _none),)),
-    Mutant("a repeated refund is not recognized", 0, (wrong(RefundTables.by_external_ids, _no_rows),)),
+    Mutant("an import moves its cursor after its rows", 5, (wrong(Imports.run_piece, _move_cursor_later),)),
+    Mutant("two processes continue an import from one place", 12, (wrong(JobTables.lock, _always),)),
+    Mutant("a repeated adjustment is not recognized", 14, (wrong(AdjustmentTables.by_external_id, _none),)),
+    Mutant("a repeated redemption is not recognized", 5, (wrong(RedemptionTables.by_external_id, _none),)),
+    Mutant("a repeated refund is not recognized", 5, (wrong(RefundTables.by_external_ids, _no_rows),)),
     Mutant("a repeated purchase is not recognized", 0, (wrong(TransactionTables.by_external_ids, _no_rows),)),
 )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.databases import Databases
+from support.history import keeping_connections
 from support.receivers import Authority
 
 settings.register_profile(
@@ -37,8 +38,18 @@ def store(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database_url(databases: Databases, store: str) -> str:
-    return databases.fresh(store)
+def database_url(databases: Databases, store: str) -> Iterator[str]:
+    """The URL of a database of the test, which is gone after it: thousands of them would fill the memory."""
+    url = databases.fresh(store)
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def one_connection(database_url: str) -> Iterator[None]:
+    """For tests that read and write the database often: `query` and `transaction` share a connection."""
+    with keeping_connections(database_url):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -606,6 +606,43 @@ def test_a_customer_that_is_blocked_cannot_redeem(server: Server) -> None:
     assert redeem(server, customer, 10).json["code"] == "redeeming_blocked"
 
 
+def test_a_block_and_its_end_are_told_and_the_customer_earns_and_redeems_again(server: Server) -> None:
+    customer = enroll(server)
+    buy(server, customer, 10_000)
+    case = held(server, customer)
+    blocks = {"resolution": "confirmed", "block_earning": True, "block_redeeming": True}
+    wrong = server.call("POST", f"/v1/fraud/cases/{case['id']}/resolve", blocks | {"resolution": "false_positive"})
+    assert (wrong.status, wrong.json["param"]) == (422, "block_earning")
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", blocks)
+    path = f"/v1/customers/{customer}"
+    assert buy(server, customer, 1_000)["points_earned"] == 0
+    for name in ("earning_blocked", "redeeming_blocked"):
+        changed = server.call("PATCH", path, {name: False})
+        assert (changed.status, changed.json[name]) == (200, False)
+    assert buy(server, customer, 1_000)["points_earned"] == 10
+    assert redeem(server, customer, 10).status == 201
+    told = [each["data"] for each in events(server, customer) if each["type"] == "customer.updated"]
+    shown = [(each["customer"]["earning_blocked"], each["customer"]["redeeming_blocked"]) for each in told]
+    assert shown == [(True, True), (False, True), (False, False)]
+    assert [each["previous_attributes"] for each in told] == [
+        {"earning_blocked": False, "redeeming_blocked": False},
+        {"earning_blocked": True},
+        {"redeeming_blocked": True},
+    ]
+    audited = server.get(f"/v1/audit_log?object_id={customer}")["data"]
+    assert [each["changes"] for each in audited[:2]] == [
+        {"fields": ["redeeming_blocked"], "redeeming_blocked": False},
+        {"fields": ["earning_blocked"], "earning_blocked": False},
+    ]
+    [resolved] = server.get(f"/v1/audit_log?object_id={case['id']}")["data"]
+    assert resolved["changes"] == {"earning_blocked": True, "redeeming_blocked": True}
+    assert server.call("PATCH", path, {"earning_blocked": False}).status == 200
+    assert len([each for each in events(server, customer) if each["type"] == "customer.updated"]) == 3
+    for value in (None, 1, "false"):
+        refused = server.call("PATCH", path, {"earning_blocked": value})
+        assert (refused.status, refused.json["param"]) == (422, "earning_blocked")
+
+
 def test_held_points_count_toward_a_tier_once_they_are_released(server: Server) -> None:
     customer = enroll(server)
     put(server, "points.cap", action="hold", threshold=400)
@@ -772,6 +809,30 @@ def test_a_confirmed_case_cancels_its_points_and_can_block_the_customer(server: 
     assert points(server, customer) == {"available": 0, "pending": 0, "debt": 0}
     again = server.call("POST", f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
     assert (again.status, again.json["code"]) == (409, "fraud_case_closed")
+
+
+@pytest.fixture
+def daily_limit(server: Server) -> Iterator[None]:
+    """100 points a day."""
+    assert server.call("PATCH", "/v1/program", {"earning": {"max_points_per_day": 100}}).status == 200
+    yield
+    assert server.call("PATCH", "/v1/program", {"earning": {"max_points_per_day": None}}).status == 200
+
+
+@pytest.mark.usefixtures("daily_limit")
+def test_held_points_count_toward_the_most_points_of_a_day(server: Server) -> None:
+    """Otherwise each purchase would have the whole limit while a case holds what was earned before it."""
+    customer = enroll(server)
+    put(server, "points.cap", action="hold", threshold=50)
+    assert buy(server, customer, 8_000)["points_earned"] == 80
+    purchase = {"customer_id": customer, "amount": 8_000, "currency": "EUR"}
+    assert server.post("/v1/transactions/calculate", purchase)["points"] == 20
+    batch = server.post("/v1/transactions/batch", {"transactions": [purchase] * 2})["data"]
+    assert [each["transaction"]["points_earned"] for each in batch] == [20, 0]
+    [case] = cases(server, customer)
+    server.post(f"/v1/fraud/cases/{case['id']}/resolve", {"resolution": "false_positive"})
+    assert points(server, customer) == {"available": 100, "pending": 0, "debt": 0}
+    assert buy(server, customer, 8_000)["points_earned"] == 0
 
 
 def test_points_that_two_cases_hold_are_released_with_the_last_of_them(server: Server) -> None:

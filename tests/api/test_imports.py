@@ -11,6 +11,8 @@ import pytest
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty.bulk.imports import ROWS_PER_PIECE
+from loyalpro.loyalty.bulk.jobs import new_job
+from loyalpro.storage.unit_of_work import UnitOfWork
 from support.databases import Databases
 from support.receivers import Authority
 from support.server import Server
@@ -312,6 +314,21 @@ def test_an_import_goes_on_after_a_restart(database_url: str, authority: Authori
         assert counts(ended(server, job["id"])) == ("done", 6_000, 0, 0)
 
 
+def test_the_rows_of_an_import_that_failed_are_removed(server: Server) -> None:
+    """Nothing continues it, and the rows have personal data."""
+    application = server.application
+
+    def broken(unit: UnitOfWork) -> str:
+        [(account,)] = unit.connection.execute("SELECT id FROM accounts")
+        job = new_job(unit, str(account), "import_customers", {"kind": "customers", "dry_run": False, "earn": "rules"})
+        unit.jobs.add_pieces(job.id, 0, [b"[", b'[[2,{"email":"ada@example.com"}]]'])
+        return job.id
+
+    job = ended(server, server.run(application.runner.change(broken)))
+    assert job["status"] == "failed"
+    assert server.run(application.runner.read(lambda unit: unit.connection.execute("SELECT 1 FROM job_pieces"))) == []
+
+
 def test_an_endpoint_may_leave_out_what_imports_cause(server: Server) -> None:
     def endpoint(**more: object) -> str:
         url = f"https://127.0.0.1:1/{len(more)}"
@@ -342,6 +359,48 @@ def test_an_endpoint_may_leave_out_what_imports_cause(server: Server) -> None:
     assert changed["imports"] is True
     refused = server.call("PATCH", f"/v1/webhook_endpoints/{no_imports}", {"imports": None}).json
     assert refused["param"] == "imports"
+
+
+def test_no_replay_sends_what_imports_caused_to_an_endpoint_that_leaves_it_out(server: Server) -> None:
+    def endpoint(**more: object) -> str:
+        url = f"https://127.0.0.1:1/{len(more)}"
+        return str(
+            server.post("/v1/webhook_endpoints", {"url": url, "events": ["*"], "status": "paused", **more})["id"]
+        )
+
+    def deliveries(endpoint_id: str) -> list[tuple[str, str]]:
+        found = server.get(f"/v1/deliveries?endpoint_id={endpoint_id}&limit=100")["data"]
+        return [(each["event_type"], each["status"]) for each in reversed(found)]
+
+    def replayed(endpoint_id: str, **body: object) -> int:
+        path = f"/v1/webhook_endpoints/{endpoint_id}/replay"
+        job = server.post(path, {"since": "2020-01-01T00:00:00Z", **body})
+        done = server.until(f"{path}s/{job['id']}", lambda each: each["status"] == "done")
+        return int(done["replayed"])
+
+    had_it = endpoint()
+    imported(server, kind="customers", rows=[{"external_id": "shop-1"}])
+    sale = {"customer_external_id": "shop-1", "amount": 100, "currency": "EUR"}
+    server.post("/v1/transactions", sale)
+    for each in server.get(f"/v1/deliveries?endpoint_id={had_it}")["data"]:
+        server.post(f"/v1/deliveries/{each['id']}/cancel")
+    assert server.call("PATCH", f"/v1/webhook_endpoints/{had_it}", {"imports": False}).status == 200
+    later = endpoint(imports=False)
+
+    sold = ["transaction.completed", "points.earned"]
+    assert replayed(had_it) == len(sold)
+    assert deliveries(had_it) == [("customer.created", "canceled"), *((each, "parked") for each in sold)]
+    assert replayed(later, status="missing") == len(sold)
+    assert deliveries(later) == [(each, "parked") for each in sold]
+    assert replayed(endpoint(), status="missing") == 3
+
+    [created] = server.get("/v1/events?type=customer.created")["data"]
+    for each in (had_it, later):
+        assert server.call("PATCH", f"/v1/webhook_endpoints/{each}", {"status": "enabled"}).status == 200
+    resend = f"/v1/events/{created['id']}/resend"
+    assert server.call("POST", resend).json["data"] == []
+    [sent] = server.call("POST", resend, {"endpoint_id": later}).json["data"]
+    assert (sent["endpoint_id"], sent["status"]) == (later, "pending")
 
 
 def test_points_that_were_due_before_an_import_are_not_of_the_import(server: Server) -> None:

@@ -293,6 +293,8 @@ def test_a_block_of_either_customer_stays(shop: Shop) -> None:
     query(shop.url, "UPDATE customers SET earning_blocked = 1 WHERE id = ?", b)
     merged = shop.merge(a, b)
     assert (merged["earning_blocked"], merged["redeeming_blocked"]) == (True, True)
+    [told] = shop.server.listed(f"/v1/events?customer_id={b}&type=customer.updated")["data"]
+    assert told["data"]["previous_attributes"] == {"redeeming_blocked": False}
 
 
 def test_what_fraud_rules_and_churn_know_moves_or_goes(shop: Shop) -> None:

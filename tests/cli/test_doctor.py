@@ -15,7 +15,7 @@ from loyalpro.events.customer import Tier as TierShown
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
-from loyalpro.loyalty.ledger_check import EVENTS_KEPT_MS, faults
+from loyalpro.loyalty.ledger_check import EVENTS_KEPT_MS
 from loyalpro.loyalty.opening_balances import OpeningBalance, SetOpeningBalances, set_opening_balances
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.redemptions import (
@@ -26,16 +26,12 @@ from loyalpro.loyalty.redemptions import (
     reverse_redemption,
 )
 from loyalpro.loyalty.refunds import NewRefund, RefundPurchase, refund_purchase
-from loyalpro.storage.connection import Connection
-from loyalpro.storage.open import open_reader
-from loyalpro.storage.tables.ledger_check import LedgerReader
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.commands import Commands
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
-from support.history import ACCOUNT, query, transaction
-
-TRIGGERS = ("events_are_frozen", "ledger_entries_are_never_changed", "ledger_entries_are_never_deleted")
+from support.doctor import damage, found
+from support.history import ACCOUNT, query
 
 
 @dataclass(frozen=True)
@@ -123,37 +119,6 @@ def promote(unit: UnitOfWork, customer_id: str) -> None:
             )
         )
     book.write()
-
-
-def found(url: str, now: int | None = None, rows_per_page: int = 20_000) -> list[str]:
-    """Every fault of a database, each behind the id of its customer."""
-    connection = open_reader(url)
-    try:
-        reader = LedgerReader(connection, rows_per_page=rows_per_page)
-        logs = [log for page in reader.pages() for log in page]
-        assert [log.customer.id for log in logs] == sorted(log.customer.id for log in logs)
-        assert len(logs) == reader.count()
-        of_customers = [f"{log.customer.id}: {text}" for log in logs for text in faults(log, now or 1_780_000_000_000)]
-        return reader.double_cases() + of_customers
-    finally:
-        connection.close()
-
-
-def damage(url: str, *statements: tuple[str, Any] | str) -> None:
-    """Run statements that the database refuses by itself."""
-    with transaction(url) as connection:
-        unprotect(connection)
-        for each in statements:
-            sql, params = (each, ()) if isinstance(each, str) else each
-            connection.execute(sql, params)
-
-
-def unprotect(connection: Connection) -> None:
-    if connection.dialect.is_postgres:
-        connection.execute("SET LOCAL session_replication_role = replica")
-    else:
-        for name in TRIGGERS:
-            connection.execute(f"DROP TRIGGER IF EXISTS {name}")
 
 
 def rewrite(world: World, type_: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -294,6 +259,21 @@ def test_the_command(healthy: World, databases: Databases, tmp_path: Path, comma
     assert len(lines) == 2
     assert all(line.startswith(f"{world.customer}: ") for line in lines)
     assert last == "3 customers checked: 2 things do not add up. Nothing was changed."
+
+
+def test_the_command_says_whose_tier_cannot_be_derived(
+    healthy: World, databases: Databases, tmp_path: Path, commands: Commands
+) -> None:
+    world = healthy.copy(databases, tmp_path)
+    erase = "UPDATE events SET erased_at = 1 WHERE customer_id = ? AND type = 'customer.created'"
+    damage(world.url, (erase, (world.other,)), (erase, (world.customer,)))
+    environment = {"LOYALPRO_DATABASE_URL": world.url, "LOYALPRO_SECRET_KEY": "a key for tests of enough characters"}
+    done = commands.run("doctor --ledger", tmp_path, environment)
+    assert done.status == 0
+    assert done.stdout.splitlines() == [
+        "3 customers checked: every balance, lot, day, sequence, event and tier follows from the log.",
+        "The tiers of 1 were not checked: the events that tell them are no longer kept.",
+    ]
 
 
 def test_a_database_of_another_version_is_not_checked(

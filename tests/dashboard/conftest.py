@@ -6,6 +6,7 @@ import pytest
 
 from support.chromium import Browser, Tab
 from support.databases import Databases
+from support.scenes import Scene
 from support.server import Server
 
 
@@ -22,11 +23,18 @@ def browser() -> Iterator[Browser]:
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def scene(server: Server) -> Scene:
+    return Scene(server)
+
+
 @pytest.fixture
-def tab(browser: Browser, server: Server) -> Iterator[Tab]:
-    """A tab at the server. The test fails when a page logs, opens a dialog, breaks the policy, or misses a file."""
-    opened = browser.tab(f"http://127.0.0.1:{server.port}")
+def tab(browser: Browser, scene: Scene) -> Iterator[Tab]:
+    """A tab at the server, signed in as an owner. The test fails when a page logs, opens a dialog, breaks the policy, or misses a file."""
+    token = scene.token("owner")
+    opened = browser.tab(scene.base_url)
     made = browser.run(opened.__enter__)
+    browser.run(lambda: made.sign_in(token))
     try:
         yield made
         browser.run(made.require_quiet)

@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from support.chromium import NARROWEST, THEMES, WIDTHS, Browser, Tab, Theme
-from support.server import Server
+from support.scenes import Scene
 
 HOSTILE = (
     "\"'><script>window.ran=1</script><img src=x onerror=window.ran=1><svg onload=window.ran=1>"
@@ -14,8 +14,9 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing(browser: Browser, server: Server, theme: Theme) -> None:
-    with browser.tab(f"http://127.0.0.1:{server.port}", theme=theme) as tab:
+def test_axe_finds_nothing(browser: Browser, scene: Scene, theme: Theme) -> None:
+    with browser.tab(scene.base_url, theme=theme) as tab:
+        tab.sign_in(scene.token("owner"))
         tab.open("/components")
         assert tab.violations() == []
         tab.require_quiet()
@@ -94,8 +95,9 @@ def test_the_time_zone_of_the_browser_is_known_from_the_second_page_on(tab: Tab)
     assert {each["name"]: each["value"] for each in tab.context.cookies()}["loyalpro-zone"] == "Europe/Berlin"
 
 
-def test_without_scripts_the_page_is_whole_and_offers_nothing_that_needs_one(browser: Browser, server: Server) -> None:
-    with browser.tab(f"http://127.0.0.1:{server.port}", scripts=False) as tab:
+def test_without_scripts_the_page_is_whole_and_offers_nothing_that_needs_one(browser: Browser, scene: Scene) -> None:
+    with browser.tab(scene.base_url, scripts=False) as tab:
+        tab.sign_in(scene.token("owner"))
         page = tab.open("/components")
         assert page.get_by_role("heading", name="Components").is_visible()
         assert page.get_by_role("button", name="Copy secret").count() == 0

@@ -11,9 +11,9 @@ from support.server import Server
 
 
 @pytest.fixture(scope="module")
-def scene(databases: Databases) -> Iterator[Scene]:
-    with Server(databases.fresh("sqlite"), with_components=True) as server:
-        yield Scene(server)
+def server(databases: Databases) -> Iterator[Server]:
+    with Server(databases.fresh("sqlite"), with_components=True) as running:
+        yield running
 
 
 @pytest.mark.parametrize("name", LOOKS)

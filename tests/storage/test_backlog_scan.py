@@ -11,6 +11,7 @@ from loyalpro.storage.tables.leases import LeaseTables
 from support.history import VAULT, History, transaction
 
 ENDPOINTS = 150
+pytestmark = pytest.mark.usefixtures("one_connection")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ ALMOST = range(129, 28, -10)
 
 
 @pytest.fixture
-def scored(database_url: str) -> Scored:
+def scored(database_url: str, one_connection: None) -> Scored:
     return Scored(database_url, NOON)
 
 

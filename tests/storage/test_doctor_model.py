@@ -31,7 +31,7 @@ from loyalpro.storage.tables.ledger_check import LedgerReader
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.customers import open_account, purchase
 from support.databases import Databases
-from support.history import ACCOUNT, query, transaction
+from support.history import ACCOUNT, keeping_connections, query, transaction
 from support.units import tools
 
 STEPS = 250
@@ -155,10 +155,11 @@ def test_the_doctor_finds_nothing(databases: Databases, store: str, pending_days
     change = f"replace(rules, '\"pending_days\":0', '\"pending_days\":{pending_days}')"
     query(url, f"UPDATE program_versions SET rules = {change}")
     merchant = Merchant(url, seed=1)
-    for _ in range(6):
-        merchant.enroll()
-    for _ in range(STEPS):
-        merchant.step()
+    with keeping_connections(url):
+        for _ in range(6):
+            merchant.enroll()
+        for _ in range(STEPS):
+            merchant.step()
     assert len(merchant.done) >= 9, merchant.done  # of ten commands; a canceled reservation is rare
     connection = open_reader(url)
     try:

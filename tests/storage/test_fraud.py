@@ -43,7 +43,7 @@ _numbers = count()
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
+def url(database_url: str, one_connection: None) -> str:
     open_account(database_url)
     return database_url
 

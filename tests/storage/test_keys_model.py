@@ -25,7 +25,7 @@ from loyalpro.kernel.clock import VirtualClock
 from loyalpro.kernel.errors import Conflict, Forbidden, Unauthenticated
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.databases import Databases
-from support.history import transaction
+from support.history import keeping_connections, transaction
 from support.units import tools
 
 _seeds = itertools.count(1)
@@ -121,7 +121,8 @@ class Keys(RuleBasedStateMachine):
 
 def test_any_sequence_of_commands_leaves_only_active_keys_accepted(databases: Databases, store: str) -> None:
     Keys.url = databases.fresh(store)
-    run_state_machine_as_test(
-        Keys,
-        settings=settings(max_examples=8, stateful_step_count=20, deadline=None, phases=[Phase.generate]),
-    )
+    with keeping_connections(Keys.url):
+        run_state_machine_as_test(
+            Keys,
+            settings=settings(max_examples=8, stateful_step_count=20, deadline=None, phases=[Phase.generate]),
+        )

@@ -18,7 +18,7 @@ from loyalpro.loyalty.merging import MergeCustomer, merge_customer
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 from support.customers import commit, enroll, open_account, purchase
 from support.databases import Databases
-from support.history import ACCOUNT, transaction
+from support.history import ACCOUNT, keeping_connections, transaction
 
 _unique = itertools.count()
 
@@ -186,7 +186,8 @@ def _with_number(each: NewPurchase) -> NewPurchase:
 def test_the_ledger_adds_up_after_any_sequence_of_commands(databases: Databases, store: str) -> None:
     Commands.url = databases.fresh(store)
     open_account(Commands.url)
-    run_state_machine_as_test(
-        Commands,
-        settings=settings(max_examples=8, stateful_step_count=15, deadline=None, phases=[Phase.generate]),
-    )
+    with keeping_connections(Commands.url):
+        run_state_machine_as_test(
+            Commands,
+            settings=settings(max_examples=8, stateful_step_count=15, deadline=None, phases=[Phase.generate]),
+        )

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 from psycopg.sql import Literal
 
-from loyalpro.accounts.entities import ApiKey, AuditEntry, StoredResponse
+from loyalpro.accounts.entities import ApiKey, AuditEntry, Invitation, Person, StoredResponse, WebSession
+from loyalpro.accounts.sign_in_limits import key_of
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.claims import ClaimKind, ClaimRequest
 from loyalpro.delivery.settlement import Attempt, Settlement
@@ -82,6 +83,8 @@ from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.events import EventTables
 from loyalpro.storage.tables.idempotency import IdempotencyTables
 from loyalpro.storage.tables.leases import LeaseTables
+from loyalpro.storage.tables.ledger_check import MOST_CUSTOMERS as PAGE_OF_LEDGERS
+from loyalpro.storage.tables.ledger_check import LogTables
 from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
@@ -107,7 +110,8 @@ PURCHASES = 20_000
 LARGE_TABLES = re.compile(
     r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
     r"|api_keys|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values"
-    r"|customer_days|customer_tags|campaign_uses|churn_scores|churn_runs|jobs|job_pieces)"
+    r"|customer_days|customer_tags|campaign_uses|churn_scores|churn_runs|jobs|job_pieces"
+    r"|users|members|web_sessions|invitations|sign_in_tries|recovery_codes|second_factors)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
@@ -752,9 +756,9 @@ def _insert_redemptions(connection: DriverConnection, world: World) -> None:
     prefix, now = "red_01kat6b8z000000000000", world.now
     connection.execute(
         "INSERT INTO redemptions (id, account_id, customer_id, points, status, code, external_id, reserved_until, actor,"
-        f" created_at) SELECT '{prefix}' || substr(id, length(id) - 4), account_id, customer_id, 2,"
+        f" created_at, day) SELECT '{prefix}' || substr(id, length(id) - 4), account_id, customer_id, 2,"
         " CASE WHEN external_id LIKE '%7' OR external_id LIKE '%3' THEN 'reserved' ELSE 'redeemed' END,"
-        " 'LP-' || substr(external_id, 10), external_id, CAST(? AS BIGINT), 'key:1', CAST(? AS BIGINT)"
+        " 'LP-' || substr(external_id, 10), external_id, CAST(? AS BIGINT), 'key:1', CAST(? AS BIGINT), 20000"
         " FROM transactions WHERE external_id LIKE 'purchase-%'",
         (now - 1, now - 900_000),
     )
@@ -786,8 +790,8 @@ def test_sweeps(world: World, connection: DriverConnection) -> None:
         (today, today - 100, today - 500, ACCOUNT),
     )
     connection.execute(
-        "INSERT INTO redemptions (id, account_id, customer_id, points, status, reserved_until, actor, created_at)"
-        " SELECT 'red_' || c.id, c.account_id, c.id, 1, 'reserved', CAST(? AS BIGINT), 'key:key_1', 1 FROM customers c",
+        "INSERT INTO redemptions (id, account_id, customer_id, points, status, reserved_until, actor, created_at, day)"
+        " SELECT 'red_' || c.id, c.account_id, c.id, 1, 'reserved', CAST(? AS BIGINT), 'key:key_1', 1, 0 FROM customers c",
         (now,),
     )
     sweeps: list[tuple[Find[UnitOfWork], Change[UnitOfWork] | None]] = [
@@ -890,6 +894,91 @@ def test_keys_and_the_audit_log(world: World, connection: DriverConnection) -> N
         assert in_unit(connection, 4 * BATCH, each)
     later = SystemClock().now_ms() + MS_PER_DAY
     assert in_unit(connection, 4 * BATCH_SIZE, lambda unit: unit.audit_log.remove(later)) == BATCH_SIZE
+
+
+def test_people_and_web_sessions(world: World, connection: DriverConnection) -> None:
+    unit, number = unit_on(connection), 2_000
+    people = [
+        Person(unit.ids.new("usr"), f"{n}@example.com", "", None, "system", True, False, world.now)
+        for n in range(number)
+    ]
+    sessions = [
+        WebSession(unit.ids.new("wse"), each.id, ACCOUNT, world.now, world.now, world.now, False, None, None)
+        for each in people
+    ]
+    for n, (person, session) in enumerate(zip(people, sessions, strict=True)):
+        unit.people.insert(person, "hash", ACCOUNT, "owner" if n == 0 else "viewer")
+        unit.web_sessions.insert(session, f"token {n}")
+        unit.second_factors.put_recovery_codes(person.id, ["code"])
+        unit.second_factors.put(person.id, "SECRET", world.now)
+    for n in range(number):
+        invitation = Invitation(unit.ids.new("inv"), ACCOUNT, "viewer", "", "cli", world.now, world.now + n)
+        unit.invitations.insert(invitation, f"link {n}")
+    keys = [key_of("email", str(n)) for n in range(number)]
+    unit.sign_in_tries.store(
+        {key: (tries, world.now + 1) for key, tries in unit.sign_in_tries.lock(sorted(keys)).items()}
+    )
+    if connection.dialect.is_postgres:
+        for table in ("users", "members", "web_sessions", "invitations", "sign_in_tries"):
+            connection.execute(f"ANALYZE {table}")
+    one, session = people[number // 2], sessions[number // 2]
+    found = in_unit(connection, 8, lambda unit: unit.web_sessions.find(f"token {number // 2}"))
+    assert found is not None
+    assert found.session == session
+    assert in_unit(connection, 2, lambda unit: unit.people.credentials(one.email.upper())) is not None
+    few: tuple[Callable[[UnitOfWork], object], ...] = (
+        lambda unit: unit.people.get(one.id),
+        lambda unit: unit.people.lock(one.id),
+        lambda unit: unit.people.update(one),
+        lambda unit: unit.people.set_password(one.id, "other"),
+        lambda unit: unit.people.memberships(one.id),
+        lambda unit: unit.people.member(ACCOUNT, one.id),
+        lambda unit: unit.people.lock_members(ACCOUNT),
+        lambda unit: unit.people.set_role(ACCOUNT, one.id, "support"),
+        lambda unit: unit.people.seen(ACCOUNT, one.id, world.now),
+        lambda unit: unit.web_sessions.replace(session, "new token"),
+        lambda unit: unit.web_sessions.note_use(session.id, world.now + 1),
+        lambda unit: unit.web_sessions.list_of(one.id),
+        lambda unit: unit.web_sessions.end_in("acct_other", one.id),
+        lambda unit: unit.web_sessions.end_all(one.id, keep_id=session.id),
+        lambda unit: unit.web_sessions.end(one.id, session.id),
+        lambda unit: unit.second_factors.secret(one.id),
+        lambda unit: unit.second_factors.use_step(one.id, 1),
+        lambda unit: unit.second_factors.use_recovery_code(one.id, "code"),
+        lambda unit: unit.second_factors.count_recovery_codes(one.id),
+        lambda unit: unit.second_factors.remove(one.id),
+        lambda unit: unit.invitations.find("link 7"),
+        lambda unit: unit.invitations.lock("link 7"),
+        lambda unit: unit.sign_in_tries.lock(keys[:2]),
+        lambda unit: unit.sign_in_tries.remove(keys[:2]),
+        lambda unit: unit.people.remove_member(ACCOUNT, one.id),
+    )
+    for work in few:
+        in_unit(connection, 8, work)
+    some: tuple[Callable[[UnitOfWork], object], ...] = (
+        lambda unit: unit.people.list_members(ACCOUNT, None, BATCH),
+        lambda unit: unit.people.list_members(ACCOUNT, one.id, BATCH),
+        lambda unit: unit.invitations.list_before(ACCOUNT, None, BATCH, world.now),
+        lambda unit: unit.web_sessions.remove_idle(world.now + 2, BATCH),
+        lambda unit: unit.sign_in_tries.remove_old(world.now + 2, BATCH),
+        lambda unit: unit.invitations.remove_expired(world.now + number // 2, BATCH),
+    )
+    for work in some:
+        in_unit(connection, 5 * BATCH, work)
+    in_unit(connection, number, lambda unit: unit.people.owners(ACCOUNT))
+    in_unit(connection, number, lambda unit: unit.accounts.first())
+    in_unit(connection, number, lambda unit: unit.invitations.remove_of(ACCOUNT, "cli"))
+
+
+def test_the_check_of_ledgers(connection: DriverConnection) -> None:
+    """Two pages of customers. Another customer was merged into one of the second page."""
+    first = explained(connection, 8 * PAGE_OF_LEDGERS, lambda c: LogTables(c).page(""))
+    last = first[-1].customer.id
+    gone, into = connection.execute("SELECT id FROM customers WHERE id > ? ORDER BY id LIMIT 2", (last,))
+    connection.execute("UPDATE customers SET status = 'merged', merged_into_id = ? WHERE id = ?", (*into, *gone))
+    logs = explained(connection, 8 * PAGE_OF_LEDGERS, lambda c: LogTables(c).page(last))
+    assert len(first) == len(logs) == PAGE_OF_LEDGERS
+    assert [(log.customer.id, len(log.inherited)) for log in logs[:2]] == [(*gone, 0), (*into, 1)]
 
 
 def test_erasing_a_customer(world: World, connection: DriverConnection) -> None:

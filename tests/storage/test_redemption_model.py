@@ -41,7 +41,7 @@ from loyalpro.loyalty.wallet import Cause
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.customers import enroll, open_account, purchase
 from support.databases import Databases
-from support.history import ACCOUNT, connect, transaction
+from support.history import ACCOUNT, keeping_connections, transaction, undone
 from support.units import tools
 
 T = TypeVar("T")
@@ -75,13 +75,8 @@ class Redemptions(RuleBasedStateMachine):
 
     def peek(self, work: Callable[[UnitOfWork], T]) -> T:
         """The result of a unit of work that is undone."""
-        connection = connect(self.url)
-        try:
-            connection.begin()
+        with undone(self.url) as connection:
             return work(UnitOfWork(connection, self.tools))
-        finally:
-            connection.rollback()
-            connection.close()
 
     def available(self, customer: str) -> int:
         """What the customer can spend now, when everything that is due is settled."""
@@ -339,7 +334,8 @@ def _reward() -> NewReward:
 def test_the_ledger_adds_up_after_any_sequence_of_redemptions(databases: Databases, store: str) -> None:
     Redemptions.url = databases.fresh(store)
     open_account(Redemptions.url)
-    run_state_machine_as_test(
-        Redemptions,
-        settings=settings(max_examples=12, stateful_step_count=30, deadline=None, phases=[Phase.generate]),
-    )
+    with keeping_connections(Redemptions.url):
+        run_state_machine_as_test(
+            Redemptions,
+            settings=settings(max_examples=12, stateful_step_count=30, deadline=None, phases=[Phase.generate]),
+        )

@@ -32,7 +32,7 @@ def now() -> UnixMs:
 
 
 @pytest.fixture
-def history(database_url: str, now: UnixMs) -> History:
+def history(database_url: str, now: UnixMs, one_connection: None) -> History:
     return History(database_url, now)
 
 

@@ -31,7 +31,7 @@ OTHER = "acct_01kat6b8z00000000000000001"
 
 
 @pytest.fixture
-def shop(database_url: str) -> Timeline:
+def shop(database_url: str, one_connection: None) -> Timeline:
     return Timeline(database_url).open_account()
 
 
@@ -92,6 +92,22 @@ def test_inactivity_takes_all_points_of_a_customer(shop: Timeline) -> None:
     assert shop.sweep("expiry") == (1, [])
     [expired] = [each["data"] for each in shop.events(ann, "points.expired")]
     assert (expired["points"], expired["policy"]) == (66, "inactivity_6")
+    shop.check(ann)
+
+
+def test_a_customer_who_bought_again_in_time_is_looked_at_once(shop: Timeline) -> None:
+    """A purchase does not read lots, so it keeps the date of the one before, on which nothing is due any more."""
+    shop.change_rules(expiry=ExpiryPolicy("inactivity", 6))
+    ann = shop.enroll()
+    shop.buy(ann, 56)
+    shop.go_to("2027-05-01T12:00Z")
+    shop.buy(ann, 10)
+    shop.go_to("2027-05-29T00:00Z")
+    assert shop.commit(lambda unit: len(find_due(unit, None, 9))) == 1
+    assert shop.sweep("expiry") == (0, [])
+    assert shop.commit(lambda unit: find_due(unit, None, 9)) == []
+    shop.go_to("2027-11-02T00:00Z")
+    assert shop.sweep("expiry") == (1, [])
     shop.check(ann)
 
 

@@ -18,7 +18,7 @@ from support.timeline import Timeline, instant
 
 
 @pytest.fixture
-def shop(database_url: str) -> Timeline:
+def shop(database_url: str, one_connection: None) -> Timeline:
     return Timeline(database_url).open_account()
 
 

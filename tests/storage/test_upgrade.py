@@ -21,6 +21,7 @@ from loyalpro.storage.sqlite import database as sqlite_database
 from loyalpro.storage.tables.ledger_check import LedgerReader
 from support.databases import Databases
 from support.history import connect, query
+from support.people import CHEAP, PASSWORD, People
 from support.server import Server
 
 FIXTURES = Path(__file__).parent / "upgrade"
@@ -100,6 +101,36 @@ def test_points_add_up_after_the_upgrade_and_after_what_follows(old: str) -> Non
         assert again.status == 200, "a purchase that was recorded before the upgrade is the same after it"
     assert found(old) == []
     assert query(old, "SELECT COUNT(*) FROM ledger_entries WHERE type = 'expire'")[0][0] > 0
+
+
+def test_people_of_the_release_before_become_members_and_sign_in(old: str) -> None:
+    accounts = [account_id for (account_id,) in query(old, "SELECT id FROM accounts ORDER BY id")]
+    rows = (("usr_1", "Owner@Example.com", "owner"), ("usr_2", "member@example.com", "member"))
+    for id_, email, role in rows:
+        query(
+            old,
+            "INSERT INTO users (id, account_id, email, password_hash, role, created_at) VALUES (?, ?, ?, ?, ?, 1)",
+            *(id_, accounts[0], email, CHEAP.hash(PASSWORD), role),
+        )
+    migrate_database(old, SystemClock())
+    people = People(old)
+    for email, role in (("owner@example.com", "owner"), ("MEMBER@example.com", "viewer")):
+        found = people.signed_in(people.sign_in(email).token)
+        assert (found.membership.account_id, found.membership.role) == (accounts[0], role)
+    people.runner.close()
+
+
+def test_an_owner_that_an_older_program_stores_beside_this_one_is_a_member(old: str) -> None:
+    migrate_database(old, SystemClock())
+    [(account_id,), *_] = query(old, "SELECT id FROM accounts ORDER BY id")
+    query(
+        old,
+        "INSERT INTO users (id, account_id, email, password_hash, role, created_at) VALUES (?, ?, ?, ?, 'owner', ?)",
+        *("usr_1", account_id, "owner@example.com", CHEAP.hash(PASSWORD), 1),
+    )
+    people = People(old)
+    assert people.signed_in(people.sign_in("owner@example.com").token).membership.role == "owner"
+    people.runner.close()
 
 
 def repeated(url: str) -> dict[str, Any]:

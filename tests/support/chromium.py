@@ -121,7 +121,8 @@ class Browser:
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="browser", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="browser", daemon=True)
+        self._thread.start()
         self._is_stuck = False
         self._playwright: Playwright | None = None
         self._path = chromium()
@@ -161,6 +162,7 @@ class Browser:
         if not self._is_stuck:
             self.run(self._stop)
             self._work.put(None)
+            self._thread.join()
 
     def _serve(self) -> None:
         while (item := self._work.get()) is not None:

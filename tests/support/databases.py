@@ -1,10 +1,12 @@
 """New, migrated databases for tests: copies of a file on SQLite and of a template on PostgreSQL."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.storage.open import migrate_database
+from support.memory import memory
 from support.postgres import Cluster
 
 
@@ -12,7 +14,7 @@ class Databases:
     """Creates databases, each for one test."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = Path(tempfile.mkdtemp(prefix="loyalpro-sqlite-", dir=memory() or folder))
         self._cluster: Cluster | None = None
         self._templates: dict[str, str] = {}
         self._made: list[str] = []
@@ -33,6 +35,13 @@ class Databases:
         self._made.append(url)
         return url
 
+    def drop(self, url: str) -> None:
+        """Delete a database that `fresh` has made, and close all connections to it."""
+        if url.startswith("sqlite"):
+            shutil.rmtree(Path(url.removeprefix("sqlite:///")).parent)
+        else:
+            self.cluster.drop_database(url)
+
     def empty(self, store: str) -> str:
         """The URL of a new database without a schema."""
         if store == "sqlite":
@@ -41,9 +50,10 @@ class Databases:
         return self.cluster.create_database("empty")
 
     def stop(self) -> None:
-        """Stop the PostgreSQL server."""
+        """Stop the PostgreSQL server, and delete the files of SQLite."""
         if self._cluster is not None:
             self._cluster.stop()
+        shutil.rmtree(self._folder)
 
     def _fresh_file(self) -> str:
         template = self._template("sqlite", lambda: f"sqlite:///{self._folder / 'template.db'}")

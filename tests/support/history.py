@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from loyalpro.kernel.clock import UnixMs, VirtualClock
 from loyalpro.kernel.ids import IdFactory, delivery_id
 from loyalpro.loyalty.expiry import NEVER
@@ -68,17 +66,48 @@ def connect(url: str) -> DriverConnection:
     return PostgresConnection(url, read_only=False)
 
 
+_kept: dict[str, list[DriverConnection]] = {}
+"""For each URL in a `keeping_connections`, its connections that no transaction uses."""
+
+
+@contextmanager
+def keeping_connections(url: str) -> Iterator[None]:
+    """Let each `transaction` in the block use the connection of the one before.
+
+    On PostgreSQL a new connection is a process that has to learn every table and every plan.
+    """
+    _kept[url] = []
+    try:
+        yield
+    finally:
+        for connection in _kept.pop(url):
+            connection.close()
+
+
 @contextmanager
 def transaction(url: str) -> Iterator[DriverConnection]:
     """A connection in a transaction, which commits at the end of the block."""
-    connection = connect(url)
+    with undone(url) as connection:
+        yield connection
+        connection.commit()
+
+
+@contextmanager
+def undone(url: str) -> Iterator[DriverConnection]:
+    """A connection in a transaction, which is rolled back at the end of the block."""
+    try:
+        connection = _kept[url].pop()
+    except LookupError:
+        connection = connect(url)
     try:
         connection.begin()
         yield connection
-        connection.commit()
     finally:
         connection.rollback()
-        connection.close()
+        if url in _kept:
+            _kept[url].append(connection)
+        else:
+            connection.close()
 
 
 def query(url: str, sql: str, *params: object) -> list[tuple[Any, ...]]:
@@ -99,12 +128,12 @@ def insert(url: str, table: str, columns: str, rows: Rows) -> None:
             marks = ", ".join("?" * len(columns.split(",")))
             connection.execute_many(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
         return
-    with (
-        psycopg.connect(url) as session,
-        session.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy,
-    ):
-        for row in rows:
-            copy.write_row(row)
+    with transaction(url) as connection:
+        assert isinstance(connection, PostgresConnection)
+        connection.flush()
+        with connection._session.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
+            for row in rows:
+                copy.write_row(row)
 
 
 def lower_transaction_counter(url: str) -> None:

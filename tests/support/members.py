@@ -31,11 +31,11 @@ def first_account_id(server: Server) -> str:
     return account.id
 
 
-def add_member(server: Server, account_id: str, role: Role, email: str) -> Person:
+def add_member(server: Server, account_id: str, role: Role, email: str, name: str = "") -> Person:
     """A new person, whose password is `PASSWORD`."""
     return server.run(
         server.application.runner.change(
-            lambda unit: new_person(unit, account_id, role, email=email, name="", password_hash=_HASH)
+            lambda unit: new_person(unit, account_id, role, email=email, name=name, password_hash=_HASH)
         )
     )
 

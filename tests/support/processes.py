@@ -34,8 +34,8 @@ class Running:
         self._reader.start()
 
     def logged(self, event: str) -> dict[str, Any]:
-        """The next log line of this event. Each line has to arrive within 30 seconds of the previous one."""
-        while (line := self._lines.get(timeout=30))["event"] != event:
+        """The next log line of this event. Each line has to arrive within a minute of the previous one."""
+        while (line := self._lines.get(timeout=60))["event"] != event:
             pass
         return line
 

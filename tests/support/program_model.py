@@ -15,8 +15,16 @@ from loyalpro.kernel.errors import Conflict, InvalidInput, LoyalProError, NotFou
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
 from loyalpro.loyalty.book import Book
-from loyalpro.loyalty.customers import EnrollCustomer, GetCustomer, enroll_customer, get_customer
+from loyalpro.loyalty.customers import (
+    EnrollCustomer,
+    GetCustomer,
+    UpdateCustomer,
+    enroll_customer,
+    get_customer,
+    update_customer,
+)
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
+from loyalpro.loyalty.details import BLOCKS
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.expiry import ExpiryPolicy
 from loyalpro.loyalty.fraud.resolution import ListCases, ResolveCase, list_cases, resolve_case
@@ -179,7 +187,7 @@ class ProgramModel:
         external_id = f"redemption-{next(self._numbers)}"
         command = RedeemPoints(ACCOUNT, customer.id, None, points, None, reserve_ms, None, external_id, None, None)
         made = self._tried(lambda unit: _redeemed(unit, command))
-        assert (made is not None) == (points <= available), (points, available)
+        assert (made is not None) == (points <= available and not customer.redeeming_blocked), (points, available)
         if made is not None:
             assert self._available(customer.id) == available - points
             self.expected.redemptions.append(made.redemption.id)
@@ -241,6 +249,15 @@ class ProgramModel:
             self.commit(lambda unit: delete_customer(unit, DeleteCustomer(ACCOUNT, customer.id)))
             balance = self._read(customer.id).balance
             assert (balance.available, balance.pending, balance.debt) == (0, 0, 0)
+
+    def block_or_unblock(self) -> None:
+        """A block stands until it is taken back."""
+        customer = self._customer()
+        if customer is not None:
+            changes = {name: self._choose.integer(0, 3) == 0 for name in BLOCKS}
+            self.commit(lambda unit: update_customer(unit, UpdateCustomer(ACCOUNT, customer.id, dict(changes))))
+            after = self._read(customer.id)
+            assert {name: getattr(after, name) for name in BLOCKS} == changes
 
     def change_a_pending_lot(self) -> None:
         customer = self._customer()
@@ -372,6 +389,11 @@ class ProgramModel:
         now = self._clock.now_ms()
         active = "SELECT remaining FROM lots WHERE transaction_id = ? AND status = 'active' AND expires_at <= ?"
         assert self._query(active, transaction_id, now) in ([], [(0,)])
+        blocked = (
+            "SELECT t.points_earned FROM transactions t JOIN customers c ON c.id = t.customer_id"
+            " WHERE t.id = ? AND c.earning_blocked = 1"
+        )
+        assert self._query(blocked, transaction_id) in ([], [(0,)]), "a blocked customer earns nothing"
 
     def _check_spending(self, customer_id: str, redemption_id: str) -> None:
         """The redemption took points that were valid, and those first that expire first."""
@@ -440,7 +462,7 @@ class ProgramModel:
 ACTIONS = (
     *("record", "record", "record", "refund", "refund", "redeem", "redeem", "end_a_redemption", "adjust"),
     *("pass_time", "pass_time", "sweep", "change_the_program", "merge", "delete", "enroll"),
-    *("change_a_pending_lot", "resolve_a_case", "hold_what_is_earned_often"),
+    *("change_a_pending_lot", "resolve_a_case", "hold_what_is_earned_often", "block_or_unblock"),
 )
 
 

@@ -8,18 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from loyalpro.kernel.clock import MS_PER_DAY
 from loyalpro.loyalty import refund_math
 from loyalpro.loyalty.book import Book, _EventBuffer
 from loyalpro.loyalty.days import Days
-from loyalpro.loyalty.fraud.resolution import _settle_lot
+from loyalpro.loyalty.fraud.resolution import _release, _settle_lot
 from loyalpro.loyalty.ledger import Lot
 from loyalpro.loyalty.lots import Lots, due_at, spending_order
-from loyalpro.loyalty.recording import _replayed
+from loyalpro.loyalty.recording import _Recording, _replayed
 from loyalpro.loyalty.redemption_book import expire_overdue
 from loyalpro.loyalty.redemption_moves import is_overdue, is_to_be_made
 from loyalpro.loyalty.refund_decisions import refunded
 from loyalpro.loyalty.tier_moves import TierMoves
 from loyalpro.loyalty.wallet import Wallet
+from loyalpro.storage.tables.customer_moves import CustomerMoveTables
 from loyalpro.storage.tables.customers import CustomerTables
 from loyalpro.storage.tables.ledger import LedgerTables
 from simulation.mutation import Mutant, wrong
@@ -129,6 +131,33 @@ def _silent(original: Original, moves: TierMoves, wallet: Wallet, *args: Any) ->
         original(moves, wallet, *args)
 
 
+def _counts_by_hand_nothing(original: Original, days: Days, day: int, **counted: int) -> None:
+    if counted.keys() != {"points_qualifying"} or counted["points_qualifying"] > 0:
+        original(days, day, **counted)
+
+
+def _qualifies_never(original: Original, *args: Any, qualifies: bool = False, **fields: Any) -> Any:
+    return original(*args, **fields)
+
+
+def _loses_points_of_days(original: Original, moves: CustomerMoveTables, gone: str, into: str) -> None:
+    moves._connection.execute("UPDATE customer_days SET points_qualifying = 0 WHERE customer_id = ?", (gone,))
+    original(moves, gone, into)
+
+
+def _counts_held_points(
+    original: Original, recording: Any, purchase: Any, sale: Any, wallet: Wallet, *args: Any
+) -> None:
+    original(recording, purchase, sale, wallet, *args)
+    if args[-1] is not None:
+        wallet.days.add(sale.occurred_at // MS_PER_DAY, points_qualifying=sale.points_earned)
+
+
+def _releases_uncounted(original: Original, unit: Any, book: Any, wallet: Wallet, lot: Lot, cause: Any) -> None:
+    wallet.days.add(lot.earned_at // MS_PER_DAY, points_qualifying=-lot.remaining)
+    original(unit, book, wallet, lot, cause)
+
+
 MUTANTS: Sequence[Mutant] = (
     Mutant("points that expire last are spent first", 6, (wrong(spending_order, _last_first),)),
     Mutant("points are taken without an allocation", 2, (wrong(Lots.take, _take_unwritten),)),
@@ -157,4 +186,9 @@ MUTANTS: Sequence[Mutant] = (
     Mutant("what remains of lots is not written", 2, (wrong(LedgerTables.update_lots, _nothing),)),
     Mutant("the state of customers is not written", 0, (wrong(CustomerTables.update_state, _nothing),)),
     Mutant("the points of customers are not written", 0, (wrong(CustomerTables.update_points, _nothing),)),
+    Mutant("points taken by hand stay on their day", 2, (wrong(Days.add, _counts_by_hand_nothing),)),
+    Mutant("points by hand never count toward tiers", 2, (wrong(Wallet._post, _qualifies_never),)),
+    Mutant("a merge loses the points of days", 3, (wrong(CustomerMoveTables.move, _loses_points_of_days),)),
+    Mutant("held points count toward tiers", 8, (wrong(_Recording._complete, _counts_held_points),)),
+    Mutant("released points do not count toward tiers", 175, (wrong(_release, _releases_uncounted),)),
 )

@@ -4,14 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from loyalpro.accounts.accounts import first_account
-from loyalpro.accounts.people import new_person
 from loyalpro.accounts.roles import Role
-from loyalpro.accounts.web_sessions import Browser, start_web_session
-from loyalpro.storage.unit_of_work import UnitOfWork
+from support.members import add_member, first_account_id, signed_in
 from support.server import Server
 
-FIREFOX = Browser("192.0.2.7", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0")
 NAMES: dict[Role, str] = {
     "owner": "Marta Lind",
     "developer": "Jonas Keller",
@@ -36,9 +32,9 @@ class Scene:
     def token(self, role: Role) -> str:
         """The token of a member who is signed in, the same for each role."""
         if role not in self._tokens:
-            self._tokens[role] = self.server.run(
-                self.server.application.runner.change(lambda unit: _sign_in(unit, role), "control")
-            )
+            account_id = first_account_id(self.server)
+            person = add_member(self.server, account_id, role, f"{role}@example.com", NAMES[role])
+            self._tokens[role] = signed_in(self.server, account_id, person).cookies["loyalpro"]
         return self._tokens[role]
 
 
@@ -96,16 +92,15 @@ LOOKS: dict[str, Look] = {
     "endpoint-secret": Look(_rotating, "developer"),
     "endpoint-delete": Look(lambda scene: f"{endpoint_of(scene)}/delete"),
     "webhooks": Look("/developers/webhooks"),
-    "components": Look("/components", None),
+    "components": Look("/components"),
     "not-found": Look("/no-such-page", None, expects="404"),
+    "forbidden": Look("/members", "viewer", expects="403"),
+    "sign-in": Look("/sign-in", None),
+    "me": Look("/me"),
+    "me-sessions": Look("/me/sessions"),
+    "me-second-factor": Look("/me/second-factor"),
+    "me-proof": Look("/me/proof"),
+    "members": Look("/members"),
+    "keys": Look("/developers/keys"),
 }
 """Every page in every state, by the name of its picture. Each is checked by axe, and drawn by `make pictures`."""
-
-
-def _sign_in(unit: UnitOfWork, role: Role) -> str:
-    account = first_account(unit)
-    assert account is not None
-    email = f"{role}@example.com"
-    person = new_person(unit, account.id, role, email=email, name=NAMES[role], password_hash="never used")
-    [membership] = unit.people.memberships(person.id)
-    return start_web_session(unit, person, membership, FIREFOX).token

@@ -19,7 +19,7 @@ from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.loyalty import pricing
 from loyalpro.loyalty.earning import Campaign, EarnRule, EarnSettings, ItemMatch, Rate
-from loyalpro.loyalty.orders import Order, _thousandths, check
+from loyalpro.loyalty.orders import Order, check, thousandths
 from loyalpro.loyalty.pricing import Earner, Priced, base_amount, price, raw
 from loyalpro.loyalty.program import Rules, default_program
 from loyalpro.loyalty.tiers import Tier
@@ -451,7 +451,7 @@ items_ = st.lists(
         Item,
         sku=st.sampled_from("abcd"),
         category=st.sampled_from("xyz"),
-        quantity=st.integers(-2_000, 5_000).map(lambda thousandths: thousandths / 1_000) | st.integers(-2, 5),
+        quantity=st.integers(-2_000, 5_000).map(lambda count: count / 1_000) | st.integers(-2, 5),
         amount=st.integers(-500, 2_000),
     ),
     max_size=5,
@@ -691,6 +691,6 @@ def test_a_base_amount_is_rounded_half_up_once(amount: int, rate: Any) -> None:
 @given(st.integers(-(2**60), 2**60))
 @example(2**50)
 @example(2**40 * 1_000 + 1)
-def test_thousandths_of_a_quantity_are_those_of_its_fraction(thousandths: int) -> None:
-    quantity = thousandths / 1_000
-    assert _thousandths(quantity) == round(Fraction(quantity) * 1_000)
+def test_thousandths_of_a_quantity_are_those_of_its_fraction(count: int) -> None:
+    quantity = count / 1_000
+    assert thousandths(quantity) == round(Fraction(quantity) * 1_000)

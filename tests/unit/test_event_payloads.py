@@ -1,6 +1,7 @@
 """Typed payloads of events: their JSON objects have the fields of the examples and satisfy the published schemas."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -17,6 +18,7 @@ from loyalpro.events.points import MAX_EXPIRED_LOTS
 from loyalpro.events.samples import sample
 from loyalpro.events.stable_json import encode, freeze
 from loyalpro.kernel.clock import rfc3339
+from loyalpro.kernel.errors import InvalidInput
 from support.event_bodies import examples, stored_bodies
 
 NOW = 1_763_980_200_123
@@ -51,6 +53,23 @@ def test_each_example_is_the_data_of_a_payload_field_for_field(name: str) -> Non
     payload = EVENT_TYPES[name].read(EXAMPLES[name])
     assert payload.type == name
     assert encode(payload.data()) == encode(EXAMPLES[name])
+
+
+@pytest.mark.parametrize("name", EVENT_TYPES)
+def test_a_payload_is_written_as_its_json_object(name: str) -> None:
+    payload = EVENT_TYPES[name].read(EXAMPLES[name])
+    data = payload.data()
+    assert encode(payload) == encode(data)
+    assert encode({"fraction": 0.5, "data": [payload]}) == encode({"fraction": 0.5, "data": [data]})
+
+
+def test_a_text_of_a_payload_that_is_not_unicode_is_refused_by_name() -> None:
+    read = EVENT_TYPES["customer.deleted"].read(EXAMPLES["customer.deleted"])
+    assert isinstance(read, CustomerDeleted)
+    payload = replace(read, customer_external_id="\ud800")
+    with pytest.raises(InvalidInput) as caught:
+        freeze({"data": payload})
+    assert caught.value.param == "data.customer_external_id"
 
 
 @pytest.mark.parametrize("name", EVENT_TYPES)

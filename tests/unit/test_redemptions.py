@@ -40,6 +40,7 @@ def redemption(status: RedemptionStatus, reserved_until: int | None = NOW + 1) -
         ended_at=None,
         actor="key:key_1",
         created_at=NOW,
+        day=NOW // DAY,
     )
 
 

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from loyalpro.cli.administration import require_own_file
 from loyalpro.cli.remote import warn
 from loyalpro.kernel.clock import SystemClock
-from loyalpro.loyalty.ledger_check import faults
+from loyalpro.loyalty.ledger_check import faults, is_tier_known
 from loyalpro.settings import load, unknown_settings
 from loyalpro.storage.open import open_reader
 from loyalpro.storage.tables.ledger_check import LedgerReader
@@ -31,7 +31,7 @@ def examine(*, ledger: bool) -> int:
 
 
 def _check_ledger(reader: LedgerReader) -> int:
-    now, found, customers = SystemClock().now_ms(), 0, 0
+    now, found, customers, unknown_tiers = SystemClock().now_ms(), 0, 0, 0
     columns = [TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -44,9 +44,12 @@ def _check_ledger(reader: LedgerReader) -> int:
                 for text in faults(log, now):
                     print(f"{log.customer.id}: {text}", flush=True)
                     found += 1
+                unknown_tiers += log.customer.status == "active" and not is_tier_known(log)
             customers += len(page)
             progress.update(bar, completed=customers)
     print(f"{customers:,} customers checked: {_summary(found)}")
+    if unknown_tiers:
+        print(f"The tiers of {unknown_tiers:,} were not checked: the events that tell them are no longer kept.")
     return found
 
 

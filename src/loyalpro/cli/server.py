@@ -22,7 +22,7 @@ from loyalpro.settings import Settings, load, unknown_settings
 from loyalpro.storage.open import migrate_database
 
 _SHUTDOWN_GRACE_S = 15
-_GC_THRESHOLD_OBJECTS = 20_000
+_GC_THRESHOLD_OBJECTS = 200_000
 
 
 def serve(port: int | None) -> None:
@@ -90,7 +90,7 @@ def _run_server(app: FastAPI, running: AbstractAsyncContextManager[None], listen
 
 
 def _tune_garbage_collection() -> None:
-    """Collect less often: a batch makes tens of thousands of objects that live until it ends, so early runs free none."""
+    """Collect less often: a large batch makes 100,000 objects and more that live until it ends, so early runs free none."""
     gc.collect()
     gc.freeze()  # the loaded modules live as long as the process
     gc.set_threshold(_GC_THRESHOLD_OBJECTS, 10, 10)

@@ -135,5 +135,4 @@ def _account(account: Account) -> dict[str, Any]:
 
 
 def _key(unit: ControlUnit, key: ApiKey) -> dict[str, Any]:
-    view = key_view(key, unit.now)
-    return {"id": view.pop("id"), "account_id": key.account_id, **view}
+    return {"id": key.id, "account_id": key.account_id, **key_view(key, unit.now)}

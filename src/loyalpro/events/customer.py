@@ -49,6 +49,8 @@ class Customer(Shape):
     balance: Balance
     metadata: dict[str, JsonValue]
     enrolled_at: Time
+    earning_blocked: bool
+    redeeming_blocked: bool
 
 
 @shape

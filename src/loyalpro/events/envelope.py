@@ -13,6 +13,7 @@ class Event:
     """An event as it is stored. `body` never changes, unless its customer is erased.
 
     `request_id` and `traceparent`: the request that caused it. They are None without one, and are erased with the customer.
+    `imported`: an import caused it.
     """
 
     id: str
@@ -24,10 +25,11 @@ class Event:
     body: bytes
     request_id: str | None = None
     traceparent: str | None = None
+    imported: bool = False
 
 
-def seal(new: NewEvent, *, event_id: str, now: UnixMs, origin: Origin | None = None) -> Event:
-    """Freeze the body, which says nothing of the origin.
+def seal(new: NewEvent, *, event_id: str, now: UnixMs, origin: Origin | None = None, is_import: bool = False) -> Event:
+    """Freeze the body, which says nothing of the origin. `is_import`: an import causes the event.
 
     Raises `InvalidInput` for data that does not fit into an event or that JavaScript would change.
     """
@@ -39,8 +41,19 @@ def seal(new: NewEvent, *, event_id: str, now: UnixMs, origin: Origin | None = N
             "api_version": API_VERSION,
             "account_id": new.account_id,
             "sequence": new.sequence,
-            "data": new.data,
+            "data": new.content,
         }
     )
     request_id, traceparent = (None, None) if origin is None else (origin.request_id, origin.traceparent)
-    return Event(event_id, new.account_id, new.type, new.customer_id, new.sequence, now, body, request_id, traceparent)
+    return Event(
+        event_id,
+        new.account_id,
+        new.type,
+        new.customer_id,
+        new.sequence,
+        now,
+        body,
+        request_id,
+        traceparent,
+        is_import,
+    )

@@ -97,7 +97,7 @@ class Outbox:
         counted: list[tuple[Event, int]] = []
         deliveries: list[NewDelivery] = []
         for new, origin, is_import in self._new:
-            event = seal(new, event_id=new_id("evt"), now=now, origin=origin)
+            event = seal(new, event_id=new_id("evt"), now=now, origin=origin, is_import=is_import)
             targets = subscribed[new.account_id, new.type, is_import]
             counted.append((event, len(targets)))
             deliveries += [_delivery(event, each) for each in targets]

@@ -75,6 +75,8 @@ def _of_customers(now: str, later: str) -> list[Payload]:
         balance=Balance(available=56, pending=0, debt=0),
         metadata={},
         enrolled_at=now,
+        earning_blocked=False,
+        redeeming_blocked=False,
     )
     return [
         CustomerCreated(customer=customer, source="api"),

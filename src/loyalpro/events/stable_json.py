@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_json
+import msgspec
 
+from loyalpro.events.payload import Shape
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.json_path import Path, path_text
 
@@ -34,7 +35,7 @@ _SCALARS: Final = frozenset({str, bool, type(None)})
 _FIRST_WITH_EXPONENT: Final = 1e21
 """Up to here a double beyond 2^53-1 is written as an integer, which readers with integers of 64 bits or less misread."""
 _TOO_LARGE_INTEGER: Final = "is an integer that JavaScript cannot hold (more than 2^53-1); send it as a string"
-_SAFE_INTEGERS: Final = range(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1)
+_write_plain: Final = msgspec.json.Encoder().encode
 
 
 class Unstable(InvalidInput):
@@ -122,28 +123,32 @@ def _encode_plain(value: object, depth: int) -> bytes | None:
     if not _is_plain(value, depth):
         return None
     try:
-        return to_json(value)
-    except PydanticSerializationError:
+        return _write_plain(value)
+    except UnicodeEncodeError:
         return None  # half of a surrogate pair
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether a common JSON encoder writes all of `value` as JavaScript does."""
+    """Whether a common JSON encoder writes all of `value` as JavaScript does. The names of a payload's fields are stable."""
     kind = type(value)
     if kind in _SCALARS:
         return True
     if kind is int:
-        return value in _SAFE_INTEGERS
+        return bool(-MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER)
     if depth == 0:
         return False
     if kind is dict:
         return all(map(_is_stable_key, value)) and _are_plain(value.values(), depth - 1)
+    if isinstance(value, Shape):
+        return _are_plain(value.values(), depth - 1)
     return (kind is list or kind is tuple) and _are_plain(value, depth - 1)
 
 
 def _are_plain(values: Iterable[Any], depth: int) -> bool:
+    """Whether all of these values are plain. Texts and integers are most of them, so they need no call."""
     for item in values:
-        if type(item) in _SCALARS:
+        kind = type(item)
+        if kind in _SCALARS or (kind is int and -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER):
             continue
         if not _is_plain(item, depth):
             return False
@@ -186,8 +191,8 @@ def _write(value: Any, parts: list[str], depth: int, path: Path) -> None:  # noq
         if MAX_SAFE_INTEGER < abs(value) < _FIRST_WITH_EXPONENT:
             raise _at(path, _TOO_LARGE_INTEGER)
         parts.append(es_number(value))
-    elif kind is dict:
-        _write_object(value, parts, depth, path)
+    elif kind is dict or isinstance(value, Shape):
+        _write_object(value if kind is dict else value.data(), parts, depth, path)
     elif kind is list or kind is tuple:
         _write_array(value, parts, depth, path)
     else:
@@ -246,6 +251,8 @@ def _path_of_surrogate(value: object, path: Path) -> Path:
     match value:
         case str():
             return path if _has_surrogate(value) else ()
+        case Shape():
+            return _path_of_surrogate(value.data(), path)
         case dict():
             for key, item in value.items():
                 if _has_surrogate(key):

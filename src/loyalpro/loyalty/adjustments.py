@@ -8,7 +8,7 @@ from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.customers import unknown_customer
 from loyalpro.loyalty.entities import PointsAdjustment
-from loyalpro.loyalty.expiry import day_of, expires_at
+from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.fraud.ports import FraudUnit
 from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ledger import Balance, Lot
@@ -79,8 +79,6 @@ def adjust_points(unit: FraudUnit, command: AdjustPoints) -> MadeAdjustment | Re
     lot = _post(unit, book, wallet, command, id_)
     adjustment = _adjustment(unit, command, id_, wallet.entries[-1].id, lot)
     if command.counts_toward_tier:
-        today = day_of(unit.now, book.program.rules.time_zone)
-        wallet.days.add(today, points_qualifying=command.points)
         book.tiers.upgrade(wallet)
     if not unit.adjustments.insert(adjustment):
         raise _exists(command.external_id, "another request made it")

@@ -7,6 +7,7 @@ from loyalpro.kernel.origin import Origin
 from loyalpro.loyalty.entities import Customer, DayTotals, Transaction
 from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Entry, Lot
+from loyalpro.loyalty.lots import held_on
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.tier_moves import TierMoves
 from loyalpro.loyalty.wallet import Wallet
@@ -51,6 +52,7 @@ class Book:
         self._ids = {each.external_id: each.id for each in customers if each.external_id is not None}
         self._transactions: list[Transaction] = []
         self._stored_days: dict[Day, dict[str, DayTotals]] = {}
+        self._stored_lots: dict[str, list[Lot]] | None = None
         self.tiers = TierMoves(unit, self.program, self._wallets)
         for wallet in self._wallets.values():
             if wallet.is_due:
@@ -82,6 +84,14 @@ class Book:
         stored = self._stored_days[day].get(wallet.id)
         return wallet.days.with_changes(day, stored)
 
+    def earned_on(self, wallet: Wallet, day: Day) -> int:
+        """What counts toward the most points of a customer on a day: also points that cases hold, which may come yet."""
+        if self._stored_lots is None:
+            pending = [each.id for each in self._wallets.values() if each.balance.pending]
+            self._stored_lots = _lots_by_customer(self._unit, pending)
+        known = {lot.id: lot for lot in (*self._stored_lots.get(wallet.id, ()), *wallet.lots.all)}
+        return self.day(wallet, day).points_qualifying + held_on(known.values(), day, self.program.rules.time_zone)
+
     def add_transaction(self, transaction: Transaction) -> None:
         """A purchase to be stored."""
         self._transactions.append(transaction)
@@ -93,7 +103,7 @@ class Book:
         of what was settled.
         """
         unit = self._unit
-        changed = [each for each in self._wallets.values() if each.is_changed]
+        changed = [each for each in self._wallets.values() if each.is_changed or each.has_new_due_time]
         renamed = sorted((each.customer for each in changed if each.has_new_details), key=_has_external_id)
         if not all(unit.customers.update_details(each) for each in renamed):
             return False

@@ -10,6 +10,7 @@ from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.entities import Customer, Reward
 from loyalpro.loyalty.expiry import NEVER, Day, activates_at, day_of, expires_at
+from loyalpro.loyalty.lots import held_on
 from loyalpro.loyalty.orders import Order, check, time_of
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.pricing import Earner, Priced, price
@@ -85,6 +86,8 @@ def _price(unit: LoyaltyUnit, program: Program, customer: Customer, order: Order
     if ids and program.rules.earning.max_points_per_day is not None:
         day = day_of(occurred_at, program.rules.time_zone)
         earned = sum(each.points_qualifying for each in unit.days.sums_in({customer.id: (day, day)}))
+        lots = unit.ledger.lots_with_points(ids) if customer.balance.pending else ()
+        earned += held_on(lots, day, program.rules.time_zone)
     earner = Earner(customer.tier, customer.tags, campaigns.uses(customer.id), earned)
     priced = price(order, program.rules, earner, campaigns.running, occurred_at)
     return replace(priced, points=0, rules=()) if customer.earning_blocked else priced

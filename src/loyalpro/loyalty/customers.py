@@ -4,19 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
-from loyalpro.events.customer import Balance as BalanceShown
-from loyalpro.events.customer import Customer as CustomerShown
-from loyalpro.events.customer import CustomerCreated, CustomerUpdated
-from loyalpro.events.customer import Tier as TierShown
+from loyalpro.events.customer import CustomerCreated
 from loyalpro.events.payload import Source
-from loyalpro.events.stable_json import encode
-from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.errors import Conflict, NotFound, Refused
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.contact import email_key, phone_key
+from loyalpro.loyalty.details import BLOCKS, change_details, shown
 from loyalpro.loyalty.entities import Customer, CustomerFilter
-from loyalpro.loyalty.expiry import day_of, expires_at
+from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.fraud.ports import FraudUnit
 from loyalpro.loyalty.fraud.screening import Screening
 from loyalpro.loyalty.ledger import Entry, Lot
@@ -67,7 +64,10 @@ class EnrollCustomers:
 
 @record
 class UpdateCustomer:
-    """The details to change: `external_id`, `email`, `phone`, `name`, `tags` (a tuple) or `metadata`, with the new values."""
+    """The details to change, with the new values.
+
+    They are `external_id`, `email`, `phone`, `name`, `tags` (a tuple), `metadata`, and the two of `BLOCKS` (bool).
+    """
 
     account_id: str
     customer_id: str
@@ -148,22 +148,9 @@ def update_customer(unit: FraudUnit, command: UpdateCustomer) -> Customer:
     if not book.write():
         raise _taken(wallet.customer.external_id)
     if changed:
-        unit.audit(command.account_id, "customer.updated", wallet.id, {"fields": changed})
+        blocks = {name: command.changes[name] for name in changed if name in BLOCKS}
+        unit.audit(command.account_id, "customer.updated", wallet.id, {"fields": changed, **blocks})
     return wallet.customer
-
-
-def change_details(wallet: Wallet, changes: dict[str, Any], now: UnixMs, *, source: Source) -> list[str]:
-    """Change the details of a customer that differ, with `customer.updated` if any does; the names of those."""
-    before = wallet.customer
-    changed = [name for name, value in changes.items() if encode(getattr(before, name)) != encode(value)]
-    if not changed:
-        return []
-    wallet.change_details(**_with_keys(before, {name: changes[name] for name in changed}, now))
-    previous = {name: _plain(getattr(before, name)) for name in changed}
-    wallet.emit(
-        CustomerUpdated(customer=_shown(wallet.customer), previous_attributes=previous, changed=changed, source=source)
-    )
-    return changed
 
 
 def get_customer(unit: LoyaltyUnit, command: GetCustomer) -> Customer:
@@ -216,7 +203,7 @@ def _enroll(unit: FraudUnit, account_id: str, commands: Sequence[EnrollCustomer]
     wallets = {each.id: book.open(each) for each in made if each.id in stored}
     for command, customer in zip(commands, made, strict=True):
         if (wallet := wallets.get(customer.id)) is not None:
-            wallet.emit(CustomerCreated(customer=_shown(customer), source=command.source))
+            wallet.emit(CustomerCreated(customer=shown(customer), source=command.source))
             _give_enrollment_points(unit, book, wallet, command.source)
             screening.customer(wallet, "customer.created")
             screening.report()
@@ -240,9 +227,9 @@ def _give_enrollment_points(unit: LoyaltyUnit, book: Book, wallet: Wallet, sourc
     rules, now = book.program.rules, unit.now
     points = rules.earning.enrollment_points
     if points:
-        earning = Earning(({"id": "enrollment", "name": "Enrollment", "points": points},), "promotion", source=source)
+        rule: AppliedRule = {"id": "enrollment", "name": "Enrollment", "points": points}
+        earning = Earning((rule,), "promotion", source=source, counts_toward_tier=True)
         credit = Credit(points, expires_at(rules.expiry, now, rules.time_zone))
-        wallet.days.add(day_of(now, rules.time_zone), points_qualifying=points)
         wallet.earn(credit, earning, Cause("customer", wallet.id, unit.actor, now))
         book.tiers.upgrade(wallet)
 
@@ -263,41 +250,6 @@ def _new_customer(unit: LoyaltyUnit, command: EnrollCustomer, tier: Tier) -> Cus
         phone_key=phone_key(command.phone),
         created_at=unit.now,
         updated_at=unit.now,
-    )
-
-
-def _with_keys(before: Customer, details: dict[str, Any], now: UnixMs) -> dict[str, Any]:
-    """Details with the search keys that follow from them, and the time at which e-mail or phone became other ones."""
-    keys: dict[str, Any] = {}
-    if "email" in details:
-        keys["email_key"] = email_key(details["email"])
-    if "phone" in details:
-        keys["phone_key"] = phone_key(details["phone"])
-    if any(getattr(before, name) != key for name, key in keys.items()):
-        keys["security_changed_at"] = now
-    return details | keys
-
-
-def _plain(value: Any) -> Any:
-    """A value as events show it."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _shown(customer: Customer) -> CustomerShown:
-    """A customer as events show it."""
-    balance = customer.balance
-    return CustomerShown(
-        id=customer.id,
-        external_id=customer.external_id,
-        email=customer.email,
-        phone=customer.phone,
-        name=customer.name,
-        status=customer.status,
-        tags=list(customer.tags),
-        tier=TierShown(id=customer.tier.id, name=customer.tier.name, rank=customer.tier.rank),
-        balance=BalanceShown(available=balance.available, pending=balance.pending, debt=balance.debt),
-        metadata=customer.metadata,
-        enrolled_at=rfc3339(customer.created_at),
     )
 
 

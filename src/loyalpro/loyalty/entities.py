@@ -7,6 +7,7 @@ from loyalpro.events.customer import CustomerStatus
 from loyalpro.events.transaction import Item
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
+from loyalpro.loyalty.expiry import Day
 from loyalpro.loyalty.ledger import Balance, EntryType
 from loyalpro.loyalty.tiers import Tier
 
@@ -216,7 +217,7 @@ class Redemption:
 
     `reserved_until`: when the reservation ends or would have ended; None for points that were redeemed at once.
     `captured_at`: when they were redeemed. `ended_at`: when the redemption was canceled, expired or reversed.
-    `points_returned`: how many came back.
+    `points_returned`: how many came back. `day`: the local day on which it counts, whatever time zone the program has later.
     """
 
     id: str
@@ -234,6 +235,7 @@ class Redemption:
     ended_at: UnixMs | None
     actor: str
     created_at: UnixMs
+    day: Day
     points_returned: int = 0
 
 

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
+from loyalpro.loyalty.expiry import Day
 
 MAX_POINTS: Final = 2**53 - 1
 """The most points a customer can ever earn: JSON numbers carry no larger integer."""
@@ -53,7 +54,11 @@ class Balance:
 
 @record
 class Entry:
-    """One line of the ledger. `points` is signed; `balance_after` is net of debt. (source, type, part) is unique."""
+    """One line of the ledger. `points` is signed; `balance_after` is net of debt. (source, type, part) is unique.
+
+    `qualifying_day`: the local day on which the points count toward tiers. None: they do not count, or they are those of a
+    purchase, which count with it, net of its refunds.
+    """
 
     id: str
     account_id: str
@@ -73,6 +78,7 @@ class Entry:
     reverses_entry_id: str | None = None
     reason_code: str | None = None
     note: str | None = None
+    qualifying_day: Day | None = None
 
 
 @record

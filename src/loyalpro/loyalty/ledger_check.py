@@ -1,114 +1,31 @@
 """Finds what does not add up in the stored log of one customer. Pure.
 
 What is checked can be derived twice: from the entries, from the lots and what was taken out of them, from the events, from the
-purchases with their refunds, and from the days. What may be missing for a good reason is not reported: events that are older
-than any retention, and the data of erased ones.
+purchases with their refunds, and from the days. The entries of merged customers, which
+stay theirs, are added to those of the customer that has their lots.
+
+What may be missing for a good reason is not reported: events that are older than any retention, and the data of erased ones.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Final
 
 from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
-from loyalpro.kernel.record import record
-from loyalpro.loyalty.entities import DayTotals
-from loyalpro.loyalty.expiry import date_of, day_of
-from loyalpro.loyalty.ledger import Allocation, Balance, Entry, Lot, discrepancies
+from loyalpro.loyalty.customer_log import CheckedPurchase, CheckedRefund, CustomerLog, LoggedEvent
+from loyalpro.loyalty.day_check import wrong_days
+from loyalpro.loyalty.ledger import Entry, Lot, discrepancies
 
 EVENTS_KEPT_MS: Final = 30 * MS_PER_DAY
 """Events are kept for at least so long."""
 
 _SIGN: Final = {"points.earned": 1, "points.adjusted": 1, "points.redeemed": -1, "points.expired": -1}
+_ENROLLED: Final = "customer.created"
 _TIER_CHANGED: Final = "customer.tier_changed"
 _MERGES: Final = ("merge_in", "merge_out")
-_REDEEMED: Final = ("reserved", "redeemed")
-_COUNTED: Final = ("purchases", "spend", "refunds", "refunded", "redemptions", "points_redeemed")
-
-
-@record
-class CheckedCustomer:
-    """The columns of a customer that the log has to explain."""
-
-    id: str
-    account_id: str
-    status: str
-    tier_id: str
-    balance: Balance
-    ledger_sequence: int
-    event_sequence: int
-    created_at: UnixMs
-
-
-@record
-class LoggedEvent:
-    """An event of a customer. `data`: of `points.*` and `customer.tier_changed`; None for other types, and for erased ones."""
-
-    sequence: int
-    type: str
-    created_at: UnixMs
-    data: Mapping[str, Any] | None = field(hash=False)
-
-
-@record
-class CheckedPurchase:
-    """The columns of a purchase that its refunds and entries have to explain. Amounts are in minor units."""
-
-    id: str
-    status: str
-    amount: int
-    base_amount: int
-    refunded_amount: int
-    points_earned: int
-    points_clawed_back: int
-    points_shortfall: int
-    occurred_at: UnixMs
-
-
-@record
-class CheckedRefund:
-    """The columns of a refund that its purchase and its entries have to explain."""
-
-    id: str
-    transaction_id: str
-    amount: int
-    points_clawed_back: int
-    points_shortfall: int
-    points_expired_before: int
-
-
-@record
-class CheckedRedemption:
-    """The columns of a redemption that its entries have to explain."""
-
-    id: str
-    points: int
-    points_returned: int
-    status: str
-    created_at: UnixMs
-
-
-@record
-class CustomerLog:
-    """Everything that is stored about one customer's points. Entries and events are in the order of their sequences.
-
-    `of_entries`: the allocations of its entries; `of_lots`: those of its lots. These differ after a merge. `is_merged`: another
-    customer was merged into it. `time_zone`: that of the program; None if it was changed.
-    """
-
-    customer: CheckedCustomer
-    entries: Sequence[Entry]
-    lots: Sequence[Lot]
-    of_entries: Sequence[Allocation]
-    of_lots: Sequence[Allocation]
-    events: Sequence[LoggedEvent]
-    purchases: Sequence[CheckedPurchase]
-    refunds: Sequence[CheckedRefund]
-    redemptions: Sequence[CheckedRedemption]
-    days: Sequence[DayTotals]
-    is_merged: bool
-    time_zone: str | None
+_BY_HAND: Final = ("adjust", "import")
 
 
 def faults(log: CustomerLog, now: UnixMs) -> list[str]:
@@ -116,14 +33,24 @@ def faults(log: CustomerLog, now: UnixMs) -> list[str]:
     checker = _Checker(log, now - EVENTS_KEPT_MS)
     return [
         *discrepancies(log.customer.balance, log.entries, log.lots, log.of_lots),
+        *checker.lifetimes(),
         *checker.sequences(),
         *checker.rebuilt_lots(),
         *checker.events(),
         *checker.tiers(),
         *checker.purchases(),
         *checker.redemptions(),
-        *checker.days(),
+        *checker.adjustments(),
+        *wrong_days(log),
     ]
+
+
+def is_tier_known(log: CustomerLog) -> bool:
+    """Whether the events say which tier the customer has: none was deleted or erased that has to."""
+    return (
+        _tier_of(next((each for each in reversed(log.events) if each.type in (_ENROLLED, _TIER_CHANGED)), None))
+        is not None
+    )
 
 
 class _Checker:
@@ -132,10 +59,22 @@ class _Checker:
     def __init__(self, log: CustomerLog, kept_since: UnixMs) -> None:
         self._log = log
         self._kept_since = kept_since
-        self._entries = {entry.id: entry for entry in log.entries}
+        self._all_entries = [*log.inherited, *log.entries]
+        self._entries = {entry.id: entry for entry in self._all_entries}
         self._lots = {lot.id: lot for lot in log.lots}
-        self._is_gone = log.customer.status == "merged"
-        self._merged = log.is_merged or self._is_gone
+
+    # -- lifetimes ---------------------------------------------------------------------------------------------------
+
+    def lifetimes(self) -> Iterator[str]:
+        """What was ever credited and redeemed is the sum of the entries that do so. A merged customer hands both on."""
+        entries = () if self._log.is_gone else self._all_entries
+        credited = sum(each.points for each in entries if _is_credit(each))
+        redeemed = -sum(each.points for each in entries if each.type in ("redeem", "redeem_reversal"))
+        balance = self._log.customer.balance
+        if balance.lifetime_earned != credited:
+            yield f"{balance.lifetime_earned} points were ever credited, and by the entries {credited}"
+        if balance.lifetime_redeemed != redeemed:
+            yield f"{balance.lifetime_redeemed} points were ever redeemed, and by the entries {redeemed}"
 
     # -- sequences ---------------------------------------------------------------------------------------------------
 
@@ -164,24 +103,49 @@ class _Checker:
 
     def rebuilt_lots(self) -> Iterator[str]:
         """Each entry changes its lots by as much as it changes what is available and pending."""
+        if self._log.is_gone:  # its lots are with another customer
+            return
         taken: Counter[str] = Counter()
         for each in self._log.of_entries:
             taken[each.entry_id] += each.points
-            if each.lot_id not in self._lots and not self._merged:
+            if each.lot_id not in self._lots:
                 yield f"entry {each.entry_id} took points out of lot {each.lot_id}, which the customer does not have"
         credited: Counter[str] = Counter()
         for lot in self._log.lots:
             credited[lot.entry_id] += lot.original
-            if lot.entry_id not in self._entries and not self._log.is_merged:
-                yield f"lot {lot.id} comes from entry {lot.entry_id}, which the customer does not have"
-            if lot.status == "canceled" and lot.remaining:
-                yield f"lot {lot.id} is canceled, and holds {lot.remaining}"
-        if not self._is_gone:  # else its lots are with another customer
-            yield from self._changes(credited, taken)
+            yield from self._lot(lot)
+        for _, entries in groupby(self._all_entries, lambda entry: entry.customer_id):
+            yield from self._changes(entries, credited, taken)
+        yield from self._merges()
 
-    def _changes(self, credited: Mapping[str, int], taken: Mapping[str, int]) -> Iterator[str]:
+    def _lot(self, lot: Lot) -> Iterator[str]:
+        """A lot has the origin of the entry that made it."""
+        entry = self._entries.get(lot.entry_id)
+        if entry is None:
+            yield f"lot {lot.id} comes from entry {lot.entry_id}, which the customer does not have"
+            return
+        if lot.status == "canceled" and lot.remaining:
+            yield f"lot {lot.id} is canceled, and holds {lot.remaining}"
+        if lot.earned_at != entry.occurred_at:
+            yield f"lot {lot.id} was earned at {lot.earned_at}, and by its entry at {entry.occurred_at}"
+        source = entry.source_id if entry.source_type == "transaction" else None
+        if entry.type == "earn" and lot.transaction_id != source:
+            yield f"lot {lot.id} comes from transaction {lot.transaction_id}, and by its entry from {source}"
+
+    def _merges(self) -> Iterator[str]:
+        """What was taken from merged customers is what their successors got."""
+        moved: Counter[str] = Counter()
+        for entry in self._all_entries:
+            if entry.type in _MERGES:
+                moved[entry.source_id] += entry.points
+        for merged, points in moved.items():
+            if points:
+                yield f"the merge of {merged} brought in {points} points more than it took out"
+
+    @staticmethod
+    def _changes(entries: Iterable[Entry], credited: Mapping[str, int], taken: Mapping[str, int]) -> Iterator[str]:
         held = 0
-        for entry in self._log.entries:
+        for entry in entries:
             before, held = held, max(0, entry.balance_after) + entry.pending_after
             of_lots = credited[entry.id] - taken[entry.id]
             if entry.type not in _MERGES and of_lots != held - before:
@@ -216,11 +180,14 @@ class _Checker:
 
     def _event(self, event: LoggedEvent, data: Mapping[str, Any]) -> Iterator[str]:
         entry = self._entries.get(str(data.get("entry_id")))
-        if entry is None:
+        if entry is None or entry.customer_id != self._log.customer.id:
             yield f"event {event.sequence}, {event.type}, tells of entry {data.get('entry_id')}, which is not there"
             return
         if data["points"] * _SIGN[event.type] != entry.points:
             yield f"event {event.sequence}, {event.type} of {data['points']}, tells of entry {entry.id} of {entry.points}"
+        counts = entry.qualifying_day is not None
+        if entry.type in _BY_HAND and data.get("counts_toward_tier", counts) != counts:
+            yield f"event {event.sequence}, {event.type}, {_counts(not counts)}, and entry {entry.id} {_counts(counts)}"
         balance = data.get("balance") or {}
         if {"after", "pending", "debt"} <= balance.keys():
             shown = (balance["after"] - balance["debt"], balance["pending"])
@@ -233,18 +200,15 @@ class _Checker:
     # -- tiers -------------------------------------------------------------------------------------------------------
 
     def tiers(self) -> Iterator[str]:
-        """Each change of the tier begins where the one before ended; the customer has the last tier."""
-        changes = [event for event in self._log.events if event.type == _TIER_CHANGED]
+        """Each change of the tier begins where the one before ended, or enrollment; the customer has the last tier."""
         known: str | None = None
-        for event in changes:
-            data = event.data
-            if data is None:
-                known = None
-                continue
-            previous = data["previous_tier"]["id"]
-            if known is not None and previous != known:
-                yield f"event {event.sequence} changes the tier from {previous}, and the event before changed it to {known}"
-            known = data["tier"]["id"]
+        for event in self._log.events:
+            if event.type == _TIER_CHANGED and event.data is not None and known is not None:
+                previous = event.data["previous_tier"]["id"]
+                if previous != known:
+                    yield f"event {event.sequence} changes the tier from {previous}, and the event before changed it to {known}"
+            if event.type in (_ENROLLED, _TIER_CHANGED):
+                known = _tier_of(event)
         if known is not None and known != self._log.customer.tier_id:
             yield f"the last event of a tier changed it to {known}, and the customer has {self._log.customer.tier_id}"
 
@@ -261,14 +225,14 @@ class _Checker:
             yield from self._purchase(purchase, refunds[purchase.id], earned)
         for refund in self._log.refunds:
             points = -taken[refund.id]
-            if points != refund.points_clawed_back and not self._merged:
+            if points != refund.points_clawed_back:
                 yield f"refund {refund.id} took back {refund.points_clawed_back}, and its entries {points}"
 
     def _purchase(
         self, purchase: CheckedPurchase, refunds: Sequence[CheckedRefund], earned: Mapping[str, int]
     ) -> Iterator[str]:
         name, gone = f"transaction {purchase.id}", purchase.points_clawed_back + purchase.points_shortfall
-        if earned[purchase.id] != purchase.points_earned and not self._merged:
+        if earned[purchase.id] != purchase.points_earned:
             yield f"{name} earned {purchase.points_earned}, and its entry {earned[purchase.id]}"
         for what, said, added in (
             ("refunded", purchase.refunded_amount, sum(each.amount for each in refunds)),
@@ -285,7 +249,7 @@ class _Checker:
 
     def _points_by_source(self, *types: str) -> Counter[str]:
         points: Counter[str] = Counter()
-        for entry in self._log.entries:
+        for entry in self._all_entries:
             if entry.type in types:
                 points[entry.source_id] += entry.points
         return points
@@ -303,72 +267,40 @@ class _Checker:
         """A redemption has the points of its entry, and no more of them came back than there are."""
         spent, back = self._points_by_source("redeem"), self._points_by_source("redeem_reversal")
         for each in self._log.redemptions:
-            if -spent[each.id] != each.points and not self._merged:
+            if -spent[each.id] != each.points:
                 yield f"redemption {each.id} is of {each.points}, and its entry of {-spent[each.id]}"
             if not 0 <= each.points_returned <= each.points:
                 yield f"of {each.points} points of redemption {each.id}, {each.points_returned} came back"
-            if back[each.id] != each.points_returned and not self._merged:
+            if back[each.id] != each.points_returned:
                 yield f"{each.points_returned} points of redemption {each.id} came back, and by its entries {back[each.id]}"
 
-    # -- days --------------------------------------------------------------------------------------------------------
+    # -- adjustments -------------------------------------------------------------------------------------------------
 
-    def days(self) -> Iterator[str]:
-        """The days have what happened on them. An account whose time zone changed has days of several."""
-        time_zone = self._log.time_zone
-        if time_zone is None:
-            return
-        expected = _days(self._log, time_zone)
-        stored = {each.day: each for each in self._log.days}
-        for day in sorted({*expected, *stored}):
-            for name in (*_COUNTED, *self._qualifying):
-                said = getattr(stored[day], name) if day in stored else 0
-                if said != expected[day][name]:
-                    yield f"day {date_of(day)} has {said} {name}, and what happened on it comes to {expected[day][name]}"
-
-    @property
-    def _qualifying(self) -> tuple[str, ...]:
-        """Whether the purchases alone explain the points that count toward a tier."""
-        others = any(entry.type in ("adjust", "import", *_MERGES) for entry in self._log.entries) or any(
-            entry.type == "earn" and entry.source_type != "transaction" for entry in self._log.entries
-        )
-        is_plain = not others and not self._log.is_merged and all(lot.hold_case_id is None for lot in self._log.lots)
-        return ("points_qualifying",) if is_plain else ()
+    def adjustments(self) -> Iterator[str]:
+        """An adjustment has the points of its entry, and both count toward tiers or both do not."""
+        for each in self._log.adjustments:
+            entry = self._entries.get(each.entry_id)
+            points = 0 if entry is None else entry.points
+            counts = entry is not None and entry.qualifying_day is not None
+            if points != each.points:
+                yield f"adjustment {each.id} is of {each.points}, and its entry of {points}"
+            if counts != each.counts_toward_tier:
+                yield f"adjustment {each.id} {_counts(each.counts_toward_tier)}, and its entry {_counts(counts)}"
 
 
-def _days(log: CustomerLog, time_zone: str) -> Mapping[int, Counter[str]]:
-    """What purchases, refunds and redemptions add to each day. A refund takes off the day of its purchase."""
-    found: dict[int, Counter[str]] = defaultdict(Counter)
-    refunds = _by_purchase(log.refunds)
-    for purchase in log.purchases:
-        own, spend = refunds[purchase.id], _spend_refunded(purchase)
-        found[day_of(purchase.occurred_at, time_zone)].update(
-            purchases=int(purchase.status != "refunded"),
-            spend=purchase.base_amount - spend,
-            points_qualifying=purchase.points_earned - sum(map(_accounted, own)),
-            refunds=len(own),
-            refunded=spend,
-        )
-    for redemption in log.redemptions:
-        found[day_of(redemption.created_at, time_zone)].update(
-            redemptions=int(redemption.status in _REDEEMED),
-            points_redeemed=redemption.points - redemption.points_returned,
-        )
-    return found
+def _is_credit(entry: Entry) -> bool:
+    """Whether the points count toward the limit of all credits. What writes off a debt does not."""
+    by_hand = entry.type == "adjust" and entry.points > 0 and entry.source_type == "adjustment"
+    return by_hand or entry.type in ("earn", "import")
 
 
-def _by_purchase(refunds: Iterable[CheckedRefund]) -> Mapping[str, list[CheckedRefund]]:
-    found: dict[str, list[CheckedRefund]] = defaultdict(list)
-    for refund in refunds:
-        found[refund.transaction_id].append(refund)
-    return found
+def _tier_of(event: LoggedEvent | None) -> str | None:
+    """The tier of a customer after its enrollment or after a change of the tier; None without the data of that event."""
+    if event is None or event.data is None:
+        return None
+    shown = event.data["customer"] if event.type == _ENROLLED else event.data
+    return str(shown["tier"]["id"])
 
 
-def _spend_refunded(purchase: CheckedPurchase) -> int:
-    if purchase.status == "completed":
-        return 0
-    amount = purchase.amount
-    return purchase.base_amount * purchase.refunded_amount // amount if amount else purchase.base_amount
-
-
-def _accounted(refund: CheckedRefund) -> int:
-    return refund.points_clawed_back + refund.points_shortfall + refund.points_expired_before
+def _counts(does: bool) -> str:  # noqa: FBT001 - a fact, not an option
+    return "counts toward the tier" if does else "does not count toward the tier"

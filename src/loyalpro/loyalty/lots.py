@@ -5,13 +5,20 @@ from dataclasses import replace
 from typing import Any
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.loyalty.expiry import NEVER
+from loyalpro.loyalty.expiry import NEVER, Day, day_of
 from loyalpro.loyalty.ledger import Allocation, AllocationKind, Lot, LotStatus
 
 
 def spending_order(lots: Iterable[Lot]) -> list[Lot]:
     """What expires first, then what was earned first."""
     return sorted(lots, key=lambda lot: (lot.expires_at, lot.earned_at, lot.id))
+
+
+def held_on(lots: Iterable[Lot], day: Day, time_zone: str) -> int:
+    """The points of these lots that fraud cases hold and that were earned on a local day."""
+    return sum(
+        lot.remaining for lot in lots if lot.hold_case_id is not None and day_of(lot.earned_at, time_zone) == day
+    )
 
 
 class Lots:
@@ -22,10 +29,12 @@ class Lots:
 
     def __init__(self, stored: Iterable[Lot] | None) -> None:
         self._complete = stored is not None
-        self._lots: dict[str, Lot] = {lot.id: lot for lot in stored or ()}
+        self._lots: dict[str, Lot] = {}
+        self._of_transactions: dict[str | None, list[str]] = {}
         self._new: set[str] = set()
         self._changed: set[str] = set()
         self.allocations: list[Allocation] = []
+        self.know(stored or ())
 
     @property
     def is_complete(self) -> bool:
@@ -49,13 +58,15 @@ class Lots:
 
     def add(self, lot: Lot) -> None:
         """A lot that a credit makes."""
-        self._lots[lot.id] = lot
+        self.know([lot])
         self._new.add(lot.id)
 
     def know(self, lots: Iterable[Lot]) -> None:
-        """Stored lots that were read later, such as lots that hold no points any more."""
+        """Stored lots that were read later, such as lots that hold no points any more. Known ones stay."""
         for lot in lots:
-            self._lots.setdefault(lot.id, lot)
+            if lot.id not in self._lots:
+                self._lots[lot.id] = lot
+                self._of_transactions.setdefault(lot.transaction_id, []).append(lot.id)
 
     def get(self, lot_id: str) -> Lot | None:
         """A lot that is known here."""
@@ -73,7 +84,7 @@ class Lots:
 
     def of_transaction(self, transaction_id: str) -> list[Lot]:
         """The lots of a purchase that are known here, in spending order."""
-        return spending_order(lot for lot in self._lots.values() if lot.transaction_id == transaction_id)
+        return spending_order(self._lots[id_] for id_ in self._of_transactions.get(transaction_id, ()))
 
     def update(self, lot: Lot, **fields: Any) -> Lot:
         """Change fields of a lot; the lot as it is then."""
@@ -110,7 +121,7 @@ class Lots:
     def arrive(self, left: "Lots", customer_id: str) -> list[Lot]:
         """The lots of another customer, which does not have them after it, with what was done to them; as they are here."""
         arrived = [replace(lot, customer_id=customer_id) for lot in left.all]
-        self._lots |= {lot.id: lot for lot in arrived}
+        self.know(arrived)
         self._new |= {lot.id for lot in left.new}
         self._changed |= {lot.id for lot in left.changed}
         self.allocations += left.allocations

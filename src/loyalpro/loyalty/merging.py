@@ -14,9 +14,9 @@ from loyalpro.loyalty.customers import (
     MAX_TAGS,
     NO_DETAILS,
     NO_STATE,
-    change_details,
     unknown_customer,
 )
+from loyalpro.loyalty.details import BLOCKS, change_details
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.redemption_book import cancel_reservations
@@ -91,7 +91,7 @@ def _take_over(ended: Customer, into: Wallet, now: UnixMs) -> None:
     before = into.customer
     if changed_at := _latest(ended.security_changed_at, before.security_changed_at):
         into.change_details(security_changed_at=changed_at)
-    into.change_state(**united_state(ended, before))
+    into.change_state(points_expire_at=_latest(ended.points_expire_at, before.points_expire_at))
     for purchased_at in (ended.first_purchase_at, ended.last_purchase_at):
         if purchased_at is not None:
             into.note_purchase(purchased_at)
@@ -110,7 +110,7 @@ def united_details(ended: Customer, into: Customer) -> dict[str, Any]:
     """The details of a customer into which another one is merged.
 
     It keeps its own, and takes over an external id, an e-mail, a phone, a name and metadata fields that it does not have; the
-    tags of both are united. Raises `InvalidInput` when these are more than fit.
+    tags of both are united, and a block of either stays. Raises `InvalidInput` when these are more than fit.
     """
     details = {name: getattr(ended, name) for name in _TAKEN_OVER if getattr(into, name) is None}
     tags = tuple(dict.fromkeys((*into.tags, *ended.tags)))
@@ -122,16 +122,8 @@ def united_details(ended: Customer, into: Customer) -> dict[str, Any]:
         )
     metadata = into.metadata | {name: value for name, value in ended.metadata.items() if name not in into.metadata}
     require_stable(metadata, param="metadata", max_depth=MAX_METADATA_DEPTH, max_bytes=MAX_METADATA_BYTES)
-    return details | {"tags": tags, "metadata": metadata}
-
-
-def united_state(ended: Customer, into: Customer) -> dict[str, Any]:
-    """The later end of all points, and the blocks, of a customer into which another one is merged: a block of either stays."""
-    return {
-        "points_expire_at": _latest(ended.points_expire_at, into.points_expire_at),
-        "earning_blocked": ended.earning_blocked or into.earning_blocked,
-        "redeeming_blocked": ended.redeeming_blocked or into.redeeming_blocked,
-    }
+    blocks = {name: getattr(ended, name) or getattr(into, name) for name in BLOCKS}
+    return details | {"tags": tags, "metadata": metadata} | blocks
 
 
 def _latest(*instants: UnixMs | None) -> UnixMs | None:

@@ -9,7 +9,7 @@ from loyalpro.kernel.ids import derived
 from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
-from loyalpro.loyalty.expiry import day_of, expires_at
+from loyalpro.loyalty.expiry import expires_at
 from loyalpro.loyalty.ledger import Entry
 from loyalpro.loyalty.ports import LoyaltyUnit
 from loyalpro.loyalty.wallet import Adjustment, Cause, Credit, Wallet
@@ -105,7 +105,6 @@ class _Setting:
         )
         self._known[source_id] = pull(each for each in wallet.entries if each.source_id == source_id)
         if counts:
-            wallet.days.add(day_of(earned_at, self._rules.time_zone), points_qualifying=balance.points)
             self.book.tiers.upgrade(wallet)
         return "done"
 

@@ -126,7 +126,7 @@ def basket_of(order: Order, settings: EarnSettings, left: Sequence[Item] | None 
     remaining = order.items if left is None else left
     shared, rest = min(amount, total), max(0, amount - total) * _total(remaining)
     lines = [
-        Line(item["amount"] * shared, item, max(0, _thousandths(item["quantity"])))
+        Line(item["amount"] * shared, item, max(0, thousandths(item["quantity"])))
         for item in remaining
         if item["amount"] > 0
     ]
@@ -148,18 +148,18 @@ def matcher(match: ItemMatch | None) -> Callable[[Line], bool]:
     return matches
 
 
+def thousandths(quantity: float) -> int:
+    """A quantity in thousandths, to the nearest one. A float that is not large is multiplied exactly enough, and fast."""
+    if isinstance(quantity, int):
+        return quantity * THOUSANDTHS
+    is_small = -_EXACT <= quantity <= _EXACT
+    return round(quantity * THOUSANDTHS) if is_small else round(Fraction(quantity) * THOUSANDTHS)
+
+
 def _total(items: Iterable[Item]) -> int:
     return sum(item["amount"] for item in items if item["amount"] > 0)
 
 
 def _is_quantity(quantity: float) -> bool:
     """A number has three decimals at most if it is what a float makes of its thousandths. NaN is in no range."""
-    return -MAX_QUANTITY <= quantity <= MAX_QUANTITY and _thousandths(quantity) / THOUSANDTHS == quantity
-
-
-def _thousandths(quantity: float) -> int:
-    """The nearest whole number. A float that is not large is multiplied exactly enough, and 20 times as fast as a fraction."""
-    if isinstance(quantity, int):
-        return quantity * THOUSANDTHS
-    is_small = -_EXACT <= quantity <= _EXACT
-    return round(quantity * THOUSANDTHS) if is_small else round(Fraction(quantity) * THOUSANDTHS)
+    return -MAX_QUANTITY <= quantity <= MAX_QUANTITY and thousandths(quantity) / THOUSANDTHS == quantity

@@ -237,11 +237,11 @@ class _Recording:
         return priced
 
     def _earned_on(self, wallet: Wallet, occurred_at: UnixMs) -> int:
-        """What the customer's purchases of the same local day have earned, if the program limits it."""
+        """What the customer has earned on the same local day, if the program limits it."""
         rules = self._program.rules
         if rules.earning.max_points_per_day is None:
             return 0
-        return self.book.day(wallet, day_of(occurred_at, rules.time_zone)).points_qualifying
+        return self.book.earned_on(wallet, day_of(occurred_at, rules.time_zone))
 
     def _wallet(self, purchase: NewPurchase) -> Wallet:
         """The wallet of the customer that the purchase names."""

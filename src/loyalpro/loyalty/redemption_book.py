@@ -149,8 +149,7 @@ class RedemptionBook:
         assert wallet is not None, "the customer of a redemption is in the book"
         self._put_back(wallet, redemption, points, why)
         is_over = status != "redeemed"
-        day = day_of(redemption.created_at, self._book.program.rules.time_zone)
-        wallet.days.add(day, redemptions=-int(is_over), points_redeemed=-points)
+        wallet.days.add(redemption.day, redemptions=-int(is_over), points_redeemed=-points)
         if is_over and redemption.reward_id is not None:
             self._to_stock[redemption.reward_id] += 1
         return self._keep(

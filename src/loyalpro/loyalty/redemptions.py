@@ -128,19 +128,19 @@ def redeem_points(unit: FraudUnit, command: RedeemPoints) -> MadeRedemption | Re
         return MadeRedemption(_replayed(known, command, wallet.id), replayed=True)
     if wallet.customer.redeeming_blocked:
         raise Conflict(
-            "Redeeming is blocked for this customer, because of a case of fraud; resolve the case first.",
+            "Redeeming is blocked for this customer; PATCH /v1/customers/{id} with redeeming_blocked false allows it again.",
             code="redeeming_blocked",
         )
     expire_overdue(unit, book)
     transaction = _transaction(unit, command.account_id, command.transaction_id, wallet.id)
     reward = _reward(unit, book, command, wallet, transaction)
-    redemption = _redemption(unit, command, wallet, reward)
+    redemption = _redemption(unit, command, wallet, reward, book.program.rules.time_zone)
     wallet.require_available(redemption.points)
     screening = Screening(unit, book)
     decision = screening.redemption(wallet, redemption.id, redemption.points)
     if decision.refusal is None:
         _take_from_stock(unit, reward)
-        _post(unit, book, wallet, redemption)
+        _post(unit, wallet, redemption)
     screening.report()
     screening.write()
     if decision.refusal is not None:
@@ -285,7 +285,9 @@ def _order(book: Book, command: RedeemPoints, transaction: Transaction | None) -
     return None if transaction is None else Order(transaction.amount, transaction.currency)
 
 
-def _redemption(unit: LoyaltyUnit, command: RedeemPoints, wallet: Wallet, reward: Reward | None) -> Redemption:
+def _redemption(
+    unit: LoyaltyUnit, command: RedeemPoints, wallet: Wallet, reward: Reward | None, time_zone: str
+) -> Redemption:
     is_reserved = command.reserve_ms is not None
     return Redemption(
         id=unit.ids.new("red"),
@@ -303,10 +305,11 @@ def _redemption(unit: LoyaltyUnit, command: RedeemPoints, wallet: Wallet, reward
         ended_at=None,
         actor=unit.actor,
         created_at=unit.now,
+        day=day_of(unit.now, time_zone),
     )
 
 
-def _post(unit: LoyaltyUnit, book: Book, wallet: Wallet, redemption: Redemption) -> None:
+def _post(unit: LoyaltyUnit, wallet: Wallet, redemption: Redemption) -> None:
     """Take the points out of the wallet."""
     shown = Redeemed(
         redemption_id=redemption.id,
@@ -316,8 +319,7 @@ def _post(unit: LoyaltyUnit, book: Book, wallet: Wallet, redemption: Redemption)
         reserved_until=redemption.reserved_until,
     )
     wallet.redeem(redemption.points, shown, Cause("redemption", redemption.id, unit.actor, unit.now))
-    today = day_of(unit.now, book.program.rules.time_zone)
-    wallet.days.add(today, redemptions=1, points_redeemed=redemption.points)
+    wallet.days.add(redemption.day, redemptions=1, points_redeemed=redemption.points)
 
 
 def _code(unit: LoyaltyUnit, account_id: str) -> str:

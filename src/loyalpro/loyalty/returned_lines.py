@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final
 
 from loyalpro.events.transaction import Item
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.record import record
-from loyalpro.loyalty.orders import THOUSANDTHS
+from loyalpro.loyalty.orders import THOUSANDTHS, thousandths
 
 _DESCRIBING: Final = ("sku", "name", "category")
 
@@ -116,7 +115,7 @@ def returned_item(items: Sequence[Item], returned: ReturnedLine) -> Item:
 
 
 def _lines(items: Sequence[Item], returned: Iterable[ReturnedLine]) -> list[_Line]:
-    lines = [_Line(each, max(0, _thousandths(each["quantity"])), max(0, each["amount"])) for each in items]
+    lines = [_Line(each, max(0, thousandths(each["quantity"])), max(0, each["amount"])) for each in items]
     for each in returned:
         lines[each.line].take((each.thousandths, each.amount))
     return lines
@@ -165,13 +164,9 @@ def _quantity(wanted: Return, index: int) -> int | None:
         )
     if wanted.quantity is None:
         return None
-    found = _thousandths(wanted.quantity)
+    found = thousandths(wanted.quantity)
     if found / THOUSANDTHS != wanted.quantity:
         raise InvalidInput(
             "Send a quantity of at most three decimals.", code="invalid_field", param=f"items[{index}].quantity"
         )
     return found
-
-
-def _thousandths(quantity: float) -> int:
-    return round(Fraction(quantity) * THOUSANDTHS)

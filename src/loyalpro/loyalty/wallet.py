@@ -30,7 +30,7 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.record import record, with_fields
 from loyalpro.loyalty.days import Days
 from loyalpro.loyalty.entities import Customer, TransactionSource
-from loyalpro.loyalty.expiry import NEVER, inactive_at
+from loyalpro.loyalty.expiry import NEVER, day_of, inactive_at
 from loyalpro.loyalty.ledger import MAX_POINTS, Allocation, AllocationKind, Balance, Entry, EntryType, Lot, SourceType
 from loyalpro.loyalty.lots import Lots, spending_order
 from loyalpro.loyalty.program import Program
@@ -91,12 +91,16 @@ class Credit:
 
 @record
 class Earning:
-    """What `points.earned` shows besides the points."""
+    """What `points.earned` shows besides the points.
+
+    `counts_toward_tier`: the points count by themselves; those of a purchase count with it.
+    """
 
     rules: tuple[AppliedRule, ...] = ()
     reason: EarnReason = "purchase"
     transaction_external_id: str | None = None
     source: TransactionSource = "api"
+    counts_toward_tier: bool = False
 
 
 @record
@@ -200,12 +204,12 @@ class Wallet:
             self._held = None
 
     def change_details(self, **details: Any) -> None:
-        """Change what describes the customer: names, tags, metadata, status."""
+        """Change what describes the customer: names, tags, metadata, status, blocks."""
         self._customer = replace(self._customer, **details)
         self.has_new_details = True
 
     def change_state(self, **fields: Any) -> None:
-        """Change fields that no command sets directly: the tier and its dates, times of purchases, blocks."""
+        """Change fields that no command sets directly: the tier and its dates, times of purchases."""
         self._customer = replace(self._customer, **fields)
 
     def note_purchase(self, occurred_at: UnixMs) -> None:
@@ -226,7 +230,7 @@ class Wallet:
     def earn(self, credit: Credit, earning: Earning, cause: Cause) -> Lot:
         """Credit earned points. Active ones repay debt first, and expire at once if their date has passed already."""
         before = self.balance
-        entry, lot = self._credit("earn", credit, cause, rules=earning.rules)
+        entry, lot = self._credit("earn", credit, cause, rules=earning.rules, qualifies=earning.counts_toward_tier)
         self._touch()
         self.emit(
             PointsEarned(
@@ -254,7 +258,7 @@ class Wallet:
         """Credit points by hand, or the opening balance of an import. They repay debt first."""
         before = self.balance
         type_: EntryType = "import" if adjustment.kind == "import" else "adjust"
-        entry, lot = self._credit(type_, credit, cause)
+        entry, lot = self._credit(type_, credit, cause, qualifies=adjustment.counts_toward_tier)
         self._begin_inactivity()
         self._emit_adjusted(adjustment, entry, before)
         self._expire_if_past(lot)
@@ -342,7 +346,8 @@ class Wallet:
         taken = min(points, before.available)
         if before.debt + points - taken > MAX_POINTS:
             raise InvalidInput("The debt would be more than can be counted.", code="points_limit", param="points")
-        entry = self._post("adjust", -points, cause, available=-taken, debt=points - taken)
+        qualifies = adjustment.counts_toward_tier
+        entry = self._post("adjust", -points, cause, available=-taken, debt=points - taken, qualifies=qualifies)
         self.lots.take(self.lots.holding("active"), taken, entry.id, "spend")
         self._emit_adjusted(adjustment, entry, before)
         return entry
@@ -524,18 +529,28 @@ class Wallet:
         *,
         rules: tuple[AppliedRule, ...] = (),
         is_counted: bool = True,
+        qualifies: bool = False,
     ) -> tuple[Entry, Lot]:
-        """Add points with a lot for them. Debt absorbs active ones first. `is_counted`: toward the limit of all credits."""
+        """Add points with a lot for them. Debt absorbs active ones first.
+
+        `is_counted`: toward the limit of all credits. `qualifies`: toward tiers.
+        """
         points = credit.points
         if is_counted:
             self.require_capacity(points, param="points")
         earned = points if is_counted else 0
         absorbed = 0 if credit.is_pending else min(self.balance.debt, points)
-        if credit.is_pending:
-            entry = self._post(type_, points, cause, pending=points, earned=earned, rules=rules)
-        else:
-            available = points - absorbed
-            entry = self._post(type_, points, cause, available=available, debt=-absorbed, earned=earned, rules=rules)
+        entry = self._post(
+            type_,
+            points,
+            cause,
+            available=0 if credit.is_pending else points - absorbed,
+            pending=points if credit.is_pending else 0,
+            debt=-absorbed,
+            earned=earned,
+            rules=rules,
+            qualifies=qualifies,
+        )
         lot = self._new_lot(entry, credit)
         self.lots.take([lot], absorbed, entry.id, "absorb")
         return entry, self.lots.current(lot)
@@ -580,8 +595,13 @@ class Wallet:
         earned: int = 0,
         rules: tuple[AppliedRule, ...] = (),
         reverses: str | None = None,
+        qualifies: bool = False,
     ) -> Entry:
-        """Append an entry, and change the balances by so much. `earned`: what counts toward the limit of all credits."""
+        """Append an entry, and change the balances by so much.
+
+        `earned`: what counts toward the limit of all credits. `qualifies`: the points count toward tiers on the local day of
+        what caused them.
+        """
         balance = self.balance
         self.balance = Balance(
             available=balance.available + available,
@@ -610,7 +630,10 @@ class Wallet:
             reverses_entry_id=reverses,
             reason_code=cause.reason_code,
             note=cause.note,
+            qualifying_day=day_of(cause.occurred_at, self._program.rules.time_zone) if qualifies else None,
         )
+        if entry.qualifying_day is not None:
+            self.days.add(entry.qualifying_day, points_qualifying=points)
         self.entries.append(entry)
         return entry
 
@@ -672,7 +695,9 @@ class Wallet:
     def customer(self) -> Customer:
         """The customer as it is after what was decided so far."""
         if not self.is_changed:
-            return self._customer
+            if not self.has_new_due_time:
+                return self._customer
+            return with_fields(self._customer, next_due_at=self._next_due_at())
         return with_fields(
             self._customer,
             balance=self.balance,
@@ -701,6 +726,15 @@ class Wallet:
             or self._customer is not self._stored
             or self.lots.has_changed
         )
+
+    @property
+    def has_new_due_time(self) -> bool:
+        """Whether something is due at another time than is stored.
+
+        A command that did not read the lots keeps the earlier time, at which nothing may be due any more. Once that has come,
+        the lots are read.
+        """
+        return self._next_due_at() != self._stored.next_due_at
 
     @property
     def has_new_standing(self) -> bool:

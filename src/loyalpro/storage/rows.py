@@ -4,7 +4,6 @@ A mapper takes the order of the columns from the fields of the record, once. A t
 row to `mapper.record`, or to `mapper.split` when more columns follow. No table counts positions by hand.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -13,7 +12,7 @@ from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
-from pydantic_core import to_json
+import msgspec
 
 from loyalpro.storage.connection import Row
 
@@ -29,8 +28,10 @@ class Codec:
     decode: Callable[[Any], Any]
 
 
-JSON: Final = Codec(lambda value: to_json(value).decode(), json.loads)
-JSON_TUPLE: Final = Codec(JSON.encode, lambda text: tuple(json.loads(text)))
+_encode_json: Final = msgspec.json.Encoder().encode
+_decode_json: Final = msgspec.json.Decoder().decode
+JSON: Final = Codec(lambda value: _encode_json(value).decode(), _decode_json)
+JSON_TUPLE: Final = Codec(JSON.encode, msgspec.json.Decoder(tuple).decode)
 FLAG: Final = Codec(int, bool)
 WORDS: Final = Codec(" ".join, lambda text: tuple(text.split(" ")))
 """Short words as one text, separated by spaces."""

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,7 +32,7 @@ class Reply:
     """The response to a `POST` that takes effect."""
 
     status_code: int
-    content: dict[str, Any]
+    content: Mapping[str, object]
 
     @property
     def body(self) -> bytes:

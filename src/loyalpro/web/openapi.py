@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document: the API's paths, and every webhook under `webhooks`."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -7,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from loyalpro.events.catalog import EVENT_TYPES, EventType
 from loyalpro.events.samples import sample_body
+from loyalpro.web.answers import example_of
 from loyalpro.web.idempotency import LONGEST_KEY
 from loyalpro.web.strict_route import SCOPE
 
@@ -21,17 +23,6 @@ _PROBLEM = {
         "detail": {"type": "string", "description": "What is wrong and what to do, for people."},
         "param": {"type": "string", "description": "The field that is wrong."},
         "request_id": {"type": ["string", "null"]},
-    },
-}
-_PAGE = {
-    "type": "object",
-    "required": ["data", "next_cursor"],
-    "properties": {
-        "data": {"type": "array", "items": {"type": "object"}},
-        "next_cursor": {
-            "type": ["string", "null"],
-            "description": "The `cursor` of the next page; null on the last one.",
-        },
     },
 }
 _SCHEMA_OF: Final = "#/components/schemas/"
@@ -73,14 +64,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas |= {"Problem": _PROBLEM, "Page": _PAGE}
+    schemas["Problem"] = _PROBLEM
     for path in document["paths"].values():
         for method, operation in path.items():
-            _describe(method, operation)
+            _describe(method, operation, schemas)
     return document
 
 
-def _describe(method: str, operation: dict[str, Any]) -> None:
+def _describe(method: str, operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
     """Add the scope, the error responses, and the idempotency key of a `POST`."""
     if (scope := operation.pop(SCOPE, None)) is not None:
         operation["security"] = [{scheme: [scope] for scheme in operation["security"][0]}]
@@ -88,7 +79,7 @@ def _describe(method: str, operation: dict[str, Any]) -> None:
     operation["responses"].pop("422", None)
     for response in operation["responses"].values():
         for media in response.get("content", {}).values():
-            media["schema"] = _success_schema(operation, media["schema"])
+            _show_view(media, schemas)
     operation["responses"]["4XX"] = {"description": "The request is wrong.", "content": content}
     operation["responses"]["5XX"] = {
         "description": "The server failed. Repeat the request; a `POST` with the same Idempotency-Key.",
@@ -98,11 +89,13 @@ def _describe(method: str, operation: dict[str, Any]) -> None:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
 
 
-def _success_schema(operation: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """A page for a list. Every other response in JSON is an object, also where the framework knows nothing of it."""
-    if any(each["name"] == "cursor" for each in operation.get("parameters", [])):
-        return {"$ref": f"{_SCHEMA_OF}Page"}
-    return schema or {"type": "object"}
+def _show_view(media: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """The schema of the view alone, without that of its values in Python, and an example."""
+    schema = media["schema"]
+    view = {name: schema[name] for name in ("$ref", "anyOf") if name in schema}
+    media["schema"] = view or schema or {"type": "object"}
+    if media["schema"].get("type") != "string":
+        media["example"] = example_of(media["schema"], schemas)
 
 
 def _webhook(event_type: EventType) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Reads requests: after the check of the API key, with known query parameters only, and with the strict JSON parser."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_type_hints
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -11,6 +11,7 @@ from loyalpro.kernel.errors import InvalidInput, MalformedRequest, TooLarge
 from loyalpro.kernel.nearest import suggestion
 from loyalpro.kernel.strict_batch import BatchLimits, parse_batch
 from loyalpro.kernel.strict_json import parse
+from loyalpro.web.answers import answers
 from loyalpro.web.auth import account_id, authorize, caller
 from loyalpro.web.bodies import received
 from loyalpro.web.services import services_of
@@ -59,8 +60,8 @@ class StrictRoute(APIRoute):
     read_scope: Scope | None = None
     write_scope: Scope | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(path, endpoint, **_documented(endpoint, kwargs))
         if self.scope is not None:
             self.openapi_extra = {**(self.openapi_extra or {}), SCOPE: self.scope}
 
@@ -128,6 +129,18 @@ class BatchRoute(StrictRoute):
     def convert(self, member: Any) -> Any:
         """What the route makes of a member. An error of one member is returned."""
         return member
+
+
+def _documented(endpoint: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a route, with the view that its function returns as the model of its response.
+
+    The model is for the document only: the type checker has compared it with what the function returns.
+    """
+    returned = get_type_hints(endpoint, include_extras=True)["return"]
+    if isinstance(returned, type) and issubclass(returned, Response):
+        return options
+    responses = answers(returned, options.get("status_code") or 200) | (options.get("responses") or {})
+    return options | {"response_model": dict[str, Any], "responses": responses}
 
 
 def _require_few_values(body: bytes, most: int) -> None:

@@ -33,9 +33,13 @@ class Endpoint:
     updated_at: UnixMs
     imports: bool = True
 
-    def wants(self, event_type: str) -> bool:
-        """Whether it is subscribed to events of this type."""
-        return ALL_TYPES in self.types or event_type in self.types
+    def wants(self, event_type: str, *, is_import: bool) -> bool:
+        """Whether it is subscribed to events of this type, and to what imports cause if an import causes the event."""
+        return (ALL_TYPES in self.types or event_type in self.types) and self.takes(is_import=is_import)
+
+    def takes(self, *, is_import: bool) -> bool:
+        """Whether it gets events that an import causes, or does not cause."""
+        return self.imports or not is_import
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class DeliverySnapshot:
 
 @dataclass(frozen=True, slots=True)
 class PastEvent:
-    """An event that was committed earlier, without its body. `test`: a sample."""
+    """An event that was committed earlier, without its body. `test`: a sample. `imported`: an import caused it."""
 
     id: str
     account_id: str
@@ -143,6 +147,7 @@ class PastEvent:
     customer_id: str | None
     sequence: int | None
     test: bool
+    imported: bool
     erased_at: UnixMs | None
 
     @property

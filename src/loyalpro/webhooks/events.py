@@ -33,7 +33,7 @@ class EventRef:
 
 @record
 class ResendEvent:
-    """The event to send again: to one endpoint, or with None to every enabled endpoint that is subscribed to its type."""
+    """The event to send again: to one endpoint, or with None to every enabled endpoint that is subscribed to it."""
 
     account_id: str
     event_id: str
@@ -90,8 +90,8 @@ def _chosen(unit: WebhooksUnit, command: ResendEvent) -> Endpoint:
 
 
 def _subscribed(unit: WebhooksUnit, event: PastEvent) -> list[Endpoint]:
-    """The endpoints to send to. A sample goes only to those that had it before: others would take it for a real event."""
-    subscribed = unit.endpoints.lock_enabled(event.account_id, event.type)
+    """The endpoints that get such events. A sample goes only to those that had it before: others would take it for real."""
+    subscribed = unit.endpoints.lock_enabled(event.account_id, event.type, is_import=event.imported)
     if not event.test:
         return subscribed
     return [each for each in subscribed if unit.deliveries.lock(event.account_id, delivery_id(event.id, each.id))]

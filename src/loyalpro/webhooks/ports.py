@@ -47,8 +47,8 @@ class EndpointStore(Protocol):
         """Endpoints with this URL, oldest first."""
         ...
 
-    def lock_enabled(self, account_id: str, event_type: str) -> list[Endpoint]:
-        """Every enabled endpoint that is subscribed to events of this type, locked, in the order of their ids."""
+    def lock_enabled(self, account_id: str, event_type: str, *, is_import: bool) -> list[Endpoint]:
+        """Every enabled endpoint that gets events of this type, from imports or not, locked, in the order of their ids."""
         ...
 
     def update(self, endpoint: Endpoint) -> None:

@@ -147,7 +147,11 @@ class ReplayJob:
 
 def _make_due(unit: WebhooksUnit, replay: Replay, endpoint: Endpoint, events: Sequence[PastEvent]) -> int:
     """Make the selected deliveries due, each customer's in the order of the events; their number."""
-    wanted = [each for each in events if replay.types is None or each.type in replay.types]
+    wanted = [
+        each
+        for each in events
+        if (replay.types is None or each.type in replay.types) and endpoint.takes(is_import=each.imported)
+    ]
     kept = unit.events.hold_unerased([each.id for each in wanted])
     existing = unit.deliveries.existing({delivery_id(id_, endpoint.id) for id_ in kept})
     ended = [status for status in replay.statuses if status != MISSING]

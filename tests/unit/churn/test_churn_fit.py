@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterable
+from dataclasses import astuple
 from math import exp, log
 from typing import TypeAlias
 
@@ -67,6 +68,25 @@ def test_another_unit_of_time_gives_the_same_model(published: Published) -> None
     assert (daily.r, daily.alpha / 7, daily.a, daily.b) == pytest.approx(
         (weekly.r, weekly.alpha, weekly.a, weekly.b), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("count", [3_000, 12_000])
+def test_no_parameters_near_those_of_a_fit_are_more_likely(count: int) -> None:
+    """The search for 12,000 customers, with 7,000 different histories, begins where that for a part of them ends."""
+    histories = simulated(Parameters(0.8, 40.0, 1.0, 2.5), count, random.Random(3))
+    assert (len(set(histories)) > 5_000) == (count > 5_000)
+    found = fit(histories)
+    assert found is not None
+    best, values = found.log_likelihood, astuple(found.parameters)
+    assert best == pytest.approx(likelihood(found.parameters, histories), abs=1e-6)
+    for place, factor in itertools.product(range(4), (0.9999, 1.0001)):
+        nearby = Parameters(*(each * factor if n == place else each for n, each in enumerate(values)))
+        assert likelihood(nearby, histories) < best
+
+
+def likelihood(parameters: Parameters, histories: Iterable[History]) -> float:
+    """The logarithm of the likelihood of all customers, one by one."""
+    return sum(log_likelihood(mbg_nbd, parameters, each) for each in histories)
 
 
 def test_a_fit_finds_the_parameters_that_customers_were_simulated_with() -> None:

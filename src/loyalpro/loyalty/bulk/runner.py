@@ -53,5 +53,11 @@ class BulkJob:
         except (StoreError, LockTaken):
             raise  # the next run tries the piece again
         except Exception:
-            await self._runner.change(lambda unit: unit.jobs.finish(job, "failed", unit.now, _INTERNAL), "control")
+            await self._runner.change(lambda unit: _fail(unit, job), "control")
             raise
+
+
+def _fail(unit: LoyaltyUnit, job: Job) -> None:
+    """End a job that cannot go on. What it has of customers is not needed any more: nothing continues it."""
+    if unit.jobs.finish(job, "failed", unit.now, _INTERNAL):
+        unit.jobs.remove_pieces(job.id)

@@ -15,20 +15,26 @@ _MOST_RESTARTS: Final = 5
 def minimize(function: Function, starts: Iterable[Point], bound: float, tolerance: float) -> tuple[float, Point]:
     """The smallest value found and its point, with every coordinate within +- `bound`.
 
-    A search ends when neither the values nor the coordinates of its simplex differ by more than `tolerance`, or after 1,000
-    steps. The best search is continued with a new simplex for as long as that gains more than `tolerance`, because a simplex
-    that has become flat at a bound does not leave it again.
+    The best of the searches from all starts is continued with a new simplex for as long as that gains more than `tolerance`,
+    because a simplex that has become flat at a bound does not leave it again.
     """
-    best = min(_search(function, start, bound, tolerance) for start in starts)
+    best = min(search(function, start, bound, tolerance) for start in starts)
     for _ in range(_MOST_RESTARTS):
-        before, best = best, min(best, _search(function, best[1], bound, tolerance))
+        before, best = best, min(best, search(function, best[1], bound, tolerance))
         if before[0] - best[0] <= tolerance:
             break
     return best
 
 
-def _search(function: Function, start: Point, bound: float, tolerance: float) -> _Vertex:
-    corners = [start, *(_shifted(start, axis) for axis in range(len(start)))]
+def search(
+    function: Function, start: Point, bound: float, tolerance: float, first_step: float = _FIRST_STEP
+) -> tuple[float, Point]:
+    """The smallest value found from one start, and its point. `first_step`: the edges of the first simplex.
+
+    A search ends when neither the values nor the coordinates of its simplex differ by more than `tolerance`, or after 1,000
+    steps.
+    """
+    corners = [start, *(_shifted(start, axis, first_step) for axis in range(len(start)))]
     simplex = sorted((function(corner), corner) for corner in corners)
     for _ in range(_MOST_STEPS):
         if _spread(simplex) <= tolerance:
@@ -37,9 +43,9 @@ def _search(function: Function, start: Point, bound: float, tolerance: float) ->
     return simplex[0]
 
 
-def _shifted(point: Point, axis: int) -> Point:
+def _shifted(point: Point, axis: int, first_step: float) -> Point:
     """The point moved along one axis, towards 0 so that it stays within the bounds."""
-    step = -_FIRST_STEP if point[axis] > 0 else _FIRST_STEP
+    step = -first_step if point[axis] > 0 else first_step
     return (*point[:axis], point[axis] + step, *point[axis + 1 :])
 
 

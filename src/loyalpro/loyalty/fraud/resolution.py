@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from loyalpro.jobs.periodic_job import BATCH_SIZE, JobKind, PeriodicJob, Piece, in_transaction
-from loyalpro.kernel.errors import NotFound
+from loyalpro.kernel.errors import InvalidInput, NotFound
 from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.loyalty.book import Book
+from loyalpro.loyalty.details import change_details
 from loyalpro.loyalty.expiry import activates_at, day_of
 from loyalpro.loyalty.fraud.cases import RELEASE_VALIDITY, CaseStatus, FraudCase, Resolution, closed, lapses_before
 from loyalpro.loyalty.fraud.durations import DAY, DurationMs
@@ -87,10 +88,17 @@ def list_cases(unit: FraudUnit, command: ListCases) -> list[FraudCase]:
 
 
 def resolve_case(unit: FraudUnit, command: ResolveCase) -> FraudCase:
-    """Close an open case, and settle what it held. Emits `points.adjusted` for points that are canceled.
+    """Close an open case, and settle what it held.
 
-    Raises `NotFound`, and `Conflict` `fraud_case_closed`.
+    Emits `customer.updated` when it blocks the customer of the case, and `points.adjusted` for points that are canceled.
+    Raises `InvalidInput` for a block of a case that is not confirmed, `NotFound`, and `Conflict` `fraud_case_closed`.
     """
+    if (command.block_earning or command.block_redeeming) and command.resolution != "confirmed":
+        raise InvalidInput(
+            "Only a confirmed case can block its customer; leave the blocks out, or confirm the case.",
+            code="invalid_field",
+            param="block_earning" if command.block_earning else "block_redeeming",
+        )
     case = get_case(unit, GetCase(command.account_id, command.case_id))
     blocks = {
         name: True
@@ -98,7 +106,7 @@ def resolve_case(unit: FraudUnit, command: ResolveCase) -> FraudCase:
         if is_set
     }
     ended = _close(unit, case, command.resolution, unit.actor, command.note, blocks)
-    unit.audit(command.account_id, f"fraud_case.{command.resolution}", case.id)
+    unit.audit(command.account_id, f"fraud_case.{command.resolution}", case.id, blocks or None)
     return ended
 
 
@@ -150,7 +158,7 @@ def _close(
     resolution: Resolution,
     actor: str,
     note: str | None,
-    blocks: Mapping[str, bool],
+    blocks: dict[str, bool],
 ) -> FraudCase:
     """Customers are locked first, then the case, which is the order in which purchases lock."""
     held = unit.fraud.lots_held_by(case.id, BATCH_SIZE)
@@ -161,7 +169,7 @@ def _close(
     for customer_id in blocked:
         wallet = book.wallet(customer_id)
         if wallet is not None:
-            wallet.change_state(**blocks)
+            change_details(wallet, blocks, unit.now, source="api")
     _settle(unit, book, ended, held)
     book.write()
     ended = replace(ended, settling=bool(unit.fraud.lots_held_by(case.id, 1)))

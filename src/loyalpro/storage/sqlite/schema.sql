@@ -367,7 +367,7 @@ CREATE TABLE events (
     created_at INTEGER NOT NULL,
     owed INTEGER NOT NULL,
     test INTEGER NOT NULL DEFAULT 0 CHECK (test IN (0, 1)),
-    body BLOB NOT NULL CHECK (length(body) <= 65536), erased_at INTEGER, request_id TEXT CHECK (request_id IS NULL OR erased_at IS NULL), traceparent TEXT CHECK (traceparent IS NULL OR erased_at IS NULL),
+    body BLOB NOT NULL CHECK (length(body) <= 65536), erased_at INTEGER, request_id TEXT CHECK (request_id IS NULL OR erased_at IS NULL), traceparent TEXT CHECK (traceparent IS NULL OR erased_at IS NULL), imported INTEGER NOT NULL DEFAULT 0 CHECK (imported IN (0, 1)),
     CHECK ((customer_id IS NULL) = (sequence IS NULL)),
     UNIQUE (customer_id, sequence)
 ) STRICT;
@@ -571,6 +571,7 @@ CREATE TABLE ledger_entries (
     rules TEXT NOT NULL,
     occurred_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
+    qualifying_day INTEGER,
     UNIQUE (customer_id, sequence),
     UNIQUE (source_id, type, part)
 ) STRICT;
@@ -580,10 +581,10 @@ CREATE INDEX ledger_entries_by_actor ON ledger_entries (account_id, actor, id) W
 CREATE TRIGGER ledger_entries_are_never_changed BEFORE UPDATE ON ledger_entries
 WHEN NEW.note IS NOT NULL OR (NEW.id, NEW.account_id, NEW.customer_id, NEW.sequence, NEW.type, NEW.points, NEW.balance_after,
         NEW.pending_after, NEW.source_type, NEW.source_id, NEW.part, NEW.reverses_entry_id, NEW.reason_code, NEW.actor,
-        NEW.rules, NEW.occurred_at, NEW.created_at)
+        NEW.rules, NEW.occurred_at, NEW.created_at, NEW.qualifying_day)
     IS NOT (OLD.id, OLD.account_id, OLD.customer_id, OLD.sequence, OLD.type, OLD.points, OLD.balance_after,
         OLD.pending_after, OLD.source_type, OLD.source_id, OLD.part, OLD.reverses_entry_id, OLD.reason_code, OLD.actor,
-        OLD.rules, OLD.occurred_at, OLD.created_at)
+        OLD.rules, OLD.occurred_at, OLD.created_at, OLD.qualifying_day)
 BEGIN
     SELECT RAISE(ABORT, 'the ledger is append-only');
 END;
@@ -677,6 +678,7 @@ CREATE TABLE redemptions (
     ended_at INTEGER,
     actor TEXT NOT NULL,
     created_at INTEGER NOT NULL,
+    day INTEGER NOT NULL,
     UNIQUE (account_id, external_id),
     CHECK (status <> 'reserved' OR (reserved_until IS NOT NULL AND points_returned = 0)),
     CHECK (status <> 'redeemed' OR points_returned < points),

@@ -92,10 +92,10 @@ class EndpointTables:
         rows = self._connection.execute(_SELECT_SUBSCRIPTIONS, (account_id,))
         return _SUBSCRIPTIONS.records(rows)
 
-    def lock_enabled(self, account_id: str, event_type: str) -> list[Endpoint]:
-        """Every enabled endpoint that is subscribed to events of this type, locked, in the order of their ids."""
+    def lock_enabled(self, account_id: str, event_type: str, *, is_import: bool) -> list[Endpoint]:
+        """Every enabled endpoint that gets events of this type, from imports or not, locked, in the order of their ids."""
         rows = self._connection.execute(f"{_ENABLED} {self._connection.dialect.for_update}", (account_id,))
-        return [each for each in _ENDPOINTS.records(rows) if each.wants(event_type)]
+        return [each for each in _ENDPOINTS.records(rows) if each.wants(event_type, is_import=is_import)]
 
     def update(self, endpoint: Endpoint) -> None:
         """Store the configuration of an endpoint."""

@@ -12,8 +12,8 @@ from loyalpro.storage.rows import FLAG, RowMapper
 from loyalpro.storage.sql import marks, where
 from loyalpro.webhooks.entities import PastEvent
 
-PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG})
-_EVENTS = RowMapper(Event, "events")
+PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG, "imported": FLAG})
+_EVENTS = RowMapper(Event, "events", codecs={"imported": FLAG})
 _INSERT = f"INSERT INTO events ({_EVENTS.columns()}, owed, test) VALUES ({marks(_EVENTS.width + 2)})"
 _SELECT = f"SELECT {_EVENTS.columns()} FROM events"
 _HOLD = DialectSql(

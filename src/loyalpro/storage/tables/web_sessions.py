@@ -62,11 +62,14 @@ class WebSessionTables:
         )
 
     def list_of(self, person_id: str) -> list[WebSession]:
-        """The web sessions of a person, newest first."""
+        """The web sessions of a person, newest first.
+
+        The few rows are sorted here, because for `ORDER BY id` PostgreSQL may read all rows in the order of the ids.
+        """
         rows = self._connection.execute(
-            f"SELECT {_SESSIONS.columns()} FROM web_sessions WHERE person_id = ? ORDER BY id DESC", (person_id,)
+            f"SELECT {_SESSIONS.columns()} FROM web_sessions WHERE person_id = ?", (person_id,)
         )
-        return _SESSIONS.records(rows)
+        return sorted(_SESSIONS.records(rows), key=lambda each: each.id, reverse=True)
 
     def end(self, person_id: str, session_id: str) -> WebSession | None:
         """End one web session of a person, and return it; None if there is no such one."""

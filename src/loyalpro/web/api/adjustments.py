@@ -1,15 +1,28 @@
 """`/v1/customers/{id}/adjustments`: points that are given or taken by hand."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import Refused
 from loyalpro.loyalty.adjustments import AdjustPoints, MadeAdjustment, adjust_points
 from loyalpro.loyalty.expiry import NEVER
 from loyalpro.loyalty.ledger import MAX_POINTS
+from loyalpro.web.answers import (
+    Actor,
+    AdjustmentId,
+    CustomerId,
+    EntryId,
+    ExternalId,
+    LotId,
+    PointCount,
+    PointsView,
+    Time,
+    answers,
+)
 from loyalpro.web.api.fields import Body, Description, Instant, LongText, ShortText, Whole, known_id
 from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
@@ -17,6 +30,24 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/customers", tags=["adjustments"], route_class=StrictRoute.needing(write="points"))
+
+
+class AdjustmentView(TypedDict):
+    """Points that were given or taken by hand."""
+
+    id: AdjustmentId
+    external_id: ExternalId | None
+    customer_id: CustomerId
+    points: PointCount
+    reason_code: str
+    note: str | None
+    expires_at: Time | None
+    counts_toward_tier: bool
+    entry_id: EntryId
+    lot_id: LotId | None
+    actor: Actor
+    balance: PointsView
+    created_at: Time
 
 
 class CreateAdjustment(Body):
@@ -47,7 +78,12 @@ class CreateAdjustment(Body):
     external_id: LongText | None = None
 
 
-@router.post("/{customer_id}/adjustments", status_code=201, summary="Give or take points by hand")
+@router.post(
+    "/{customer_id}/adjustments",
+    status_code=201,
+    summary="Give or take points by hand",
+    responses=answers(AdjustmentView, 201, 200),
+)
 async def create(request: Request, account_id: AccountId, customer_id: str, body: CreateAdjustment) -> Response:
     """Causes `points.adjusted`.
 
@@ -74,7 +110,7 @@ async def create(request: Request, account_id: AccountId, customer_id: str, body
     return await commit(request, account_id, work)
 
 
-def _view(made: MadeAdjustment) -> dict[str, Any]:
+def _view(made: MadeAdjustment) -> AdjustmentView:
     adjustment, balance = made.adjustment, made.balance
     expires_at = made.expires_at
     return {

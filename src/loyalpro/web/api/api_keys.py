@@ -1,14 +1,16 @@
 """`/v1/api_keys`: the keys of the account."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from loyalpro.accounts import api_keys
 from loyalpro.accounts.entities import ApiKey
 from loyalpro.accounts.scopes import SCOPES
 from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.web.answers import Actor, Count, KeyId, Page, Time, answers
 from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, ShortText, known_id, page
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.idempotency import Reply, commit
@@ -19,6 +21,28 @@ from loyalpro.web.unit import Unit
 router = APIRouter(
     prefix="/v1/api_keys", tags=["API keys"], route_class=StrictRoute.needing(read="admin", write="admin")
 )
+
+
+class KeyView(TypedDict):
+    """An API key without its text."""
+
+    id: KeyId
+    name: str
+    hint: str
+    scopes: list[str]
+    requests_per_minute: Count | None
+    status: str
+    created_at: Time
+    created_by: Actor
+    expires_at: Time | None
+    last_used_at: Time | None
+    revoked_at: Time | None
+
+
+class NewKeyView(KeyView):
+    """A new API key. `key` is its text, which no other response has."""
+
+    key: str
 
 
 class CreateApiKey(Body):
@@ -43,7 +67,7 @@ class RenameApiKey(Body):
     name: ShortText
 
 
-@router.post("", status_code=201, summary="Create an API key")
+@router.post("", status_code=201, summary="Create an API key", responses=answers(NewKeyView, 201))
 async def create(request: Request, account_id: AccountId, caller: Caller, body: CreateApiKey) -> Response:
     """The response contains the text of the key, which no other call shows."""
     command = api_keys.CreateKey(
@@ -61,7 +85,7 @@ async def create(request: Request, account_id: AccountId, caller: Caller, body: 
 @router.get("", summary="List API keys, newest first")
 async def list_api_keys(
     account_id: AccountId, services: ServicesDep, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Page[KeyView]:
     """One page of the account's keys, expired and revoked ones too, without their texts."""
     before_id = known_id("key", cursor, param="cursor") if cursor else None
     query = api_keys.ListKeys(account_id, before_id, limit + 1)
@@ -70,7 +94,7 @@ async def list_api_keys(
 
 
 @router.get("/{key_id}", summary="Get an API key")
-async def get(account_id: AccountId, services: ServicesDep, key_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, key_id: str) -> KeyView:
     """One key, without its text."""
     query = api_keys.KeyRef(account_id, known_id("key", key_id))
     found = await services.runner.read(lambda unit: api_keys.get_key(unit, query))
@@ -80,7 +104,7 @@ async def get(account_id: AccountId, services: ServicesDep, key_id: str) -> dict
 @router.patch("/{key_id}", summary="Rename an API key")
 async def rename(
     account_id: AccountId, caller: Caller, services: ServicesDep, key_id: str, body: RenameApiKey
-) -> dict[str, Any]:
+) -> KeyView:
     """What a key may do never changes: create another one, and revoke this one."""
     command = api_keys.RenameKey(account_id, known_id("key", key_id), body.name)
     renamed = await services.runner.change(lambda unit: api_keys.rename_key(unit, command), actor=caller.actor)
@@ -88,7 +112,7 @@ async def rename(
 
 
 @router.delete("/{key_id}", summary="Revoke an API key")
-async def revoke(account_id: AccountId, caller: Caller, services: ServicesDep, key_id: str) -> dict[str, Any]:
+async def revoke(account_id: AccountId, caller: Caller, services: ServicesDep, key_id: str) -> KeyView:
     """Every request that begins after the response is refused, on every server. A revoked key stays visible.
 
     The only usable key with the scope `admin` cannot be revoked here.
@@ -100,7 +124,7 @@ async def revoke(account_id: AccountId, caller: Caller, services: ServicesDep, k
     return key_view(revoked, services.clock.now_ms())
 
 
-def key_view(key: ApiKey, now: UnixMs) -> dict[str, Any]:
+def key_view(key: ApiKey, now: UnixMs) -> KeyView:
     """A key in JSON, without its text."""
     return {
         "id": key.id,

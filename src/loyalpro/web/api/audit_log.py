@@ -3,10 +3,12 @@
 from typing import Any
 
 from fastapi import APIRouter
+from typing_extensions import TypedDict
 
 from loyalpro.accounts import audit
 from loyalpro.accounts.entities import AuditEntry
 from loyalpro.kernel.clock import rfc3339
+from loyalpro.web.answers import Actor, AuditId, Page, RequestId, Time
 from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
 from loyalpro.web.auth import AccountId
 from loyalpro.web.services import ServicesDep
@@ -17,6 +19,19 @@ router = APIRouter(
 )
 
 
+class AuditView(TypedDict):
+    """A change and who made it."""
+
+    id: AuditId
+    actor: Actor
+    action: str
+    object_id: str
+    request_id: RequestId | None
+    address: str | None
+    changes: dict[str, Any] | None
+    created_at: Time
+
+
 @router.get("", summary="List changes with their actors, newest first")
 async def list_audit(
     account_id: AccountId,
@@ -25,7 +40,7 @@ async def list_audit(
     object_id: SearchText = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[AuditView]:
     """One page. Each request that changes something has one entry, a batch as well."""
     before_id = known_id("aud", cursor, param="cursor") if cursor else None
     query = audit.ListAudit(account_id, before_id, limit + 1, actor, object_id)
@@ -33,7 +48,7 @@ async def list_audit(
     return page([_view(each) for each in found], limit)
 
 
-def _view(entry: AuditEntry) -> dict[str, Any]:
+def _view(entry: AuditEntry) -> AuditView:
     return {
         "id": entry.id,
         "actor": entry.actor,

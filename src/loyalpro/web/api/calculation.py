@@ -1,13 +1,14 @@
 """`/v1/transactions/calculate`: what a purchase would bring, for a till or a shop that shows it before the customer pays."""
 
-from typing import Any
-
 from fastapi import APIRouter
 from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
+from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.loyalty.calculation import CalculatePurchase, Calculation, calculate_purchase
+from loyalpro.web.answers import Count, MinorUnits, PointCount, RewardId, TierId, Time
 from loyalpro.web.api.transactions import CreateTransaction, purchase_of
 from loyalpro.web.auth import AccountId
 from loyalpro.web.services import ServicesDep
@@ -16,6 +17,35 @@ from loyalpro.web.strict_route import StrictRoute
 router = APIRouter(
     prefix="/v1/transactions", tags=["transactions"], route_class=StrictRoute.needing(write="transactions")
 )
+
+
+class TierReached(TypedDict):
+    """The tier after the purchase."""
+
+    id: TierId
+    name: str
+    rank: Count
+
+
+class RewardInReach(TypedDict):
+    """A reward that the customer could have."""
+
+    id: RewardId
+    name: str
+    type: str
+    cost_points: PointCount
+
+
+class CalculationView(TypedDict):
+    """What a purchase would bring."""
+
+    points: PointCount
+    eligible_amount: MinorUnits
+    rules: list[AppliedRule]
+    tier_after: TierReached | None
+    expires_at: Time | None
+    activates_at: Time | None
+    rewards_available: list[RewardInReach]
 
 
 class CalculateTransaction(CreateTransaction):
@@ -38,7 +68,7 @@ class CalculateTransaction(CreateTransaction):
 
 
 @router.post("/calculate", summary="Calculate what a purchase would bring")
-async def calculate(account_id: AccountId, services: ServicesDep, body: CalculateTransaction) -> dict[str, Any]:
+async def calculate(account_id: AccountId, services: ServicesDep, body: CalculateTransaction) -> CalculationView:
     """Nothing is written, so a repeated call calculates again; an `Idempotency-Key` is not needed."""
     if body.customer_id is not None and body.customer_external_id is not None:
         raise InvalidInput(
@@ -53,7 +83,7 @@ async def calculate(account_id: AccountId, services: ServicesDep, body: Calculat
     return _shown(await services.runner.read(lambda unit: calculate_purchase(unit, query)))
 
 
-def _shown(found: Calculation) -> dict[str, Any]:
+def _shown(found: Calculation) -> CalculationView:
     tier = found.tier_after
     return {
         "points": found.points,

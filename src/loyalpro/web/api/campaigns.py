@@ -5,11 +5,13 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.merge_patch import merged
 from loyalpro.loyalty import campaigns
 from loyalpro.loyalty.earning import Campaign
+from loyalpro.web.answers import CampaignId, Count, MinorUnits, Page, PointCount, TierId, Time, answers
 from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, LongText, ShortText, Whole, known_id, page
 from loyalpro.web.api.program import MatchBody, MinSpend, Points
 from loyalpro.web.auth import AccountId, Caller
@@ -20,6 +22,40 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"], route_class=StrictRoute.needing(write="program"))
+
+
+class MatchView(TypedDict):
+    """Items by SKU or category."""
+
+    skus: list[str]
+    categories: list[str]
+
+
+class CampaignContent(TypedDict):
+    """What a patch of a campaign can change."""
+
+    name: str
+    kind: str
+    multiplier_permille: Annotated[int | None, Field(examples=[2000])]
+    points: PointCount | None
+    match: MatchView | None
+    min_spend: MinorUnits | None
+    tags: list[str]
+    tier_ids: list[TierId]
+    starts_at: Time
+    ends_at: Time | None
+    weekdays: list[str]
+    limit_per_customer: Count | None
+    status: str
+
+
+class CampaignView(CampaignContent):
+    """A campaign."""
+
+    id: CampaignId
+    created_at: Time
+    updated_at: Time
+
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Status = Literal["active", "paused", "archived"]
@@ -106,7 +142,7 @@ class CampaignPatch(Body):
     status: str | None = None
 
 
-@router.post("", status_code=201, summary="Create a campaign")
+@router.post("", status_code=201, summary="Create a campaign", responses=answers(CampaignView, 201))
 async def create(request: Request, account_id: AccountId, body: CampaignBody) -> Response:
     """It counts for purchases that happen from `starts_at` (default: now) until `ends_at`."""
     command = campaigns.CreateCampaign(body.campaign(None, account_id), starts_now=body.starts_at is None)
@@ -124,7 +160,7 @@ async def list_campaigns(
     status: Annotated[Status | None, Query()] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[CampaignView]:
     """One page of campaigns."""
     before = known_id("camp", cursor, param="cursor") if cursor else None
     query = campaigns.ListCampaigns(account_id, status, before, limit + 1)
@@ -133,7 +169,7 @@ async def list_campaigns(
 
 
 @router.get("/{campaign_id}", summary="Get a campaign")
-async def get(account_id: AccountId, services: ServicesDep, campaign_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, campaign_id: str) -> CampaignView:
     """One campaign, also an archived one."""
     query = campaigns.CampaignRef(account_id, known_id("camp", campaign_id))
     return _shown(await services.runner.read(lambda unit: campaigns.get_campaign(unit, query)))
@@ -142,7 +178,7 @@ async def get(account_id: AccountId, services: ServicesDep, campaign_id: str) ->
 @router.patch("/{campaign_id}", summary="Change a campaign")
 async def update(
     account_id: AccountId, caller: Caller, services: ServicesDep, campaign_id: str, body: CampaignPatch
-) -> dict[str, Any]:
+) -> CampaignView:
     """Purchases that are recorded already keep what they earned."""
     patch = {name: getattr(body, name) for name in body.model_fields_set}
     command = campaigns.ChangeCampaign(account_id, known_id("camp", campaign_id), lambda known: _patched(known, patch))
@@ -151,7 +187,7 @@ async def update(
 
 
 @router.delete("/{campaign_id}", summary="Archive a campaign")
-async def archive(account_id: AccountId, caller: Caller, services: ServicesDep, campaign_id: str) -> dict[str, Any]:
+async def archive(account_id: AccountId, caller: Caller, services: ServicesDep, campaign_id: str) -> CampaignView:
     """It counts for no further purchase. It can still be read, because ledger entries name it."""
     command = campaigns.CampaignRef(account_id, known_id("camp", campaign_id))
     archived = await services.runner.change(lambda unit: campaigns.archive_campaign(unit, command), actor=caller.actor)
@@ -168,7 +204,7 @@ def _patched(known: Campaign, patch: dict[str, Any]) -> Campaign:
     return body.campaign(known, known.account_id)
 
 
-def _shown(campaign: Campaign) -> dict[str, Any]:
+def _shown(campaign: Campaign) -> CampaignView:
     return {
         "id": campaign.id,
         **_content(campaign),
@@ -177,7 +213,7 @@ def _shown(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _content(campaign: Campaign) -> dict[str, Any]:
+def _content(campaign: Campaign) -> CampaignContent:
     """What a patch can change."""
     match = campaign.match
     return {

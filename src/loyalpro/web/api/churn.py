@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty import churn_scoring
@@ -14,6 +15,7 @@ from loyalpro.loyalty.churn.entities import ChurnModel, ChurnRun, ListedScore
 from loyalpro.loyalty.churn.levels import LevelRules
 from loyalpro.loyalty.churn.settings import ChurnSettings
 from loyalpro.loyalty.sweeps.churn_run import rounded
+from loyalpro.web.answers import Count, CustomerId, Date, ExternalId, JobId, Page, Time, answers
 from loyalpro.web.api.fields import Body, Cursor, Limit, Whole, known_id
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.idempotency import Reply, commit
@@ -21,6 +23,88 @@ from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/v1/churn", tags=["churn"], route_class=StrictRoute.needing(write="program"))
+
+
+class ThresholdsView(TypedDict):
+    """The scores at which levels begin and end."""
+
+    enter: float
+    high: float
+    exit: float
+
+
+class ParametersView(TypedDict):
+    """What the model was fitted to."""
+
+    r: float
+    alpha: float
+    a: float
+    b: float
+
+
+class ModelView(TypedDict):
+    """The model that scores."""
+
+    name: str
+    version: str
+    fitted_customers: Count
+    fallback: bool
+    parameters: ParametersView | None
+    typical_gap_days: float | None
+
+
+class SettingsView(TypedDict):
+    """The settings of churn scoring, and its model."""
+
+    enabled: bool
+    horizon_days: int
+    thresholds: ThresholdsView
+    cooldown_days: int
+    min_age_days: int
+    min_silence_days: int
+    model: ModelView | None
+
+
+class LevelsView(TypedDict):
+    """How many customers have each level."""
+
+    low: Count
+    medium: Count
+    high: Count
+
+
+class RunView(TypedDict):
+    """A run and its progress."""
+
+    id: JobId
+    status: str
+    as_of: Date
+    requested: bool
+    baseline: bool
+    mode: str | None
+    model_version: str | None
+    scored: Count
+    levels: LevelsView
+    events: Count
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+
+class ScoreView(TypedDict):
+    """The score of a customer."""
+
+    customer_id: CustomerId
+    customer_external_id: ExternalId | None
+    level: str
+    level_since: Date
+    score: float
+    p_alive: float | None
+    p_purchase_horizon: float | None
+    last_purchase_on: Date
+    model_version: str
+    scored_at: Time
+
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DEFAULTS: Final = ChurnSettings()
@@ -81,13 +165,13 @@ class StartRun(Body):
 
 
 @router.get("/settings", summary="Get the settings of churn scoring")
-async def get_settings(account_id: AccountId, services: ServicesDep) -> dict[str, Any]:
+async def get_settings(account_id: AccountId, services: ServicesDep) -> SettingsView:
     """The settings, and the model that scores come from."""
     return _settings_view(await services.runner.read(lambda unit: churn_scoring.get_churn_settings(unit, account_id)))
 
 
 @router.put("/settings", summary="Set the settings of churn scoring")
-async def put_settings(account_id: AccountId, caller: Caller, services: ServicesDep, body: Settings) -> dict[str, Any]:
+async def put_settings(account_id: AccountId, caller: Caller, services: ServicesDep, body: Settings) -> SettingsView:
     """All settings are replaced. Levels change with the next run."""
     shares = body.thresholds
     rules = LevelRules(
@@ -102,7 +186,7 @@ async def put_settings(account_id: AccountId, caller: Caller, services: Services
     return _settings_view(changed)
 
 
-@router.post("/runs", status_code=202, summary="Score all customers now")
+@router.post("/runs", status_code=202, summary="Score all customers now", responses=answers(RunView, 202))
 async def start_run(request: Request, account_id: AccountId, body: StartRun | None = None) -> Response:
     """The response is a job; read it to follow it. It sends `churn.risk` for each customer whose level rises."""
     wanted = body or StartRun()
@@ -113,7 +197,7 @@ async def start_run(request: Request, account_id: AccountId, body: StartRun | No
 
 
 @router.get("/runs/{run_id}", summary="Get a run and its progress")
-async def get_run(account_id: AccountId, services: ServicesDep, run_id: str) -> dict[str, Any]:
+async def get_run(account_id: AccountId, services: ServicesDep, run_id: str) -> RunView:
     """One run."""
     id_ = known_id("job", run_id)
     return run_view(await services.runner.read(lambda unit: churn_scoring.get_churn_run(unit, account_id, id_)))
@@ -127,7 +211,7 @@ async def list_scores(
     customer_id: str | None = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[ScoreView]:
     """One page, in the order in which customers were enrolled. A score is of the last run that set levels."""
     query = churn_scoring.ListScores(
         account_id,
@@ -141,7 +225,7 @@ async def list_scores(
     return {"data": shown, "next_cursor": shown[-1]["customer_id"] if len(found) > limit else None}
 
 
-def _settings_view(state: churn_scoring.ChurnState) -> dict[str, Any]:
+def _settings_view(state: churn_scoring.ChurnState) -> SettingsView:
     settings, rules = state.settings, state.settings.rules
     return {
         "enabled": settings.enabled,
@@ -154,7 +238,7 @@ def _settings_view(state: churn_scoring.ChurnState) -> dict[str, Any]:
     }
 
 
-def _model_view(model: ChurnModel) -> dict[str, Any]:
+def _model_view(model: ChurnModel) -> ModelView:
     fitted = model.parameters
     return {
         "name": model.name,
@@ -166,7 +250,7 @@ def _model_view(model: ChurnModel) -> dict[str, Any]:
     }
 
 
-def run_view(run: ChurnRun) -> dict[str, Any]:
+def run_view(run: ChurnRun) -> RunView:
     """A run as the API shows it."""
     return {
         "id": run.id,
@@ -185,7 +269,7 @@ def run_view(run: ChurnRun) -> dict[str, Any]:
     }
 
 
-def _score_view(listed: ListedScore) -> dict[str, Any]:
+def _score_view(listed: ListedScore) -> ScoreView:
     score, standing = listed.score, listed.score.standing
     return {
         "customer_id": score.customer_id,

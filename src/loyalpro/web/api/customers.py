@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Generic, Literal, NotRequired, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -10,7 +10,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
+from loyalpro.events.points import AppliedRule
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.kernel.errors import InvalidInput, Refused
 from loyalpro.kernel.iteration import pull
@@ -18,7 +20,22 @@ from loyalpro.loyalty import customer_export, customers, deletion, merging, stat
 from loyalpro.loyalty.contact import email_key, phone_key
 from loyalpro.loyalty.entities import Customer, CustomerFilter, ExportRows
 from loyalpro.loyalty.ledger import Entry, EntryTotal, LedgerPosition
-from loyalpro.web.api.customer_tiers import tier_in_full, tier_shown
+from loyalpro.web.answers import (
+    Actor,
+    Count,
+    CustomerId,
+    EntryId,
+    ErrorView,
+    ExternalId,
+    Listed,
+    MetadataView,
+    Page,
+    PointCount,
+    PointsView,
+    Time,
+    answers,
+)
+from loyalpro.web.api.customer_tiers import TierInFullView, TierView, tier_in_full, tier_shown
 from loyalpro.web.api.fields import (
     Body,
     Cursor,
@@ -33,7 +50,7 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
-from loyalpro.web.api.lots import lot_view
+from loyalpro.web.api.lots import LotView, lot_view
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.errors import status_of
 from loyalpro.web.field_errors import refusal
@@ -56,6 +73,105 @@ class _Customers(BatchRoute):
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=StrictRoute.needing(write="customers"))
 batch_router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=_Customers.needing(write="customers"))
 
+
+T = TypeVar("T", bound=TierView)
+
+
+class CustomerOf(TypedDict, Generic[T]):
+    """A customer with points and tier."""
+
+    id: CustomerId
+    external_id: ExternalId | None
+    email: Annotated[str | None, Field(examples=["ada@example.com"])]
+    phone: Annotated[str | None, Field(examples=["+44 7911 123456"])]
+    name: Annotated[str | None, Field(examples=["Ada"])]
+    tags: Annotated[list[str], Field(examples=[["vip"]])]
+    metadata: MetadataView
+    status: Annotated[str, Field(examples=["active"])]
+    points: PointsView
+    tier: T
+    earning_blocked: bool
+    redeeming_blocked: bool
+    first_purchase_at: Time | None
+    last_purchase_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+CustomerView = CustomerOf[TierView]
+
+
+class GoneView(TypedDict):
+    """A customer that was deleted, or merged into another one."""
+
+    id: CustomerId
+    deleted: Annotated[bool, Field(examples=[True])]
+    merged_into: NotRequired[CustomerId]
+
+
+class CustomerResult(TypedDict):
+    """What the request for this customer alone would return: `customer` or `error`."""
+
+    status: Annotated[int, Field(examples=[201])]
+    customer: NotRequired[CustomerView]
+    error: NotRequired[ErrorView]
+
+
+class CustomerMember(CustomerResult):
+    """The result of a member of a batch; `index` counts from 0."""
+
+    index: Annotated[int, Field(examples=[0])]
+
+
+class SourceView(TypedDict):
+    """What caused an entry."""
+
+    type: str
+    id: str
+
+
+class EntryView(TypedDict):
+    """Points that came or went, and the balance after it."""
+
+    id: EntryId
+    sequence: Count
+    type: str
+    points: PointCount
+    balance_after: PointCount
+    pending_after: PointCount
+    source: SourceView
+    rules: list[AppliedRule]
+    reason_code: str | None
+    note: str | None
+    actor: Actor
+    occurred_at: Time
+    created_at: Time
+
+
+class TotalView(TypedDict):
+    """The entries of a type."""
+
+    type: str
+    entries: Count
+    points: PointCount
+
+
+StatementView = TypedDict(
+    "StatementView",
+    {
+        "customer_id": CustomerId,
+        "from": Time | None,
+        "to": Time | None,
+        "opening": PointsView,
+        "totals": list[TotalView],
+        "closing": PointsView,
+    },
+)
+"""The points before and after a time, and what came and went meanwhile."""
+
+CustomerExport = dict[str, list[dict[str, Any]]]
+"""A list of rows for each part of what is stored."""
+
 _EXAMPLE: Final[JsonDict] = {
     "external_id": "shop-77",
     "email": "ada@example.com",
@@ -75,6 +191,7 @@ def _looks_like_email(text: str) -> str:
 
 Email = Annotated[LongText, AfterValidator(_looks_like_email)]
 Tags = Annotated[list[Tag], Field(max_length=customers.MAX_TAGS)]
+Block = Annotated[bool, Field(description="Whether later purchases earn nothing, or later redemptions are refused.")]
 
 
 class CreateCustomer(Body):
@@ -99,9 +216,11 @@ class CreateCustomers(Body):
 
 
 class UpdateCustomer(Body):
-    """The fields to change; what is left out stays, null clears."""
+    """The fields to change; what is left out stays, null clears. A block is true or false."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"phone": None, "tags": ["vip", "berlin"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"phone": None, "tags": ["vip", "berlin"]}, {"redeeming_blocked": False}]}
+    )
 
     external_id: LongText | None = None
     email: Email | None = None
@@ -109,6 +228,8 @@ class UpdateCustomer(Body):
     name: LongText | None = None
     tags: Tags | None = None
     metadata: Metadata | None = None
+    earning_blocked: Block = False
+    redeeming_blocked: Block = False
 
 
 class MergeCustomer(Body):
@@ -119,7 +240,7 @@ class MergeCustomer(Body):
     into: Annotated[ShortText, Field(description="The id of the customer that everything moves to.")]
 
 
-@router.post("", status_code=201, summary="Enroll a customer")
+@router.post("", status_code=201, summary="Enroll a customer", responses=answers(CustomerView, 201))
 async def create(request: Request, account_id: AccountId, body: CreateCustomer) -> Response:
     """Causes `customer.created`, and `points.earned` if the program gives points for enrolling."""
     command = enrollment(account_id, checked_customer(body))
@@ -130,7 +251,7 @@ async def create(request: Request, account_id: AccountId, body: CreateCustomer) 
     return await commit(request, account_id, work)
 
 
-@batch_router.post("/batch", summary="Enroll up to 1,000 customers")
+@batch_router.post("/batch", summary="Enroll up to 1,000 customers", responses=answers(Listed[CustomerMember]))
 async def create_batch(request: Request, account_id: AccountId, body: CreateCustomers) -> Response:
     """The response has a result for each customer, in their order: what the request for this customer alone would return."""
     parsed = body.customers
@@ -161,7 +282,7 @@ async def list_customers(
     updated_since: Annotated[Instant | None, Query(description="Only those that changed then or later.")] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[CustomerView]:
     """One page of customers that match every filter. A page may have fewer than `limit` and still a `next_cursor`."""
     before = known_id("cus", cursor, param="cursor") if cursor else None
     keys = _key(email, email_key, "email"), _key(phone, phone_key, "phone")
@@ -172,15 +293,15 @@ async def list_customers(
 
 
 @router.get("/{customer_id}", summary="Get a customer")
-async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, customer_id: str) -> CustomerOf[TierInFullView] | GoneView:
     """One customer, with points and tier; of a deleted or merged one, that it is gone, and where to."""
     command = customers.GetCustomer(account_id, known_id("cus", customer_id))
 
-    def work(unit: Unit) -> dict[str, Any]:
+    def work(unit: Unit) -> CustomerOf[TierInFullView] | GoneView:
         customer = customers.get_customer(unit, command)
         if customer.status != "active":
             return _gone(customer.id, customer.merged_into_id)
-        return {**_customer(customer), "tier": tier_in_full(customer, *tier_assignment.status_of(unit, customer))}
+        return _with_tier(customer, tier_in_full(customer, *tier_assignment.status_of(unit, customer)))
 
     return await services.runner.read(work)
 
@@ -188,7 +309,7 @@ async def get(account_id: AccountId, services: ServicesDep, customer_id: str) ->
 @router.patch("/{customer_id}", summary="Change a customer's details")
 async def update(
     account_id: AccountId, caller: Caller, services: ServicesDep, customer_id: str, body: UpdateCustomer
-) -> dict[str, Any]:
+) -> CustomerView:
     """Causes `customer.updated` when something did change."""
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     if "metadata" in changes:
@@ -201,7 +322,7 @@ async def update(
     return _customer(changed)
 
 
-@router.post("/{customer_id}/merge", summary="Merge a customer into another one")
+@router.post("/{customer_id}/merge", summary="Merge a customer into another one", responses=answers(CustomerView))
 async def merge(request: Request, account_id: AccountId, customer_id: str, body: MergeCustomer) -> Response:
     """Points, purchases, days and what the other customer lacks move to it, which is returned.
 
@@ -217,7 +338,7 @@ async def merge(request: Request, account_id: AccountId, customer_id: str, body:
 
 
 @router.delete("/{customer_id}", summary="Delete a customer and erase what is known of it")
-async def delete(account_id: AccountId, caller: Caller, services: ServicesDep, customer_id: str) -> dict[str, Any]:
+async def delete(account_id: AccountId, caller: Caller, services: ServicesDep, customer_id: str) -> GoneView:
     """Its points are forfeited and its external id is free again. Causes `points.adjusted` if it had any, `customer.deleted`.
 
     The data of its earlier events, what receivers answered to them, the items and metadata of its purchases, the reasons of
@@ -231,7 +352,7 @@ async def delete(account_id: AccountId, caller: Caller, services: ServicesDep, c
 @router.get("/{customer_id}/ledger", summary="List a customer's ledger entries, newest first")
 async def ledger(
     account_id: AccountId, services: ServicesDep, customer_id: str, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Page[EntryView]:
     """Every point that came or went, and the balance after it."""
     before = known_id("led", cursor, param="cursor") if cursor else None
     command = customers.ListOfCustomer(account_id, known_id("cus", customer_id), before, limit + 1)
@@ -247,7 +368,7 @@ async def lots(
     status: Annotated[Literal["open"] | None, Query(description="`open`: only lots that hold points.")] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[LotView]:
     """Where the points come from, what is left of each lot, and when it expires."""
     before = known_id("lot", cursor, param="cursor") if cursor else None
     command = customers.ListOfCustomer(
@@ -264,7 +385,7 @@ async def get_statement(
     customer_id: str,
     from_: Annotated[Instant | None, Query(alias="from", description="Default: the first entry.")] = None,
     to: Annotated[Instant | None, Query(description="Not itself included. Default: through the last entry.")] = None,
-) -> dict[str, Any]:
+) -> StatementView:
     """The balance before and after, and the sum of the entries of each type between."""
     command = statement.GetStatement(account_id, known_id("cus", customer_id), from_, to)
     found = await services.runner.read(lambda unit: statement.get_statement(unit, command))
@@ -278,7 +399,9 @@ async def get_statement(
     }
 
 
-@router.get("/{customer_id}/export", summary="Export all that is stored about a customer")
+@router.get(
+    "/{customer_id}/export", summary="Export all that is stored about a customer", responses=answers(CustomerExport)
+)
 async def export(account_id: AccountId, services: ServicesDep, customer_id: str) -> StreamingResponse:
     """One JSON object with a list of rows for each part, which is read piece by piece while it is sent."""
     command = customers.GetCustomer(account_id, known_id("cus", customer_id))
@@ -361,14 +484,18 @@ def _key(text: str | None, key_of: Any, param: str) -> str | None:
     return key
 
 
-def _result(outcome: Customer | Refused) -> dict[str, Any]:
+def _result(outcome: Customer | Refused) -> CustomerResult:
     if isinstance(outcome, Refused):
-        error = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}
+        error: ErrorView = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}
         return {"status": status_of(outcome), "error": error}
     return {"status": 201, "customer": _customer(outcome)}
 
 
-def _customer(customer: Customer) -> dict[str, Any]:
+def _customer(customer: Customer) -> CustomerView:
+    return _with_tier(customer, tier_shown(customer))
+
+
+def _with_tier(customer: Customer, tier: T) -> CustomerOf[T]:
     balance = customer.balance
     return {
         "id": customer.id,
@@ -380,7 +507,7 @@ def _customer(customer: Customer) -> dict[str, Any]:
         "metadata": customer.metadata,
         "status": customer.status,
         "points": {"available": balance.available, "pending": balance.pending, "debt": balance.debt},
-        "tier": tier_shown(customer),
+        "tier": tier,
         "earning_blocked": customer.earning_blocked,
         "redeeming_blocked": customer.redeeming_blocked,
         "first_purchase_at": _time(customer.first_purchase_at),
@@ -390,24 +517,26 @@ def _customer(customer: Customer) -> dict[str, Any]:
     }
 
 
-def _gone(customer_id: str, merged_into_id: str | None) -> dict[str, Any]:
-    return {"id": customer_id, "deleted": True} | ({"merged_into": merged_into_id} if merged_into_id else {})
+def _gone(customer_id: str, merged_into_id: str | None) -> GoneView:
+    if merged_into_id is None:
+        return {"id": customer_id, "deleted": True}
+    return {"id": customer_id, "deleted": True, "merged_into": merged_into_id}
 
 
 def _time(instant: UnixMs | None) -> str | None:
     return None if instant is None else rfc3339(instant)
 
 
-def _position(position: LedgerPosition) -> dict[str, Any]:
+def _position(position: LedgerPosition) -> PointsView:
     net = position.balance_after
     return {"available": max(net, 0), "pending": position.pending_after, "debt": max(-net, 0)}
 
 
-def _total(total: EntryTotal) -> dict[str, Any]:
+def _total(total: EntryTotal) -> TotalView:
     return {"type": total.type, "entries": total.entries, "points": total.points}
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry) -> EntryView:
     return {
         "id": entry.id,
         "sequence": entry.sequence,

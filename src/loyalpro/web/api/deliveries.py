@@ -1,10 +1,13 @@
 """`/v1/deliveries`: what was sent to which endpoint, with every attempt."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
+from loyalpro.web.answers import Count, DeliveryId, EndpointId, EventId, EventType, Page, RequestId, Time, answers
 from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
 from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
@@ -15,6 +18,87 @@ from loyalpro.webhooks.entities import Delivery, PastAttempt, PastRequest
 from loyalpro.webhooks.explanations import verdict
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute.needing(write="webhooks"))
+
+
+class DeliveryView(TypedDict):
+    """A delivery without its attempts."""
+
+    id: DeliveryId
+    event_id: EventId
+    event_type: EventType
+    endpoint_id: EndpointId
+    forged: bool
+    status: str
+    attempt_count: Count
+    last_outcome: str | None
+    next_attempt_at: Time | None
+    first_attempt_at: Time | None
+    finished_at: Time | None
+    created_at: Time
+
+
+class SentHeaders(TypedDict):
+    """The headers of a request, each a name and a value."""
+
+    headers: list[list[str]]
+
+
+class ReceivedResponse(TypedDict):
+    """What the endpoint answered."""
+
+    status: Annotated[int, Field(examples=[200])]
+    headers: list[list[str]]
+    body_excerpt: str
+    body_truncated: bool
+
+
+class TimingsView(TypedDict):
+    """Milliseconds from the start of the request to the end of each phase; null for a phase that was not reached."""
+
+    dns_ms: float | None
+    connect_ms: float | None
+    tls_ms: float | None
+    first_byte_ms: float | None
+    total_ms: float | None
+
+
+class _Sent(TypedDict):
+    started_at: Time
+    outcome: str
+    detail: str | None
+    remote_ip: str | None
+    request: SentHeaders
+    response: ReceivedResponse | None
+    timings: TimingsView
+
+
+class RequestView(_Sent):
+    """One request of an attempt."""
+
+    number: Count
+
+
+class AttemptView(RequestView):
+    """What decided the outcome of an attempt, and each request that was sent."""
+
+    requests: list[RequestView]
+
+
+class VerdictView(TypedDict):
+    """What the answer to a forged delivery shows of its receiver."""
+
+    result: str
+    detail: str
+
+
+class DeliveryInFullView(DeliveryView):
+    """A delivery with its attempts, and the request that caused its event."""
+
+    request_id: RequestId | None
+    traceparent: str | None
+    verdict: VerdictView | None
+    attempts: list[AttemptView]
+
 
 Status = Annotated[Literal["pending", "succeeded", "exhausted", "canceled", "parked"] | None, Query()]
 
@@ -29,7 +113,7 @@ async def list_deliveries(
     status: Status = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[DeliveryView]:
     """One page of deliveries, without their attempts."""
     query = deliveries.ListDeliveries(
         account_id=account_id,
@@ -45,19 +129,22 @@ async def list_deliveries(
 
 
 @router.get("/{delivery_id}", summary="Get a delivery and all its attempts")
-async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) -> DeliveryInFullView:
     """One delivery, with the request that caused its event, and the request, the response and the timings of every attempt."""
     query = _ref(account_id, delivery_id)
     found = await services.runner.read(lambda unit: deliveries.get_delivery(unit, query))
-    origin = {"request_id": found.request_id, "traceparent": found.traceparent}
-    return (
-        delivery_view(found.delivery)
-        | origin
-        | {"verdict": _verdict_view(found), "attempts": [attempt_view(each) for each in found.attempts]}
-    )
+    return {
+        **delivery_view(found.delivery),
+        "request_id": found.request_id,
+        "traceparent": found.traceparent,
+        "verdict": _verdict_view(found),
+        "attempts": [attempt_view(each) for each in found.attempts],
+    }
 
 
-@router.post("/{delivery_id}/retry", status_code=202, summary="Send a delivery again now")
+@router.post(
+    "/{delivery_id}/retry", status_code=202, summary="Send a delivery again now", responses=answers(DeliveryView, 202)
+)
 async def retry(request: Request, account_id: AccountId, delivery_id: str) -> Response:
     """Makes one attempt now, whatever the status of the delivery is, and even while the endpoint is held back because it fails.
 
@@ -69,7 +156,7 @@ async def retry(request: Request, account_id: AccountId, delivery_id: str) -> Re
     )
 
 
-@router.post("/{delivery_id}/cancel", summary="Cancel a delivery")
+@router.post("/{delivery_id}/cancel", summary="Cancel a delivery", responses=answers(DeliveryView))
 async def cancel(request: Request, account_id: AccountId, delivery_id: str) -> Response:
     """No further attempt is made. An attempt that is under way ends and is recorded, but the delivery stays canceled.
 
@@ -84,13 +171,13 @@ async def cancel(request: Request, account_id: AccountId, delivery_id: str) -> R
     )
 
 
-def _verdict_view(found: deliveries.DeliveryDetails) -> dict[str, Any] | None:
+def _verdict_view(found: deliveries.DeliveryDetails) -> VerdictView | None:
     """What the answer to a forged delivery shows of the receiver, in JSON; None for any other."""
     found_verdict = verdict(found) if found.delivery.forged else None
     return None if found_verdict is None else {"result": found_verdict.result, "detail": found_verdict.detail}
 
 
-def delivery_view(delivery: Delivery) -> dict[str, Any]:
+def delivery_view(delivery: Delivery) -> DeliveryView:
     """A delivery in JSON, without its attempts."""
     return {
         "id": delivery.id,
@@ -108,15 +195,17 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def attempt_view(attempt: PastAttempt) -> dict[str, Any]:
+def attempt_view(attempt: PastAttempt) -> AttemptView:
     """One attempt in JSON: what decided its outcome, and each request that was sent."""
-    requests = [{"number": number} | _request_view(each) for number, each in enumerate(attempt.requests, 1)]
-    return {"number": attempt.number} | _request_view(attempt.deciding) | {"requests": requests}
+    requests: list[RequestView] = [
+        {"number": number, **_request_view(each)} for number, each in enumerate(attempt.requests, 1)
+    ]
+    return {"number": attempt.number, **_request_view(attempt.deciding), "requests": requests}
 
 
-def _request_view(request: PastRequest) -> dict[str, Any]:
+def _request_view(request: PastRequest) -> _Sent:
     """One request in JSON. Its body is the body of the event: GET /v1/events/{id}."""
-    response = None
+    response: ReceivedResponse | None = None
     if request.response_status is not None:
         response = {
             "status": request.response_status,

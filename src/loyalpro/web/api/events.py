@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from loyalpro.events.catalog import API_VERSION, EVENT_TYPES
 from loyalpro.events.envelope import Event
-from loyalpro.web.api.deliveries import delivery_view
+from loyalpro.web.answers import Count, EventId, EventType, Listed, Page, Time, answers
+from loyalpro.web.api.deliveries import DeliveryView, delivery_view
 from loyalpro.web.api.fields import Body, Cursor, Limit, SearchText, ShortText, known_id, page
 from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
@@ -18,6 +20,28 @@ from loyalpro.web.unit import Unit
 from loyalpro.webhooks import events
 
 router = APIRouter(tags=["events"], route_class=StrictRoute.needing(write="webhooks"))
+
+
+class EventView(TypedDict):
+    """An event as it is sent. The schema of `data` is that of its type: `GET /v1/event_types`."""
+
+    id: EventId
+    type: EventType
+    created_at: Time
+    api_version: str
+    account_id: str
+    sequence: Count | None
+    data: dict[str, Any]
+
+
+class EventTypeView(TypedDict):
+    """A type of event, and the JSON Schema that each body of it validates against."""
+
+    type: EventType
+    description: str
+    api_version: str
+    schema: dict[str, Any]
+
 
 After = Annotated[str | None, Query(description="The id of the last event that you have received.", max_length=64)]
 
@@ -39,7 +63,7 @@ async def list_events(
     after: After = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[EventView]:
     """The events after the given one, in the order of their commits. No event appears before one that was listed earlier.
 
     An event may appear a moment after the response to the call that caused it.
@@ -58,13 +82,18 @@ async def list_events(
 
 
 @router.get("/v1/events/{event_id}", summary="Get an event")
-async def get(account_id: AccountId, services: ServicesDep, event_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, event_id: str) -> EventView:
     """The event exactly as it is sent to endpoints."""
     query = events.EventRef(account_id, known_id("evt", event_id))
     return event_view(await services.runner.read(lambda unit: events.get_event(unit, query)))
 
 
-@router.post("/v1/events/{event_id}/resend", status_code=202, summary="Send an event again")
+@router.post(
+    "/v1/events/{event_id}/resend",
+    status_code=202,
+    summary="Send an event again",
+    responses=answers(Listed[DeliveryView], 202),
+)
 async def resend(request: Request, account_id: AccountId, event_id: str, body: ResendEvent | None = None) -> Response:
     """Sends the same bytes, in the same delivery if there is one. A delivery that is pending stays as it is.
 
@@ -81,16 +110,16 @@ async def resend(request: Request, account_id: AccountId, event_id: str, body: R
 
 
 @router.get("/v1/event_types", summary="List the event types and their schemas")
-async def event_types() -> dict[str, Any]:
+async def event_types() -> Page[EventTypeView]:
     """Every type of event, with the JSON Schema that each body of it validates against."""
-    types = [
+    types: list[EventTypeView] = [
         {"type": each.name, "description": each.description, "api_version": API_VERSION, "schema": each.body_schema()}
         for each in EVENT_TYPES.values()
     ]
     return {"data": types, "next_cursor": None}
 
 
-def event_view(event: Event) -> dict[str, Any]:
+def event_view(event: Event) -> EventView:
     """The stored body of the event, parsed."""
-    view: dict[str, Any] = json.loads(event.body)
+    view: EventView = json.loads(event.body)
     return view

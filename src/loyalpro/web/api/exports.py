@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -13,14 +13,26 @@ from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.loyalty.bulk import exports, jobs
 from loyalpro.loyalty.entities import Job
+from loyalpro.web.answers import Count, JobId, Page, answers
 from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, known_id, page
-from loyalpro.web.api.imports import job_times
+from loyalpro.web.api.imports import JobTimes, job_times
 from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=StrictRoute.needing(write="read"))
+
+
+class ExportView(JobTimes):
+    """An export and its progress."""
+
+    id: JobId
+    kind: str
+    format: str
+    status: str
+    rows: Count
+
 
 _MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 _FILTERS: Final[dict[str, set[str]]] = {
@@ -53,7 +65,7 @@ class CreateExport(Body):
     )
 
 
-@router.post("", status_code=202, summary="Export to a file")
+@router.post("", status_code=202, summary="Export to a file", responses=answers(ExportView, 202))
 async def create(request: Request, account_id: AccountId, body: CreateExport) -> Response:
     """The response is a job; read it until its status is `done`, then get its file. Both are kept for 7 days."""
     given = {name for name in ("customer_id", "tier_id", "since", "until", "days") if getattr(body, name) is not None}
@@ -76,7 +88,7 @@ async def create(request: Request, account_id: AccountId, body: CreateExport) ->
 @router.get("", summary="List exports, newest first")
 async def list_exports(
     account_id: AccountId, services: ServicesDep, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Page[ExportView]:
     """One page of jobs."""
     before_id = known_id("job", cursor, param="cursor") if cursor else None
     query = jobs.ListJobs(account_id, exports.KINDS, before_id, limit + 1)
@@ -85,7 +97,7 @@ async def list_exports(
 
 
 @router.get("/{export_id}", summary="Get an export and its progress")
-async def get(account_id: AccountId, services: ServicesDep, export_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, export_id: str) -> ExportView:
     """One job. `rows` counts the rows that its file has so far."""
     query = _ref(account_id, export_id)
     return export_view(await services.runner.read(lambda unit: jobs.get_job(unit, query)))
@@ -109,7 +121,7 @@ async def get_file(account_id: AccountId, services: ServicesDep, export_id: str)
     return StreamingResponse(_pieces(services, job.id), headers=headers, media_type=_MEDIA_TYPES[form])
 
 
-@router.post("/{export_id}/cancel", summary="Cancel an export")
+@router.post("/{export_id}/cancel", summary="Cancel an export", responses=answers(ExportView))
 async def cancel(request: Request, account_id: AccountId, export_id: str) -> Response:
     """Stops the job, and removes what it has made."""
     command = _ref(account_id, export_id)
@@ -127,7 +139,7 @@ async def _pieces(services: Services, job_id: str) -> AsyncIterator[bytes]:
         yield content
 
 
-def export_view(job: Job) -> dict[str, Any]:
+def export_view(job: Job) -> ExportView:
     """An export and its progress in JSON."""
     return {
         "id": job.id,

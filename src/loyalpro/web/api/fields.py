@@ -2,17 +2,19 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.kernel.clock import UnixMs, unix_ms
 from loyalpro.kernel.errors import NotFound
 from loyalpro.kernel.ids import Prefix, is_id
 from loyalpro.loyalty.customers import MAX_METADATA_BYTES, MAX_METADATA_DEPTH
+from loyalpro.web.answers import Page
 from loyalpro.web.field_errors import UNKNOWN_FIELD
 
 MAX_AMOUNT: Final = 10**12 - 1
@@ -129,7 +131,14 @@ def known_id(prefix: Prefix, text: str, *, param: str = "id") -> str:
     return text
 
 
-def page(items: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+class _Identified(TypedDict):
+    id: str
+
+
+V = TypeVar("V", bound=_Identified)
+
+
+def page(items: list[V], limit: int) -> Page[V]:
     """A page of a list. `items` has up to `limit` + 1 entries: the extra one only shows that there is another page."""
     shown = items[:limit]
     return {"data": shown, "next_cursor": shown[-1]["id"] if len(items) > limit else None}

@@ -1,15 +1,17 @@
 """`/v1/fraud`: rules that point out suspicious activity, and the cases that they open."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.loyalty.fraud import backtest, resolution, rule_changes
 from loyalpro.loyalty.fraud.cases import FraudCase, shown_measurement
 from loyalpro.loyalty.fraud.durations import show_duration
 from loyalpro.loyalty.fraud.rules import Rule, kind_of, read_cooldown, show_params
+from loyalpro.web.answers import Actor, CaseId, Count, CustomerId, Page, Time, answers
 from loyalpro.web.api.fields import Body, Cursor, Description, Limit, SearchText, ShortText, Whole, few, known_id, page
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.idempotency import Reply, commit
@@ -18,6 +20,95 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/fraud", tags=["fraud"], route_class=StrictRoute.needing(write="program"))
+
+
+class RuleView(TypedDict):
+    """A fraud rule."""
+
+    code: str
+    id: str
+    version: Count
+    enabled: bool
+    shadow: bool
+    action: str
+    actions: list[str]
+    severity: str
+    score: int
+    key_type: str
+    threshold: int | float
+    window: str | None
+    params: dict[str, Any]
+    cooldown: str
+
+
+class MeasurementView(TypedDict):
+    """What was measured, against what."""
+
+    aggregate: str
+    value: int | float
+    threshold: int | float
+    severity_ratio: int | float
+    window: str | None
+    key_type: str
+
+
+class TriedRule(TypedDict):
+    """The rule that a backtest tried."""
+
+    code: str
+    threshold: int | float
+    window: str | None
+    params: dict[str, Any]
+
+
+class HitView(TypedDict):
+    """An event that would have set the rule off."""
+
+    at: Time
+    customer_id: CustomerId
+    measurement: MeasurementView
+    evidence: list[str]
+
+
+class BacktestView(TypedDict):
+    """What a rule would have found in the past."""
+
+    rule: TriedRule
+    since: Time
+    examined: Count
+    complete: bool
+    hits: Count
+    cases: Count
+    examples: list[HitView]
+
+
+class RuleOfCase(TypedDict):
+    """The rule of a case, in the version that opened it."""
+
+    code: str
+    version: Count
+
+
+class CaseView(TypedDict):
+    """A suspicion that a person resolves."""
+
+    id: CaseId
+    status: str
+    rule: RuleOfCase
+    customer_id: CustomerId | None
+    severity: str
+    score: int
+    action: str
+    shadow: bool
+    measurement: MeasurementView
+    evidence: list[str]
+    hits: Count
+    first_at: Time
+    last_at: Time
+    resolved_at: Time | None
+    resolved_by: Actor | None
+    note: str | None
+
 
 _RULE_EXAMPLE = {
     "action": "hold",
@@ -122,14 +213,14 @@ Status = Annotated[Literal["open", "confirmed", "false_positive", "lapsed"] | No
 
 
 @router.get("/rules", summary="List the fraud rules")
-async def list_rules(account_id: AccountId, services: ServicesDep) -> dict[str, Any]:
+async def list_rules(account_id: AccountId, services: ServicesDep) -> Page[RuleView]:
     """All twelve, on one page."""
     found = await services.runner.read(lambda unit: rule_changes.fraud_rules(unit, account_id))
     return _rules(found.all)
 
 
 @router.put("/rules", summary="Change fraud rules")
-async def update_rules(account_id: AccountId, caller: Caller, services: ServicesDep, body: RulesBody) -> dict[str, Any]:
+async def update_rules(account_id: AccountId, caller: Caller, services: ServicesDep, body: RulesBody) -> Page[RuleView]:
     """Rules that are not named stay as they are. Answers all rules."""
     command = rule_changes.ChangeRules(account_id, [each.change(each.code) for each in body.rules])
     changed = await services.runner.change(lambda unit: rule_changes.change_rules(unit, command), actor=caller.actor)
@@ -137,7 +228,7 @@ async def update_rules(account_id: AccountId, caller: Caller, services: Services
 
 
 @router.get("/rules/{code}", summary="Get a fraud rule")
-async def get_rule(account_id: AccountId, services: ServicesDep, code: str) -> dict[str, Any]:
+async def get_rule(account_id: AccountId, services: ServicesDep, code: str) -> RuleView:
     """One rule, by its code."""
     found = await services.runner.read(lambda unit: rule_changes.fraud_rules(unit, account_id))
     return _rule(found.rule(code))
@@ -146,7 +237,7 @@ async def get_rule(account_id: AccountId, services: ServicesDep, code: str) -> d
 @router.put("/rules/{code}", summary="Change a fraud rule")
 async def update_rule(
     account_id: AccountId, caller: Caller, services: ServicesDep, code: str, body: RuleBody
-) -> dict[str, Any]:
+) -> RuleView:
     """A rule that differs after the change gets the next version."""
     command = rule_changes.ChangeRules(account_id, [body.change(code)])
     changed = await services.runner.change(lambda unit: rule_changes.change_rules(unit, command), actor=caller.actor)
@@ -154,7 +245,7 @@ async def update_rule(
 
 
 @router.post("/rules/{code}/backtest", summary="Try a fraud rule on the past")
-async def backtest_rule(account_id: AccountId, services: ServicesDep, code: str, body: BacktestBody) -> dict[str, Any]:
+async def backtest_rule(account_id: AccountId, services: ServicesDep, code: str, body: BacktestBody) -> BacktestView:
     """Counts how often the rule would have fired. Changes nothing."""
     change = rule_changes.RuleChange(
         kind_of(code).code, threshold=body.threshold, window=body.window, params=body.params
@@ -172,7 +263,7 @@ async def list_cases(
     customer_id: SearchText = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[CaseView]:
     """One page of cases, those in shadow included."""
     before = known_id("frd", cursor, param="cursor") if cursor else None
     command = resolution.ListCases(account_id, status, rule, customer_id, before, limit + 1)
@@ -181,13 +272,13 @@ async def list_cases(
 
 
 @router.get("/cases/{case_id}", summary="Get a fraud case")
-async def get_case(account_id: AccountId, services: ServicesDep, case_id: str) -> dict[str, Any]:
+async def get_case(account_id: AccountId, services: ServicesDep, case_id: str) -> CaseView:
     """One case, with what was measured and the ids of what it is about."""
     command = resolution.GetCase(account_id, known_id("frd", case_id))
     return _case(await services.runner.read(lambda unit: resolution.get_case(unit, command)))
 
 
-@router.post("/cases/{case_id}/resolve", summary="Resolve a fraud case")
+@router.post("/cases/{case_id}/resolve", summary="Resolve a fraud case", responses=answers(CaseView))
 async def resolve(request: Request, account_id: AccountId, case_id: str, body: Resolve) -> Response:
     """`confirmed` cancels the points that the case holds, which causes `points.adjusted`; `false_positive` releases them."""
     command = resolution.ResolveCase(
@@ -205,11 +296,11 @@ async def resolve(request: Request, account_id: AccountId, case_id: str, body: R
     return await commit(request, account_id, work)
 
 
-def _rules(rules: list[Rule[Any]]) -> dict[str, Any]:
+def _rules(rules: list[Rule[Any]]) -> Page[RuleView]:
     return {"data": [_rule(each) for each in rules], "next_cursor": None}
 
 
-def _rule(rule: Rule[Any]) -> dict[str, Any]:
+def _rule(rule: Rule[Any]) -> RuleView:
     params = show_params(rule.params)
     return {
         "code": rule.code,
@@ -222,17 +313,22 @@ def _rule(rule: Rule[Any]) -> dict[str, Any]:
         "severity": rule.severity,
         "score": rule.score,
         "key_type": rule.params.key_type,
-        "threshold": params.pop("threshold"),
-        "window": params.pop("window", rule.window),
+        "threshold": cast("int | float", params.pop("threshold")),
+        "window": cast("str | None", params.pop("window", rule.window)),
         "params": params,
         "cooldown": show_duration(rule.cooldown),
     }
 
 
-def _backtested(result: backtest.Backtested) -> dict[str, Any]:
+def _backtested(result: backtest.Backtested) -> BacktestView:
     rule = _rule(result.rule)
     return {
-        "rule": {name: rule[name] for name in ("code", "threshold", "window", "params")},
+        "rule": {
+            "code": rule["code"],
+            "threshold": rule["threshold"],
+            "window": rule["window"],
+            "params": rule["params"],
+        },
         "since": rfc3339(result.since),
         "examined": result.examined,
         "complete": result.is_complete,
@@ -242,7 +338,7 @@ def _backtested(result: backtest.Backtested) -> dict[str, Any]:
             {
                 "at": rfc3339(each.at),
                 "customer_id": each.finding.customer_id,
-                "measurement": shown_measurement(each.finding.measurement),
+                "measurement": cast("MeasurementView", shown_measurement(each.finding.measurement)),
                 "evidence": list(each.finding.evidence),
             }
             for each in result.examples
@@ -250,7 +346,7 @@ def _backtested(result: backtest.Backtested) -> dict[str, Any]:
     }
 
 
-def _case(case: FraudCase) -> dict[str, Any]:
+def _case(case: FraudCase) -> CaseView:
     return {
         "id": case.id,
         "status": case.status,
@@ -260,7 +356,7 @@ def _case(case: FraudCase) -> dict[str, Any]:
         "score": case.score,
         "action": case.action,
         "shadow": case.shadow,
-        "measurement": case.measurement,
+        "measurement": cast("MeasurementView", case.measurement),
         "evidence": list(case.evidence),
         "hits": case.hits,
         "first_at": rfc3339(case.first_at),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from loyalpro.accounts.scopes import Scope, require_scope
 from loyalpro.kernel.clock import rfc3339
@@ -13,6 +14,7 @@ from loyalpro.loyalty.bulk.cells import CellKind
 from loyalpro.loyalty.entities import Job, RowRefusal
 from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.opening_balances import OpeningBalance
+from loyalpro.web.answers import Count, JobId, Page, Time, answers
 from loyalpro.web.api.customers import CreateCustomer, checked_customer, enrollment
 from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, LongText, ShortText, Whole, known_id, page
 from loyalpro.web.api.transactions import CreateTransaction, purchase, require_one_customer
@@ -35,6 +37,37 @@ class _ImportRoute(StrictRoute):
 
 
 router = APIRouter(prefix="/v1/imports", tags=["imports"], route_class=_ImportRoute.needing(write="transactions"))
+
+
+class JobTimes(TypedDict):
+    """What every job shows at its end."""
+
+    error: str | None
+    created_at: Time
+    finished_at: Time | None
+
+
+class ImportView(JobTimes):
+    """An import and its progress."""
+
+    id: JobId
+    kind: str
+    status: str
+    dry_run: bool
+    earn: str
+    rows: Count | None
+    imported: Count
+    unchanged: Count
+    refused: Count
+
+
+class RefusedRowView(TypedDict):
+    """A row that an import refused."""
+
+    line: Count
+    code: str
+    detail: str
+    param: str | None
 
 
 class BalanceRow(Body):
@@ -81,7 +114,9 @@ class CreateImport(Body):
     dry_run: Annotated[bool, Field(description="Whether to only find out what would be refused.")] = False
 
 
-@router.post("", status_code=202, summary="Import customers, purchases or opening balances")
+@router.post(
+    "", status_code=202, summary="Import customers, purchases or opening balances", responses=answers(ImportView, 202)
+)
 async def create(request: Request, account_id: AccountId, caller: Caller, body: CreateImport) -> Response:
     """The response is a job; read it to follow it. A row whose `external_id` was imported before is left unchanged.
 
@@ -99,7 +134,7 @@ async def create(request: Request, account_id: AccountId, caller: Caller, body: 
 @router.get("", summary="List imports, newest first")
 async def list_imports(
     account_id: AccountId, services: ServicesDep, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Page[ImportView]:
     """One page of jobs with their progress. They are kept for 7 days after they end."""
     before_id = known_id("job", cursor, param="cursor") if cursor else None
     query = jobs.ListJobs(account_id, _KINDS, before_id, limit + 1)
@@ -108,7 +143,7 @@ async def list_imports(
 
 
 @router.get("/{import_id}", summary="Get an import and its progress")
-async def get(account_id: AccountId, services: ServicesDep, import_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, import_id: str) -> ImportView:
     """One job: how many of its `rows` were imported, were there already, and were refused."""
     query = _ref(account_id, import_id)
     return import_view(await services.runner.read(lambda unit: jobs.get_job(unit, query)))
@@ -123,7 +158,7 @@ async def list_refusals(
     cursor: Annotated[
         str | None, Query(pattern=r"^\d{1,9}$", description="`next_cursor` of the previous page.")
     ] = None,
-) -> dict[str, Any]:
+) -> Page[RefusedRowView]:
     """One page of lines, each with the error that the call for this row alone would return."""
     query = jobs.ListRefusals(_ref(account_id, import_id), int(cursor or 0), limit + 1)
     found = await services.runner.read(lambda unit: jobs.list_refusals(unit, query))
@@ -132,7 +167,7 @@ async def list_refusals(
     return {"data": [_refusal_view(each) for each in shown], "next_cursor": more}
 
 
-@router.post("/{import_id}/cancel", summary="Cancel an import")
+@router.post("/{import_id}/cancel", summary="Cancel an import", responses=answers(ImportView))
 async def cancel(request: Request, account_id: AccountId, import_id: str) -> Response:
     """Stops the job. Rows that it has imported already stay."""
     command = _ref(account_id, import_id)
@@ -141,7 +176,7 @@ async def cancel(request: Request, account_id: AccountId, import_id: str) -> Res
     )
 
 
-def import_view(job: Job) -> dict[str, Any]:
+def import_view(job: Job) -> ImportView:
     """An import and its progress in JSON."""
     params = job.params
     return {
@@ -158,7 +193,7 @@ def import_view(job: Job) -> dict[str, Any]:
     }
 
 
-def job_times(job: Job) -> dict[str, Any]:
+def job_times(job: Job) -> JobTimes:
     """What every job shows at its end."""
     return {
         "error": job.result,
@@ -167,7 +202,7 @@ def job_times(job: Job) -> dict[str, Any]:
     }
 
 
-def _refusal_view(refused: RowRefusal) -> dict[str, Any]:
+def _refusal_view(refused: RowRefusal) -> RefusedRowView:
     return {"line": refused.line, "code": refused.code, "detail": refused.detail, "param": refused.param}
 
 

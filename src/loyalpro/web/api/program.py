@@ -3,11 +3,12 @@
 import json
 import re
 from dataclasses import asdict
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import NotFound
@@ -19,6 +20,7 @@ from loyalpro.loyalty.program import ProgramVersion, RefundPolicy, Rules
 from loyalpro.loyalty.program_changes import ProgramDraft, TierDraft
 from loyalpro.loyalty.program_preview import Preview
 from loyalpro.loyalty.tiers import Benefit, Tier, TierPolicy, TierWindow
+from loyalpro.web.answers import Actor, Count, CurrencyCode, Page, PointCount, TierId, Time
 from loyalpro.web.api.fields import MAX_AMOUNT, Body, Description, Limit, LongText, ShortText, Whole, few
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.field_errors import refusal
@@ -26,6 +28,77 @@ from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/v1/program", tags=["program"], route_class=StrictRoute.needing(write="program"))
+
+
+class MadeView(TypedDict):
+    """What made a version of the program, when and why."""
+
+    version: Count
+    note: str | None
+    actor: Actor
+    created_at: Time
+
+
+class PendingView(TypedDict):
+    """How long points are pending."""
+
+    days: int
+
+
+class TierOfProgram(TypedDict):
+    """A tier, lowest rank first."""
+
+    id: TierId
+    name: str
+    rank: Count
+    threshold: int
+    multiplier_permille: Annotated[int, Field(examples=[1000])]
+    benefits: list[Benefit]
+
+
+class ProgramContent(TypedDict):
+    """What a patch of the program can change, but the note."""
+
+    currency: CurrencyCode
+    time_zone: Annotated[str, Field(examples=["Europe/Berlin"])]
+    earning: EarnSettings
+    expiry: ExpiryPolicy
+    pending: PendingView
+    refunds: RefundPolicy
+    tiers: list[TierOfProgram]
+    tiering: TierPolicy
+    point_value: Annotated[str | None, Field(examples=["0.01"])]
+
+
+class ProgramView(ProgramContent):
+    """A version of the program."""
+
+    version: Count
+    note: str | None
+    actor: Actor
+    created_at: Time
+
+
+class EffectView(TypedDict):
+    """What the change would have done to the purchases since a time."""
+
+    since: Time
+    purchases: Count
+    is_truncated: bool
+    points_before: PointCount
+    points_after: PointCount
+    customers: Count
+    customers_up: Count
+    customers_down: Count
+
+
+class PreviewView(TypedDict):
+    """A change that is not made, and its effect."""
+
+    dry_run: bool
+    program: ProgramContent
+    effect: EffectView
+
 
 MAX_POINTS: Final = 10**6
 """The most points that one rule, bonus or threshold step can state; a typing error is rather found than paid out."""
@@ -261,7 +334,7 @@ IfMatch = Annotated[str | None, Header(description="The `ETag` of the version th
 
 
 @router.get("", summary="Get the program")
-async def get(account_id: AccountId, services: ServicesDep, response: Response) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, response: Response) -> ProgramView:
     """The version in force. Its number is in `version`, and in the header `ETag`."""
     query = program_changes.GetProgram(account_id)
     found = await services.runner.read(lambda unit: program_changes.get_program(unit, query))
@@ -278,7 +351,7 @@ async def update(
     *,
     dry_run: DryRun = False,
     if_match: IfMatch = None,
-) -> dict[str, Any]:
+) -> ProgramView | PreviewView:
     """Makes the next version, if anything changes. Purchases that are recorded already keep what they earned."""
     patch = {name: getattr(body, name) for name in body.model_fields_set}
     command = program_changes.ChangeProgram(account_id, lambda current: _draft(current, patch), _versions(if_match))
@@ -296,7 +369,7 @@ async def versions(
     services: ServicesDep,
     limit: Limit = 20,
     cursor: Annotated[str | None, Query(max_length=15, description="`next_cursor` of the previous page.")] = None,
-) -> dict[str, Any]:
+) -> Page[MadeView]:
     """What made each version, when and why."""
     before = None if cursor is None else _number(cursor, param="cursor")
     query = program_changes.ListVersions(account_id, before, limit + 1)
@@ -306,19 +379,18 @@ async def versions(
 
 
 @router.get("/versions/{version}", summary="Get a version of the program")
-async def get_version(account_id: AccountId, services: ServicesDep, version: str) -> dict[str, Any]:
+async def get_version(account_id: AccountId, services: ServicesDep, version: str) -> ProgramView:
     """The rules and tiers that were in force with it."""
     query = program_changes.GetProgram(account_id, _number(version, param="version"))
     return _shown(await services.runner.read(lambda unit: program_changes.get_program(unit, query)))
 
 
-async def _previewed(services: Services, command: program_changes.ChangeProgram) -> dict[str, Any]:
+async def _previewed(services: Services, command: program_changes.ChangeProgram) -> PreviewView:
     preview = await services.runner.read(lambda unit: Preview(unit, command))
     while await services.runner.read(preview.step):
         pass
-    effect = asdict(preview.effect)
-    effect["since"] = rfc3339(effect["since"])
-    return {"dry_run": True, "program": _content(preview.after), "effect": effect}
+    effect = asdict(preview.effect) | {"since": rfc3339(preview.effect.since)}
+    return {"dry_run": True, "program": _content(preview.after), "effect": cast("EffectView", effect)}
 
 
 def _draft(current: ProgramVersion, patch: dict[str, Any]) -> ProgramDraft:
@@ -343,16 +415,16 @@ def _number(text: str, *, param: str) -> int:
     return int(text)
 
 
-def _with_etag(response: Response, version: ProgramVersion) -> dict[str, Any]:
+def _with_etag(response: Response, version: ProgramVersion) -> ProgramView:
     response.headers["ETag"] = f'"{version.version}"'
     return _shown(version)
 
 
-def _shown(version: ProgramVersion) -> dict[str, Any]:
+def _shown(version: ProgramVersion) -> ProgramView:
     return {"version": version.version, **_content(version), **_made(version)}
 
 
-def _made(version: ProgramVersion) -> dict[str, Any]:
+def _made(version: ProgramVersion) -> MadeView:
     return {
         "version": version.version,
         "note": version.note,
@@ -361,7 +433,7 @@ def _made(version: ProgramVersion) -> dict[str, Any]:
     }
 
 
-def _content(version: ProgramVersion) -> dict[str, Any]:
+def _content(version: ProgramVersion) -> ProgramContent:
     """What a patch can change, but the note."""
     rules = asdict(version.rules)
     return {
@@ -377,10 +449,10 @@ def _content(version: ProgramVersion) -> dict[str, Any]:
     }
 
 
-def _tier(tier: Tier) -> dict[str, Any]:
+def _tier(tier: Tier) -> TierOfProgram:
     shown = asdict(tier)
     del shown["retired_at"]
-    return shown
+    return cast("TierOfProgram", shown)
 
 
 def _fields(body: BaseModel) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import MS_PER_S, rfc3339
 from loyalpro.kernel.errors import InvalidInput, Refused
@@ -11,6 +12,18 @@ from loyalpro.loyalty import redemptions
 from loyalpro.loyalty.entities import Redemption
 from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.money import minor_units
+from loyalpro.web.answers import (
+    Actor,
+    CustomerId,
+    ExternalId,
+    Page,
+    PointCount,
+    RedemptionId,
+    RewardId,
+    Time,
+    TransactionId,
+    answers,
+)
 from loyalpro.web.api.fields import (
     Amount,
     Body,
@@ -30,6 +43,27 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/redemptions", tags=["redemptions"], route_class=StrictRoute.needing(write="points"))
+
+
+class RedemptionView(TypedDict):
+    """Points that were exchanged or are reserved."""
+
+    id: RedemptionId
+    external_id: ExternalId | None
+    customer_id: CustomerId
+    status: str
+    points: PointCount
+    points_returned: Annotated[int, Field(examples=[0])]
+    reward_id: RewardId | None
+    reward: dict[str, Any] | None
+    transaction_id: TransactionId | None
+    code: str | None
+    reserved_until: Time | None
+    captured_at: Time | None
+    ended_at: Time | None
+    actor: Actor
+    created_at: Time
+
 
 _DEFAULT_TTL_S: Final = 900
 
@@ -79,7 +113,7 @@ class ReverseRedemption(Body):
     points: Points | None = None
 
 
-@router.post("", status_code=201, summary="Redeem or reserve points")
+@router.post("", status_code=201, summary="Redeem or reserve points", responses=answers(RedemptionView, 201, 200))
 async def create(request: Request, account_id: AccountId, body: CreateRedemption) -> Response:
     """The points leave the balance at once, also when they are reserved. Causes `points.redeemed`.
 
@@ -106,7 +140,7 @@ async def list_redemptions(
     code: SearchText = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[RedemptionView]:
     """One page of redemptions."""
     before = known_id("red", cursor, param="cursor") if cursor else None
     command = redemptions.ListRedemptions(account_id, customer_id, transaction_id, external_id, code, before, limit + 1)
@@ -115,13 +149,13 @@ async def list_redemptions(
 
 
 @router.get("/{redemption_id}", summary="Get a redemption")
-async def get(account_id: AccountId, services: ServicesDep, redemption_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, redemption_id: str) -> RedemptionView:
     """One redemption."""
     command = redemptions.RedemptionRef(account_id, known_id("red", redemption_id))
     return redemption_view(await services.runner.read(lambda unit: redemptions.get_redemption(unit, command)))
 
 
-@router.post("/{redemption_id}/capture", summary="Redeem reserved points")
+@router.post("/{redemption_id}/capture", summary="Redeem reserved points", responses=answers(RedemptionView))
 async def capture(
     request: Request, account_id: AccountId, redemption_id: str, body: CaptureRedemption | None = None
 ) -> Response:
@@ -139,7 +173,7 @@ async def capture(
     return await commit(request, account_id, work)
 
 
-@router.post("/{redemption_id}/cancel", summary="Cancel a reservation")
+@router.post("/{redemption_id}/cancel", summary="Cancel a reservation", responses=answers(RedemptionView))
 async def cancel(request: Request, account_id: AccountId, redemption_id: str) -> Response:
     """Its points come back. Causes `points.adjusted`. Repeating it changes nothing."""
     command = redemptions.RedemptionRef(account_id, known_id("red", redemption_id))
@@ -150,7 +184,7 @@ async def cancel(request: Request, account_id: AccountId, redemption_id: str) ->
     return await commit(request, account_id, work)
 
 
-@router.post("/{redemption_id}/reverse", summary="Return redeemed points")
+@router.post("/{redemption_id}/reverse", summary="Return redeemed points", responses=answers(RedemptionView))
 async def reverse(
     request: Request, account_id: AccountId, redemption_id: str, body: ReverseRedemption | None = None
 ) -> Response:
@@ -166,7 +200,7 @@ async def reverse(
     return await commit(request, account_id, work)
 
 
-def redemption_view(redemption: Redemption) -> dict[str, Any]:
+def redemption_view(redemption: Redemption) -> RedemptionView:
     """A redemption in JSON."""
     return {
         "id": redemption.id,

@@ -1,17 +1,32 @@
 """`/v1/transactions/{id}/refunds` and `/v1/refunds/batch`: refunds of purchases, one by one or up to 1,000 in a request."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, cast
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput, Refused
 from loyalpro.kernel.iteration import pull
 from loyalpro.loyalty import refunds
-from loyalpro.loyalty.entities import Refund
+from loyalpro.loyalty.entities import Refund, ReturnedItem
 from loyalpro.loyalty.refunds import NewRefund, Refunded, RefundPurchase, RefundPurchases
 from loyalpro.loyalty.returned_lines import Return
+from loyalpro.web.answers import (
+    CurrencyCode,
+    CustomerId,
+    ErrorView,
+    ExternalId,
+    Listed,
+    MinorUnits,
+    Page,
+    PointCount,
+    RefundId,
+    Time,
+    TransactionId,
+    answers,
+)
 from loyalpro.web.api.fields import Amount, Body, Cursor, Description, Limit, LongText, Whole, known_id, page, whole
 from loyalpro.web.auth import AccountId
 from loyalpro.web.errors import status_of
@@ -34,6 +49,45 @@ class _Refunds(BatchRoute):
 
 router = APIRouter(prefix="/v1/transactions", tags=["refunds"], route_class=StrictRoute.needing(write="transactions"))
 batch_router = APIRouter(prefix="/v1/refunds", tags=["refunds"], route_class=_Refunds.needing(write="transactions"))
+
+
+class RefundView(TypedDict):
+    """What was refunded, and the points that it moved."""
+
+    id: RefundId
+    external_id: ExternalId | None
+    transaction_id: TransactionId
+    customer_id: CustomerId
+    amount: MinorUnits
+    currency: CurrencyCode
+    items: list[ReturnedItem]
+    reason: str | None
+    points_clawed_back: PointCount
+    points_restored: PointCount
+    points_shortfall: PointCount
+    points_expired_before: PointCount
+    created_at: Time
+
+
+class RefundError(ErrorView):
+    """Why a refund was refused."""
+
+    remaining_amount: NotRequired[MinorUnits]
+
+
+class RefundResult(TypedDict):
+    """What the request for this refund alone would return: `refund` or `error`."""
+
+    status: Annotated[int, Field(examples=[201])]
+    refund: NotRequired[RefundView]
+    error: NotRequired[RefundError]
+
+
+class RefundMember(RefundResult):
+    """The result of a member of a batch; `index` counts from 0."""
+
+    index: Annotated[int, Field(examples=[0])]
+
 
 Quantity = Annotated[
     float,
@@ -95,7 +149,9 @@ class CreateRefunds(Body):
     refunds: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-@router.post("/{transaction_id}/refunds", status_code=201, summary="Refund a purchase")
+@router.post(
+    "/{transaction_id}/refunds", status_code=201, summary="Refund a purchase", responses=answers(RefundView, 201, 200)
+)
 async def create(request: Request, account_id: AccountId, transaction_id: str, body: CreateRefund) -> Response:
     """Causes `transaction.refunded`, then `points.adjusted` for points that come back, and for points that are taken.
 
@@ -110,7 +166,7 @@ async def create(request: Request, account_id: AccountId, transaction_id: str, b
     return await commit(request, account_id, work)
 
 
-@batch_router.post("/batch", summary="Refund up to 1,000 purchases")
+@batch_router.post("/batch", summary="Refund up to 1,000 purchases", responses=answers(Listed[RefundMember]))
 async def create_batch(request: Request, account_id: AccountId, body: CreateRefunds) -> Response:
     """The response has a result for each refund, in their order: what the request for this refund alone would return."""
     parsed = body.refunds
@@ -127,7 +183,7 @@ async def create_batch(request: Request, account_id: AccountId, body: CreateRefu
 @router.get("/{transaction_id}/refunds", summary="List the refunds of a purchase, newest first")
 async def list_refunds(
     account_id: AccountId, services: ServicesDep, transaction_id: str, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Page[RefundView]:
     """One page of refunds."""
     before = known_id("ref", cursor, param="cursor") if cursor else None
     command = refunds.ListRefunds(account_id, known_id("txn", transaction_id), before, limit + 1)
@@ -171,9 +227,10 @@ def _parsed(raw: Any) -> NewRefund | Refused:
         return refused
 
 
-def _result(outcome: Refunded | Refused) -> dict[str, Any]:
+def _result(outcome: Refunded | Refused) -> RefundResult:
     if isinstance(outcome, Refused):
-        error = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param, **outcome.facts}
+        told = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param, **outcome.facts}
+        error = cast("RefundError", told)  # the fact of a refusal is what is left to refund
         return {"status": status_of(outcome), "error": error}
     return {
         "status": 200 if outcome.replayed else 201,
@@ -181,7 +238,7 @@ def _result(outcome: Refunded | Refused) -> dict[str, Any]:
     }
 
 
-def _refund(refund: Refund, currency: str) -> dict[str, Any]:
+def _refund(refund: Refund, currency: str) -> RefundView:
     return {
         "id": refund.id,
         "external_id": refund.external_id,

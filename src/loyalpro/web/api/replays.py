@@ -1,11 +1,13 @@
 """`/v1/webhook_endpoints/{id}/replay`: jobs that send a range of past events, again or for the first time."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
+from loyalpro.web.answers import Count, EndpointId, Page, ReplayId, Time, answers
 from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, known_id, page
 from loyalpro.web.api.webhook_endpoints import Types
 from loyalpro.web.auth import AccountId
@@ -17,6 +19,24 @@ from loyalpro.webhooks import replays
 router = APIRouter(
     prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute.needing(write="webhooks")
 )
+
+
+class ReplayView(TypedDict):
+    """A replay and its progress."""
+
+    id: ReplayId
+    endpoint_id: EndpointId
+    status: str
+    since: Time
+    until: Time
+    types: list[str]
+    delivery_statuses: list[str]
+    examined: Count
+    estimated_total: Count
+    replayed: Count
+    created_at: Time
+    finished_at: Time | None
+
 
 Status = Literal["succeeded", "exhausted", "canceled", "missing"]
 Statuses = Annotated[
@@ -45,7 +65,12 @@ class StartReplay(Body):
     ] = None
 
 
-@router.post("/{endpoint_id}/replay", status_code=202, summary="Send past events to an endpoint")
+@router.post(
+    "/{endpoint_id}/replay",
+    status_code=202,
+    summary="Send past events to an endpoint",
+    responses=answers(ReplayView, 202),
+)
 async def start(request: Request, account_id: AccountId, endpoint_id: str, body: StartReplay) -> Response:
     """Each delivery gets a new window of 72 hours. Pending ones stay as they are. The response is a job; read it to follow it.
 
@@ -60,7 +85,7 @@ async def start(request: Request, account_id: AccountId, endpoint_id: str, body:
 @router.get("/{endpoint_id}/replays", summary="List an endpoint's replays, newest first")
 async def list_replays(
     account_id: AccountId, services: ServicesDep, endpoint_id: str, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Page[ReplayView]:
     """One page of jobs with their progress."""
     before_id = known_id("rpl", cursor, param="cursor") if cursor else None
     query = replays.ListReplays(account_id, known_id("we", endpoint_id), before_id, limit + 1)
@@ -69,13 +94,13 @@ async def list_replays(
 
 
 @router.get("/{endpoint_id}/replays/{replay_id}", summary="Get a replay and its progress")
-async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str, replay_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str, replay_id: str) -> ReplayView:
     """One job. Of about `estimated_total` events, `examined` have been examined, and `replayed` of those have become due."""
     query = _ref(account_id, endpoint_id, replay_id)
     return replay_view(await services.runner.read(lambda unit: replays.get_replay(unit, query)))
 
 
-@router.post("/{endpoint_id}/replays/{replay_id}/cancel", summary="Cancel a replay")
+@router.post("/{endpoint_id}/replays/{replay_id}/cancel", summary="Cancel a replay", responses=answers(ReplayView))
 async def cancel(request: Request, account_id: AccountId, endpoint_id: str, replay_id: str) -> Response:
     """Stops the job. Deliveries that it has made due already are sent."""
     command = _ref(account_id, endpoint_id, replay_id)
@@ -84,7 +109,7 @@ async def cancel(request: Request, account_id: AccountId, endpoint_id: str, repl
     )
 
 
-def replay_view(progress: replays.ReplayProgress) -> dict[str, Any]:
+def replay_view(progress: replays.ReplayProgress) -> ReplayView:
     """A replay and its progress in JSON."""
     replay = progress.replay
     return {

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
@@ -11,6 +12,7 @@ from loyalpro.loyalty import rewards
 from loyalpro.loyalty.entities import Reward, RewardStatus, RewardType
 from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.rewards import Offer
+from loyalpro.web.answers import Count, CurrencyCode, MinorUnits, Page, PointCount, RewardId, TierId, Time, answers
 from loyalpro.web.api.fields import (
     MAX_AMOUNT,
     Body,
@@ -31,6 +33,46 @@ from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 
 router = APIRouter(prefix="/v1/rewards", tags=["rewards"], route_class=StrictRoute.needing(write="program"))
+
+
+class RewardView(TypedDict):
+    """What customers can have for points."""
+
+    id: RewardId
+    name: str
+    type: str
+    amount: MinorUnits | None
+    currency: CurrencyCode | None
+    percent: Annotated[int | None, Field(examples=[10])]
+    sku: str | None
+    cost_points: PointCount
+    min_spend: MinorUnits | None
+    tier_ids: list[TierId]
+    tags: list[str]
+    stock: Count | None
+    limit_per_customer: Count | None
+    starts_at: Time | None
+    ends_at: Time | None
+    status: str
+    created_at: Time
+    updated_at: Time
+
+
+class OfferedView(TypedDict):
+    """Whether a customer can have the reward now, and why not."""
+
+    available: bool
+    reason: str | None
+    detail: str | None
+    affordable: bool
+    missing_points: PointCount
+
+
+class OfferedReward(RewardView):
+    """A reward as it is listed for a customer."""
+
+    offer: OfferedView
+
 
 Points = Annotated[Whole, Field(ge=1, le=MAX_POINTS, description="Points that the reward costs.")]
 Money = Annotated[Whole, Field(ge=1, le=MAX_AMOUNT, description="Integer in the currency's minor unit: 500 is 5.00.")]
@@ -97,7 +139,7 @@ class UpdateReward(Body):
     status: RewardStatus | None = None
 
 
-@router.post("", status_code=201, summary="Create a reward")
+@router.post("", status_code=201, summary="Create a reward", responses=answers(RewardView, 201))
 async def create(request: Request, account_id: AccountId, body: CreateReward) -> Response:
     """Customers can have it from now on, or from `starts_at`, unless it is a draft."""
     given = body.model_dump()
@@ -117,17 +159,20 @@ async def list_rewards(
     customer_id: SearchText = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[RewardView | OfferedReward]:
     """One page of rewards. With `customer_id`, each has an `offer`: whether this customer can have it, and why not."""
     customer = known_id("cus", customer_id, param="customer_id") if customer_id else None
     before = known_id("rew", cursor, param="cursor") if cursor else None
     command = rewards.ListRewards(account_id, status, customer, before, limit + 1)
     found = await services.runner.read(lambda unit: rewards.list_rewards(unit, command))
-    return page([_offer(each) if isinstance(each, Offer) else reward_view(each) for each in found], limit)
+    shown: list[RewardView | OfferedReward] = [
+        _offer(each) if isinstance(each, Offer) else reward_view(each) for each in found
+    ]
+    return page(shown, limit)
 
 
 @router.get("/{reward_id}", summary="Get a reward")
-async def get(account_id: AccountId, services: ServicesDep, reward_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, reward_id: str) -> RewardView:
     """One reward, also an archived one."""
     command = rewards.RewardRef(account_id, known_id("rew", reward_id))
     return reward_view(await services.runner.read(lambda unit: rewards.get_reward(unit, command)))
@@ -136,7 +181,7 @@ async def get(account_id: AccountId, services: ServicesDep, reward_id: str) -> d
 @router.patch("/{reward_id}", summary="Change a reward")
 async def update(
     account_id: AccountId, caller: Caller, services: ServicesDep, reward_id: str, body: UpdateReward
-) -> dict[str, Any]:
+) -> RewardView:
     """Redemptions that were made before keep the reward as it was."""
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     _refuse_nulls(given)
@@ -146,14 +191,14 @@ async def update(
 
 
 @router.delete("/{reward_id}", summary="Archive a reward")
-async def archive(account_id: AccountId, caller: Caller, services: ServicesDep, reward_id: str) -> dict[str, Any]:
+async def archive(account_id: AccountId, caller: Caller, services: ServicesDep, reward_id: str) -> RewardView:
     """It cannot be redeemed from now on; what was redeemed or reserved before stays."""
     command = rewards.RewardRef(account_id, known_id("rew", reward_id))
     archived = await services.runner.change(lambda unit: rewards.archive_reward(unit, command), actor=caller.actor)
     return reward_view(archived)
 
 
-def reward_view(reward: Reward) -> dict[str, Any]:
+def reward_view(reward: Reward) -> RewardView:
     """A reward in JSON."""
     return {
         "id": reward.id,
@@ -177,7 +222,7 @@ def reward_view(reward: Reward) -> dict[str, Any]:
     }
 
 
-def _offer(offer: Offer) -> dict[str, Any]:
+def _offer(offer: Offer) -> OfferedReward:
     why = offer.unavailable
     return {
         **reward_view(offer.reward),

@@ -1,11 +1,13 @@
 """`/v1/webhook_endpoints/{id}/secret` and `rotate_secret`: the signing secret of an endpoint, and its rotation."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
+from loyalpro.web.answers import Time, answers
 from loyalpro.web.api.fields import Body, known_id
 from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
@@ -20,6 +22,19 @@ router = APIRouter(
     tags=["webhook endpoints"],
     route_class=StrictRoute.needing(read="webhooks", write="webhooks"),
 )
+
+
+class SecretView(TypedDict):
+    """The newest signing secret."""
+
+    secret: Annotated[str, Field(examples=["whsec_t3yng+ca9WUqqKwKP+Gu+KV2IstxZqO1Yn7IY6We81A="])]
+
+
+class RotatedView(SecretView):
+    """The secret after a rotation, and the end of the one before."""
+
+    previous_secret_expires_at: Time | None
+    promoted: bool
 
 
 class RotateSecret(Body):
@@ -41,13 +56,15 @@ class RotateSecret(Body):
 
 
 @router.get("/{endpoint_id}/secret", summary="Get an endpoint's signing secret")
-async def get_secret(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
+async def get_secret(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> SecretView:
     """The newest signing secret."""
     query = EndpointRef(account_id, known_id("we", endpoint_id))
     return {"secret": await services.runner.read(lambda unit: rotation.get_secret(unit, query))}
 
 
-@router.post("/{endpoint_id}/rotate_secret", summary="Change an endpoint's signing secret")
+@router.post(
+    "/{endpoint_id}/rotate_secret", summary="Change an endpoint's signing secret", responses=answers(RotatedView)
+)
 async def rotate(
     request: Request, account_id: AccountId, endpoint_id: str, body: RotateSecret | None = None
 ) -> Response:
@@ -64,7 +81,7 @@ async def rotate(
     return await commit(request, account_id, lambda unit: Reply(200, _view(rotation.rotate_secret(unit, command))))
 
 
-def _view(rotated: rotation.RotatedSecret) -> dict[str, Any]:
+def _view(rotated: rotation.RotatedSecret) -> RotatedView:
     expires_at = rotated.previous_expires_at
     return {
         "secret": rotated.secret,

@@ -1,10 +1,11 @@
 """`/v1/transactions`: purchases, recorded one by one or up to 1,000 in a request."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from loyalpro.events.stable_json import require_stable
 from loyalpro.events.transaction import Item
@@ -15,6 +16,21 @@ from loyalpro.kernel.origin import current_origin
 from loyalpro.loyalty import transactions
 from loyalpro.loyalty.entities import Transaction
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
+from loyalpro.web.answers import (
+    Count,
+    CurrencyCode,
+    CustomerId,
+    ErrorView,
+    ExternalId,
+    Listed,
+    MetadataView,
+    MinorUnits,
+    Page,
+    PointCount,
+    Time,
+    TransactionId,
+    answers,
+)
 from loyalpro.web.api.fields import (
     MAX_AMOUNT,
     Amount,
@@ -58,6 +74,53 @@ router = APIRouter(
 batch_router = APIRouter(
     prefix="/v1/transactions", tags=["transactions"], route_class=_Purchases.needing(write="transactions")
 )
+
+
+class TransactionView(TypedDict):
+    """A purchase, and the points that it brought and that its refunds moved."""
+
+    id: TransactionId
+    external_id: ExternalId | None
+    customer_id: CustomerId
+    status: str
+    currency: CurrencyCode
+    amount: MinorUnits
+    tax_amount: MinorUnits
+    shipping_amount: MinorUnits
+    tip_amount: MinorUnits
+    gift_card_amount: MinorUnits
+    points_discount_amount: MinorUnits
+    eligible_amount: MinorUnits
+    base_amount: MinorUnits
+    refunded_amount: MinorUnits
+    items: list[Item]
+    channel: str | None
+    location_id: str | None
+    employee_id: str | None
+    metadata: MetadataView
+    points_earned: PointCount
+    points_clawed_back: PointCount
+    points_restored: PointCount
+    points_shortfall: PointCount
+    program_version: Count
+    source: str
+    occurred_at: Time
+    created_at: Time
+
+
+class TransactionResult(TypedDict):
+    """What the request for this purchase alone would return: `transaction` or `error`."""
+
+    status: Annotated[int, Field(examples=[201])]
+    transaction: NotRequired[TransactionView]
+    error: NotRequired[ErrorView]
+
+
+class TransactionMember(TransactionResult):
+    """The result of a member of a batch; `index` counts from 0."""
+
+    index: Annotated[int, Field(examples=[0])]
+
 
 _MAX_DETAILS_BYTES = 56 * 1024
 """The limit for the items and the metadata of a purchase together: with the rest they fit into an event of 64 KiB."""
@@ -142,7 +205,7 @@ class CreateTransactions(Body):
     transactions: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-@router.post("", status_code=201, summary="Record a purchase")
+@router.post("", status_code=201, summary="Record a purchase", responses=answers(TransactionView, 201, 200))
 async def create(request: Request, account_id: AccountId, body: CreateTransaction) -> Response:
     """Causes `transaction.completed` and, when it earns points, `points.earned`.
 
@@ -164,7 +227,7 @@ def _reply(purchase: Purchase) -> Reply:
     return Reply(200 if purchase.replayed else 201, _transaction(purchase.transaction))
 
 
-@batch_router.post("/batch", summary="Record up to 1,000 purchases")
+@batch_router.post("/batch", summary="Record up to 1,000 purchases", responses=answers(Listed[TransactionMember]))
 async def create_batch(request: Request, account_id: AccountId, body: CreateTransactions) -> Response:
     """The response has a result for each purchase, in their order: what the request for this purchase alone would return."""
     parsed = body.transactions
@@ -190,7 +253,7 @@ async def list_transactions(
     external_id: SearchText = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Page[TransactionView]:
     """One page of purchases."""
     before = known_id("txn", cursor, param="cursor") if cursor else None
     command = transactions.ListTransactions(account_id, customer_id, external_id, before, limit + 1)
@@ -199,7 +262,7 @@ async def list_transactions(
 
 
 @router.get("/{transaction_id}", summary="Get a purchase")
-async def get(account_id: AccountId, services: ServicesDep, transaction_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, transaction_id: str) -> TransactionView:
     """One purchase."""
     command = transactions.GetTransaction(account_id, known_id("txn", transaction_id))
     return _transaction(await services.runner.read(lambda unit: transactions.get_transaction(unit, command)))
@@ -259,15 +322,15 @@ def _parsed(raw: Any) -> NewPurchase | Refused:
         return refused
 
 
-def _result(outcome: Purchase | Refused) -> dict[str, Any]:
+def _result(outcome: Purchase | Refused) -> TransactionResult:
     if isinstance(outcome, Refused):
         status = status_of(outcome)
-        error = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}
+        error: ErrorView = {"code": outcome.code, "detail": outcome.detail, "param": outcome.param}
         return {"status": status, "error": error}
     return {"status": 200 if outcome.replayed else 201, "transaction": _transaction(outcome.transaction)}
 
 
-def _transaction(transaction: Transaction) -> dict[str, Any]:
+def _transaction(transaction: Transaction) -> TransactionView:
     return {
         "id": transaction.id,
         "external_id": transaction.external_id,

@@ -4,11 +4,13 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.unit_of_work import WriterName
-from loyalpro.web.api.deliveries import delivery_view
+from loyalpro.web.answers import Count, EndpointId, Page, Time, answers
+from loyalpro.web.api.deliveries import DeliveryView, delivery_view
 from loyalpro.web.api.fields import Body, Cursor, Limit, LongText, few, known_id, page
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.idempotency import Reply, commit, stored_response
@@ -23,6 +25,64 @@ from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
 router = APIRouter(
     prefix="/v1/webhook_endpoints", tags=["webhook endpoints"], route_class=StrictRoute.needing(write="webhooks")
 )
+
+
+class HealthView(TypedDict):
+    """Whether the endpoint answers, as deliveries have found out."""
+
+    state: str
+    consecutive_failures: Count
+    failing_since: Time | None
+    next_probe_at: Time | None
+
+
+class RotationView(TypedDict):
+    """A rotation under way."""
+
+    previous_secret_expires_at: Time
+    promoted: bool
+
+
+class EndpointView(TypedDict):
+    """An endpoint without its secret."""
+
+    id: EndpointId
+    url: Annotated[str, Field(examples=["https://shop.example.com/hooks"])]
+    events: list[str]
+    description: str | None
+    ordering: str
+    rate_limit: Count | None
+    headers: dict[str, str]
+    status: str
+    status_reason: str | None
+    imports: bool
+    created_at: Time
+    updated_at: Time
+    health: HealthView
+    rotation: RotationView | None
+
+
+class CheckView(TypedDict):
+    """One check of a URL."""
+
+    subject: str
+    result: str
+    detail: str
+
+
+class UrlCheckView(TypedDict):
+    """What is known of a URL. It has none in `url` when it cannot be read as one."""
+
+    url: str | None
+    accepted: bool
+    checks: list[CheckView]
+
+
+class NewEndpointView(EndpointView):
+    """A new endpoint with its signing secret."""
+
+    secret: Annotated[str, Field(examples=["whsec_t3yng+ca9WUqqKwKP+Gu+KV2IstxZqO1Yn7IY6We81A="])]
+
 
 Types = Annotated[list[str], Field(min_length=1, max_length=50, description='Event types, or ["*"] for all of them.')]
 RateLimit = Annotated[int, Field(ge=1, le=10_000, description="The highest number of requests per second.")]
@@ -96,7 +156,7 @@ class TestEndpoint(Body):
     ] = "valid"
 
 
-@router.post("", status_code=201, summary="Add an endpoint")
+@router.post("", status_code=201, summary="Add an endpoint", responses=answers(NewEndpointView, 201))
 async def create(request: Request, account_id: AccountId, services: ServicesDep, body: CreateEndpoint) -> Response:
     """The response contains the signing secret, which is needed to verify deliveries. The number of endpoints is limited."""
     if (stored := await stored_response(request, account_id)) is not None:
@@ -116,13 +176,14 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
 
     def reply_to(unit: Unit) -> Reply:
         added = endpoints.add_endpoint(unit, command)
-        return Reply(201, endpoint_view(added.details) | {"secret": added.secret})
+        shown: NewEndpointView = {**endpoint_view(added.details), "secret": added.secret}
+        return Reply(201, shown)
 
     return await commit(request, account_id, reply_to)
 
 
 @router.post("/check_url", summary="Check the URL of an endpoint")
-async def check_url(account_id: AccountId, caller: Caller, services: ServicesDep, body: CheckUrl) -> dict[str, Any]:
+async def check_url(account_id: AccountId, caller: Caller, services: ServicesDep, body: CheckUrl) -> UrlCheckView:
     """Nothing is written and nothing connects, so a repeated call checks again; an `Idempotency-Key` is not needed."""
     found = await checked_url(services, account_id, caller.actor, body.url)
     return {
@@ -135,7 +196,7 @@ async def check_url(account_id: AccountId, caller: Caller, services: ServicesDep
 @router.get("", summary="List endpoints, newest first")
 async def list_endpoints(
     account_id: AccountId, services: ServicesDep, limit: Limit = 20, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Page[EndpointView]:
     """One page of the account's endpoints."""
     before_id = known_id("we", cursor, param="cursor") if cursor else None
     query = endpoints.ListEndpoints(account_id, before_id, limit + 1)
@@ -144,7 +205,7 @@ async def list_endpoints(
 
 
 @router.get("/{endpoint_id}", summary="Get an endpoint")
-async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> dict[str, Any]:
+async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) -> EndpointView:
     """One endpoint, without its secret."""
     query = endpoints.EndpointRef(account_id, known_id("we", endpoint_id))
     return endpoint_view(await services.runner.read(lambda unit: endpoints.get_endpoint(unit, query)))
@@ -153,7 +214,7 @@ async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) ->
 @router.patch("/{endpoint_id}", summary="Change an endpoint")
 async def update(
     account_id: AccountId, caller: Caller, services: ServicesDep, endpoint_id: str, body: UpdateEndpoint
-) -> dict[str, Any]:
+) -> EndpointView:
     """An attempt that is under way ends unchanged; every later attempt, of older events too, uses the new values."""
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     _refuse_nulls(given)
@@ -179,7 +240,12 @@ async def delete(account_id: AccountId, caller: Caller, services: ServicesDep, e
     return Response(status_code=204)
 
 
-@router.post("/{endpoint_id}/test", status_code=202, summary="Send a sample event to an endpoint")
+@router.post(
+    "/{endpoint_id}/test",
+    status_code=202,
+    summary="Send a sample event to an endpoint",
+    responses=answers(DeliveryView, 202),
+)
 async def send_test(
     request: Request, account_id: AccountId, endpoint_id: str, body: TestEndpoint | None = None
 ) -> Response:
@@ -193,7 +259,7 @@ async def send_test(
     )
 
 
-def endpoint_view(details: endpoints.EndpointDetails) -> dict[str, Any]:
+def endpoint_view(details: endpoints.EndpointDetails) -> EndpointView:
     """An endpoint in JSON: its configuration, its health and its rotation, without the secret and the values of headers."""
     endpoint, health = details.endpoint, details.health
     return {

@@ -12,6 +12,7 @@ from loyalpro.web.dashboard.pages import (
     endpoint,
     endpoint_settings,
     first_run,
+    home,
     invitations,
     keys,
     me,
@@ -24,6 +25,7 @@ from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_comple
 from loyalpro.web.dashboard.routes import PageRoute
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    home.router,
     first_run.router,
     sign_in.router,
     invitations.router,

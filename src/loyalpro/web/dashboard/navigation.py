@@ -21,7 +21,6 @@ class Place:
 
 
 PLACES: Final[Mapping[str, tuple[Place, ...]]] = {
-    "": (Place("Overview", "/", None, "o"),),
     "Program": (
         Place("Customers", "/customers", "customers.see", "c"),
         Place("Transactions", "/transactions", "customers.see"),
@@ -40,7 +39,7 @@ PLACES: Final[Mapping[str, tuple[Place, ...]]] = {
     ),
     "Account": (Place("Members", "/members", "members"), Place("Audit log", "/audit", "audit")),
 }
-"""The sections of the sidebar in their order. The first one has no heading."""
+"""The sections of the sidebar in their order."""
 
 
 def sections(request: Request, visit: Visit) -> list[tuple[str, list[Place]]]:
@@ -56,4 +55,4 @@ def sections(request: Request, visit: Visit) -> list[tuple[str, list[Place]]]:
 
 def is_current(place: Place, path: str) -> bool:
     """Whether the page at `path` is this place, or one below it."""
-    return path == place.path or (place.path != "/" and path.startswith(f"{place.path}/"))
+    return path == place.path or path.startswith(f"{place.path}/")

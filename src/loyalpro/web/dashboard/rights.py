@@ -37,6 +37,7 @@ class Access:
 
 
 ROUTES: Final[Mapping[str, Access]] = {
+    "home": Access(SIGNED_IN),
     "first_run": Access(PUBLIC),
     "first_run.create": Access(PUBLIC),
     "sign_in": Access(PUBLIC),
@@ -95,7 +96,7 @@ ROUTES: Final[Mapping[str, Access]] = {
 }
 """The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
 
-IN_DEVELOPMENT: Final[Mapping[str, Access]] = {"components": Access(PUBLIC)}
+IN_DEVELOPMENT: Final[Mapping[str, Access]] = {"components": Access(SIGNED_IN)}
 """The rows of pages that exist in development only."""
 
 

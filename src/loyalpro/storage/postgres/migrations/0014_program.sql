@@ -171,7 +171,8 @@ CREATE INDEX refunds_by_transaction ON refunds (transaction_id, id);
 CREATE INDEX refunds_by_customer ON refunds (customer_id, id);
 
 ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_are_never_changed;
-ALTER TABLE ledger_entries ADD COLUMN account_id TEXT;
+-- `qualifying_day`: the local day on which the points count toward tiers. NULL: they do not count, or with their purchase.
+ALTER TABLE ledger_entries ADD COLUMN account_id TEXT, ADD COLUMN qualifying_day BIGINT;
 UPDATE ledger_entries e SET account_id = c.account_id, type = CASE e.type WHEN 'promo_earn' THEN 'earn' ELSE e.type END
 FROM customers c WHERE c.id = e.customer_id;
 ALTER TABLE ledger_entries
@@ -280,6 +281,7 @@ CREATE TABLE redemptions (
     ended_at BIGINT,
     actor TEXT NOT NULL,
     created_at BIGINT NOT NULL,
+    day BIGINT NOT NULL,
     UNIQUE (account_id, external_id),
     CHECK (status <> 'reserved' OR (reserved_until IS NOT NULL AND points_returned = 0)),
     CHECK (status <> 'redeemed' OR points_returned < points),
@@ -512,5 +514,7 @@ CREATE TABLE job_refusals (
 
 -- False: the endpoint is not sent what imports cause.
 ALTER TABLE endpoints ADD COLUMN imports BIGINT NOT NULL DEFAULT 1 CHECK (imports IN (0, 1));
+-- True: an import caused the event.
+ALTER TABLE events ADD COLUMN imported BIGINT NOT NULL DEFAULT 0 CHECK (imported IN (0, 1));
 
 ALTER TABLE audit_log ADD COLUMN request_id TEXT, ADD COLUMN address TEXT, ADD COLUMN changes TEXT;

@@ -226,6 +226,7 @@ CREATE INDEX refunds_by_customer ON refunds (customer_id, id);
 
 ALTER TABLE ledger_entries RENAME TO old_ledger_entries;
 
+-- `qualifying_day`: the local day on which the points count toward tiers. NULL: they do not count, or with their purchase.
 CREATE TABLE ledger_entries (
     id TEXT PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -246,6 +247,7 @@ CREATE TABLE ledger_entries (
     rules TEXT NOT NULL,
     occurred_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
+    qualifying_day INTEGER,
     UNIQUE (customer_id, sequence),
     UNIQUE (source_id, type, part)
 ) STRICT;
@@ -267,10 +269,10 @@ CREATE INDEX ledger_entries_by_actor ON ledger_entries (account_id, actor, id) W
 CREATE TRIGGER ledger_entries_are_never_changed BEFORE UPDATE ON ledger_entries
 WHEN NEW.note IS NOT NULL OR (NEW.id, NEW.account_id, NEW.customer_id, NEW.sequence, NEW.type, NEW.points, NEW.balance_after,
         NEW.pending_after, NEW.source_type, NEW.source_id, NEW.part, NEW.reverses_entry_id, NEW.reason_code, NEW.actor,
-        NEW.rules, NEW.occurred_at, NEW.created_at)
+        NEW.rules, NEW.occurred_at, NEW.created_at, NEW.qualifying_day)
     IS NOT (OLD.id, OLD.account_id, OLD.customer_id, OLD.sequence, OLD.type, OLD.points, OLD.balance_after,
         OLD.pending_after, OLD.source_type, OLD.source_id, OLD.part, OLD.reverses_entry_id, OLD.reason_code, OLD.actor,
-        OLD.rules, OLD.occurred_at, OLD.created_at)
+        OLD.rules, OLD.occurred_at, OLD.created_at, OLD.qualifying_day)
 BEGIN
     SELECT RAISE(ABORT, 'the ledger is append-only');
 END;
@@ -400,6 +402,7 @@ CREATE TABLE redemptions (
     ended_at INTEGER,
     actor TEXT NOT NULL,
     created_at INTEGER NOT NULL,
+    day INTEGER NOT NULL,
     UNIQUE (account_id, external_id),
     CHECK (status <> 'reserved' OR (reserved_until IS NOT NULL AND points_returned = 0)),
     CHECK (status <> 'redeemed' OR points_returned < points),
@@ -632,6 +635,8 @@ CREATE TABLE job_refusals (
 
 -- False: the endpoint is not sent what imports cause.
 ALTER TABLE endpoints ADD COLUMN imports INTEGER NOT NULL DEFAULT 1 CHECK (imports IN (0, 1));
+-- True: an import caused the event.
+ALTER TABLE events ADD COLUMN imported INTEGER NOT NULL DEFAULT 0 CHECK (imported IN (0, 1));
 
 ALTER TABLE audit_log ADD COLUMN request_id TEXT;
 ALTER TABLE audit_log ADD COLUMN address TEXT;

@@ -155,7 +155,7 @@ def _test(
     request: Request, visitor: Visit, details: EndpointDetails, watched: DeliveryDetails | None
 ) -> dict[str, Any]:
     endpoint = details.endpoint
-    types = [each for each in EVENT_TYPES if endpoint.wants(each)]
+    types = [each for each in EVENT_TYPES if endpoint.wants(each, is_import=False)]
     kind = _first_type(details) if watched is None else watched.delivery.event_type
     return {
         "endpoint": endpoint,
@@ -175,7 +175,7 @@ def _test(
 
 def _first_type(details: EndpointDetails) -> str:
     """The type of the first test event: the most usual one that the endpoint wants."""
-    wanted = [each for each in EVENT_TYPES if details.endpoint.wants(each)]
+    wanted = [each for each in EVENT_TYPES if details.endpoint.wants(each, is_import=False)]
     return _USUAL_TYPE if _USUAL_TYPE in wanted else wanted[0]
 
 

@@ -9,7 +9,7 @@
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) document.cookie = `loyalpro-zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax`;
 
-  all("select[data-zone]").forEach((each) => { if (zone && one(`option[value="${CSS.escape(zone)}"]`, each)) each.value = zone; });
+  all("select[data-zone]").forEach((each) => { if (one(`[value="${zone}"]`, each)) each.value = zone; });
 
   const toast = (text) => {
     const line = document.createElement("div");
@@ -27,7 +27,7 @@
       toast("Copied");
     } catch {
       getSelection().selectAllChildren(source);
-      toast("Marked. Copy it with your keyboard.");
+      toast("Marked. Copy it by keyboard.");
     }
   };
 
@@ -38,7 +38,7 @@
     if (step) each.textContent = `${Math.floor(ms / step[0])} ${step[1]} ago`;
   }), 1000);
 
-  // What is of use with a script only is hidden until there is one.
+  // What needs a script is hidden until there is one.
   const prepare = (within) => {
     all("button[data-copy][hidden], button[data-dialog][hidden]", within).forEach((each) => { each.hidden = false; });
     all(".toasts:not(.inline) .toast:not([data-fades])", within).forEach((each) => { each.dataset.fades = ""; fade(each); });
@@ -62,12 +62,12 @@
   });
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || event.target.method === "dialog") return;
-    if (event.target.dataset.sent) return event.preventDefault();  // the second half of a double click
+    if (event.target.dataset.sent) return event.preventDefault();  // a double click
     if (event.target.method === "post") event.target.dataset.sent = "1";
     start();
   });
 
-  // A bar at the top while a request takes longer than a person notices.
+  // A bar at the top while a request is slow.
   let timer = 0;
   const slow = document.documentElement.classList;
   const done = () => { clearTimeout(timer); slow.remove("is-slow"); };
@@ -97,7 +97,7 @@
   document.addEventListener("htmx:sendError", (event) => { if (!polls(event)) toast("The server cannot be reached."); });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt));
 
-  // Keys. They can be switched off in /me, and mean nothing in a field.
+  // Keys mean nothing in a field, and can be switched off in /me.
   let leads = false;
   const rows = () => all("a.row-link").filter((each) => each.offsetParent);
   const move = (by) => {
