@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from loyalpro.accounts.accounts import CreateAccount, create_account
+from loyalpro.loyalty.new_program import start_program
+from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.transport.signing import plain
 from support.chromium import Browser, Tab
 from support.databases import Databases
+from support.members import new_member
+from support.members import signed_in as signed_in_plainly
 from support.receivers import Authority, Hit, RawServer, answer
 from support.scenes import Scene, endpoint_of
 from support.server import Server
@@ -231,6 +236,34 @@ def test_an_endpoint_that_does_not_exist_is_not_found(browser: Browser, scene: S
         for rest in ("", "/set-up", "/settings", "/secret", "/delete"):
             page = tab.open(f"{LIST}/{id_}{rest}")
             assert page.get_by_text("There is no such endpoint here.").is_visible()
+
+
+def test_the_owner_of_another_account_finds_no_endpoint_of_this_one(scene: Scene) -> None:
+    path = endpoint_of(scene, "Ours")
+
+    def work(unit: UnitOfWork) -> str:
+        account = create_account(unit, CreateAccount("Elsewhere"))
+        start_program(unit, account.id)
+        return account.id
+
+    other = scene.server.run(scene.server.application.runner.change(work))
+    stranger = new_member(scene.server, "owner", "stranger@example.com", other)
+    visitor = signed_in_plainly(scene.server, stranger.account_id, stranger.person)
+    for rest in ("", "/set-up", "/set-up/receiver", "/settings", "/secret", "/delete"):
+        visitor.open(path + rest)
+        assert visitor.status == 404
+    for rest in ("/pause", "/test", "/settings", "/secret/show", "/secret/rotate", "/secret/promote", "/delete"):
+        visitor.open("/me")  # a page with the token that forms carry
+        visitor.send(
+            path + rest, type="points.earned", overlap="0", confirm="Ours", which="*", url="https://localhost:1/x"
+        )
+        assert visitor.status == 404
+    ours = scene.server.get(f"/v1/webhook_endpoints/{scene.ids['Ours']}")
+    assert (ours["status"], ours["events"], ours["rotation"]) == (
+        "enabled",
+        ["points.earned", "customer.created"],
+        None,
+    )
 
 
 def test_those_that_need_a_person_come_first(browser: Browser, scene: Scene) -> None:
