@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python scripts/install.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint check docs model-card bench bench-memory bench-import chaos simulate mutants pictures axe schema lock clean
+.PHONY: help setup setup-dev run test lint check docs model-card bench bench-memory bench-import bench-program chaos simulate mutants pictures axe schema lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.runtime ## Make .venv with the loyalpro command in it
 
@@ -35,7 +35,7 @@ docs: setup-dev ## Write the generated pages of docs/reference again
 model-card: setup-dev ## Fit the churn model to the CDNOW purchases again; writes docs/churn-model-card.md
 	$(BIN)/python -m scripts.churn_model_card
 
-bench: setup-dev ## Measure every goal but memory and import, about 25 minutes; writes sections of bench/RESULTS.md (its options: make bench ARGS=--help)
+bench: setup-dev ## Measure every goal but memory, import and program, about 25 minutes; writes sections of bench/RESULTS.md (its options: make bench ARGS=--help)
 	$(BIN)/python -m bench $(ARGS)
 
 bench-memory: setup-dev ## Watch the server's memory for an hour; writes its section of bench/RESULTS.md
@@ -43,6 +43,9 @@ bench-memory: setup-dev ## Watch the server's memory for an hour; writes its sec
 
 bench-import: setup-dev ## Import a million purchases into a new database, about 15 minutes; writes its section of bench/RESULTS.md
 	$(BIN)/python -m bench --only import
+
+bench-program: setup-dev ## Import a million purchases beside live traffic and let a million lots expire, about an hour; writes its sections of bench/RESULTS.md
+	$(BIN)/python -m bench --only program-sqlite,program-postgres $(ARGS)
 
 chaos: setup-dev ## Run real processes with real faults and check every webhook; writes bench/CHAOS.md (its options: make chaos ARGS=--help)
 	$(BIN)/python -m chaos $(ARGS)

@@ -50,6 +50,9 @@ class Scale:
     memory_s: float = 3_600
     memory_per_s: int = 1_000
     imported: int = 1_000_000
+    program_purchases: int = 1_000_000
+    program_customers: int = 50_000
+    program_quiet_s: float = 60
 
     @property
     def small(self) -> bool:
@@ -80,6 +83,9 @@ QUICK = Scale(
     memory_s=3,
     memory_per_s=500,
     imported=10_000,
+    program_purchases=20_000,
+    program_customers=1_000,
+    program_quiet_s=5,
 )
 
 

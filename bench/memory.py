@@ -71,26 +71,26 @@ def _measure(stage: Stage, store: str, scale: Scale) -> tuple[Memory, int]:
     subscribe(client, receiver.url)
     buyers = customers(client, 200)
     stage.report(f"{store}: {scale.memory_s:,.0f} s")
-    sampler = _Sampler(server)
+    sampler = MemorySampler(server)
     sampler.start()
     calls = round(scale.memory_per_s / EVENTS_PER_PURCHASE / _BATCH * scale.memory_s)
     steadily(server, calls, scale.memory_s, lambda client, n: buy(client, _some(buyers, n), _BATCH))
     sampler.stop()
     sent = receiver.count()
     server.kill()
-    return Memory(sampler.samples), sent
+    return sampler.memory, sent
 
 
 def _some(buyers: Sequence[str], turn: int) -> list[str]:
     return [buyers[(turn * _BATCH + n) % len(buyers)] for n in range(_BATCH)]
 
 
-class _Sampler(threading.Thread):
+class MemorySampler(threading.Thread):
     """Samples the memory of a server every half second."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)
-        self.samples: list[tuple[float, float]] = []
+        self._samples: list[tuple[float, float]] = []
         self._server = server
         self._stopped = threading.Event()
 
@@ -98,7 +98,12 @@ class _Sampler(threading.Thread):
         """Sample until stopped."""
         began_s = time.monotonic()
         while not self._stopped.wait(_SAMPLE_S):
-            self.samples.append((time.monotonic() - began_s, self._server.memory_mb()))
+            self._samples.append((time.monotonic() - began_s, self._server.memory_mb()))
+
+    @property
+    def memory(self) -> Memory:
+        """What was sampled so far."""
+        return Memory(list(self._samples))
 
     def stop(self) -> None:
         """End the thread."""

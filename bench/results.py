@@ -20,7 +20,8 @@ _TABLE = "| what | goal | measured | reached |\n|---|---|---|---|"
 _VERDICTS = {True: "yes", False: "**no**", None: "not decided"}
 _INTRO = """# Results
 
-`make bench` writes every section but two: `make bench-memory` takes an hour, and `make bench-import` a quarter of one.
+`make bench` writes every section but four: `make bench-memory` takes an hour, `make bench-import` a quarter of one, and
+`make bench-program`, which writes two sections, an hour.
 `make bench ARGS='--only isolation'` replaces one section. Each section names its date, its command, its machine and the commit
 that was measured.
 

@@ -6,11 +6,12 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from bench.attempts_behind import attempts_behind
 from bench.depth import depth
@@ -20,12 +21,13 @@ from bench.hot_account import hot_account
 from bench.ingest import ingest
 from bench.isolation import isolation
 from bench.kills import kills
+from bench.large_program import large_program
 from bench.latency import latency
 from bench.measurement import QUICK, Measurement, Scale
 from bench.memory import memory
 from bench.outage import outage
 from bench.results import Conditions, Outcome, section, updated
-from bench.stage import Machine, Stage
+from bench.stage import Machine, Report, Stage
 from bench.throughput import throughput
 from bench.window import window
 
@@ -45,6 +47,8 @@ MEASUREMENTS = [
     Measurement("schedule", "Schedule", window),
     Measurement("ingest", "Ingestion alone", ingest),
     Measurement("import", "A first import", first_import, long=True),
+    Measurement("program-sqlite", "A large program: SQLite", partial(large_program, store="sqlite"), long=True),
+    Measurement("program-postgres", "A large program: PostgreSQL", partial(large_program, store="postgres"), long=True),
 ]
 
 
@@ -92,11 +96,12 @@ def _options() -> argparse.Namespace:
     names = ",".join(each.name for each in MEASUREMENTS)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--only", help=f"some of: {names} (default: all but memory and import, which take an hour and a quarter of one)"
+        "--only", help=f"some of: {names} (default: all but memory, import and program-*, which take long)"
     )
     parser.add_argument("--stores", default=",".join(_STORES), help="one database only; writes no page (default: both)")
     parser.add_argument("--quick", action="store_true", help="everything small, to see that it works; writes no page")
     parser.add_argument("--memory-minutes", type=float, help="how long memory is watched (default: 60)")
+    parser.add_argument("--rows", type=int, help="how many purchases the large program has (default: 1000000)")
     parser.add_argument(
         "--output", type=Path, help="the page in which sections are replaced (default: bench/RESULTS.md)"
     )
@@ -110,14 +115,20 @@ def _options() -> argparse.Namespace:
 
 def _scale(options: argparse.Namespace) -> Scale:
     scale = QUICK if options.quick else Scale()
-    return replace(scale, memory_s=options.memory_minutes * 60) if options.memory_minutes else scale
+    if options.memory_minutes:
+        scale = replace(scale, memory_s=options.memory_minutes * 60)
+    if options.rows:
+        customers = max(1, options.rows * Scale.program_customers // Scale.program_purchases)
+        scale = replace(scale, program_purchases=options.rows, program_customers=customers)
+    return scale
 
 
 def _repeated(options: argparse.Namespace) -> list[str]:
     """The options that change what a measurement does, for the command that repeats it."""
     stores = ["--stores", options.stores] if options.stores != ",".join(_STORES) else []
     minutes = ["--memory-minutes", f"{options.memory_minutes:g}"] if options.memory_minutes else []
-    return [*stores, *(["--quick"] if options.quick else []), *minutes]
+    rows = ["--rows", str(options.rows)] if options.rows else []
+    return [*stores, *(["--quick"] if options.quick else []), *minutes, *rows]
 
 
 def _output(options: argparse.Namespace) -> Path | None:
@@ -134,14 +145,22 @@ def _measure(measurements: Sequence[Measurement], stores: list[str], scale: Scal
     with Progress(*columns) as progress, Machine() as machine:
         task = progress.add_task("", total=len(measurements))
         for each in measurements:
-            prefix = f"{each.title}: "
-            stage = Stage(machine, stores, lambda text, prefix=prefix: progress.update(task, description=prefix + text))  # type: ignore[misc]
+            stage = Stage(machine, stores, _reporter(progress, task, f"{each.title}: ", len(outcomes)))
             outcomes.append(_outcome(each, stage, scale))
-            progress.advance(task)
+            progress.update(task, completed=len(outcomes))
             progress.console.print(_line(outcomes[-1]))
             if outcomes[-1].error == "interrupted":
                 break
     return outcomes
+
+
+def _reporter(progress: Progress, task: TaskID, prefix: str, done: int) -> Report:
+    """Shows the progress of a measurement after so many others."""
+
+    def report(text: str, share: float = 0.0) -> None:
+        progress.update(task, description=prefix + text, completed=done + share)
+
+    return report
 
 
 def _outcome(measurement: Measurement, stage: Stage, scale: Scale) -> Outcome:

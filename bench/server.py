@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from loyalpro.cli.api_client import ApiClient
@@ -20,13 +21,13 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Process:
-    """`loyalpro serve` or `loyalpro worker`."""
+    """`loyalpro serve` or `loyalpro worker`. `command`: a module with its arguments."""
 
-    def __init__(self, command: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "loyalpro", command], env=os.environ | environment, stderr=stderr
+                [sys.executable, "-m", *command], env=os.environ | environment, stderr=stderr
             )
         self.pid = self._process.pid
 
@@ -72,14 +73,18 @@ class Process:
 
 
 class Server(Process):
-    """A `loyalpro serve`; the constructor returns when it is ready. Raises RuntimeError when it does not start."""
+    """A `loyalpro serve`; the constructor returns when it is ready. Raises RuntimeError when it does not start.
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    `clock_ahead_ms`: how far its clock is ahead of the machine's.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log: Path, clock_ahead_ms: int = 0) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        super().__init__("serve", {**environment, "LOYALPRO_PORT": str(port)}, log)
+        command = ("bench.clock_ahead", str(clock_ahead_ms)) if clock_ahead_ms else ("loyalpro", "serve")
+        super().__init__(command, {**environment, "LOYALPRO_PORT": str(port)}, log)
         self._wait_until_started()
 
     def client(self, api_key: str = API_KEY) -> ApiClient:
@@ -104,11 +109,37 @@ class Worker(Process):
     """A `loyalpro worker`; the constructor returns when it works. Raises RuntimeError when it does not start."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        super().__init__("worker", environment, log)
+        super().__init__(("loyalpro", "worker"), environment, log)
         self._wait_until_started()
 
     def _started(self) -> bool:
         return b'"working"' in self._log.read_bytes()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended: its status, what it printed, how long it took, and the most memory that it used."""
+
+    status: int
+    output: str
+    took_s: float
+    peak_mb: float
+
+
+def run_command(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Finished:
+    """Run a `loyalpro` command to its end."""
+    began_s = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "loyalpro", *arguments],
+            env=os.environ | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    took_s = time.perf_counter() - began_s
+    return Finished(process.returncode, log.read_text().strip(), took_s, usage.ru_maxrss / 1_024)
 
 
 def cpu_s(pid: int) -> float:

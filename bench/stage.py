@@ -3,15 +3,15 @@
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from bench.past import Past
 from bench.receiver import Receiver
-from bench.server import API_KEY, SECRET_KEY, Server, Worker, cpu_s
+from bench.server import API_KEY, SECRET_KEY, Finished, Server, Worker, cpu_s, run_command
 from loyalpro.cli.demo.certificates import issue
 from loyalpro.kernel.clock import Clock, SystemClock
 from support.postgres import Cluster, OwnCluster
@@ -46,16 +46,27 @@ class Machine:
         self._ends.close()
 
 
-class Stage:
-    """The resources of one measurement. `report` shows a line of progress."""
+class Report(Protocol):
+    """Shows a line of progress. `share`: how much of the measurement is done, of 1."""
 
-    def __init__(self, machine: Machine, stores: Sequence[str], report: Callable[[str], None]) -> None:
+    def __call__(self, text: str, share: float = 0.0) -> None: ...
+
+
+class Stage:
+    """The resources of one measurement."""
+
+    def __init__(self, machine: Machine, stores: Sequence[str], report: Report) -> None:
         self.stores = stores
         self.report = report
         self._machine = machine
         self._ends = ExitStack()
         self._folder = machine.folder / f"stage-{next(machine.numbers)}"
         self._folder.mkdir()
+
+    @property
+    def folder(self) -> Path:
+        """A folder for files of the measurement."""
+        return self._folder
 
     @property
     def ca_file(self) -> str:
@@ -88,9 +99,10 @@ class Stage:
         self._ends.callback(receiver.stop)
         return receiver
 
-    def serve(self, url: str, *, dns_servers: str = "") -> Server:
+    def serve(self, url: str, *, dns_servers: str = "", clock_ahead_ms: int = 0) -> Server:
         """Start a `loyalpro serve`."""
-        server = Server(self._environment(url) | {"LOYALPRO_DNS_SERVERS": dns_servers}, self._log())
+        environment = self._environment(url) | {"LOYALPRO_DNS_SERVERS": dns_servers}
+        server = Server(environment, self._log(), clock_ahead_ms)
         self._ends.callback(server.kill)
         return server
 
@@ -99,6 +111,14 @@ class Stage:
         worker = Worker(self._environment(url), self._log())
         self._ends.callback(worker.kill)
         return worker
+
+    def run(self, url: str, *arguments: str) -> Finished:
+        """Run a `loyalpro` command on a database."""
+        return run_command(arguments, self._environment(url), self._log())
+
+    def call(self, server: Server, *arguments: str) -> Finished:
+        """Run a `loyalpro` command that calls a server."""
+        return run_command(arguments, {"LOYALPRO_SERVER": server.address, "LOYALPRO_API_KEY": API_KEY}, self._log())
 
     def database_cpu_s(self) -> float | None:
         """CPU seconds that PostgreSQL has used so far; None when it was not started by this run."""

@@ -58,7 +58,7 @@ class ProgramServer:
         )
         imports = BulkJob(self.runner, [Imports(self.runner, ROW_FORMATS)]).periodic()
         jobs = [
-            *loyalty_sweeps(self.runner, every_s, world.on_failed),
+            *loyalty_sweeps(self.runner, clock, every_s, world.on_failed),
             fraud_job(self.runner, every_s),
             replace(imports, every_s=every_s),
         ]

@@ -151,7 +151,7 @@ class Application:
             BulkJob(self.runner, [Imports(self.runner, ROW_FORMATS), Exports(self.runner)]).periodic(),
             *maintenance.periodic(interval_s),
             erasure_job(self.runner, interval_s, on_finished=_log_erasure),
-            *loyalty_sweeps(self.runner, interval_s, on_failed=_log_failure),
+            *loyalty_sweeps(self.runner, self.clock, interval_s, on_failed=_log_failure),
             fraud_job(self.runner, interval_s),
             ChurnJob(self.runner, on_finished=_log_churn_run, on_fit_failed=_log_failed_fit).periodic(interval_s),
             disk_space_job(self.disk_space, interval_s),

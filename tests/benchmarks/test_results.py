@@ -92,7 +92,12 @@ def test_a_page_is_written_in_place_and_without_a_page_a_new_one(tmp_path: Path)
 
 def test_a_normal_run_leaves_out_what_takes_long() -> None:
     everything = {each.name for each in MEASUREMENTS}
-    assert everything - {each.name for each in chosen(None, quick=False)} == {"memory", "import"}
+    assert everything - {each.name for each in chosen(None, quick=False)} == {
+        "memory",
+        "import",
+        "program-sqlite",
+        "program-postgres",
+    }
     assert {each.name for each in chosen(None, quick=True)} == everything
     assert [each.name for each in chosen("memory,depth", quick=False)] == ["depth", "memory"]
 

@@ -1076,6 +1076,7 @@ def test_jobs_of_an_account_with_many(world: World, connection: DriverConnection
     newest = in_unit(connection, 4 * BATCH, lambda unit: unit.jobs.list_newest(ACCOUNT, ["export"], made.id, BATCH))
     assert len(newest) == BATCH
     assert in_unit(connection, 8, lambda unit: unit.jobs.piece(made.id, 0)) == b"x"
+    assert in_unit(connection, 8, lambda unit: unit.jobs.pieces(made.id, 0, 10)) == [b"x"]
     assert in_unit(connection, 400, lambda unit: unit.jobs.remove_finished(world.now)) == 20
 
 

@@ -1,12 +1,14 @@
 """Sweeps change what is due because of the time, on both stores: once, in pieces, in several processes, past what fails."""
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from loyalpro.jobs.periodic_job import BATCH_SIZE, Piece
+from loyalpro.kernel.clock import VirtualClock
 from loyalpro.kernel.errors import InvalidInput, StoreUnavailable
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.deletion import DeleteCustomer, delete_customer
@@ -439,8 +441,44 @@ def test_a_failure_of_the_database_ends_the_run_and_is_no_failure_of_a_customer(
     """What is left is done by the next run."""
     failures: list[Any] = []
     runner = FailingRunner()
-    sweep = Sweep[Any](runner, EXPIRY, find_due, settle, lambda *failure: failures.append(failure))
+    sweep = Sweep[Any](runner, VirtualClock(), EXPIRY, find_due, settle, lambda *failure: failures.append(failure))
     with pytest.raises(StoreUnavailable):
         asyncio.run(sweep.run_piece(0))
     assert (runner.changes, failures) == (1, [])
     assert asyncio.run(sweep.run_piece(0)) == Piece(items=2, more=False)
+
+
+class SlowRunner:
+    """Finds customers, and notes how many of them each transaction changes. Every commit takes long."""
+
+    def __init__(self, clock: VirtualClock, due: int) -> None:
+        self.sizes: list[int] = []
+        self._clock = clock
+        self._due = due
+
+    async def read(self, _work: Any) -> Any:
+        return [Due(ACCOUNT, f"cus_{n:03}", 1) for n in range(self._due)]
+
+    async def change(self, work: Any, _writer: Any = "ingest", *, actor: str = "") -> Any:
+        size: int = work(None)
+        self._clock.advance(1)  # a wait for the commit
+        self.sizes.append(size)
+        return size
+
+    lookup = read
+
+
+def test_transactions_are_short_when_there_is_much_to_change_about_each_customer() -> None:
+    """What callers send comes between two of them. A customer may have thousands of points that expire in one night."""
+    clock, seen = VirtualClock(), list[str]()
+
+    def change(_unit: Any, _account_id: str, ids: Sequence[str]) -> int:
+        seen.extend(ids)
+        clock.advance(0.004 * len(ids))
+        return len(ids)
+
+    runner = SlowRunner(clock, 27)
+    sweep = Sweep[Any](runner, clock, EXPIRY, find_due, change, lambda *_: None)
+    assert asyncio.run(sweep.run_piece(0)) == Piece(items=27, more=False)
+    assert runner.sizes == [10, 6, 6, 5]
+    assert seen == [f"cus_{n:03}" for n in range(27)]

@@ -44,6 +44,25 @@ def test_many_writes_share_few_commits_and_each_returns_its_own_result(database_
     with_database(database_url, use)
 
 
+def test_a_piece_of_a_job_shares_no_transaction_with_what_callers_send(databases: Databases) -> None:
+    """They would have to wait for the commit of both. Their own writes, queued meanwhile, still share one."""
+
+    async def use(database: Any) -> None:
+        held = Held()
+        first = asyncio.create_task(database.write(held))
+        await held.under_way()
+        kinds = ("ingest", "ingest", "bulk", "ingest", "ingest", "upkeep", "bulk", "ingest")
+        queued = [asyncio.create_task(database.write(insert(f"a{n}"), kind)) for n, kind in enumerate(kinds)]
+        await asyncio.sleep(0)  # the tasks submit their writes
+        before = database._writer.group_count
+        held.go.set()
+        await asyncio.gather(first, *queued)
+        assert await database.read(names) == {"held", *(f"a{n}" for n in range(len(kinds)))}
+        assert database._writer.group_count - before == len(["held", "a0 a1", "a2", "a3 a4", "a5", "a6", "a7"])
+
+    with_database(databases.fresh("sqlite"), use)
+
+
 def test_a_write_that_raises_is_undone_and_fails_alone(database_url: str) -> None:
     def bad(connection: Connection) -> None:
         insert("half")(connection)

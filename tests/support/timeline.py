@@ -78,7 +78,7 @@ class Timeline:
         def on_failed(kind: JobKind, id_: str, error: Exception) -> None:
             failures.append((kind.name, id_, type(error).__name__))
 
-        for job in loyalty_sweeps(self.runner_on(database), 60, on_failed):
+        for job in loyalty_sweeps(self.runner_on(database), self.clock, 60, on_failed):
             if not names or job.kind.name in names:
                 more = True
                 while more:

@@ -6,13 +6,18 @@ from typing import Final, Literal, Protocol, TypeVar
 T = TypeVar("T")
 U_co = TypeVar("U_co", covariant=True)
 
-WriterName = Literal["ingest", "control", "delivery", "upkeep"]
-"""Which writer commits a change. PostgreSQL has a connection for each, so that none waits for another; SQLite has one for all.
+WriterName = Literal["ingest", "bulk", "control", "delivery", "upkeep"]
+"""Which writer commits a change. PostgreSQL has several connections, so that few wait for others; SQLite has one for all.
 
-`ingest`: what callers send; it is refused while disk space is short. `control`: what stops work or frees space; it shares the
-connection of `ingest`, and is not refused with it. `delivery`: the engine and its jobs. `upkeep`: jobs that may wait for a
-table lock.
+`ingest`: what callers send; it is refused while disk space is short. `bulk`: pieces of imports; they are refused with it, and
+share the connection of `upkeep`. `control`: what stops work or frees space; it shares the connection of `ingest`, and is not
+refused with it. `delivery`: the engine and its jobs. `upkeep`: jobs that may wait for a table lock.
 """
+
+NEW_DATA: Final[frozenset[WriterName]] = frozenset({"ingest", "bulk"})
+"""What is refused while disk space is short."""
+ALONE: Final[frozenset[WriterName]] = frozenset({"bulk", "upkeep"})
+"""What never shares a transaction with the changes of callers, who would have to wait for it."""
 
 SYSTEM: Final = "system"
 """The actor of a change without a request, such as one of a periodic job.

@@ -544,6 +544,10 @@ class JobStore(Protocol):
         """One piece."""
         ...
 
+    def pieces(self, job_id: str, first: int, limit: int) -> list[bytes]:
+        """The pieces from a number on, in their order."""
+        ...
+
     def remove_pieces(self, job_id: str, before: int | None = None) -> None:
         """Remove pieces of a job, with numbers below `before`, or all."""
         ...

@@ -1,18 +1,17 @@
 """A database whose operations are measured, and whose outages are logged."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull, StoreError
-from loyalpro.kernel.unit_of_work import WriterName
+from loyalpro.kernel.unit_of_work import NEW_DATA, WriterName
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.database import Database
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.outage_log import OutageLog
 
 T = TypeVar("T")
-_NEW_DATA: Final[WriterName] = "ingest"
 
 
 class DatabaseMetrics(Protocol):
@@ -95,7 +94,7 @@ class MeasuredDatabase:
             result = await operation
         except StoreError as error:
             self._metrics.database_failed(error.code)
-            if not (isinstance(error, DiskFull) and kind == _NEW_DATA):
+            if not (isinstance(error, DiskFull) and kind in NEW_DATA):
                 self._outage.failed(kind, error)
             raise
         self._outage.succeeded(kind)

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -31,6 +32,7 @@ class _QueuedWrite:
     work: WriteFunction
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    alone: bool
     result: Any = None
     error: BaseException | None = None
     has_begun: bool = False
@@ -100,13 +102,14 @@ class GroupWriter:
             self._connection.close()
         self._connected = False
 
-    async def submit(self, work: Callable[[Connection], T]) -> T:
+    async def submit(self, work: Callable[[Connection], T], *, alone: bool = False) -> T:
         """The result of `work`, once its transaction is durable. What `work` raises undoes it and is raised here.
 
+        `alone`: in a transaction of its own, for work that takes so long that others should not wait until it is committed.
         `StoreUnavailable` when nothing was written, `CommitUnknown` when the write may or may not be durable.
         """
         loop = asyncio.get_running_loop()
-        write = _QueuedWrite(work, loop, loop.create_future())
+        write = _QueuedWrite(work, loop, loop.create_future(), alone)
         with self._changed:
             if self._stopping.is_set() or len(self._queue) >= _MAX_QUEUED:
                 raise StoreUnavailable("The server is busy or stopping; nothing was written. Repeat it in a second.")
@@ -144,11 +147,16 @@ class GroupWriter:
                 self._changed.wait(CHECK_EVERY_S)
             if not self._queue and self._stopping.is_set():
                 return None
-            group = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_group_size))]
-            group = [write for write in group if not write.is_given_up]
+            group = [write for write in self._take_group() if not write.is_given_up]
             for write in group:
                 write.has_begun = True
             return group
+
+    def _take_group(self) -> list[_QueuedWrite]:
+        """The longest queued writes, up to one that has to be alone."""
+        size = min(len(self._queue), self._max_group_size)
+        first_alone = next((at for at, write in enumerate(islice(self._queue, size)) if write.alone), size)
+        return [self._queue.popleft() for _ in range(max(first_alone, min(size, 1)))]
 
     def _write_group(self, group: list[_QueuedWrite]) -> None:
         self.answers.wait()

@@ -1,8 +1,9 @@
-"""Imports: customers, purchases and opening balances from another program, in pieces of 500 rows.
+"""Imports: customers, purchases and opening balances from another program, in pieces of 50 rows.
 
 The rows are stored with the job. Each piece is one database transaction that takes over its rows, stores those that it refuses,
 removes the piece and moves the cursor. So a crash between two pieces loses no row and imports none twice. A trial run undoes
-each piece, and keeps what it has counted.
+each piece, and keeps what it has counted. Pieces are small because on SQLite, what callers send has to wait for the one that is
+under way.
 """
 
 import asyncio
@@ -26,7 +27,9 @@ from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.opening_balances import OpeningBalance, SetOpeningBalances, set_opening_balances
 from loyalpro.loyalty.recording import NewPurchase, Purchase, RecordPurchases, record_purchases
 
-ROWS_PER_PIECE: Final = 500
+ROWS_PER_PIECE: Final = 50
+_PIECES_IN_TURN: Final = 10
+"""How many pieces of an import follow each other before other jobs get their turn."""
 
 ImportKind = Literal["customers", "transactions", "balances"]
 Earn = Literal["rules", "none", "given"]
@@ -183,40 +186,48 @@ class Imports:
         self._formats = formats
 
     async def run_piece(self, job: Job) -> Piece:
-        """The next piece of an import."""
-        number = int(job.cursor or 0)
-        content = await self._runner.read(lambda unit: unit.jobs.piece(job.id, number))
-        if content is None:
+        """The next pieces of an import. What callers send meanwhile comes between two of them."""
+        first = int(job.cursor or 0)
+        contents = await self._runner.read(lambda unit: unit.jobs.pieces(job.id, first, _PIECES_IN_TURN))
+        if not contents:
             await self._runner.change(lambda unit: _finish(unit, job), actor=job.actor)
             return Piece(items=0)
-        prepared = await asyncio.to_thread(prepare, job, content, self._formats)
+        items = 0
+        for prepared in await asyncio.to_thread(self._prepare, job, contents):
+            after = await self._import(job, prepared)
+            if after is None:
+                return Piece(items)
+            items, job = items + after.done - job.done, after
+        return Piece(items, more=True)
+
+    def _prepare(self, job: Job, contents: Sequence[bytes]) -> list[Prepared]:
+        return [prepare(job, each, self._formats) for each in contents]
+
+    async def _import(self, job: Job, prepared: Prepared) -> Job | None:
+        """The job after its next piece; None when it has ended, or another process works on it."""
         try:
-            imported: Imported | None = await self._runner.change(
-                lambda unit: _take_over(unit, job, prepared), actor=job.actor
-            )
+            return await self._runner.change(partial(_take_over, job=job, prepared=prepared), "bulk", actor=job.actor)
         except _Undo as trial:
-            imported = trial.imported
-            await self._runner.change(partial(_count_trial, job=job, imported=imported), actor=job.actor)
-        return Piece(items=0) if imported is None else Piece(items=imported.done, more=True)
+            return await self._runner.change(
+                partial(_count_trial, job=job, imported=trial.imported), "bulk", actor=job.actor
+            )
 
 
-def _take_over(unit: FraudUnit, job: Job, prepared: Prepared) -> Imported | None:
-    """None when another process works on the job, or it has ended."""
+def _take_over(unit: FraudUnit, job: Job, prepared: Prepared) -> Job | None:
+    """The job after the piece; None when another process works on the job, or it has ended."""
     if not unit.jobs.lock(job):
         return None
     imported = import_piece(unit, job, prepared)
     if job.params["dry_run"]:
         raise _Undo(imported)
-    _advance(unit, job, imported)
-    return imported
+    return _advance(unit, job, imported)
 
 
-def _count_trial(unit: FraudUnit, job: Job, imported: Imported) -> None:
-    if unit.jobs.lock(job):
-        _advance(unit, job, imported)
+def _count_trial(unit: FraudUnit, job: Job, imported: Imported) -> Job | None:
+    return _advance(unit, job, imported) if unit.jobs.lock(job) else None
 
 
-def _advance(unit: FraudUnit, job: Job, imported: Imported) -> None:
+def _advance(unit: FraudUnit, job: Job, imported: Imported) -> Job:
     """Move the cursor behind the piece, whose rows are not needed any more: they have personal data."""
     number = int(job.cursor or 0) + 1
     after = replace(
@@ -229,6 +240,7 @@ def _advance(unit: FraudUnit, job: Job, imported: Imported) -> None:
     unit.jobs.refuse(job.id, imported.refusals)
     unit.jobs.advance(job, after, unit.now)
     unit.jobs.remove_pieces(job.id, before=number)
+    return after
 
 
 def _finish(unit: FraudUnit, job: Job) -> None:

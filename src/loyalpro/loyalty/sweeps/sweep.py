@@ -1,12 +1,13 @@
-"""Runs a sweep piece by piece: finds what is due, changes it in a transaction for each account, and passes over what fails."""
+"""Runs a sweep piece by piece: finds what is due, changes it in short transactions, and passes over what fails."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
+from loyalpro.jobs.pace import Pace
 from loyalpro.jobs.periodic_job import BATCH_SIZE, JobKind, PeriodicJob, Piece
-from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.clock import Clock, UnixMs
 from loyalpro.kernel.errors import LockTaken, StoreError
 from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
@@ -41,13 +42,21 @@ Change = Callable[[U, str, Sequence[str]], int]
 class Sweep(Generic[U]):
     """A sweep of one process. A run goes through everything that is due once, and the next one begins at the beginning.
 
-    So what fails again and again does not keep the rest from being changed.
+    So what fails again and again does not keep the rest from being changed. Transactions are short, also when there is much to
+    change about each thing: what callers send comes between two of them.
     """
 
     def __init__(
-        self, units: UnitOfWorkRunner[U], kind: JobKind, find: Find[U], change: Change[U], on_failed: OnFailed
+        self,
+        units: UnitOfWorkRunner[U],
+        clock: Clock,
+        kind: JobKind,
+        find: Find[U],
+        change: Change[U],
+        on_failed: OnFailed,
     ) -> None:
         self._units = units
+        self._pace = Pace(clock)
         self._kind = kind
         self._find = find
         self._change = change
@@ -63,7 +72,8 @@ class Sweep(Generic[U]):
         found = await self._units.read(lambda unit: self._find(unit, self._last, BATCH_SIZE))
         items = 0
         for account_id, due in groupby(sorted(found, key=_account), key=_account):
-            items += await self._change_all(account_id, sorted(each.id for each in due))
+            for ids in self._pace.chunks(sorted(each.id for each in due)):
+                items += await self._change_all(account_id, ids)
         self._last = found[-1] if len(found) == BATCH_SIZE else None
         return Piece(items, more=self._last is not None)
 
@@ -81,7 +91,11 @@ class Sweep(Generic[U]):
 
     async def _transaction(self, account_id: str, ids: Sequence[str]) -> int:
         actor = f"system:{self._kind.name}"
-        return await self._units.change(lambda unit: self._change(unit, account_id, ids), "upkeep", actor=actor)
+
+        def work(unit: U) -> int:
+            return self._pace.timed(len(ids), lambda: self._change(unit, account_id, ids))
+
+        return await self._units.change(work, "upkeep", actor=actor)
 
 
 _account = attrgetter("account_id")

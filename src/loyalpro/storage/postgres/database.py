@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import DiskFull
-from loyalpro.kernel.unit_of_work import WriterName
+from loyalpro.kernel.unit_of_work import NEW_DATA, WriterName
 from loyalpro.storage import answers, migrations, threads
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import POSTGRES
@@ -33,6 +33,8 @@ _ENGINE_READERS = 2
 _MAX_GROUP_SIZE: dict[WriterName, int] = {"ingest": 60, "delivery": 60, "upkeep": 1}
 """PostgreSQL caches 64 subtransactions of a session; with more, every snapshot in the server gets slower. A transaction of the
 upkeep sets a lock timeout, which must not apply to other writes, so it is alone in its group."""
+_SHARED: dict[WriterName, WriterName] = {"control": "ingest", "bulk": "upkeep"}
+"""Writers without a connection of their own, and whose they use."""
 
 
 class PostgresDatabase:
@@ -103,11 +105,11 @@ class PostgresDatabase:
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in the next group of its writer. `DiskFull` for new data while there is too little disk space."""
-        if writer == "ingest":
+        if writer in NEW_DATA:
             require(self.disk_space)
         self._refuse_if_silent()
         try:
-            return await self._writers["ingest" if writer == "control" else writer].submit(work)
+            return await self._writers[_SHARED.get(writer, writer)].submit(work)
         except DiskFull:
             self.disk_space.ran_out()
             raise

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import ConfigurationError, DiskFull
-from loyalpro.kernel.unit_of_work import WriterName
+from loyalpro.kernel.unit_of_work import ALONE, NEW_DATA, WriterName
 from loyalpro.storage import answers, migrations, threads
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import SQLITE
@@ -99,12 +99,12 @@ class SqliteDatabase:
 
     async def write(self, work: Callable[[Connection], T], writer: WriterName = "ingest") -> T:
         """Run `work` in the next group of the only writer. `DiskFull` for new data while there is too little disk space."""
-        if writer == "ingest":
+        if writer in NEW_DATA:
             require(self.disk_space)
         if self._answers.is_silent:
             raise answers.silent()
         try:
-            return await self._writer.submit(work)
+            return await self._writer.submit(work, alone=writer in ALONE)
         except DiskFull:
             self.disk_space.ran_out()
             raise

@@ -94,6 +94,14 @@ class JobTables:
         )
         return bytes(rows[0][0]) if rows else None
 
+    def pieces(self, job_id: str, first: int, limit: int) -> list[bytes]:
+        """The pieces from a number on, in their order."""
+        rows = self._connection.execute(
+            "SELECT content FROM job_pieces WHERE job_id = ? AND number >= ? ORDER BY number LIMIT ?",
+            (job_id, first, limit),
+        )
+        return [bytes(content) for (content,) in rows]
+
     def remove_pieces(self, job_id: str, before: int | None = None) -> None:
         """Remove pieces of a job, with numbers below `before`, or all."""
         clause, params = where(("job_id = ?", job_id), ("number < ?", before))
