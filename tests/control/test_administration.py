@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from loyalpro.accounts.passwords import Passwords
+from loyalpro.accounts.people import new_person
 from loyalpro.accounts.scopes import SCOPES
 from loyalpro.control import wire
 from loyalpro.control.administration import Administration
 from loyalpro.kernel.clock import SystemClock
 from loyalpro.kernel.errors import LoyalProError
 from loyalpro.storage.open import open_database
-from support.history import query
-from support.units import runner_on
+from support.history import query, transaction
+from support.units import runner_on, unit_on
 
 Do = Callable[[wire.Request], Any]
 
@@ -128,3 +129,17 @@ def test_a_failure_inside_gets_a_reply_without_its_text(database_url: str) -> No
     reply = asyncio.run(Administration(failing, Passwords()).answer(wire.encode(wire.ListAccounts(None, 1))))
     assert b"internal_error" in reply
     assert b"secret" not in reply
+
+
+def test_the_operator_resets_a_password_by_e_mail_address(do: Do, database_url: str) -> None:
+    account_id = do(wire.CreateAccount("Bakery"))["id"]
+    with transaction(database_url) as connection:
+        person = new_person(
+            unit_on(connection), account_id, "owner", email="ada@example.com", name="", password_hash="x"
+        )
+    made = do(wire.ResetPassword("ADA@example.com", remove_second_factor=False))
+    assert (made["id"], made["email"]) == (person.id, "ada@example.com")
+    [(stored,)] = query(database_url, "SELECT password_hash FROM users")
+    assert asyncio.run(Passwords().verify(stored, made["password"])).matches
+    assert query(database_url, "SELECT actor FROM audit_log WHERE action = 'person.password_changed'") == [("cli",)]
+    assert refused(do, wire.ResetPassword("bob@example.com", remove_second_factor=False))[0] == "not_found"

@@ -17,7 +17,7 @@ def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Ser
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     running = Browser()
     yield running
     running.stop()
@@ -29,24 +29,24 @@ def scene(server: Server) -> Scene:
 
 
 @pytest.fixture
-def tab(browser: Browser, scene: Scene) -> Iterator[Tab]:
+def tab(chromium: Browser, scene: Scene) -> Iterator[Tab]:
     """A tab at the server, signed in as an owner. The test fails when a page logs, opens a dialog, breaks the policy, or misses a file."""
     token = scene.token("owner")
-    opened = browser.tab(scene.base_url)
-    made = browser.run(opened.__enter__)
-    browser.run(lambda: made.sign_in(token))
+    opened = chromium.tab(scene.base_url)
+    made = chromium.run(opened.__enter__)
+    chromium.run(lambda: made.sign_in(token))
     try:
         yield made
-        browser.run(made.require_quiet)
+        chromium.run(made.require_quiet)
     finally:
-        browser.run(lambda: opened.__exit__(None, None, None))
+        chromium.run(lambda: opened.__exit__(None, None, None))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Run the body of a test that has a browser in the thread of the browser."""
-    running = pyfuncitem.funcargs.get("browser") or pyfuncitem.funcargs.get("tab")
-    if running is not None:
-        test, thread = pyfuncitem.obj, pyfuncitem._request.getfixturevalue("browser")
-        pyfuncitem.obj = lambda **arguments: thread.run(lambda: test(**arguments))
+    if "chromium" in pyfuncitem.fixturenames:
+        running = pyfuncitem._request.getfixturevalue("chromium")
+        test = pyfuncitem.obj
+        pyfuncitem.obj = lambda **arguments: running.run(lambda: test(**arguments))
     return (yield)

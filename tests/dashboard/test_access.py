@@ -191,23 +191,23 @@ def test_the_owner_of_another_account_changes_nothing_of_this_one(
 
 
 @pytest.fixture
-def browser(server: Server, members: dict[Role, Signed]) -> Browser:
+def visitor(server: Server, members: dict[Role, Signed]) -> Browser:
     """The browser of an owner, on a page with a form."""
     return fresh(server, members["owner"])
 
 
-def on_its_page(server: Server, browser: Browser, name: str) -> Browser:
+def on_its_page(server: Server, visitor: Browser, name: str) -> Browser:
     """The browser that can send the form of a route: nobody's for a route for everybody."""
     if ROUTES[name].need != PUBLIC:
-        return browser
+        return visitor
     nobody = Browser(server)
     nobody.open("/sign-in")
     return nobody
 
 
 @pytest.mark.parametrize("name", POSTS)
-def test_a_form_without_its_token_is_refused(server: Server, browser: Browser, name: str) -> None:
-    sender = on_its_page(server, browser, name)
+def test_a_form_without_its_token_is_refused(server: Server, visitor: Browser, name: str) -> None:
+    sender = on_its_page(server, visitor, name)
     sender.text = ""
     assert ask(sender, name) == 403
     assert "Go back, reload the page" in sender.text
@@ -215,17 +215,17 @@ def test_a_form_without_its_token_is_refused(server: Server, browser: Browser, n
 
 @pytest.mark.parametrize("name", POSTS)
 def test_a_form_with_the_token_of_another_session_is_refused(
-    server: Server, members: dict[Role, Signed], browser: Browser, name: str
+    server: Server, members: dict[Role, Signed], visitor: Browser, name: str
 ) -> None:
-    sender = on_its_page(server, browser, name)
+    sender = on_its_page(server, visitor, name)
     sender.text = fresh(server, members["owner"]).text
     assert ask(sender, name) == 403
 
 
 @pytest.mark.parametrize("name", POSTS)
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
-def test_a_form_of_another_site_is_refused(server: Server, browser: Browser, name: str, site: str) -> None:
-    sender = on_its_page(server, browser, name)
+def test_a_form_of_another_site_is_refused(server: Server, visitor: Browser, name: str, site: str) -> None:
+    sender = on_its_page(server, visitor, name)
     assert ask(sender, name, **{"Sec-Fetch-Site": site}) == 403
     assert "sent by another site" in sender.text
 
@@ -233,9 +233,9 @@ def test_a_form_of_another_site_is_refused(server: Server, browser: Browser, nam
 @pytest.mark.parametrize("name", POSTS)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", ""])
 def test_a_form_of_a_foreign_origin_is_refused_by_a_browser_without_fetch_metadata(
-    server: Server, browser: Browser, name: str, origin: str
+    server: Server, visitor: Browser, name: str, origin: str
 ) -> None:
-    sender = on_its_page(server, browser, name)
+    sender = on_its_page(server, visitor, name)
     body = f"csrf={sender.hidden('csrf')}".encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded"} | ({"Origin": origin} if origin else {})
     assert sender.request("POST", address(name), body, headers) == 403
@@ -243,30 +243,30 @@ def test_a_form_of_a_foreign_origin_is_refused_by_a_browser_without_fetch_metada
 
 @pytest.mark.parametrize("name", POSTS)
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x", ""])
-def test_a_form_of_another_type_is_refused(server: Server, browser: Browser, name: str, kind: str) -> None:
-    assert ask(on_its_page(server, browser, name), name, **{"Content-Type": kind}) == 400
+def test_a_form_of_another_type_is_refused(server: Server, visitor: Browser, name: str, kind: str) -> None:
+    assert ask(on_its_page(server, visitor, name), name, **{"Content-Type": kind}) == 400
 
 
 @pytest.mark.parametrize("name", POSTS)
-def test_no_change_is_made_by_a_get(server: Server, browser: Browser, name: str) -> None:
+def test_no_change_is_made_by_a_get(server: Server, visitor: Browser, name: str) -> None:
     path = address(name)
-    status = browser.request("GET", path, headers={"Sec-Fetch-Site": "same-origin"})
+    status = visitor.request("GET", path, headers={"Sec-Fetch-Site": "same-origin"})
     pages = {shown for shown, methods in PATHS.values() if methods == ["GET"]}
     assert status == (405 if PATHS[name][0] not in pages else status)
     assert status in (200, 303, 404, 405)
 
 
-def test_each_page_has_its_headers_and_is_small(server: Server, browser: Browser) -> None:
+def test_each_page_has_its_headers_and_is_small(server: Server, visitor: Browser) -> None:
     for name in GETS:
-        browser.request("GET", address(name))
-        assert browser.headers["content-security-policy"].startswith("default-src 'none'"), name
-        assert browser.headers["cache-control"] == "no-store"
-        assert browser.headers["referrer-policy"] == "same-origin"
-        assert len(browser.text.encode()) < 60_000, name
-        assert not re.search(r"\sstyle=|\son\w+=|<script(?![^>]* src=)", browser.text), name
+        visitor.request("GET", address(name))
+        assert visitor.headers["content-security-policy"].startswith("default-src 'none'"), name
+        assert visitor.headers["cache-control"] == "no-store"
+        assert visitor.headers["referrer-policy"] == "same-origin"
+        assert len(visitor.text.encode()) < 60_000, name
+        assert not re.search(r"\sstyle=|\son\w+=|<script(?![^>]* src=)", visitor.text), name
 
 
 def test_an_unknown_host_is_refused(server: Server) -> None:
-    browser = Browser(server, host="evil.example")
+    visitor = Browser(server, host="evil.example")
     for name in GETS:
-        assert browser.request("GET", address(name)) == 400, name
+        assert visitor.request("GET", address(name)) == 400, name

@@ -14,8 +14,8 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing(browser: Browser, scene: Scene, theme: Theme) -> None:
-    with browser.tab(scene.base_url, theme=theme) as tab:
+def test_axe_finds_nothing(chromium: Browser, scene: Scene, theme: Theme) -> None:
+    with chromium.tab(scene.base_url, theme=theme) as tab:
         tab.sign_in(scene.token("owner"))
         tab.open("/components")
         assert tab.violations() == []
@@ -95,8 +95,8 @@ def test_the_time_zone_of_the_browser_is_known_from_the_second_page_on(tab: Tab)
     assert {each["name"]: each["value"] for each in tab.context.cookies()}["loyalpro-zone"] == "Europe/Berlin"
 
 
-def test_without_scripts_the_page_is_whole_and_offers_nothing_that_needs_one(browser: Browser, scene: Scene) -> None:
-    with browser.tab(scene.base_url, scripts=False) as tab:
+def test_without_scripts_the_page_is_whole_and_offers_nothing_that_needs_one(chromium: Browser, scene: Scene) -> None:
+    with chromium.tab(scene.base_url, scripts=False) as tab:
         tab.sign_in(scene.token("owner"))
         page = tab.open("/components")
         assert page.get_by_role("heading", name="Components").is_visible()

@@ -17,10 +17,10 @@ def server(databases: Databases) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_everybody_can_use_the_page(browser: Browser, scene: Scene, name: str) -> None:
+def test_everybody_can_use_the_page(chromium: Browser, scene: Scene, name: str) -> None:
     look = LOOKS[name]
     path = look.address(scene)
-    with browser.tab(scene.base_url, theme="dark") as tab:
+    with chromium.tab(scene.base_url, theme="dark") as tab:
         if look.role is not None:
             tab.sign_in(scene.token(look.role))
         if look.expects is not None:

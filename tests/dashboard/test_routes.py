@@ -14,15 +14,19 @@ from loyalpro.kernel.errors import (
     LoyalProError,
     NotFound,
     RateLimited,
+    Refused,
     StoreUnavailable,
 )
-from loyalpro.web.dashboard.forms import SentForm
+from loyalpro.web.dashboard.forms import SentForm, commit, refused
 from loyalpro.web.dashboard.render import TEMPLATES, page, redirect
 from loyalpro.web.dashboard.rights import PUBLIC, SIGNED_IN, Access
 from loyalpro.web.dashboard.routes import PageRoute
 from loyalpro.web.dashboard.toasts import Toast
-from support.browsing import Visitor
+from loyalpro.web.dashboard.visits import Visitor
+from loyalpro.web.unit import Unit
+from support.browsing import Surfer
 from support.databases import Databases
+from support.members import new_member
 from support.server import API_KEY, Server
 
 POLICY = (
@@ -38,6 +42,7 @@ ERRORS: dict[str, LoyalProError] = {
     "limited": RateLimited("Too many tries. Try again in 40 seconds.", retry_after_s=40),
     "unavailable": StoreUnavailable("The database is not available."),
 }
+WORKED: list[str] = []
 router = APIRouter(route_class=PageRoute)
 ROWS = {
     "probe.show": Access(PUBLIC),
@@ -45,6 +50,8 @@ ROWS = {
     "probe.error": Access(PUBLIC, noun="delivery"),
     "probe.crash": Access(PUBLIC),
     "probe.members_only": Access(SIGNED_IN),
+    "probe.commit": Access(SIGNED_IN),
+    "probe.owners_only": Access("members"),
     "probe.no_post": Access(PUBLIC),
 }
 
@@ -70,8 +77,33 @@ async def crash() -> Response:
 
 
 @router.get("/probe/members", name="probe.members_only")
-async def members_only() -> Response:
-    raise AssertionError("nobody gets here")
+async def members_only(request: Request) -> Response:
+    return await show(request)
+
+
+@router.get("/probe/owners", name="probe.owners_only")
+async def owners_only(visitor: Visitor) -> Response:
+    return Response(visitor.actor)
+
+
+@router.post("/probe/commit", name="probe.commit")
+async def commit_it(request: Request, form: SentForm) -> Response:
+    def work(unit: Unit) -> dict[str, str]:
+        WORKED.append(form.text("name"))
+        return {"id": f"made {len(WORKED)}"}
+
+    try:
+        done, repeated = await commit(request, form, work)
+    except Refused as error:
+        return page(
+            request,
+            "errors/error.html",
+            title="",
+            detail=refused(request, form, error).error,
+            request_id=None,
+            retry_s=None,
+        )
+    return Response(f"{done['id']}{' again' if repeated else ''}")
 
 
 @router.get("/probe/number/{number}", name="probe.no_post")
@@ -99,11 +131,11 @@ def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Ser
 
 
 @pytest.fixture
-def visitor(server: Server) -> Visitor:
-    return Visitor(server)
+def visitor(server: Server) -> Surfer:
+    return Surfer(server)
 
 
-def test_every_page_has_the_headers(visitor: Visitor) -> None:
+def test_every_page_has_the_headers(visitor: Surfer) -> None:
     for path in ("/probe", "/probe/error/not_found", "/probe/crash", "/no-such-page"):
         seen = visitor.get(path)
         assert seen.headers["content-security-policy"] == POLICY
@@ -121,7 +153,7 @@ def test_every_page_has_the_headers(visitor: Visitor) -> None:
     ["localhost", "LOCALHOST:8700", "127.0.0.1", "127.8.8.8:1", "[::1]:8700", "shop.localhost", "loyalty.example.com"],
 )
 def test_the_public_host_and_those_of_this_machine_are_known(server: Server, host: str) -> None:
-    assert Visitor(server, host).get("/probe").status == 200
+    assert Surfer(server, host).get("/probe").status == 200
 
 
 @pytest.mark.parametrize(
@@ -141,12 +173,12 @@ def test_the_public_host_and_those_of_this_machine_are_known(server: Server, hos
     ],
 )
 def test_another_host_is_refused(server: Server, host: str) -> None:
-    seen = Visitor(server, host).get("/probe")
+    seen = Surfer(server, host).get("/probe")
     assert seen.status == 400
     assert "LOYALPRO_PUBLIC_URL" in seen.text
 
 
-def test_cookies_belong_to_this_machine_without_https(visitor: Visitor) -> None:
+def test_cookies_belong_to_this_machine_without_https(visitor: Surfer) -> None:
     cookie = visitor.get("/probe").headers["set-cookie"]
     assert cookie.startswith("loyalpro-form=")
     assert "HttpOnly" in cookie
@@ -156,7 +188,7 @@ def test_cookies_belong_to_this_machine_without_https(visitor: Visitor) -> None:
 
 
 def test_cookies_are_bound_to_the_host_and_to_https_behind_a_proxy(server: Server) -> None:
-    seen = Visitor(server, "loyalty.example.com").get("/probe", X_Forwarded_Proto="https")
+    seen = Surfer(server, "loyalty.example.com").get("/probe", X_Forwarded_Proto="https")
     cookie = seen.headers["set-cookie"]
     assert cookie.startswith("__Host-loyalpro-form=")
     assert "Secure" in cookie
@@ -166,13 +198,13 @@ def test_cookies_are_bound_to_the_host_and_to_https_behind_a_proxy(server: Serve
 
 
 def test_a_form_over_plain_http_from_elsewhere_is_refused_with_the_reason(server: Server) -> None:
-    visitor = Visitor(server, "loyalty.example.com")
+    visitor = Surfer(server, "loyalty.example.com")
     seen = visitor.post("/probe", {"csrf": "x"}, X_Forwarded_Proto="http")
     assert seen.status == 403
     assert "This connection is not encrypted" in seen.text
 
 
-def test_a_form_is_accepted_once_with_its_token_and_says_what_it_did_on_the_next_page(visitor: Visitor) -> None:
+def test_a_form_is_accepted_once_with_its_token_and_says_what_it_did_on_the_next_page(visitor: Surfer) -> None:
     hidden = visitor.get("/probe").form
     saved = visitor.post("/probe", hidden | {"name": "<b>CRM</b>"})
     assert (saved.status, saved.headers["location"]) == (303, "/probe")
@@ -182,21 +214,21 @@ def test_a_form_is_accepted_once_with_its_token_and_says_what_it_did_on_the_next
     assert "Saved" not in visitor.get("/probe").text
 
 
-def test_a_made_up_toast_is_not_shown(visitor: Visitor) -> None:
+def test_a_made_up_toast_is_not_shown(visitor: Surfer) -> None:
     visitor.get("/probe")
     visitor.post("/probe", visitor.get("/probe").form)
     sealed = visitor.cookies["loyalpro-toast"]
     for forged in (f"x{sealed}", sealed[:-1] + ("0" if sealed[-1] != "0" else "1"), "x.y", ".", ""):
         visitor.cookies["loyalpro-toast"] = forged
         assert "Saved" not in visitor.get("/probe").text
-    other = Visitor(visitor.server)
+    other = Surfer(visitor.server)
     other.get("/probe")
     other.cookies["loyalpro-toast"] = sealed
     assert "Saved" not in other.get("/probe").text
 
 
-def test_a_form_without_its_own_token_is_refused(server: Server, visitor: Visitor) -> None:
-    other = Visitor(server)
+def test_a_form_without_its_own_token_is_refused(server: Server, visitor: Surfer) -> None:
+    other = Surfer(server)
     for token in ("", "x", "ä", other.get("/probe").form["csrf"]):
         seen = visitor.post("/probe", {"csrf": token})
         assert seen.status == 403
@@ -204,13 +236,13 @@ def test_a_form_without_its_own_token_is_refused(server: Server, visitor: Visito
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "SAME-ORIGIN", "x"])
-def test_a_form_of_another_site_is_refused(visitor: Visitor, site: str) -> None:
+def test_a_form_of_another_site_is_refused(visitor: Surfer, site: str) -> None:
     seen = visitor.post("/probe", dict(visitor.get("/probe").form), Sec_Fetch_Site=site)
     assert seen.status == 403
     assert "another site" in seen.text
 
 
-def test_a_browser_without_fetch_metadata_is_judged_by_its_origin(visitor: Visitor) -> None:
+def test_a_browser_without_fetch_metadata_is_judged_by_its_origin(visitor: Surfer) -> None:
     form = dict(visitor.get("/probe").form)
     assert visitor.post("/probe", form, Sec_Fetch_Site="").status == 303
     for origin in ("", "null", "https://evil.example", visitor.origin.replace("http", "https"), f"{visitor.origin}0"):
@@ -218,17 +250,17 @@ def test_a_browser_without_fetch_metadata_is_judged_by_its_origin(visitor: Visit
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "multipart/form-data; boundary=x", ""])
-def test_only_a_form_is_a_form(visitor: Visitor, media_type: str) -> None:
+def test_only_a_form_is_a_form(visitor: Surfer, media_type: str) -> None:
     form = dict(visitor.get("/probe").form)
     assert visitor.post("/probe", form, Content_Type=media_type).status == 400
 
 
-def test_a_form_has_a_limit(visitor: Visitor) -> None:
+def test_a_form_has_a_limit(visitor: Surfer) -> None:
     form = dict(visitor.get("/probe").form)
     assert visitor.post("/probe", form | {"name": "x" * 300_000}).status == 413
 
 
-def test_htmx_is_led_by_a_header_and_told_errors_as_text(visitor: Visitor) -> None:
+def test_htmx_is_led_by_a_header_and_told_errors_as_text(visitor: Surfer) -> None:
     form = dict(visitor.get("/probe").form)
     saved = visitor.post("/probe", form, HX_Request="true")
     assert (saved.status, saved.headers["hx-redirect"], saved.text) == (204, "/probe", "")
@@ -237,7 +269,41 @@ def test_htmx_is_led_by_a_header_and_told_errors_as_text(visitor: Visitor) -> No
     assert refused.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_nobody_is_led_to_sign_in_and_back(visitor: Visitor) -> None:
+@pytest.fixture
+def member(server: Server) -> Surfer:
+    """A visitor who is signed in as an owner."""
+    signed = new_member(server, "owner", f"owner-{len(WORKED)}-{server.application.rng.random()}@example.com")
+    return Surfer(server, cookies=dict(signed.browser.cookies))
+
+
+def test_a_form_that_is_sent_again_changes_nothing_and_gets_the_same_answer(member: Surfer) -> None:
+    hidden = member.get("/probe/members").form | {"key": "once"}
+    first = member.post("/probe/commit", hidden | {"name": "CRM"})
+    again = member.post("/probe/commit", hidden | {"name": "CRM"})
+    assert (first.status, again.text) == (200, f"{first.text} again")
+    assert WORKED.count("CRM") == 1
+    other = member.post("/probe/commit", hidden | {"name": "another"})
+    assert "This form was sent already." in other.text
+    assert "another" not in WORKED
+    assert member.post("/probe/commit", hidden | {"name": "another", "key": "twice"}).status == 200
+
+
+def test_a_form_without_its_one_time_key_changes_nothing(member: Surfer) -> None:
+    hidden = member.get("/probe/members").form
+    for key in ("", "x" * 65, "é"):
+        assert "Reload the page" in member.post("/probe/commit", hidden | {"name": "no key", "key": key}).text
+    assert "no key" not in WORKED
+
+
+def test_a_right_that_the_role_has_not_is_refused_in_plain_words(server: Server, member: Surfer) -> None:
+    assert member.get("/probe/owners").text.startswith("person:usr_")
+    viewer = new_member(server, "viewer", "a-viewer@example.com")
+    seen = Surfer(server, cookies=dict(viewer.browser.cookies)).get("/probe/owners")
+    assert seen.status == 403
+    assert "Your role, viewer, cannot do this. Ask an owner." in seen.text
+
+
+def test_nobody_is_led_to_sign_in_and_back(visitor: Surfer) -> None:
     seen = visitor.get("/probe/members?status=pending&x=%26")
     assert (seen.status, seen.headers["location"]) == (
         303,
@@ -267,14 +333,14 @@ def test_nobody_is_led_to_sign_in_and_back(visitor: Visitor) -> None:
         ),
     ],
 )
-def test_an_error_is_a_page_in_plain_words(visitor: Visitor, name: str, status: int, words: str) -> None:
+def test_an_error_is_a_page_in_plain_words(visitor: Surfer, name: str, status: int, words: str) -> None:
     seen = visitor.get(f"/probe/error/{name}")
     assert seen.status == status
     assert words in seen.text
     assert "dlv_x" not in seen.text
 
 
-def test_a_page_tries_again_while_the_database_does_not_answer_and_a_form_does_not(visitor: Visitor) -> None:
+def test_a_page_tries_again_while_the_database_does_not_answer_and_a_form_does_not(visitor: Surfer) -> None:
     seen = visitor.get("/probe/error/unavailable")
     assert '<meta http-equiv="refresh" content="5">' in seen.text
     assert seen.headers["retry-after"] == "5"
@@ -286,7 +352,7 @@ def test_a_page_tries_again_while_the_database_does_not_answer_and_a_form_does_n
     assert visitor.get("/probe/error/limited").headers["retry-after"] == "40"
 
 
-def test_an_error_of_our_own_names_the_request_and_nothing_else(visitor: Visitor) -> None:
+def test_an_error_of_our_own_names_the_request_and_nothing_else(visitor: Surfer) -> None:
     seen = visitor.get("/probe/crash")
     assert seen.status == 500
     assert "This went wrong on our side" in seen.text
@@ -294,7 +360,7 @@ def test_an_error_of_our_own_names_the_request_and_nothing_else(visitor: Visitor
     assert "a secret of the program" not in seen.text
 
 
-def test_an_address_that_does_not_exist_is_a_page_for_a_browser_and_a_document_for_programs(visitor: Visitor) -> None:
+def test_an_address_that_does_not_exist_is_a_page_for_a_browser_and_a_document_for_programs(visitor: Surfer) -> None:
     assert "There is no such page here." in visitor.get("/developers/nothing").text
     assert visitor.get("/probe/number/x").status == 404
     for path in ("/v1/nothing", "/static/style.css"):
@@ -304,7 +370,7 @@ def test_an_address_that_does_not_exist_is_a_page_for_a_browser_and_a_document_f
     assert seen.headers["content-type"] == "application/problem+json"
 
 
-def test_a_change_is_not_a_get(visitor: Visitor) -> None:
+def test_a_change_is_not_a_get(visitor: Surfer) -> None:
     assert visitor.request("PUT", "/probe", b"", Accept="text/html").status == 405
     assert visitor.request("POST", "/probe/crash", b"", Accept="text/html").status == 405
 

@@ -24,7 +24,7 @@ class Seen:
 
 
 @dataclass
-class Visitor:
+class Surfer:
     """Somebody with a browser: cookies, and what a browser says of each request."""
 
     server: Server

@@ -90,7 +90,6 @@ def build(
         api_keys,
         audit_log,
         fraud,
-        service,
     ):
         app.include_router(resource.router)
     app.include_router(service.watch_router)

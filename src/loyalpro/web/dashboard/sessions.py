@@ -1,7 +1,7 @@
 """The web session of a browser: where it comes from, its cookie, and where it goes on."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from fastapi import Request, Response
 
@@ -12,12 +12,10 @@ from loyalpro.kernel.origin import current_origin
 from loyalpro.kernel.record import with_fields
 from loyalpro.web.dashboard.forms import Form, refused
 from loyalpro.web.dashboard.render import page, redirect
-from loyalpro.web.dashboard.site import own_path, set_cookie
+from loyalpro.web.dashboard.site import set_cookie
 from loyalpro.web.dashboard.toasts import Toast
 from loyalpro.web.dashboard.visits import SESSION_COOKIE, Visit
 from loyalpro.web.errors import status_of
-
-_FIRST_PAGES: Final = ("/", "/developers/webhooks")
 
 
 def browser_of(request: Request) -> Browser:
@@ -51,15 +49,6 @@ def forget(response: Response, visit: Visit) -> Response:
     """The response that takes the cookie of the web session away."""
     set_cookie(response, visit.site, SESSION_COOKIE, "", max_age_s=0)
     return response
-
-
-def next_page(request: Request, text: str | None) -> str:
-    """Where to go after a sign-in: where the person wanted to go, or else the first page that exists."""
-    path = own_path(text)
-    if path != "/":
-        return path
-    paths: frozenset[str] = request.app.state.page_paths
-    return next((each for each in _FIRST_PAGES if each in paths), "/me")
 
 
 def again(

@@ -12,7 +12,7 @@ from loyalpro.loyalty.new_program import localize_program
 from loyalpro.web.dashboard.forms import Form, SentForm, blank
 from loyalpro.web.dashboard.render import page, redirect
 from loyalpro.web.dashboard.routes import SIGN_IN, PageRoute
-from loyalpro.web.dashboard.sessions import again, browser_of, go_on, next_page
+from loyalpro.web.dashboard.sessions import again, browser_of, go_on
 from loyalpro.web.dashboard.visits import Visitor
 from loyalpro.web.dashboard.zones import ZONES
 from loyalpro.web.services import ServicesDep
@@ -56,7 +56,7 @@ async def create(request: Request, visitor: Visitor, services: ServicesDep, form
         started = await services.runner.change(work, "control", actor=ACTOR)
     except Refused as error:
         return again(request, _TEMPLATE, form, error, _MODEL, *_FIELDS)
-    return go_on(request, visitor, started, next_page(request, None))
+    return go_on(request, visitor, started, "/")
 
 
 def _command(request: Request, form: Form) -> CreateOwner:

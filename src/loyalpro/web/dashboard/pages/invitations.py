@@ -10,7 +10,7 @@ from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
 from loyalpro.web.dashboard.forms import SentForm, blank
 from loyalpro.web.dashboard.render import page
 from loyalpro.web.dashboard.routes import PageRoute
-from loyalpro.web.dashboard.sessions import again, browser_of, go_on, next_page
+from loyalpro.web.dashboard.sessions import again, browser_of, go_on
 from loyalpro.web.dashboard.visits import Visitor
 from loyalpro.web.services import ServicesDep
 
@@ -54,7 +54,7 @@ async def join_new(request: Request, visitor: Visitor, services: ServicesDep, fo
         return _gone(request, error)
     except Refused as error:
         return again(request, _TEMPLATE, form, error, _model(token, invitation), *_FIELDS)
-    return go_on(request, visitor, started, next_page(request, None))
+    return go_on(request, visitor, started, "/")
 
 
 @router.post("/invitations/{token}/join", name="invitation.join")
@@ -70,7 +70,7 @@ async def join(request: Request, visitor: Visitor, services: ServicesDep, form: 
         return _gone(request, error)
     except Refused as error:
         return again(request, _TEMPLATE, form, error, _model(token, invitation))
-    return go_on(request, visitor, started, next_page(request, None))
+    return go_on(request, visitor, started, "/")
 
 
 def _model(token: str, invitation: Invitation) -> dict[str, Any]:

@@ -33,7 +33,8 @@ from loyalpro.web.dashboard.browsers import name_of
 from loyalpro.web.dashboard.forms import Form, SentForm, blank
 from loyalpro.web.dashboard.render import page, redirect
 from loyalpro.web.dashboard.routes import PROOF, SECOND_FACTOR, PageRoute
-from loyalpro.web.dashboard.sessions import again, go_on, keep, next_page, renew
+from loyalpro.web.dashboard.sessions import again, go_on, keep, renew
+from loyalpro.web.dashboard.site import own_path
 from loyalpro.web.dashboard.visits import Visit, Visitor
 from loyalpro.web.dashboard.zones import ZONES
 from loyalpro.web.services import Services, ServicesDep
@@ -96,7 +97,7 @@ async def switch(request: Request, visitor: Visitor, services: ServicesDep, form
     """Go on in another account."""
     command = SwitchAccount(visitor.member, form.text("account"))
     started = await services.runner.change(lambda unit: switch_account(unit, command), "control", actor=visitor.actor)
-    return go_on(request, visitor, started, next_page(request, None))
+    return go_on(request, visitor, started, "/")
 
 
 @router.get(PROOF, name="me.proof")
@@ -124,7 +125,7 @@ async def prove(request: Request, visitor: Visitor, services: ServicesDep, form:
     except Refused as error:
         model = {"has_code": who.person.has_second_factor, **_PROOF_TITLE}
         return again(request, _PROOF, form, error, model, "password", "code")
-    return go_on(request, visitor, started, next_page(request, form.text("next")))
+    return go_on(request, visitor, started, own_path(form.text("next")))
 
 
 @router.get(_SESSIONS, name="me.sessions")

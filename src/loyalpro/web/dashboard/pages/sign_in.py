@@ -11,7 +11,8 @@ from loyalpro.kernel.errors import NotFound, Refused
 from loyalpro.web.dashboard.forms import SentForm, blank
 from loyalpro.web.dashboard.render import page, redirect
 from loyalpro.web.dashboard.routes import CODE, SIGN_IN, PageRoute
-from loyalpro.web.dashboard.sessions import again, browser_of, forget, go_on, next_page
+from loyalpro.web.dashboard.sessions import again, browser_of, forget, go_on
+from loyalpro.web.dashboard.site import own_path
 from loyalpro.web.dashboard.visits import Visitor
 from loyalpro.web.services import ServicesDep
 
@@ -27,7 +28,7 @@ async def show(request: Request, visitor: Visitor, services: ServicesDep) -> Res
     """The form for e-mail address and password. Without an owner it leads to the first run."""
     wanted = request.query_params.get("next")
     if visitor.signed_in is not None:
-        return redirect(request, next_page(request, wanted))
+        return redirect(request, own_path(wanted))
     if await services.runner.read(is_first_run):
         return redirect(request, "/first-run")
     return page(request, _SIGN_IN, form=blank(request, next=wanted), **_TITLE)
@@ -45,7 +46,7 @@ async def give_password(request: Request, visitor: Visitor, services: ServicesDe
         response = go_on(request, visitor, started, CODE)
         response.headers["Location"] += f"?next={form.text('next')}" if form.text("next") else ""
         return response
-    return go_on(request, visitor, started, next_page(request, form.text("next")))
+    return go_on(request, visitor, started, own_path(form.text("next")))
 
 
 @router.get(CODE, name="sign_in.code")
@@ -53,7 +54,7 @@ async def show_code(request: Request, visitor: Visitor) -> Response:
     """The form for the code of the second factor."""
     wanted = request.query_params.get("next")
     if visitor.halfway is None:
-        return redirect(request, next_page(request, wanted))
+        return redirect(request, own_path(wanted))
     return page(request, _CODE, form=blank(request, next=wanted), **_TITLE)
 
 
@@ -61,12 +62,12 @@ async def show_code(request: Request, visitor: Visitor) -> Response:
 async def give_code(request: Request, visitor: Visitor, services: ServicesDep, form: SentForm) -> Response:
     """The web session with a new token, once the code is right."""
     if visitor.halfway is None:
-        return redirect(request, next_page(request, form.text("next")))
+        return redirect(request, own_path(form.text("next")))
     try:
         started = await enter_code(services.runner, GiveCode(visitor.halfway, form.text("code")))
     except Refused as error:
         return again(request, _CODE, form, error, _TITLE, "code")
-    return go_on(request, visitor, started, next_page(request, form.text("next")))
+    return go_on(request, visitor, started, own_path(form.text("next")))
 
 
 @router.post("/sign-out", name="sign_out")

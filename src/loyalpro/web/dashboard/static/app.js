@@ -67,7 +67,7 @@
     start();
   });
 
-  // A bar at the top while a request is slow.
+  // A bar on top of slow requests.
   let timer = 0;
   const slow = document.documentElement.classList;
   const done = () => { clearTimeout(timer); slow.remove("is-slow"); };
