@@ -32,8 +32,8 @@ def scene(request: pytest.FixtureRequest, databases: Databases, authority: Autho
 
 
 @contextmanager
-def signed_in(browser: Browser, scene: Scene, role: Any = "owner", *, scripts: bool = True) -> Iterator[Tab]:
-    with browser.tab(scene.base_url, scripts=scripts) as tab:
+def signed_in(chromium: Browser, scene: Scene, role: Any = "owner", *, scripts: bool = True) -> Iterator[Tab]:
+    with chromium.tab(scene.base_url, scripts=scripts) as tab:
         tab.sign_in(scene.token(role))
         yield tab
         tab.require_quiet()
@@ -65,8 +65,8 @@ def focus(page: Page, words: str) -> None:
     raise AssertionError(f"the keyboard does not reach {words}")
 
 
-def test_the_way_to_a_verified_webhook_by_keyboard_alone(browser: Browser, scene: Scene, authority: Authority) -> None:
-    with checking(authority) as (receiver, secrets), signed_in(browser, scene) as tab:
+def test_the_way_to_a_verified_webhook_by_keyboard_alone(chromium: Browser, scene: Scene, authority: Authority) -> None:
+    with checking(authority) as (receiver, secrets), signed_in(chromium, scene) as tab:
         tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = tab.open(LIST)
         keys = page.keyboard
@@ -114,8 +114,8 @@ def test_the_way_to_a_verified_webhook_by_keyboard_alone(browser: Browser, scene
         assert forged.headers["X-LoyalPro-Signature"] != plain(secrets[0], forged.body)
 
 
-def test_the_same_way_without_scripts(browser: Browser, scene: Scene, authority: Authority) -> None:
-    with checking(authority) as (receiver, secrets), signed_in(browser, scene, scripts=False) as tab:
+def test_the_same_way_without_scripts(chromium: Browser, scene: Scene, authority: Authority) -> None:
+    with checking(authority) as (receiver, secrets), signed_in(chromium, scene, scripts=False) as tab:
         page = tab.open(f"{LIST}/new")
         page.get_by_label("Endpoint URL").fill("http://shop.example/in")
         page.get_by_role("button", name="Check the URL").click()
@@ -150,12 +150,12 @@ def test_the_same_way_without_scripts(browser: Browser, scene: Scene, authority:
 
 
 def test_a_receiver_that_does_not_check_or_does_not_answer_is_named(
-    browser: Browser, scene: Scene, authority: Authority
+    chromium: Browser, scene: Scene, authority: Authority
 ) -> None:
     def script(connection: socket.socket, _: Hit | None) -> None:
         connection.sendall(answer(200))
 
-    with RawServer(script, authority.context()) as receiver, signed_in(browser, scene) as tab:
+    with RawServer(script, authority.context()) as receiver, signed_in(chromium, scene) as tab:
         path = endpoint_of(scene, "Careless", url=receiver.url)
         page = tab.open(f"{path}/set-up")
         page.get_by_role("button", name="Send one with a wrong signature").click()
@@ -165,8 +165,8 @@ def test_a_receiver_that_does_not_check_or_does_not_answer_is_named(
         page.wait_for_selector("text=No connection could be made.")
 
 
-def test_settings_are_changed_and_an_error_keeps_the_input(browser: Browser, scene: Scene) -> None:
-    with signed_in(browser, scene, "developer") as tab:
+def test_settings_are_changed_and_an_error_keeps_the_input(chromium: Browser, scene: Scene) -> None:
+    with signed_in(chromium, scene, "developer") as tab:
         path = endpoint_of(scene, "Settings", headers={"X-Team": "loyalty"})
         page = tab.open(f"{path}/settings")
         assert page.get_by_label("Headers").input_value().strip() == "X-Team: ********"
@@ -185,8 +185,8 @@ def test_settings_are_changed_and_an_error_keeps_the_input(browser: Browser, sce
     assert sorted(changed["events"]) == ["customer.created", "points.earned"]
 
 
-def test_a_secret_is_shown_rotated_and_promoted(browser: Browser, scene: Scene) -> None:
-    with signed_in(browser, scene) as tab:
+def test_a_secret_is_shown_rotated_and_promoted(chromium: Browser, scene: Scene) -> None:
+    with signed_in(chromium, scene) as tab:
         path = endpoint_of(scene, "Rotated")
         api = f"/v1/webhook_endpoints/{scene.ids['Rotated']}"
         page = tab.open(f"{path}/secret")
@@ -203,8 +203,8 @@ def test_a_secret_is_shown_rotated_and_promoted(browser: Browser, scene: Scene) 
     assert actions == ["secret.promoted", "secret.rotated", "secret.read", "webhook_endpoint.created"]
 
 
-def test_an_endpoint_is_deleted_by_typing_its_name(browser: Browser, scene: Scene) -> None:
-    with signed_in(browser, scene) as tab:
+def test_an_endpoint_is_deleted_by_typing_its_name(chromium: Browser, scene: Scene) -> None:
+    with signed_in(chromium, scene) as tab:
         page = tab.open(endpoint_of(scene, "Old one"))
         page.get_by_role("link", name="Delete").click()
         tab.expect("422")
@@ -217,8 +217,8 @@ def test_an_endpoint_is_deleted_by_typing_its_name(browser: Browser, scene: Scen
     assert scene.server.call("GET", f"/v1/webhook_endpoints/{scene.ids['Old one']}").status == 404
 
 
-def test_a_viewer_sees_and_changes_nothing(browser: Browser, scene: Scene) -> None:
-    with signed_in(browser, scene, "viewer") as tab:
+def test_a_viewer_sees_and_changes_nothing(chromium: Browser, scene: Scene) -> None:
+    with signed_in(chromium, scene, "viewer") as tab:
         path = endpoint_of(scene, "Seen")
         page = tab.open(path)
         assert page.get_by_role("heading", name="Seen").is_visible()
@@ -230,8 +230,8 @@ def test_a_viewer_sees_and_changes_nothing(browser: Browser, scene: Scene) -> No
 
 
 @pytest.mark.parametrize("id_", ["we_01m8793d0xn5jh2v2cqxwp5zmg", "nothing"])
-def test_an_endpoint_that_does_not_exist_is_not_found(browser: Browser, scene: Scene, id_: str) -> None:
-    with signed_in(browser, scene) as tab:
+def test_an_endpoint_that_does_not_exist_is_not_found(chromium: Browser, scene: Scene, id_: str) -> None:
+    with signed_in(chromium, scene) as tab:
         tab.expect("404")
         for rest in ("", "/set-up", "/settings", "/secret", "/delete"):
             page = tab.open(f"{LIST}/{id_}{rest}")
@@ -266,12 +266,12 @@ def test_the_owner_of_another_account_finds_no_endpoint_of_this_one(scene: Scene
     )
 
 
-def test_those_that_need_a_person_come_first(browser: Browser, scene: Scene) -> None:
+def test_those_that_need_a_person_come_first(chromium: Browser, scene: Scene) -> None:
     closed = endpoint_of(scene, "Zeta", url="https://localhost:1026/in")
     endpoint_of(scene, "Alpha")
     sent = scene.server.post(f"/v1/webhook_endpoints/{closed.rpartition('/')[2]}/test", {})
     scene.server.until(f"/v1/deliveries/{sent['id']}", lambda found: found["last_outcome"] is not None)
-    with signed_in(browser, scene, "viewer") as tab:
+    with signed_in(chromium, scene, "viewer") as tab:
         page = tab.open(LIST)
         names = page.locator("a.row-link").all_inner_texts()
         assert names.index("Zeta") < names.index("Alpha")
