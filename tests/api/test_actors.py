@@ -164,6 +164,7 @@ def make_reading_posts(changes: Changes) -> None:
     """Every call that computes something from its body and changes nothing."""
     body = {"amount": 1, "currency": "EUR"}
     changes.make("/v1/transactions/calculate", None, body=body)
+    changes.make("/v1/webhook_endpoints/check_url", None, body={"url": "https://localhost:1024/hook"})
     changes.make("/v1/fraud/rules/{code}/backtest", None, body={"days": 1}, code="points.cap")
 
 

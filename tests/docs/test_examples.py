@@ -20,6 +20,7 @@ import standardwebhooks
 
 from docs.pages import REFERENCE, ROOT, Block, blocks, every_page
 from loyalpro.transport.signing import sign
+from loyalpro.webhooks.snippets import FRAMEWORKS, snippet
 from support import node
 from support.databases import Databases
 from support.receivers import Authority
@@ -30,6 +31,8 @@ GETTING_STARTED = ROOT / "docs" / "getting-started.md"
 RECEIVERS = ROOT / "docs" / "receivers.md"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
 BODY = b'{"id":"evt_1","type":"points.earned","data":{"points":56,"customer_id":"cus_1","balance":{"after":56}}}'
+URL = "https://shop.example/webhooks"
+TYPES = ["points.earned"]
 PROGRAMS = [(page, block) for page in every_page() for block in blocks(page, "python", "javascript")]
 
 
@@ -135,7 +138,7 @@ def test_the_steps_of_getting_started_end_with_a_verified_webhook(
         with receiver(tmp_path, authority, listener, endpoint["secret"]) as running:
             answers = [curl(server, each) for each in others]
             assert running.stdout is not None
-            assert running.stdout.readline() == f"56 points for {answers[0]['id']}\n"
+            assert running.stdout.readline() == f"points.earned {answers[0]['id']} 56\n"
         assert {each["endpoint_id"] for each in answers[-1]["data"]} == {endpoint["id"]}
 
 
@@ -175,8 +178,11 @@ def curl(server: Server, command: str) -> Any:
     return answer.json
 
 
-def test_the_readme_shows_the_python_receiver_of_the_page_of_receivers() -> None:
-    assert program(README, "fastapi") == program(RECEIVERS, "fastapi")
+def test_the_pages_show_the_receivers_of_the_dashboard() -> None:
+    written = {each: snippet(each, URL, TYPES) for each in FRAMEWORKS}
+    shown = [block.text for block in blocks(RECEIVERS, *{each.language for each in written.values()})]
+    assert sorted(shown) == sorted(each.code for each in written.values())
+    assert program(README, "fastapi") == written["fastapi"].code
 
 
 @pytest.mark.parametrize("page", [README, RECEIVERS], ids=lambda page: page.name)

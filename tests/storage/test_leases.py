@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loyalpro.delivery.claims import ClaimRequest
+from loyalpro.delivery.claims import ClaimKind, ClaimRequest
 from loyalpro.delivery.worker_registration import LeaseTimes
 from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs
-from loyalpro.kernel.ids import IdFactory
+from loyalpro.kernel.ids import IdFactory, forged_delivery_id
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.open import open_database
 from loyalpro.storage.tables.claims import ClaimTables
@@ -122,3 +122,23 @@ def test_the_database_ends_a_transaction_of_a_stopped_worker_before_its_leases_e
     [(open_ms,)] = query(databases.fresh("postgres"), setting)
     times = LeaseTimes()
     assert 0 < open_ms < (times.ttl_s - times.renew_s) * MS_PER_S
+
+
+def test_a_forged_delivery_takes_no_probe(database_url: str, now: UnixMs) -> None:
+    """Its outcome would not say whether the endpoint works, and the next probe would wait for half a minute."""
+    history = History(database_url, now)
+    endpoint = history.endpoint()
+    [event] = history.events(endpoint, 1, at=now - 20_000, status="pending")
+    query(
+        database_url,
+        "UPDATE deliveries SET id = ?, fallback_status = 'canceled' WHERE event_id = ?",
+        forged_delivery_id(event, endpoint),
+        event,
+    )
+    query(database_url, "INSERT INTO endpoint_health VALUES (?, 9, ?, 1, ?, NULL, 0)", endpoint, now - 9, now - 1)
+    with transaction(database_url) as connection:
+        LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=TTL_MS)
+        probe = ClaimRequest(endpoint, 1, ClaimKind.PROBE)
+        [claimed] = ClaimTables(connection, VAULT).claim("wrk_1", [probe], now, 0).claimed
+    assert (claimed.forged, claimed.probe) == (True, False)
+    assert query(database_url, "SELECT probe_at FROM endpoint_health") == [(now - 1,)]

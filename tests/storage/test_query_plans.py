@@ -90,6 +90,8 @@ from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.entities import Replay, ReplayPage
+from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
+from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
 from support.campaigns import new_campaign
 from support.customer_rows import OTHER_TABLES, plant_for_all
 from support.customers import purchase
@@ -987,6 +989,24 @@ def test_erasing_a_customer(world: World, connection: DriverConnection) -> None:
     for customer_id in (world.customer, buyer, buyer):
         piece = in_unit(connection, 16 * BATCH, partial(erase_next, customer_id=customer_id))
         assert piece.items
+
+
+def test_finding_the_endpoints_of_a_url(world: World, connection: DriverConnection) -> None:
+    [(url,)] = connection.execute("SELECT url FROM endpoints WHERE id = ?", (world.endpoints[0],))
+    query = EndpointsWithUrl(ACCOUNT, url)
+    assert in_unit(connection, 16, lambda unit: check_registered(unit, query))
+
+
+def test_counting_what_an_endpoint_is_owed(world: World, connection: DriverConnection) -> None:
+    counted = explained(connection, 16 * BATCH, lambda c: DeliveryTables(c).waiting(world.endpoints, BATCH))
+    assert set(counted.values()) == {BATCH}
+    assert counted.keys() == set(world.endpoints)
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_sending_a_sample(world: World, connection: DriverConnection, *, forged: bool) -> None:
+    command = SendTestEvent(ACCOUNT, world.endpoints[0], "points.earned", forged=forged)
+    assert in_unit(connection, 16, lambda unit: send_test_event(unit, command)).forged == forged
 
 
 def test_replaying(world: World, connection: DriverConnection) -> None:

@@ -99,6 +99,7 @@ CALLS: Final[dict[tuple[Method, Path], Call]] = {
     ("post", "/v1/fraud/cases/{case_id}/resolve"): Call("program", {"resolution": "false_positive"}),
     ("get", "/v1/webhook_endpoints"): Call("read"),
     ("post", "/v1/webhook_endpoints"): Call("webhooks", _ADDRESS),
+    ("post", "/v1/webhook_endpoints/check_url"): Call("webhooks", {"url": "https://localhost:1024/added"}),
     ("get", "/v1/webhook_endpoints/{endpoint_id}"): Call("read"),
     ("patch", "/v1/webhook_endpoints/{endpoint_id}"): Call("webhooks", {"description": "changed"}),
     ("delete", "/v1/webhook_endpoints/{endpoint_id}"): Call("webhooks"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from loyalpro.accounts.roles import Role
 from support.members import add_member, first_account_id, signed_in
@@ -53,7 +54,44 @@ class Look:
         return self.path if isinstance(self.path, str) else self.path(scene)
 
 
+def endpoint_of(scene: Scene, name: str = "CRM", **fields: Any) -> str:
+    """The path of the page of an endpoint with this name."""
+    if name not in scene.ids:
+        body = {
+            "url": "https://localhost:1024/in",
+            "events": ["points.earned", "customer.created"],
+            "description": name,
+        }
+        scene.ids[name] = scene.server.post("/v1/webhook_endpoints", body | fields)["id"]
+    return f"/developers/webhooks/{scene.ids[name]}"
+
+
+def _with_sample(scene: Scene) -> str:
+    """The page that shows a test event to an endpoint that nothing listens at."""
+    path = endpoint_of(scene)
+    sent = scene.server.post(f"/v1/webhook_endpoints/{scene.ids['CRM']}/test", {})
+    scene.server.until(f"/v1/deliveries/{sent['id']}", lambda found: found["last_outcome"] is not None)
+    return f"{path}/set-up?test={sent['id']}"
+
+
+def _rotating(scene: Scene) -> str:
+    path = endpoint_of(scene, "Till")
+    scene.server.post(f"/v1/webhook_endpoints/{scene.ids['Till']}/rotate_secret", {})
+    return f"{path}/secret"
+
+
 LOOKS: dict[str, Look] = {
+    "webhooks-empty": Look("/developers/webhooks"),
+    "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
+    "endpoint": Look(endpoint_of),
+    "set-up": Look(lambda scene: f"{endpoint_of(scene)}/set-up?framework=django"),
+    "set-up-failed": Look(_with_sample),
+    "endpoint-failing": Look(endpoint_of),
+    "endpoint-paused": Look(lambda scene: endpoint_of(scene, "Newsletter", status="paused"), "viewer"),
+    "endpoint-settings": Look(lambda scene: f"{endpoint_of(scene)}/settings"),
+    "endpoint-secret": Look(_rotating, "developer"),
+    "endpoint-delete": Look(lambda scene: f"{endpoint_of(scene)}/delete"),
+    "webhooks": Look("/developers/webhooks"),
     "components": Look("/components"),
     "not-found": Look("/no-such-page", None, expects="404"),
     "forbidden": Look("/members", "viewer", expects="403"),

@@ -11,7 +11,7 @@ import pytest
 from loyalpro.delivery.attempt import OutcomeCode, OutgoingRequest, SendResult, classify
 from loyalpro.kernel.errors import NameNotLookedUp
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.resolver import PER_ACCOUNT
+from loyalpro.transport.resolver import NO_ADDRESS, NO_ANSWER, PER_ACCOUNT
 from loyalpro.transport.sender import CurlSender
 from support.dns_server import BROKEN, SILENT, UNKNOWN, DnsServer, Zone, at
 from support.receivers import Authority, RawServer, Script, answer, good
@@ -142,8 +142,8 @@ def test_a_server_that_is_quick_as_a_rule_may_be_slow_for_one_name(authority: Au
 
     async def ask(sender: CurlSender, _: DnsServer) -> Any:
         for name in quick:
-            await sender.addresses(name, "acct_1")
-        return await sender.addresses("slow.example", "acct_1")
+            await sender.look_up(name, "acct_1")
+        return (await sender.look_up("slow.example", "acct_1")).addresses
 
     assert run(authority, quick | {"slow.example": at("10.0.0.1", after_s=3)}, ask) == ("10.0.0.1",)
 
@@ -229,14 +229,17 @@ def test_a_registration_that_finds_no_time_for_its_look_up_says_so(authority: Au
     async def beside(sender: CurlSender, dns: DnsServer) -> Any:
         async with silent_names(sender, dns, PER_ACCOUNT):
             with pytest.raises(NameNotLookedUp):
-                await sender.addresses(SHOP, "acct_1")
-            return await sender.addresses(SHOP, "acct_2")
+                await sender.look_up(SHOP, "acct_1")
+            return (await sender.look_up(SHOP, "acct_2")).addresses
 
     assert run(authority, {SHOP: at("10.0.0.1")}, beside, look_up_s=0.5) == ("10.0.0.1",)
 
 
-def test_a_name_without_addresses_and_one_without_an_answer_have_none(authority: Authority) -> None:
+def test_a_name_without_addresses_differs_from_one_without_an_answer(authority: Authority) -> None:
     async def ask(sender: CurlSender, _: DnsServer) -> list[Any]:
-        return [await sender.addresses(name, "acct_1") for name in ("unknown.example", "broken.example", SHOP)]
+        return [await sender.look_up(name, "acct_1") for name in ("unknown.example", "broken.example", SHOP)]
 
-    assert run(authority, {"broken.example": BROKEN, SHOP: at("192.0.2.1", "2001:db8::1")}, ask)[:2] == [(), ()]
+    assert run(authority, {"broken.example": BROKEN, SHOP: at("192.0.2.1", "2001:db8::1")}, ask)[:2] == [
+        NO_ADDRESS,
+        NO_ANSWER,
+    ]

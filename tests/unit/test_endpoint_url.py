@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loyalpro.kernel.errors import InvalidInput, NameNotLookedUp
 from loyalpro.transport.address_policy import AddressPolicy
+from loyalpro.transport.resolver import NO_ADDRESS, Resolution, ResolutionStatus
 from loyalpro.webhooks.endpoint_url import canonical_url, check_target, public_url
 
 POLICY = AddressPolicy([ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")])
@@ -18,8 +19,8 @@ PUBLIC = "93.184.216.34"
 
 
 def check(host: str, addresses: Sequence[str]) -> None:
-    async def resolve(_name: str, _account_id: str) -> Sequence[str]:
-        return addresses
+    async def resolve(_name: str, _account_id: str) -> Resolution:
+        return Resolution(ResolutionStatus.FOUND, tuple(addresses)) if addresses else NO_ADDRESS
 
     asyncio.run(check_target(canonical_url(f"https://{host}/hook", POLICY), POLICY, resolve, "acct_1"))
 
@@ -57,8 +58,8 @@ def test_a_name_that_resolves_to_no_allowed_address_is_refused(host: str, addres
 
 @pytest.mark.parametrize("host", ["localhost", "b.localhost", "a.b.LocalHost."])
 def test_names_of_this_machine_are_loopback_whatever_the_resolver_says(host: str) -> None:
-    async def resolve(_name: str, _account_id: str) -> Sequence[str]:
-        return [PUBLIC]
+    async def resolve(_name: str, _account_id: str) -> Resolution:
+        return Resolution(ResolutionStatus.FOUND, (PUBLIC,))
 
     with pytest.raises(InvalidInput) as refusal:
         asyncio.run(public_url(f"https://{host}/hook", AddressPolicy(), resolve, "acct_1"))
@@ -66,7 +67,7 @@ def test_names_of_this_machine_are_loopback_whatever_the_resolver_says(host: str
 
 
 def test_a_name_that_there_was_no_time_to_look_up_is_not_accepted() -> None:
-    async def resolve(_name: str, _account_id: str) -> Sequence[str]:
+    async def resolve(_name: str, _account_id: str) -> Resolution:
         raise NameNotLookedUp("busy")
 
     with pytest.raises(NameNotLookedUp):

@@ -67,7 +67,8 @@ class AttemptRunner:
         secret = await self._try_other_secrets(attempt) if refuses_signature(deciding) else None
         if secret is not None:
             deciding = attempt.sent[-1]
-        self._metrics.attempted(deciding.outcome, sum(each.timings.total_ms for each in attempt.sent))
+        if not claimed.forged:
+            self._metrics.attempted(deciding.outcome, sum(each.timings.total_ms for each in attempt.sent))
         return Attempt.of(claimed.attempt_number, attempt.sent, deciding), secret
 
     async def _try_other_secrets(self, attempt: _OpenAttempt) -> int | None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.ids import is_forged
 from loyalpro.kernel.record import record
 
 
@@ -106,6 +107,11 @@ class Claimed:
     created_at: UnixMs | None = None
     request_id: str | None = None
     traceparent: str | None = None
+
+    @property
+    def forged(self) -> bool:
+        """Whether it is signed wrongly on purpose. Its outcome says nothing of the endpoint's health, and is not counted."""
+        return is_forged(self.delivery_id, self.target.endpoint_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,11 +153,11 @@ class EndpointQueue:
         if self.bucket is not None:
             self.bucket.take(count)
 
-    def finished(self, now: UnixMs, *, succeeded: bool) -> None:
-        """Count one delivery less in flight, and adjust the window."""
+    def finished(self, now: UnixMs, *, succeeded: bool | None) -> None:
+        """Count one delivery less in flight, and adjust the window. `succeeded`: None leaves the window as it is."""
         if succeeded:
             self.window = min(self.window * 2, self.width)
-        else:
+        elif succeeded is not None:
             self.window = 1 if self.is_silent(now) else max(self.window // 2, 1)
         self.answered_at = now
         self.in_flight -= 1

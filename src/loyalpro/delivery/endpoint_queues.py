@@ -141,8 +141,8 @@ class EndpointQueues:
         if queue.bucket is not None:
             queue.bucket.take(1)
 
-    def slot_freed(self, endpoint_id: str, now: UnixMs, *, succeeded: bool) -> None:
-        """One delivery of the endpoint is no longer in flight: others may start."""
+    def slot_freed(self, endpoint_id: str, now: UnixMs, *, succeeded: bool | None) -> None:
+        """One delivery of the endpoint is no longer in flight: others may start. `succeeded`: see `EndpointQueue.finished`."""
         queue = self._queues[endpoint_id]
         self._admission.finished(queue)
         queue.finished(now, succeeded=succeeded)

@@ -251,10 +251,10 @@ class Engine:
             slot.answered(settlement)
             held = await self._writer.settle(worker, settlement)
             slot.settled(settlement)
-        if held:
+        if held and not claimed.forged:
             self._metrics.settled(settlement)
             self._attempt_log.settled(settlement)
-        else:
+        elif not held:
             self._metrics.fenced()
             self._log.warning("lease_lost", delivery_id=claimed.delivery_id)
         return held

@@ -34,12 +34,12 @@ class Slot:
     def answered(self, settlement: Settlement) -> None:
         """The attempt has ended, and its settlement is not durable yet."""
         if not self.claimed.probe:
-            self._free(succeeded=settlement.succeeded)
+            self._free(succeeded=self._tells(settlement))
             self.on_change()
 
     def settled(self, settlement: Settlement) -> None:
         """The settlement is durable."""
-        self._free(succeeded=settlement.succeeded)
+        self._free(succeeded=self._tells(settlement))
         self.queues.settled(settlement, self.clock.now_ms())
 
     async def __aexit__(
@@ -50,7 +50,11 @@ class Slot:
         self.queues.released(self.claimed.target.endpoint_id)
         self.on_change()
 
-    def _free(self, *, succeeded: bool) -> None:
+    def _tells(self, settlement: Settlement) -> bool | None:
+        """Whether the endpoint accepted the delivery; None for a forged one, which it should refuse."""
+        return None if self.claimed.forged else settlement.succeeded
+
+    def _free(self, *, succeeded: bool | None) -> None:
         if self.occupied:
             self.occupied = False
             self.queues.slot_freed(self.claimed.target.endpoint_id, self.clock.now_ms(), succeeded=succeeded)

@@ -46,6 +46,7 @@ Prefix = Literal[
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _RANDOM_BITS: Final = 80
+_OPPOSITE: Final = str.maketrans(_ALPHABET, _ALPHABET[::-1])
 _TAIL_BITS: Final = 20
 _TAIL: Final = (1 << _TAIL_BITS) - 1
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
@@ -77,6 +78,21 @@ class IdFactory:
 def delivery_id(event_id: str, endpoint_id: str) -> str:
     """The id of the delivery of an event to an endpoint. It sorts like the event, and the pair determines it."""
     return f"dlv_{event_id.partition('_')[2]}{endpoint_id[-_ENDPOINT_PART:]}"
+
+
+def forged_delivery_id(event_id: str, endpoint_id: str) -> str:
+    """The id of a delivery that is signed wrongly on purpose. No other delivery to the endpoint has an id with such an end."""
+    return f"dlv_{event_id.partition('_')[2]}{_forged_part(endpoint_id)}"
+
+
+def is_forged(delivery_id: str, endpoint_id: str) -> bool:
+    """Whether the id of a delivery to this endpoint was made by `forged_delivery_id`."""
+    return delivery_id.endswith(_forged_part(endpoint_id))
+
+
+def _forged_part(endpoint_id: str) -> str:
+    """The end of the endpoint's id with each character replaced by the one opposite to it, which always differs."""
+    return endpoint_id[-_ENDPOINT_PART:].translate(_OPPOSITE)
 
 
 def derived(prefix: Prefix, *parts: str) -> str:

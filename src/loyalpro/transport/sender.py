@@ -15,7 +15,7 @@ import structlog
 from loyalpro.delivery.attempt import OutgoingRequest, SendResult
 from loyalpro.kernel.errors import NameNotLookedUp
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.resolver import ResolutionStatus
+from loyalpro.transport.resolver import Resolution, ResolutionStatus
 from loyalpro.transport.sender_client import SenderClient
 from loyalpro.transport.transfer import CertificateBundle
 from loyalpro.transport.wire import Question
@@ -46,7 +46,7 @@ class CurlSender:
     process. A process that has not answered a ping for `silent_s`, or that has not answered `overdue_s` after the time of a
     request was up, is killed and replaced: with the default values within 10 seconds.
 
-    `dns_servers`: `address` or `address:port`; empty for those of the system. `look_up_s`: how long `addresses` may take.
+    `dns_servers`: `address` or `address:port`; empty for those of the system. `look_up_s`: how long `look_up` may take.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class CurlSender:
             client = await self._running_client()
         return await client.send(request)
 
-    async def addresses(self, name: str, account_id: str) -> Sequence[str]:
-        """Look up the addresses of a host name; none when it has none, or when the DNS servers were asked and did not answer.
+    async def look_up(self, name: str, account_id: str) -> Resolution:
+        """Look up the addresses of a host name. The status is not `no_time`.
 
         The sender process does it, which keeps answers that come from strangers out of the server. Raises NameNotLookedUp
         when the account has too many look-ups under way, or when there is no sender process.
@@ -125,7 +125,7 @@ class CurlSender:
             raise NameNotLookedUp(_NOT_LOOKED_UP) from None
         if resolution.status is ResolutionStatus.NO_TIME:
             raise NameNotLookedUp(_NOT_LOOKED_UP)
-        return resolution.addresses
+        return resolution
 
     async def _running_client(self) -> SenderClient:
         async with self._starting:

@@ -16,6 +16,11 @@ def new_secret(random_bytes: bytes) -> str:
     return PREFIX + base64.b64encode(random_bytes).decode()
 
 
+def wrong_secret(delivery_id: str) -> str:
+    """Return a secret that no endpoint has, the same one for the same delivery: its signature is wrong on every attempt."""
+    return new_secret(hashlib.sha256(delivery_id.encode()).digest())
+
+
 def sign(
     secrets: Sequence[str], primary: str, event_id: str, timestamp_s: int, body: bytes
 ) -> tuple[tuple[str, str], ...]:

@@ -52,6 +52,7 @@ class Services:
     max_endpoints: int
     trusted_proxies: Sequence[Network]
     request_limits: RequestLimits
+    url_check_limits: RequestLimits
     key_uses: KeyUses
     passwords: Passwords
     public_url: str | None = None

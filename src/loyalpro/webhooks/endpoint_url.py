@@ -10,7 +10,7 @@ import idna
 
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.transport.address_policy import AddressPolicy
-from loyalpro.transport.resolver import LOOPBACK, is_loopback_name
+from loyalpro.transport.resolver import LOOPBACK, Resolution, is_loopback_name
 
 LONGEST: Final = 2_048
 _SHAPE: Final = re.compile(r"(?P<host>\[[^\]/?#@]*\]|[^\[\]/?#@:]*)(?::(?P<port>[0-9]*))?(?P<rest>[/?].*)?", re.ASCII)
@@ -20,10 +20,10 @@ _NUMERIC: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _HTTPS_PORT: Final = 443
 _FIRST_FREE_PORT: Final = 1_024
 
-Resolve = Callable[[str, str], Awaitable[Sequence[str]]]
-"""Looks up the addresses of a host name for an account; an empty result when the DNS servers were asked and name none.
+Resolve = Callable[[str, str], Awaitable[Resolution]]
+"""Looks up the addresses of a host name for an account. Never connects.
 
-Never connects. Raises `NameNotLookedUp` when there was no time to ask.
+Raises `NameNotLookedUp` when there was no time to ask.
 """
 
 PublicUrl = NewType("PublicUrl", str)
@@ -82,11 +82,19 @@ async def check_target(url: EndpointUrl, policy: AddressPolicy, resolve: Resolve
     """
     if url.address is not None:
         return
-    addresses = LOOPBACK.addresses if is_loopback_name(url.host) else await resolve(url.host, account_id)
-    internal = _is_internal(url.host)
-    accepted = any(map(policy.allows_specially, addresses)) if internal else all(map(policy.allows, addresses))
-    if not accepted:
+    resolution = await look_up(url.host, resolve, account_id)
+    if not is_allowed(url.host, resolution.addresses, policy):
         raise _not_allowed()
+
+
+async def look_up(host: str, resolve: Resolve, account_id: str) -> Resolution:
+    """The addresses of a host name. Names of this machine are loopback, whatever the DNS servers say."""
+    return LOOPBACK if is_loopback_name(host) else await resolve(host, account_id)
+
+
+def is_allowed(host: str, addresses: Sequence[str], policy: AddressPolicy) -> bool:
+    """Whether an endpoint may have a host name with these addresses: see `check_target`."""
+    return any(map(policy.allows_specially, addresses)) if _is_internal(host) else all(map(policy.allows, addresses))
 
 
 def _is_internal(host: str) -> bool:

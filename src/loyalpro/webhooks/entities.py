@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from loyalpro.delivery.states import FINISHED, DeliveryStatus, EndpointStatus
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.ids import is_forged
 
 ALL_TYPES = "*"
 """The subscription to events of every type."""
@@ -66,6 +67,11 @@ class Delivery:
     created_at: UnixMs
     first_attempt_at: UnixMs | None
     finished_at: UnixMs | None
+
+    @property
+    def forged(self) -> bool:
+        """Whether it is signed wrongly on purpose, to see that the receiver refuses it."""
+        return is_forged(self.id, self.endpoint_id)
 
 
 @dataclass(frozen=True, slots=True)

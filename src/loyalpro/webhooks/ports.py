@@ -43,6 +43,10 @@ class EndpointStore(Protocol):
         """Endpoints, newest first."""
         ...
 
+    def with_url(self, account_id: str, url: str, limit: int) -> list[Endpoint]:
+        """Endpoints with this URL, oldest first."""
+        ...
+
     def lock_enabled(self, account_id: str, event_type: str, *, is_import: bool) -> list[Endpoint]:
         """Every enabled endpoint that gets events of this type, from imports or not, locked, in the order of their ids."""
         ...
@@ -125,6 +129,10 @@ class DeliveryStore(NewDeliveryStore, Protocol):
         """Deliveries that match every filter, newest first."""
         ...
 
+    def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
+        """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
+        ...
+
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """Every attempt of a delivery, first to last."""
         ...
@@ -139,6 +147,10 @@ class DeliveryStore(NewDeliveryStore, Protocol):
 
     def cancel(self, snapshot: DeliverySnapshot, now: UnixMs) -> None:
         """End a pending delivery, and make the next one of the customer's queue due."""
+        ...
+
+    def enqueue_forged(self, event: Event, endpoint: Endpoint, now: UnixMs) -> str:
+        """Store a delivery that is signed wrongly and sent once; its id. Unless it is accepted, it ends as canceled."""
         ...
 
     def enqueue_past(self, event: PastEvent, endpoint: Endpoint, now: UnixMs) -> str:

@@ -70,6 +70,18 @@ def get_secret(unit: WebhooksUnit, query: EndpointRef) -> str:
     return unit.secrets.newest(endpoint.account_id, endpoint.id)
 
 
+def reveal_secret(unit: WebhooksUnit, command: EndpointRef) -> str:
+    """The newest signing secret, for a person to read; the audit log notes who has read it."""
+    secret = get_secret(unit, command)
+    unit.audit(command.account_id, "secret.read", command.endpoint_id)
+    return secret
+
+
+def list_secrets(unit: WebhooksUnit, query: EndpointRef) -> Sequence[Secret]:
+    """The secrets that are valid now, newest first, without their texts."""
+    return _valid(unit, existing_endpoint(unit, query.account_id, query.endpoint_id))
+
+
 def _promote(unit: WebhooksUnit, endpoint: Endpoint, waiting: Secret, overlap_s: int | None) -> None:
     unit.secrets.promote(endpoint.id, waiting.version, unit.now)
     if overlap_s is not None:

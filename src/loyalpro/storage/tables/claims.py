@@ -21,8 +21,9 @@ from loyalpro.delivery.claims import (
 from loyalpro.delivery.ports import WorkerId
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.ids import is_forged
 from loyalpro.kernel.iteration import pull
-from loyalpro.kernel.record import record
+from loyalpro.kernel.record import record, with_fields
 from loyalpro.storage.connection import Connection, Row, Statement
 from loyalpro.storage.dialect import Dialect, DialectSql
 from loyalpro.storage.rows import RowMapper
@@ -31,6 +32,7 @@ from loyalpro.storage.tables.health import begin_probe
 from loyalpro.storage.tables.leases import UNLEASED
 from loyalpro.storage.tables.targets import TargetTables, UnreadableSecrets, select_targets
 from loyalpro.storage.vault import Vault
+from loyalpro.transport.signing import wrong_secret
 
 
 @record
@@ -227,6 +229,8 @@ class ClaimTables:
             return []
         if kind is not ClaimKind.PROBE:
             return [_Due(target, False, each) for each in deliveries]
+        if deliveries and is_forged(deliveries[0].id, request.endpoint_id):
+            return [_Due(target, False, deliveries[0])]  # its outcome would not tell whether the endpoint works
         if not deliveries or not begin_probe(self._connection, request.endpoint_id, now):
             return []
         return [_Due(target, True, deliveries[0])]
@@ -271,11 +275,16 @@ def _claimed(due: _Due, event: _SentEvent, now: UnixMs) -> Claimed:
         customer_id=delivery.customer_id,
         fallback=_fallback(delivery),
         probe=due.probe,
-        target=due.target,
+        target=_forged_target(due) if is_forged(delivery.id, due.target.endpoint_id) else due.target,
         created_at=delivery.created_at,
         request_id=request_id,
         traceparent=traceparent,
     )
+
+
+def _forged_target(due: _Due) -> Target:
+    """The target with one wrong secret in place of all its own."""
+    return with_fields(due.target, secrets=(wrong_secret(due.delivery.id),), primary=0, versions=(0,))
 
 
 def _fallback(delivery: _DueDelivery) -> Fallback | None:

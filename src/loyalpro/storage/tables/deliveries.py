@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_status
+from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import NewDelivery
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.ids import delivery_id
+from loyalpro.kernel.ids import delivery_id, forged_delivery_id
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import DialectSql
@@ -23,6 +24,10 @@ from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, Pas
 _ENQUEUE = (
     "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
     " created_at) VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)"
+)
+_ENQUEUE_FORGED = (
+    "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, created_at, fallback_status)"
+    " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, 'canceled')"
 )
 _HAS_PENDING = DialectSql(
     lambda dialect: (
@@ -63,6 +68,16 @@ _VISIBLE_AS = {
     DeliveryStatus.SUCCEEDED: "d.status = 'succeeded'",
     DeliveryStatus.EXHAUSTED: "d.status = 'exhausted'",
 }
+# The two halves are those of two indexes of pending deliveries; the limit ends the count of an endpoint that is owed many.
+_WAITING = """
+SELECT e.id, (SELECT COUNT(*) FROM (
+    SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.due_at IS NOT NULL
+    UNION ALL
+    SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.customer_id IS NOT NULL AND d.status = 'pending'
+        AND d.due_at IS NULL
+    LIMIT ?) AS counted)
+FROM endpoints e WHERE e.id IN ({marks})
+"""
 _LOCK_DELIVERY = DialectSql(
     lambda dialect: (
         f"""
@@ -145,6 +160,13 @@ class DeliveryTables:
         rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY d.id DESC LIMIT ?", (*params, limit))
         return [_delivery(row) for row in rows]
 
+    def waiting(self, endpoint_ids: Sequence[str], most: int) -> dict[str, int]:
+        """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
+        if not endpoint_ids:
+            return {}
+        rows = self._connection.execute(_WAITING.format(marks=marks(len(endpoint_ids))), (most, *endpoint_ids))
+        return {id_: int(count) for id_, count in rows}
+
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """All attempts of a delivery, oldest first."""
         return list_attempts(self._connection, delivery_id)
@@ -211,6 +233,13 @@ class DeliveryTables:
         """Store pending deliveries: due now, or after the earlier ones of the customer where the endpoint is ordered."""
         queued: set[tuple[str, str]] = set()
         self._connection.execute_many(_ENQUEUE, [self._pending_values(each, now, queued) for each in deliveries])
+
+    def enqueue_forged(self, event: Event, endpoint: Endpoint, now: UnixMs) -> str:
+        """Store a delivery that is signed wrongly and sent once; its id. Unless it is accepted, it ends as canceled."""
+        id_ = forged_delivery_id(event.id, endpoint.id)
+        params = (id_, event.account_id, endpoint.id, event.id, event.type, now, now)
+        self._connection.execute(_ENQUEUE_FORGED, params)
+        return id_
 
     def _pending_values(self, delivery: NewDelivery, now: UnixMs, queued: set[tuple[str, str]]) -> tuple[object, ...]:
         """The parameters of `_ENQUEUE`. `queued`: the customers' queues to which the same call has added a delivery."""

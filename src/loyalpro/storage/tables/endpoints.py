@@ -43,6 +43,7 @@ _SELECT = f"SELECT {_ENDPOINTS.columns()} FROM endpoints"
 _GET = f"{_SELECT} WHERE account_id = ? AND id = ? AND deleted_at IS NULL"
 _ENABLED = f"{_SELECT} WHERE account_id = ? AND status = 'enabled' AND deleted_at IS NULL ORDER BY id"
 _LOCK_ACCOUNT: Final = DialectSql(lambda dialect: f"SELECT id FROM accounts WHERE id = ? {dialect.for_no_key_update}")
+_WITH_URL = f"{_SELECT} WHERE account_id = ? AND url = ? AND deleted_at IS NULL ORDER BY id LIMIT ?"
 _COUNT = "SELECT COUNT(*) FROM endpoints WHERE account_id = ? AND deleted_at IS NULL"
 _UPDATE = f"""
 UPDATE endpoints SET {_ENDPOINTS.assignments(*_CONFIGURATION)} WHERE account_id = ? AND id = ? AND deleted_at IS NULL
@@ -81,6 +82,10 @@ class EndpointTables:
         clause, params = where(("account_id = ?", account_id), "deleted_at IS NULL", ("id < ?", before_id))
         rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY id DESC LIMIT ?", (*params, limit))
         return _ENDPOINTS.records(rows)
+
+    def with_url(self, account_id: str, url: str, limit: int) -> list[Endpoint]:
+        """Endpoints with this URL, oldest first."""
+        return _ENDPOINTS.records(self._connection.execute(_WITH_URL, (account_id, url, limit)))
 
     def subscriptions(self, account_id: str) -> list[Subscription]:
         """Every endpoint of the account that is not deleted, whatever its status."""

@@ -166,7 +166,7 @@ class HealthTables:
 def _by_endpoint(settlements: Sequence[Settlement]) -> dict[str, list[Settlement]]:
     found: dict[str, list[Settlement]] = {}
     for each in settlements:
-        if each.attempt is not None:
+        if each.attempt is not None and not each.claimed.forged:
             found.setdefault(each.claimed.target.endpoint_id, []).append(each)
     return found
 

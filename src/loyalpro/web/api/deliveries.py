@@ -15,6 +15,7 @@ from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import deliveries
 from loyalpro.webhooks.entities import Delivery, PastAttempt, PastRequest
+from loyalpro.webhooks.explanations import verdict
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"], route_class=StrictRoute.needing(write="webhooks"))
 
@@ -26,6 +27,7 @@ class DeliveryView(TypedDict):
     event_id: EventId
     event_type: EventType
     endpoint_id: EndpointId
+    forged: bool
     status: str
     attempt_count: Count
     last_outcome: str | None
@@ -82,11 +84,19 @@ class AttemptView(RequestView):
     requests: list[RequestView]
 
 
+class VerdictView(TypedDict):
+    """What the answer to a forged delivery shows of its receiver."""
+
+    result: str
+    detail: str
+
+
 class DeliveryInFullView(DeliveryView):
     """A delivery with its attempts, and the request that caused its event."""
 
     request_id: RequestId | None
     traceparent: str | None
+    verdict: VerdictView | None
     attempts: list[AttemptView]
 
 
@@ -127,6 +137,7 @@ async def get(account_id: AccountId, services: ServicesDep, delivery_id: str) ->
         **delivery_view(found.delivery),
         "request_id": found.request_id,
         "traceparent": found.traceparent,
+        "verdict": _verdict_view(found),
         "attempts": [attempt_view(each) for each in found.attempts],
     }
 
@@ -160,6 +171,12 @@ async def cancel(request: Request, account_id: AccountId, delivery_id: str) -> R
     )
 
 
+def _verdict_view(found: deliveries.DeliveryDetails) -> VerdictView | None:
+    """What the answer to a forged delivery shows of the receiver, in JSON; None for any other."""
+    found_verdict = verdict(found) if found.delivery.forged else None
+    return None if found_verdict is None else {"result": found_verdict.result, "detail": found_verdict.detail}
+
+
 def delivery_view(delivery: Delivery) -> DeliveryView:
     """A delivery in JSON, without its attempts."""
     return {
@@ -167,6 +184,7 @@ def delivery_view(delivery: Delivery) -> DeliveryView:
         "event_id": delivery.event_id,
         "event_type": delivery.event_type,
         "endpoint_id": delivery.endpoint_id,
+        "forged": delivery.forged,
         "status": delivery.status.value,
         "attempt_count": delivery.attempts,
         "last_outcome": delivery.outcome,

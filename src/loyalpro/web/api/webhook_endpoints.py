@@ -17,6 +17,7 @@ from loyalpro.web.idempotency import Reply, commit, stored_response
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
+from loyalpro.web.url_check import checked_url
 from loyalpro.webhooks import endpoints, test_events
 from loyalpro.webhooks.custom_headers import MASK
 from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
@@ -59,6 +60,22 @@ class EndpointView(TypedDict):
     updated_at: Time
     health: HealthView
     rotation: RotationView | None
+
+
+class CheckView(TypedDict):
+    """One check of a URL."""
+
+    subject: str
+    result: str
+    detail: str
+
+
+class UrlCheckView(TypedDict):
+    """What is known of a URL. It has none in `url` when it cannot be read as one."""
+
+    url: str | None
+    accepted: bool
+    checks: list[CheckView]
 
 
 class NewEndpointView(EndpointView):
@@ -117,14 +134,26 @@ class UpdateEndpoint(Body):
     imports: Imports | None = None
 
 
-class TestEndpoint(Body):
-    """The event type of the sample."""
+class CheckUrl(Body):
+    """A URL that an endpoint may get."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "points.earned"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"url": "https://example.com/hook"}]})
+
+    url: Annotated[str, Field(max_length=4096)]
+
+
+class TestEndpoint(Body):
+    """The event type of the sample, and how it is signed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "points.earned"}, {"signature": "wrong"}]})
 
     __test__ = False
 
     type: str = "customer.created"
+    signature: Annotated[
+        Literal["valid", "wrong"],
+        Field(description="`wrong`: signed with another secret, and sent once. A receiver that works refuses it."),
+    ] = "valid"
 
 
 @router.post("", status_code=201, summary="Add an endpoint", responses=answers(NewEndpointView, 201))
@@ -151,6 +180,17 @@ async def create(request: Request, account_id: AccountId, services: ServicesDep,
         return Reply(201, shown)
 
     return await commit(request, account_id, reply_to)
+
+
+@router.post("/check_url", summary="Check the URL of an endpoint")
+async def check_url(account_id: AccountId, caller: Caller, services: ServicesDep, body: CheckUrl) -> UrlCheckView:
+    """Nothing is written and nothing connects, so a repeated call checks again; an `Idempotency-Key` is not needed."""
+    found = await checked_url(services, account_id, caller.actor, body.url)
+    return {
+        "url": found.url,
+        "accepted": found.accepted,
+        "checks": [{"subject": each.subject, "result": each.result, "detail": each.detail} for each in found.checks],
+    }
 
 
 @router.get("", summary="List endpoints, newest first")
@@ -210,7 +250,10 @@ async def send_test(
     request: Request, account_id: AccountId, endpoint_id: str, body: TestEndpoint | None = None
 ) -> Response:
     """Delivered like any other event, to this endpoint alone. The response is the delivery; read it to see the outcome."""
-    command = test_events.SendTestEvent(account_id, known_id("we", endpoint_id), (body or TestEndpoint()).type)
+    sample = body or TestEndpoint()
+    command = test_events.SendTestEvent(
+        account_id, known_id("we", endpoint_id), sample.type, forged=sample.signature == "wrong"
+    )
     return await commit(
         request, account_id, lambda unit: Reply(202, delivery_view(test_events.send_test_event(unit, command)))
     )

@@ -7,7 +7,20 @@ from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
-from loyalpro.web.dashboard.pages import components, first_run, home, invitations, keys, me, members, sign_in
+from loyalpro.web.dashboard.pages import (
+    components,
+    endpoint,
+    endpoint_settings,
+    first_run,
+    home,
+    invitations,
+    keys,
+    me,
+    members,
+    secret,
+    sign_in,
+    webhooks,
+)
 from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_complete
 from loyalpro.web.dashboard.routes import PageRoute
 
@@ -18,6 +31,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     invitations.router,
     me.router,
     members.router,
+    webhooks.router,
+    endpoint.router,
+    endpoint_settings.router,
+    secret.router,
     keys.router,
 )
 """The routers of all groups of pages."""
