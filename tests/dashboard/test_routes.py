@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, Request, Response
+from structlog.testing import capture_logs
 
 from loyalpro.kernel.errors import (
     Conflict,
@@ -71,8 +72,8 @@ async def error(name: str) -> Response:
     raise ERRORS[name]
 
 
-@router.get("/probe/crash", name="probe.crash")
-async def crash() -> Response:
+@router.get("/probe/crash/{token}", name="probe.crash")
+async def crash(token: str) -> Response:
     raise ValueError("a secret of the program")
 
 
@@ -136,7 +137,7 @@ def visitor(server: Server) -> Surfer:
 
 
 def test_every_page_has_the_headers(visitor: Surfer) -> None:
-    for path in ("/probe", "/probe/error/not_found", "/probe/crash", "/no-such-page"):
+    for path in ("/probe", "/probe/error/not_found", "/probe/crash/x", "/no-such-page"):
         seen = visitor.get(path)
         assert seen.headers["content-security-policy"] == POLICY
         assert seen.headers["cache-control"] == "no-store"
@@ -353,11 +354,15 @@ def test_a_page_tries_again_while_the_database_does_not_answer_and_a_form_does_n
 
 
 def test_an_error_of_our_own_names_the_request_and_nothing_else(visitor: Surfer) -> None:
-    seen = visitor.get("/probe/crash")
+    with capture_logs() as logs:
+        seen = visitor.get("/probe/crash/token-of-an-invitation")
     assert seen.status == 500
     assert "This went wrong on our side" in seen.text
     assert seen.headers["x-request-id"] in seen.text
     assert "a secret of the program" not in seen.text
+    [line] = [each for each in logs if each["event"] == "request_crashed"]
+    assert line["route"] == "/probe/crash/{token}"
+    assert "token-of-an-invitation" not in repr(logs)
 
 
 def test_an_address_that_does_not_exist_is_a_page_for_a_browser_and_a_document_for_programs(visitor: Surfer) -> None:
@@ -372,7 +377,7 @@ def test_an_address_that_does_not_exist_is_a_page_for_a_browser_and_a_document_f
 
 def test_a_change_is_not_a_get(visitor: Surfer) -> None:
     assert visitor.request("PUT", "/probe", b"", Accept="text/html").status == 405
-    assert visitor.request("POST", "/probe/crash", b"", Accept="text/html").status == 405
+    assert visitor.request("POST", "/probe/crash/x", b"", Accept="text/html").status == 405
 
 
 def test_no_page_is_in_the_document_of_the_api(server: Server) -> None:

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from loyalpro.kernel import errors
 from loyalpro.web.field_errors import MAX_ERRORS, field_error, refused
@@ -116,12 +117,18 @@ def _allowed(request: Request) -> list[str]:
     ]
 
 
+def route_of(scope: Scope) -> str:
+    """The route of a request as it is logged and counted, such as `/invitations/{token}`: a path may have a secret in it."""
+    path: str = getattr(scope.get("route"), "path", "(none)")
+    return path
+
+
 async def unexpected(request: Request, error: Exception) -> Response:
     """Respond to an internal error with 500, and log it with its trace."""
     request_id = getattr(request.state, "request_id", None)
     name = type(error).__name__
     structlog.get_logger("web").error(
-        "request_crashed", request_id=request_id, path=request.scope["path"], error=name, exc_info=error
+        "request_crashed", request_id=request_id, route=route_of(request.scope), error=name, exc_info=error
     )
     detail = (
         "An internal error. Repeat the request with the same Idempotency-Key; if it fails again, report request_id."

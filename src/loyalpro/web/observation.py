@@ -97,7 +97,7 @@ class _Observed:
         return Origin(request_id or self._ids.new("req"), traceparent, address)
 
     def _report(self, scope: Scope, origin: Origin, status: int, elapsed_s: float) -> None:
-        route = getattr(scope.get("route"), "path", "(none)")
+        route = errors.route_of(scope)
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
         self._metrics.requested(method, route, status, elapsed_s)
         if route in _PROBES and status != _INTERNAL_ERROR:

@@ -55,7 +55,7 @@ def unexpected(request: Request, error: Exception) -> Response:
     structlog.get_logger("web").error(
         "request_crashed",
         request_id=_request_id(request),
-        path=request.scope["path"],
+        route=problems.route_of(request.scope),
         error=type(error).__name__,
         exc_info=error,
     )
