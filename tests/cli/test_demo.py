@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loyalpro.cli.api_client import ApiClient
+from support.browser import Browser, Listening
 
 Demo = subprocess.Popen[str]
 
@@ -48,16 +49,16 @@ def test_a_demo_says_what_it_starts_and_prints_each_delivery(tmp_path: Path) -> 
         until(process, r"verified +points\.earned")
 
 
-def test_a_demo_prints_no_owner_because_there_is_no_dashboard_yet(tmp_path: Path) -> None:
+def test_the_owner_of_a_demo_opens_the_dashboard(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
-        introduction = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            introduction.append(line)
-            if "Ctrl-C" in line:
-                break
-        assert not re.search("dashboard|e-mail|password", "".join(introduction))
-    assert not (tmp_path / "demo" / "password").exists()
+        port = int(until(process, r"dashboard +http://127\.0\.0\.1:(\d+)$")[1])
+        email, password = until(process, r"e-mail +(\S+)$")[1], until(process, r"password +(\S+)$")[1]
+        until(process, r"verified +points\.earned")
+        browser = Browser(Listening(port))
+        browser.open("/sign-in")
+        browser.send("/sign-in", email=email, password=password)
+        assert (browser.status, browser.path) == (200, "/developers/webhooks")
+        assert "demo receiver" in browser.text
 
 
 def test_a_second_demo_in_the_same_folder_is_refused_and_the_first_continues(tmp_path: Path) -> None:

@@ -3,19 +3,34 @@
 import html
 import http.client
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
-
-from support.server import Server
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 _MOST_REDIRECTS = 5
 
 
+class Serving(Protocol):
+    """A server on this machine."""
+
+    @property
+    def port(self) -> int:
+        """The port on which it listens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A server of another process, of which only the port is known."""
+
+    port: int
+
+
 class Browser:
     """One browser. `status`, `headers` and `text` are those of the page that it shows."""
 
-    def __init__(self, server: Server, *, host: str | None = None) -> None:
+    def __init__(self, server: Serving, *, host: str | None = None) -> None:
         self._port = server.port
         self.host = host or f"127.0.0.1:{server.port}"
         self.cookies: dict[str, str] = {}

@@ -25,6 +25,8 @@ from loyalpro.settings import Settings, load, unknown_settings
 from loyalpro.storage.sqlite.database import FolderLock
 from loyalpro.storage.sqlite.folder import make_folder
 
+OWNER = "owner@demo.example"
+"""The e-mail address of the demo's owner, who signs in to its dashboard."""
 _START_S = 120.0
 """The first start on a slow machine compiles every module of Python."""
 _SPACE_MB = 100
@@ -46,6 +48,7 @@ class Demo:
         self._lock.take()  # before any file changes that another demo may be using
         self.address = ""
         self.api_key = self._secret("api-key", "lp_demo_")
+        self.password = self._secret("owner-password", "demo-")
         self._certificates = issue(self._folder, SystemClock())
         self._receiver = Receiver(self._certificates, self._print)
 
@@ -72,6 +75,8 @@ class Demo:
             "LOYALPRO_HOST": "127.0.0.1",
             "LOYALPRO_PORT": str(self._settings.port),
             "LOYALPRO_BOOTSTRAP_API_KEY": self.api_key,
+            "LOYALPRO_BOOTSTRAP_EMAIL": OWNER,
+            "LOYALPRO_BOOTSTRAP_PASSWORD": self.password,
             "LOYALPRO_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
             "LOYALPRO_EGRESS_CA_FILE": str(self._certificates.ca_file),
             "LOYALPRO_LOG_FORMAT": "json",
@@ -138,6 +143,7 @@ class Demo:
     def _print_introduction(self) -> None:
         body = '{"customer_external_id": "demo-ada", "amount": 5600, "currency": "EUR"}'
         self._console.print(f"\n  [bold]LoyalPro is running[/] at {self.address}\n")
+        self._console.print(f"  dashboard  {self.address}\n  e-mail     {OWNER}\n  password   {self.password}\n")
         self._console.print(
             f"  API key    {self.api_key}\n  receiver   {self._receiver.url}\n  server log {self._log}\n"
         )
