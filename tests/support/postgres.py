@@ -103,6 +103,7 @@ class OwnCluster(Cluster):
     def launch(self) -> None:
         """Start the server, and wait until it accepts connections."""
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c shared_buffers=64MB -c max_connections=200"
+        options += " -c max_wal_size=256MB -c min_wal_size=32MB"
         self._run("pg_ctl", "-D", str(self.data), "-l", str(self.folder / "log"), "-w", "-o", options, "start")
 
     def halt(self, mode: str = "immediate") -> None:
