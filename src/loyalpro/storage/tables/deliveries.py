@@ -11,7 +11,7 @@ from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_sta
 from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import NewDelivery
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.ids import delivery_id, forged_delivery_id
+from loyalpro.kernel.ids import delivery_id, floor, forged_delivery_id
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import DialectSql
@@ -19,6 +19,7 @@ from loyalpro.storage.rows import RowMapper, enum
 from loyalpro.storage.sql import marks, where
 from loyalpro.storage.tables.attempts import list_attempts
 from loyalpro.storage.tables.settlements import advance
+from loyalpro.storage.tables.tails import recent_with_tail
 from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
 
 _ENQUEUE = (
@@ -166,6 +167,10 @@ class DeliveryTables:
             return {}
         rows = self._connection.execute(_WAITING.format(marks=marks(len(endpoint_ids))), (most, *endpoint_ids))
         return {id_: int(count) for id_, count in rows}
+
+    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
+        """The ids with this end of the deliveries since an instant, newest first, of which at most `most` are looked at."""
+        return recent_with_tail(self._connection, "deliveries", account_id, tail, floor("dlv", since), most)
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """All attempts of a delivery, oldest first."""

@@ -1,0 +1,5 @@
+-- compatible: what the pages of the dashboard read by, and the settings that only they have.
+
+-- Customers are found by the start of their name, and support may give or take points up to a limit; null: without one.
+CREATE INDEX customers_by_name ON customers (account_id, lower(name), id) WHERE name IS NOT NULL;
+ALTER TABLE accounts ADD COLUMN support_points_limit INTEGER CHECK (support_points_limit >= 0);
