@@ -89,7 +89,7 @@ from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
-from loyalpro.webhooks.entities import Replay, ReplayPage
+from loyalpro.webhooks.entities import Reached, Replay, ReplayPage
 from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
 from support.campaigns import new_campaign
@@ -395,6 +395,13 @@ def test_listing_deliveries(world: World, connection: DriverConnection, wanted: 
     delivery = found[0]
     explained(connection, 10, lambda c: DeliveryTables(c).get(ACCOUNT, delivery.id))
     explained(connection, 10, lambda c: DeliveryTables(c).attempts(delivery.id))
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_what_events_have_reached(world: World, connection: DriverConnection, size: int) -> None:
+    rows = connection.execute("SELECT id FROM events ORDER BY id LIMIT ?", (size,))
+    found = explained(connection, 4 * size, lambda c: DeliveryTables(c).reached(ACCOUNT, [id_ for (id_,) in rows]))
+    assert list(found.values()) == [Reached(1, 1)] * size
 
 
 def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:

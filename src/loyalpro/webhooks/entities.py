@@ -157,6 +157,14 @@ class PastEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """Of the deliveries of one event, how many have succeeded (`delivered`), and how many there are (`total`)."""
+
+    delivered: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """A job that sends a range of an account's events to one endpoint, again or for the first time.
 

@@ -18,6 +18,7 @@ from loyalpro.webhooks.entities import (
     PastAttempt,
     PastEvent,
     PastNotice,
+    Reached,
     Replay,
     ReplayPage,
     Secret,
@@ -135,6 +136,10 @@ class DeliveryStore(NewDeliveryStore, Protocol):
 
     def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
         """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
+        ...
+
+    def reached(self, account_id: str, event_ids: Collection[str]) -> Mapping[str, Reached]:
+        """The deliveries of each of these events; an event without a delivery is left out."""
         ...
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:

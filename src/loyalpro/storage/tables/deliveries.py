@@ -16,11 +16,11 @@ from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import RowMapper, enum
-from loyalpro.storage.sql import marks, where
+from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, where
 from loyalpro.storage.tables.attempts import list_attempts
 from loyalpro.storage.tables.settlements import advance
 from loyalpro.storage.tables.tails import recent_with_tail
-from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
+from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent, Reached
 
 _ENQUEUE = (
     "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
@@ -78,6 +78,14 @@ SELECT e.id, (SELECT COUNT(*) FROM (
         AND d.due_at IS NULL
     LIMIT ?) AS counted)
 FROM endpoints e WHERE e.id IN ({marks})
+"""
+# The id of a delivery begins with what follows the prefix of its event's id.
+_REACHED = """
+SELECT keys.column2, COUNT(CASE WHEN d.status = 'succeeded' THEN 1 END), COUNT(*)
+{keys} deliveries d
+WHERE d.account_id = keys.column1 AND d.id > 'dlv_' || substr(keys.column2, 5)
+    AND d.id < 'dlv_' || substr(keys.column2, 5) || '~'
+GROUP BY keys.column2
 """
 _LOCK_DELIVERY = DialectSql(
     lambda dialect: (
@@ -171,6 +179,14 @@ class DeliveryTables:
     def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
         """The ids with this end of the deliveries since an instant, newest first, of which at most `most` are looked at."""
         return recent_with_tail(self._connection, "deliveries", account_id, tail, floor("dlv", since), most)
+
+    def reached(self, account_id: str, event_ids: Collection[str]) -> dict[str, Reached]:
+        """The deliveries of each of these events; an event without a delivery is left out."""
+        if not event_ids:
+            return {}
+        keys = padded_keys(account_id, event_ids)
+        rows = self._connection.execute(_REACHED.format(keys=keys_table(len(keys))), flat(keys))
+        return {id_: Reached(int(delivered), int(total)) for id_, delivered, total in rows}
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """All attempts of a delivery, oldest first."""
