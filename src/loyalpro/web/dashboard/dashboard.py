@@ -10,6 +10,7 @@ from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
     components,
     customer,
+    customer_changes,
     customers,
     endpoint,
     endpoint_settings,
@@ -21,6 +22,7 @@ from loyalpro.web.dashboard.pages import (
     members,
     secret,
     sign_in,
+    transactions,
     webhooks,
 )
 from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_complete
@@ -40,6 +42,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     keys.router,
     customers.router,
     customer.router,
+    customer_changes.router,
+    transactions.router,
 )
 """The routers of all groups of pages."""
 
