@@ -14,6 +14,7 @@ from loyalpro.web.dashboard.pages import (
     customers,
     endpoint,
     endpoint_settings,
+    find,
     first_run,
     home,
     invitations,
@@ -44,6 +45,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     customer.router,
     customer_changes.router,
     transactions.router,
+    find.router,
 )
 """The routers of all groups of pages."""
 
