@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -45,7 +46,7 @@ def made(server: Server) -> dict[str, str]:
 
 
 def found(server: Server, text: str) -> list[Any]:
-    answer = server.call("GET", f"/v1/find?q={text.replace('+', '%2B').replace(' ', '%20')}")
+    answer = server.call("GET", f"/v1/find?q={quote(text)}")
     assert answer.status == 200, answer.raw
     return [(each["type"], each["id"]) for each in answer.json["data"]]
 
@@ -55,7 +56,7 @@ def test_a_customer_is_one_hit_which_leads_to_its_page(
     server: Server, owner: Browser, made: dict[str, str], text: str
 ) -> None:
     assert found(server, text) == [("customer", made["cus"])]
-    owner.open(f"/find?q={text.replace('+', '%2B').replace(' ', '%20')}")
+    owner.open(f"/find?q={quote(text)}")
     assert owner.path == f"/customers/{made['cus']}"
 
 
