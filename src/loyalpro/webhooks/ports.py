@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from loyalpro.delivery.breaker import Health
-from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import EventStore, NewDeliveryStore
 from loyalpro.jobs.periodic_job import JobKind
@@ -13,8 +12,10 @@ from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.webhooks.entities import (
     Delivery,
+    DeliveryFilter,
     DeliverySnapshot,
     Endpoint,
+    LastAttempt,
     PastAttempt,
     PastEvent,
     PastNotice,
@@ -121,13 +122,29 @@ class DeliveryStore(NewDeliveryStore, Protocol):
         account_id: str,
         before_id: str | None,
         limit: int,
+        wanted: DeliveryFilter,
         *,
-        endpoint_id: str | None = None,
-        event_id: str | None = None,
-        event_type: str | None = None,
-        status: DeliveryStatus | None = None,
+        from_id: str | None = None,
     ) -> list[Delivery]:
-        """Deliveries that match every filter, newest first."""
+        """Deliveries that match, newest first; `from_id`: none that is older than this one."""
+        ...
+
+    def bound(self, account_id: str, before_id: str | None, wanted: DeliveryFilter, most: int) -> str | None:
+        """The oldest of the next `most` deliveries that a search has to examine; None when it comes to the end before that."""
+        ...
+
+    def count_after(
+        self, account_id: str, after_id: str, wanted: DeliveryFilter, most: int, *, from_id: str | None
+    ) -> int:
+        """How many deliveries match that are newer than `after_id`, and not older than `from_id`, counted up to `most`."""
+        ...
+
+    def count_exhausted(self, account_id: str, most: int) -> int:
+        """How many deliveries of an account are exhausted, counted up to `most`."""
+        ...
+
+    def last_attempts(self, deliveries: Sequence[Delivery]) -> Mapping[str, LastAttempt]:
+        """The last attempt of each of these deliveries that has one, by the id of the delivery."""
         ...
 
     def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
@@ -180,6 +197,10 @@ class PastEventStore(EventStore, Protocol):
 
     def get(self, account_id: str, event_id: str) -> Event | None:
         """One event, samples included."""
+        ...
+
+    def customers_of(self, account_id: str, event_ids: Collection[str]) -> Mapping[str, str | None]:
+        """The customer of each of these events that is kept; None for an event without one."""
         ...
 
     def is_kept(self, account_id: str, event_id: str) -> bool:

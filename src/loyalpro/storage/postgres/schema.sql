@@ -393,6 +393,10 @@ CREATE TRIGGER deliveries_move_through_pending BEFORE UPDATE OF status ON public
 
 CREATE TABLE deliveries_done PARTITION OF deliveries FOR VALUES IN ('succeeded', 'exhausted', 'canceled') PARTITION BY RANGE (id);
 
+CREATE INDEX deliveries_canceled ON ONLY public.deliveries_done USING btree (account_id, id) WHERE (status = 'canceled'::text);
+
+CREATE INDEX deliveries_exhausted ON ONLY public.deliveries_done USING btree (account_id, id) WHERE (status = 'exhausted'::text);
+
 CREATE TABLE deliveries_done_default PARTITION OF deliveries_done DEFAULT;
 
 CREATE TABLE deliveries_owed PARTITION OF deliveries FOR VALUES IN ('pending') WITH (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0);

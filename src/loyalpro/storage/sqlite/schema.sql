@@ -287,12 +287,18 @@ CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, id);
 
 CREATE INDEX deliveries_by_hand ON deliveries (endpoint_id) WHERE fallback_status IS NOT NULL;
 
+CREATE INDEX deliveries_canceled ON deliveries (account_id, id) WHERE status = 'canceled';
+
 CREATE INDEX deliveries_closing ON deliveries (first_attempt_at) WHERE status = 'pending' AND first_attempt_at IS NOT NULL;
+
+CREATE INDEX deliveries_exhausted ON deliveries (account_id, id) WHERE status = 'exhausted';
 
 CREATE INDEX deliveries_in_lane ON deliveries (endpoint_id, due_at, id) WHERE status = 'pending' AND due_at IS NOT NULL;
 
 CREATE INDEX deliveries_in_order ON deliveries (endpoint_id, customer_id, sequence)
     WHERE status = 'pending' AND customer_id IS NOT NULL;
+
+CREATE INDEX deliveries_pending ON deliveries (account_id, id) WHERE status = 'pending';
 
 CREATE INDEX deliveries_waiting ON deliveries (id) WHERE status = 'pending';
 

@@ -1,0 +1,5 @@
+-- compatible: what the pages of the dashboard read.
+
+-- logs: searches for deliveries in a status that few of them have.
+CREATE INDEX deliveries_exhausted ON deliveries_done (account_id, id) WHERE status = 'exhausted';
+CREATE INDEX deliveries_canceled ON deliveries_done (account_id, id) WHERE status = 'canceled';
