@@ -147,6 +147,10 @@ class DeliveryStore(NewDeliveryStore, Protocol):
         """The last attempt of each of these deliveries that has one, by the id of the delivery."""
         ...
 
+    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
+        """The ids with this end of the deliveries since an instant, newest first, of which at most `most` are looked at."""
+        ...
+
     def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
         """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
         ...
@@ -217,6 +221,19 @@ class PastEventStore(EventStore, Protocol):
         customer_id: str | None = None,
     ) -> list[Event]:
         """The next events in the order of their commits, oldest first, without samples and erased ones."""
+        ...
+
+    def of_customer(
+        self, account_id: str, customer_id: str, ids: tuple[str, str], limit: int, *, start: str = ""
+    ) -> list[Event]:
+        """A customer's events between two ids, both included, newest first, whose types begin with `start`.
+
+        At most `limit` of the customer's newest events are looked at. Erased ones are left out.
+        """
+        ...
+
+    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
+        """The ids with this end of the events since an instant, newest first, of which at most `most` are looked at."""
         ...
 
     def hold(self, account_id: str, event_id: str) -> PastEvent | None:

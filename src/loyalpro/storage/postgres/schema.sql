@@ -56,8 +56,10 @@ CREATE TABLE accounts (
     name text NOT NULL,
     created_at bigint NOT NULL,
     requires_second_factor bigint DEFAULT 0 NOT NULL,
+    support_points_limit bigint,
     CONSTRAINT accounts_pkey PRIMARY KEY (id),
-    CONSTRAINT accounts_requires_second_factor_check CHECK ((requires_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint])))
+    CONSTRAINT accounts_requires_second_factor_check CHECK ((requires_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT accounts_support_points_limit_check CHECK ((support_points_limit >= 0))
 );
 
 CREATE TABLE adjustments (
@@ -347,6 +349,8 @@ CREATE TABLE customers (
 CREATE INDEX customers_by_account ON public.customers USING btree (account_id, id);
 
 CREATE INDEX customers_by_email ON public.customers USING btree (account_id, email_key, id) WHERE (email_key IS NOT NULL);
+
+CREATE INDEX customers_by_name ON public.customers USING btree (account_id, lower(name) COLLATE "C", id) WHERE (name IS NOT NULL);
 
 CREATE INDEX customers_by_phone ON public.customers USING btree (account_id, phone_key, id) WHERE (phone_key IS NOT NULL);
 

@@ -4,7 +4,7 @@ CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     created_at INTEGER NOT NULL
-, requires_second_factor INTEGER NOT NULL DEFAULT 0 CHECK (requires_second_factor IN (0, 1))) STRICT;
+, requires_second_factor INTEGER NOT NULL DEFAULT 0 CHECK (requires_second_factor IN (0, 1)), support_points_limit INTEGER CHECK (support_points_limit >= 0)) STRICT;
 
 CREATE TABLE adjustments (
     id TEXT PRIMARY KEY,
@@ -246,6 +246,8 @@ CREATE TABLE customers (
 CREATE INDEX customers_by_account ON customers (account_id, id);
 
 CREATE INDEX customers_by_email ON customers (account_id, email_key, id) WHERE email_key IS NOT NULL;
+
+CREATE INDEX customers_by_name ON customers (account_id, lower(name), id) WHERE name IS NOT NULL;
 
 CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE phone_key IS NOT NULL;
 

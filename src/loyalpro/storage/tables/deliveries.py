@@ -19,6 +19,7 @@ from loyalpro.storage.rows import RowMapper, enum
 from loyalpro.storage.sql import Condition, flat, keys_table, marks, padded_keys, where
 from loyalpro.storage.tables.attempts import last_attempts, list_attempts
 from loyalpro.storage.tables.settlements import advance
+from loyalpro.storage.tables.tails import recent_with_tail
 from loyalpro.webhooks.entities import (
     Delivery,
     DeliveryFilter,
@@ -253,6 +254,10 @@ class DeliveryTables:
             return {}
         rows = self._connection.execute(_WAITING.format(marks=marks(len(endpoint_ids))), (most, *endpoint_ids))
         return {id_: int(count) for id_, count in rows}
+
+    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
+        """The ids with this end of the deliveries since an instant, newest first, of which at most `most` are looked at."""
+        return recent_with_tail(self._connection, "deliveries", account_id, tail, floor("dlv", since), most)
 
     def reached(self, account_id: str, event_ids: Collection[str]) -> dict[str, Reached]:
         """The deliveries of each of these events; an event without a delivery is left out."""
