@@ -34,7 +34,7 @@ def pages(history: History, first: ListDeliveries) -> list[tuple[list[str], int 
         while wanted is not None:
             page = find_deliveries(unit_on(connection), wanted)
             found.append(([each.id for each in page.deliveries], page.looked_back_to))
-            wanted = page.next_before_id and replace(first, before_id=page.next_before_id)
+            wanted = replace(first, before_id=page.next_before_id) if page.next_before_id else None
     return found
 
 

@@ -114,7 +114,20 @@ def _erased(scene: Scene) -> str:
     return f"/customers/{gone}"
 
 
+def _deliveries(scene: Scene) -> str:
+    """The log with what was tried and what waits."""
+    endpoint_of(scene)
+    if "log" not in scene.ids:
+        scene.ids["log"] = scene.server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-9017"})["id"]
+        sold = {"customer_id": scene.ids["log"], "amount": 5_600, "currency": "EUR", "external_id": "order-9017"}
+        scene.server.post("/v1/transactions", sold)
+    path = f"/v1/deliveries?customer_id={scene.ids['log']}"
+    scene.server.until(path, lambda found: found["data"] and all(each["last_outcome"] for each in found["data"]))
+    return "/developers/deliveries"
+
+
 LOOKS: dict[str, Look] = {
+    "deliveries-empty": Look("/developers/deliveries"),
     "customers-empty": Look("/customers"),
     "customer": Look(customer_of),
     "customer-masked": Look(customer_of, "viewer"),
@@ -135,6 +148,9 @@ LOOKS: dict[str, Look] = {
     "endpoint-secret": Look(_rotating, "developer"),
     "endpoint-delete": Look(lambda scene: f"{endpoint_of(scene)}/delete"),
     "webhooks": Look("/developers/webhooks"),
+    "deliveries": Look(_deliveries),
+    "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
+    "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
     "components": Look("/components"),
     "not-found": Look("/no-such-page", None, expects="404"),
     "forbidden": Look("/members", "viewer", expects="403"),

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.errors import Conflict, NotFound, Refused
+from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
 from loyalpro.kernel.ids import made_at
 from loyalpro.kernel.record import record
 from loyalpro.webhooks.entities import Delivery, DeliveryFilter, DeliverySnapshot, PastAttempt
@@ -130,9 +131,18 @@ def get_delivery(unit: WebhooksUnit, query: DeliveryRef) -> DeliveryDetails:
 
 
 def find_deliveries(unit: WebhooksUnit, query: ListDeliveries) -> DeliveryPage:
-    """Deliveries, newest first, as far as a search goes. Raises `InvalidInput` for an event type that does not exist."""
+    """Deliveries, newest first, as far as a search goes.
+
+    Raises `InvalidInput` for an event type or an outcome that does not exist.
+    """
     if query.event_type is not None:
         checked_type(query.event_type, param="type")
+    if query.outcome is not None and query.outcome not in list(OutcomeCode):
+        raise InvalidInput(
+            f"There is no outcome {query.outcome!r}. One of: {', '.join(OutcomeCode)}.",
+            code="invalid_field",
+            param="outcome",
+        )
     bound = _bound(unit, query)
     found = unit.deliveries.list_before(query.account_id, query.before_id, query.limit + 1, query.wanted, from_id=bound)
     if len(found) > query.limit:

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.web.answers import Count, DeliveryId, EndpointId, EventId, EventType, Page, RequestId, Time, answers
 from loyalpro.web.api.fields import Cursor, Instant, Limit, SearchText, known_id
@@ -102,7 +101,6 @@ class DeliveryInFullView(DeliveryView):
 
 
 Status = Annotated[Literal["pending", "succeeded", "exhausted", "canceled", "parked"] | None, Query()]
-Outcome = Annotated[OutcomeCode | None, Query(description="The outcome of the last attempt.")]
 Since = Annotated[Instant | None, Query(description="Only deliveries of events from this instant on.")]
 Until = Annotated[Instant | None, Query(description="Only deliveries of events up to this instant.")]
 
@@ -115,7 +113,7 @@ async def list_deliveries(
     event_id: SearchText = None,
     type: SearchText = None,  # noqa: A002 - the name in the contract
     status: Status = None,
-    outcome: Outcome = None,
+    outcome: SearchText = None,
     customer_id: SearchText = None,
     since: Since = None,
     until: Until = None,
@@ -135,7 +133,7 @@ async def list_deliveries(
         event_id=event_id,
         event_type=type,
         status=status,
-        outcome=None if outcome is None else outcome.value,
+        outcome=outcome,
         customer_id=customer_id,
         since=since,
         until=until,

@@ -11,6 +11,7 @@ from loyalpro.web.dashboard.pages import (
     components,
     customer,
     customers,
+    deliveries,
     endpoint,
     endpoint_settings,
     first_run,
@@ -40,6 +41,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     keys.router,
     customers.router,
     customer.router,
+    deliveries.router,
 )
 """The routers of all groups of pages."""
 
