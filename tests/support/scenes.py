@@ -9,6 +9,7 @@ from loyalpro.accounts.roles import Role
 from loyalpro.accounts.web_sessions import start_web_session
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
+from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, rfc3339
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
 from support.server import Server
@@ -116,6 +117,62 @@ def _invited(scene: Scene) -> str:
 
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
+def customer_of(scene: Scene) -> str:
+    """The path of the page of a customer with points, purchases, a refund, a tier, tags and metadata."""
+    if "Ada" not in scene.ids:
+        post = scene.server.post
+        post("/v1/webhook_endpoints", {"url": "https://localhost:1024/in", "events": ["*"], "description": "Shop"})
+        body = {"external_id": "shop-77", "email": "ada@example.com", "phone": "+49 30 1234567", "name": "Ada Brandt"}
+        customer = post("/v1/customers", body | {"tags": ["vip", "berlin"], "metadata": {"newsletter": True}})
+        scene.ids["Ada"] = customer["id"]
+        for number, amount in ((87101, 4200), (87990, 24800), (88213, 105600)):
+            bought = {"customer_external_id": "shop-77", "external_id": f"order-{number}", "currency": "EUR"}
+            lines = [{"name": "Coffee beans, 1 kg", "sku": "bean-1", "amount": amount, "quantity": 2}]
+            made = post("/v1/transactions", bought | {"amount": amount, "channel": "web", "items": lines})
+            scene.ids[f"order-{number}"] = made["id"]
+        post(f"/v1/transactions/{scene.ids['order-87101']}/refunds", {"amount": 1800, "reason": "a broken cup"})
+        path = f"/v1/customers/{customer['id']}/adjustments"
+        post(path, {"points": 50, "reason_code": "goodwill", "note": "broken cup in parcel"})
+        post(path, {"points": 240, "reason_code": "promotion", "expires_at": _in_days(20)})
+        post("/v1/redemptions", {"customer_id": customer["id"], "points": 300})
+        for number in range(3):
+            post("/v1/customers", {"name": f"Kim Lee {number}", "email": f"kim{number}@example.com"})
+    return f"/customers/{scene.ids['Ada']}"
+
+
+def _in_days(days: int) -> str:
+    return rfc3339(SystemClock().now_ms() + days * MS_PER_DAY)
+
+
+def _erased(scene: Scene) -> str:
+    gone = scene.server.post("/v1/customers", {"name": "Gone Soon"})["id"]
+    assert scene.server.call("DELETE", f"/v1/customers/{gone}").status == 200
+    return f"/customers/{gone}"
+
+
+def _deliveries(scene: Scene) -> str:
+    """The log with what was tried and what waits."""
+    endpoint_of(scene)
+    if "log" not in scene.ids:
+        scene.ids["log"] = scene.server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-9017"})["id"]
+        sold = {"customer_id": scene.ids["log"], "amount": 5_600, "currency": "EUR", "external_id": "order-9017"}
+        scene.server.post("/v1/transactions", sold)
+    path = f"/v1/deliveries?customer_id={scene.ids['log']}"
+    scene.server.until(path, lambda found: found["data"] and all(each["last_outcome"] for each in found["data"]))
+    return "/developers/deliveries"
+
+
+LOOKS: dict[str, Look] = {
+    "deliveries-empty": Look("/developers/deliveries"),
+    "customers-empty": Look("/customers"),
+    "customer": Look(customer_of),
+    "customer-masked": Look(customer_of, "viewer"),
+    "customer-deleted": Look(_erased),
+    "customer-transactions": Look(lambda scene: f"{customer_of(scene)}/transactions"),
+    "customer-details": Look(lambda scene: f"{customer_of(scene)}/details"),
+    "customers": Look(lambda scene: customer_of(scene) and "/customers"),
+    "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
+    "customers-not-found": Look("/customers?q=nobody"),
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
     "endpoint": Look(endpoint_of),
@@ -127,6 +184,9 @@ LOOKS: dict[str, Look] = {
     "endpoint-secret": Look(_rotating, "developer"),
     "endpoint-delete": Look(lambda scene: f"{endpoint_of(scene)}/delete"),
     "webhooks": Look("/developers/webhooks"),
+    "deliveries": Look(_deliveries),
+    "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
+    "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
     "components": Look("/components"),
     "not-found": Look("/no-such-page", None, expects="404"),
     "forbidden": Look("/members", "viewer", expects="403"),

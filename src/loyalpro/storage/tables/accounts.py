@@ -62,6 +62,10 @@ class AccountTables:
         """Change the name of an account."""
         self._connection.execute("UPDATE accounts SET name = ? WHERE id = ?", (name, account_id))
 
+    def limit_support(self, account_id: str, points: int | None) -> None:
+        """Change how many points support may give or take at once; None for no limit."""
+        self._connection.execute("UPDATE accounts SET support_points_limit = ? WHERE id = ?", (points, account_id))
+
     def require_second_factor(self, account_id: str, *, required: bool) -> None:
         """Change whether an account requires a second factor of all its members."""
         self._connection.execute(

@@ -9,6 +9,9 @@ from starlette.exceptions import HTTPException
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
     components,
+    customer,
+    customers,
+    deliveries,
     endpoint,
     endpoint_settings,
     first_run,
@@ -36,6 +39,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     endpoint_settings.router,
     secret.router,
     keys.router,
+    customers.router,
+    customer.router,
+    deliveries.router,
 )
 """The routers of all groups of pages."""
 

@@ -48,6 +48,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "number": formats.number,
+        "signed": formats.signed,
+        "money": formats.money,
         "count_of": formats.count,
         "duration": formats.duration,
         "size": formats.size,
