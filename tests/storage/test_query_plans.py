@@ -29,11 +29,14 @@ from loyalpro.loyalty.campaigns import CampaignRef, CreateCampaign, archive_camp
 from loyalpro.loyalty.churn.entities import ChurnModel, ChurnRun
 from loyalpro.loyalty.churn.levels import Level
 from loyalpro.loyalty.customer_export import SECTIONS, ReadExport, exported_customers, read_export
+from loyalpro.loyalty.customer_overview import get_customer_overview
+from loyalpro.loyalty.customer_search import FindCustomers, find_customers
 from loyalpro.loyalty.customers import (
     EnrollCustomer,
     EnrollCustomers,
     GetCustomer,
     ListCustomers,
+    ListOfCustomer,
     UpdateCustomer,
     enroll_customer,
     enroll_customers,
@@ -91,6 +94,7 @@ from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.deliveries import MOST_EXAMINED, ListDeliveries, count_newer, find_deliveries
 from loyalpro.webhooks.entities import DeliveryFilter, Reached, Replay, ReplayPage
+from loyalpro.webhooks.entry_events import EntryEvents, events_of_entries
 from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
 from support.campaigns import new_campaign
@@ -608,6 +612,43 @@ def test_searching_customers_by_several_filters(connection: DriverConnection, wa
     command = ListCustomers(ACCOUNT, CustomerFilter(**wanted), None, BATCH)
     page = in_unit(connection, 2_100, lambda unit: list_customers(unit, command))
     assert page.customers or page.next_before_id or "email_key" in wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["name 19", "Ängström", "customer-19007", "19007@example.com", "+49 171 19007", "few", "a"]
+)
+def test_finding_customers_by_one_text(connection: DriverConnection, text: str) -> None:
+    connection.execute(
+        "UPDATE customers SET name = CASE WHEN external_id IN ('customer-7', 'customer-8') THEN 'Ängström' ELSE"
+        " 'Name ' || substr(external_id, 10) END"
+    )
+    query = FindCustomers(ACCOUNT, text, BATCH)
+    found = in_unit(connection, 8 * BATCH, lambda unit: find_customers(unit, query))
+    assert len(found) <= BATCH
+    assert bool(found) == (text not in ("few", "a", "+49 171 19007"))
+
+
+def test_finding_by_the_end_of_an_id(world: World, connection: DriverConnection) -> None:
+    looks: list[Callable[[UnitOfWork], list[str]]] = [
+        lambda unit: unit.customers.recent_with_tail(ACCOUNT, _middle(connection, "customers")[-6:], 0, 5_000),
+        lambda unit: unit.transactions.recent_with_tail(ACCOUNT, _middle(connection, "transactions")[-6:], 0, 5_000),
+        lambda unit: unit.events.recent_with_tail(ACCOUNT, "000000", 0, 5_000),
+        lambda unit: unit.deliveries.recent_with_tail(ACCOUNT, "000000", 0, 5_000),
+    ]
+    for each in looks:
+        in_unit(connection, 5_100, each)
+
+
+def test_the_page_of_a_customer(world: World, connection: DriverConnection) -> None:
+    [(customer_id,)] = connection.execute("SELECT id FROM customers WHERE external_id = 'customer-7'")
+    query = ListOfCustomer(ACCOUNT, customer_id, None, BATCH)
+    found = in_unit(connection, 8 * BATCH, lambda unit: get_customer_overview(unit, query))
+    assert found.ledger.entries
+    assert found.ledger.causes
+    ids = [each.id for each in found.ledger.entries]
+    of_entries = EntryEvents(ACCOUNT, customer_id, ids, 0, world.now)
+    in_unit(connection, 8 * BATCH, lambda unit: events_of_entries(unit, of_entries))
+    in_unit(connection, 8, lambda unit: unit.people.names(ACCOUNT, ["usr_1", "usr_2", "usr_3"]))
 
 
 @pytest.mark.parametrize("size", [1, 300])

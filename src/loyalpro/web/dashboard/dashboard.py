@@ -10,6 +10,7 @@ from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
     components,
     customer,
+    customer_changes,
     customers,
     deliveries,
     endpoint,
@@ -22,6 +23,7 @@ from loyalpro.web.dashboard.pages import (
     members,
     secret,
     sign_in,
+    transactions,
     webhooks,
 )
 from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_complete
@@ -42,6 +44,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     customers.router,
     customer.router,
     deliveries.router,
+    customer_changes.router,
+    transactions.router,
 )
 """The routers of all groups of pages."""
 
