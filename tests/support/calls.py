@@ -101,6 +101,7 @@ CALLS: Final[dict[tuple[Method, Path], Call]] = {
     ("post", "/v1/webhook_endpoints"): Call("webhooks", _ADDRESS),
     ("post", "/v1/webhook_endpoints/check_url"): Call("webhooks", {"url": "https://localhost:1024/added"}),
     ("get", "/v1/webhook_endpoints/{endpoint_id}"): Call("read"),
+    ("get", "/v1/webhook_endpoints/{endpoint_id}/stats"): Call("read"),
     ("patch", "/v1/webhook_endpoints/{endpoint_id}"): Call("webhooks", {"description": "changed"}),
     ("delete", "/v1/webhook_endpoints/{endpoint_id}"): Call("webhooks"),
     ("get", "/v1/webhook_endpoints/{endpoint_id}/secret"): Call("webhooks"),

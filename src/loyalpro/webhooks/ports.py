@@ -12,9 +12,11 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.webhooks.entities import (
+    Counts,
     Delivery,
     DeliverySnapshot,
     Endpoint,
+    HourOfEndpoint,
     PastAttempt,
     PastEvent,
     PastNotice,
@@ -105,6 +107,21 @@ class HealthStore(Protocol):
 
     def forget(self, endpoint_id: str, now: UnixMs, *, recovering: bool) -> None:
         """Reset the health; `recovering`: the backlog then goes out at a rising rate."""
+        ...
+
+
+class CounterStore(Protocol):
+    """How many attempts ended in which way. Each attempt is counted once, at the time when it was settled."""
+
+    def of_endpoint(self, endpoint_id: str, since: UnixMs, step_ms: int) -> list[Counts]:
+        """The counts of one endpoint since an instant, by spans of `step_ms` that begin at multiples of it.
+
+        Older ones are only known by the hour, and then by the day.
+        """
+        ...
+
+    def by_hour(self, endpoint_ids: Sequence[str], since: UnixMs) -> list[HourOfEndpoint]:
+        """The counts of these endpoints since an instant, by the hour."""
         ...
 
 
@@ -291,6 +308,11 @@ class WebhooksUnit(Protocol):
     @property
     def health(self) -> HealthStore:
         """The health of endpoints."""
+        ...
+
+    @property
+    def counters(self) -> CounterStore:
+        """Counts of attempts."""
         ...
 
     @property
