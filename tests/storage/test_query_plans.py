@@ -436,6 +436,14 @@ def test_reading_counters(world: World, connection: DriverConnection, counted: U
     assert explained(connection, 3 * (4 * 180 + 90), lambda c: CounterTables(c).by_hour(ids, counted - MS_PER_DAY))
 
 
+def test_the_page_of_an_endpoint(world: World, connection: DriverConnection, counted: UnixMs) -> None:
+    ids = world.endpoints
+    assert explained(connection, 4 * BATCH, lambda c: DeliveryTables(c).oldest_waiting(ids[0], BATCH)) is not None
+    assert explained(connection, 4 * 500, lambda c: DeliveryTables(c).oldest_waiting(ids[4], BATCH)) is not None
+    assert explained(connection, 10, lambda c: DeliveryTables(c).given_up(ids[0], 0, BATCH)) == 0
+    assert explained(connection, 20, lambda c: CounterTables(c).last_before(ids)) == dict.fromkeys(ids[:3], counted)
+
+
 def test_moving_counters(connection: DriverConnection, counted: UnixMs) -> None:
     assert explained(connection, 4 * 60 + 8, lambda c: CounterTables(c).lengthen_oldest(counted + HOUR_MS))
     connection.execute("DELETE FROM delivery_counters WHERE span_ms = ?", (MINUTE_MS,))

@@ -108,6 +108,7 @@ CALLS: Final[dict[tuple[Method, Path], Call]] = {
     ("post", "/v1/webhook_endpoints/{endpoint_id}/test"): Call("webhooks"),
     ("post", "/v1/webhook_endpoints/{endpoint_id}/rotate_secret"): Call("webhooks"),
     ("post", "/v1/webhook_endpoints/{endpoint_id}/replay"): Call("webhooks", {"since": SINCE}),
+    ("post", "/v1/webhook_endpoints/{endpoint_id}/replay/estimate"): Call("webhooks", {"since": SINCE}),
     ("get", "/v1/webhook_endpoints/{endpoint_id}/replays"): Call("read"),
     ("get", "/v1/webhook_endpoints/{endpoint_id}/replays/{replay_id}"): Call("read"),
     ("post", "/v1/webhook_endpoints/{endpoint_id}/replays/{replay_id}/cancel"): Call("webhooks"),

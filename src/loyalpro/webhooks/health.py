@@ -85,7 +85,10 @@ class Stats:
 
 @record
 class Day:
-    """The attempts of one endpoint in the last 24 hours, by the hour, the earliest first. `last_at`: the last attempt."""
+    """The attempts of one endpoint in the last 24 hours, by the hour, the earliest first.
+
+    `last_at`: the last attempt, which may be older.
+    """
 
     hours: Sequence[Span]
     delivered: int
@@ -148,6 +151,7 @@ def get_day(unit: WebhooksUnit, endpoint_ids: Sequence[str]) -> DayOfAll:
         (delivered if each.delivered else failed)[each.endpoint_id][n] += each.attempts
         buckets[each.endpoint_id][each.bucket] += each.attempts
         last[each.endpoint_id] = max(each.last_at, last.get(each.endpoint_id, 0))
+    last |= unit.counters.last_before([id_ for id_ in endpoint_ids if id_ not in last])
     of = {
         id_: Day(
             hours=[Span(*each) for each in zip(starts, delivered[id_], failed[id_], strict=True)],
@@ -164,6 +168,13 @@ def get_day(unit: WebhooksUnit, endpoint_ids: Sequence[str]) -> DayOfAll:
         failed=sum(each.failed for each in of.values()),
         latency=_latency(sum(buckets.values(), Counter[int]())),
     )
+
+
+def delivered_per_s(unit: WebhooksUnit, endpoint_id: str, since: UnixMs) -> float:
+    """How many deliveries a second the endpoint has accepted since an instant within the last hour."""
+    first = since - since % _MINUTE_MS
+    found = unit.counters.of_endpoint(endpoint_id, first, _MINUTE_MS)
+    return sum(each.attempts for each in found if _delivered(each)) * MS_PER_S / max(MS_PER_S, unit.now - since)
 
 
 def starts_of(period: Period, now: UnixMs, zone: tzinfo) -> list[UnixMs]:

@@ -124,6 +124,10 @@ class CounterStore(Protocol):
         """The counts of these endpoints since an instant, by the hour."""
         ...
 
+    def last_before(self, endpoint_ids: Sequence[str]) -> Mapping[str, UnixMs]:
+        """When the last attempt of each of these endpoints was settled, of those that are counted by the hour."""
+        ...
+
 
 class DeliveryStore(NewDeliveryStore, Protocol):
     """Deliveries and their attempts."""
@@ -148,6 +152,14 @@ class DeliveryStore(NewDeliveryStore, Protocol):
 
     def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
         """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
+        ...
+
+    def oldest_waiting(self, endpoint_id: str, most: int) -> UnixMs | None:
+        """When the oldest of the pending or parked deliveries of an endpoint was made, of the `most` that are due first."""
+        ...
+
+    def given_up(self, endpoint_id: str, since: UnixMs, most: int) -> int:
+        """How many deliveries of an endpoint were exhausted since an instant, counted up to `most`."""
         ...
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
@@ -236,6 +248,10 @@ class ReplayStore(Protocol):
 
     def estimated_total(self, replay: Replay) -> int:
         """About how many events the replay will have examined in the end."""
+        ...
+
+    def estimated_range(self, replay: Replay) -> int:
+        """About how many events are in the range of a replay that is not stored."""
         ...
 
     def running(self) -> list[str]:

@@ -75,6 +75,11 @@ SELECT endpoint_id, start_at - start_at % ?, bucket, outcome = 'succeeded', CAST
 FROM delivery_counters WHERE endpoint_id IN ({marks}) AND span_ms IN (?, ?, ?) AND start_at >= ?
 GROUP BY 1, 2, 3, 4
 """
+_LAST_BEFORE: Final = """
+SELECT e.id, (SELECT c.last_at FROM delivery_counters c WHERE c.endpoint_id = e.id AND c.span_ms = ?
+    ORDER BY c.start_at DESC LIMIT 1)
+FROM endpoints e WHERE e.id IN ({marks})
+"""
 
 
 def count_attempts(
@@ -129,6 +134,13 @@ class CounterTables:
             HourOfEndpoint(endpoint_id, start_at, bucket, bool(delivered), attempts, last_at)
             for endpoint_id, start_at, bucket, delivered, attempts, last_at in rows
         ]
+
+    def last_before(self, endpoint_ids: Sequence[str]) -> dict[str, UnixMs]:
+        """When the last attempt of each of these endpoints was settled, of those that are counted by the hour."""
+        if not endpoint_ids:
+            return {}
+        rows = self._connection.execute(_LAST_BEFORE.format(marks=marks(len(endpoint_ids))), (HOUR_MS, *endpoint_ids))
+        return {endpoint_id: last_at for endpoint_id, last_at in rows if last_at is not None}
 
     # -- the periodic job --------------------------------------------------------------------------------------------
 

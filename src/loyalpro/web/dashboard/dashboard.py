@@ -17,6 +17,7 @@ from loyalpro.web.dashboard.pages import (
     keys,
     me,
     members,
+    replays,
     secret,
     sign_in,
     webhooks,
@@ -34,6 +35,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     webhooks.router,
     endpoint.router,
     endpoint_settings.router,
+    replays.router,
     secret.router,
     keys.router,
 )
