@@ -1,17 +1,24 @@
 """What pages are looked at with: a server whose account has members who are signed in."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from loyalpro.accounts.roles import Role
 from loyalpro.delivery.counters import bucket_of
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
 from support.history import insert
+from loyalpro.accounts.web_sessions import start_web_session
+from loyalpro.storage.unit_of_work import UnitOfWork
+from support.browser import Browser
 from support.members import add_member, first_account_id, signed_in
+from support.people import BROWSER
 from support.server import Server
 
+Looker = Role | Literal["awaiting code"]
+"""Who looks at a page: a member, or one who has given the password and not yet the code."""
 NAMES: dict[Role, str] = {
     "owner": "Marta Lind",
     "developer": "Jonas Keller",
@@ -26,20 +33,38 @@ class Scene:
 
     server: Server
     ids: dict[str, str] = field(default_factory=dict)
-    _tokens: dict[Role, str] = field(default_factory=dict)
+    _tokens: dict[Looker, str] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
         """Where the pages are."""
         return f"http://127.0.0.1:{self.server.port}"
 
-    def token(self, role: Role) -> str:
-        """The token of a member who is signed in, the same for each role."""
-        if role not in self._tokens:
-            account_id = first_account_id(self.server)
-            person = add_member(self.server, account_id, role, f"{role}@example.com", NAMES[role])
-            self._tokens[role] = signed_in(self.server, account_id, person).cookies["loyalpro"]
-        return self._tokens[role]
+    def token(self, looker: Looker) -> str:
+        """The token of the web session of a member, the same for each role."""
+        if looker not in self._tokens:
+            self._tokens[looker] = self._halfway() if looker == "awaiting code" else self._signed_in(looker)
+        return self._tokens[looker]
+
+    def browser(self, role: Role) -> Browser:
+        """A browser without scripts of a member."""
+        browser = Browser(self.server)
+        browser.cookies["loyalpro"] = self.token(role)
+        return browser
+
+    def _signed_in(self, role: Role) -> str:
+        account_id = first_account_id(self.server)
+        person = add_member(self.server, account_id, role, f"{role}@example.com", NAMES[role])
+        return signed_in(self.server, account_id, person).cookies["loyalpro"]
+
+    def _halfway(self) -> str:
+        person = add_member(self.server, first_account_id(self.server), "viewer", "code@example.com", "Noa Code")
+
+        def work(unit: UnitOfWork) -> str:
+            [membership] = unit.people.memberships(person.id)
+            return start_web_session(unit, person, membership, BROWSER, awaits_code=True).token
+
+        return self.server.run(self.server.application.runner.change(work))
 
 
 @dataclass(frozen=True)
@@ -50,7 +75,7 @@ class Look:
     """
 
     path: str | Callable[[Scene], str]
-    role: Role | None = "owner"
+    role: Looker | None = "owner"
     expects: str | None = None
 
     def address(self, scene: Scene) -> str:
@@ -132,9 +157,17 @@ def _list(scene: Scene) -> str:
     _busy(scene, "Shop back end", events=["*"])
     _busy(scene, "Warehouse", failing_hours=2)
     return "/developers/webhooks"
+def _invited(scene: Scene) -> str:
+    """The page of a new invitation."""
+    owner = scene.browser("owner")
+    owner.open("/members")
+    owner.send("/members/invite", role="support")
+    [path] = set(re.findall(r"/invitations/[\w-]{20,}", owner.text))
+    return str(path)
 
 
 LOOKS: dict[str, Look] = {
+    "first-run": Look("/first-run", None),  # before the first owner is there
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
     "endpoint": Look(endpoint_of),
@@ -157,6 +190,9 @@ LOOKS: dict[str, Look] = {
     "not-found": Look("/no-such-page", None, expects="404"),
     "forbidden": Look("/members", "viewer", expects="403"),
     "sign-in": Look("/sign-in", None),
+    "sign-in-code": Look("/sign-in/code", "awaiting code"),
+    "invitation": Look(_invited, None),
+    "invitation-gone": Look("/invitations/a-link-that-is-too-old-to-be-used", None, expects="404"),
     "me": Look("/me"),
     "me-sessions": Look("/me/sessions"),
     "me-second-factor": Look("/me/second-factor"),
