@@ -81,6 +81,7 @@ from loyalpro.storage.connection import Connection, DriverConnection, Row, State
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
 from loyalpro.storage.tables.claims import ClaimTables
+from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS, CounterTables
 from loyalpro.storage.tables.counts import PAGE, CountTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.events import EventTables
@@ -113,7 +114,7 @@ BATCH = 64
 PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
-    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
+    r"^(events|attempts|deliveries|delivery_counters|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
     r"|api_keys|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values"
     r"|customer_days|customer_tags|campaign_uses|churn_scores|churn_runs|jobs|job_pieces"
     r"|users|members|web_sessions|invitations|sign_in_tries|recovery_codes|second_factors)"
@@ -448,6 +449,44 @@ def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:
         connection, 4 * BATCH_SIZE, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, BATCH_SIZE)
     )
     explained(connection, 2 * BATCH_SIZE, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
+
+
+@pytest.fixture
+def counted(world: World, connection: DriverConnection) -> UnixMs:
+    """The time of 20,000 rows of counters, of 3 hours of minutes and of 60 days of hours, in the transaction of the test."""
+    hour = world.now - world.now % HOUR_MS
+    places = [(MINUTE_MS, hour - n * MINUTE_MS) for n in range(180)]
+    places += [(HOUR_MS, hour - n * HOUR_MS) for n in range(3, 24 * 60)]
+    connection.execute_many(
+        f"INSERT INTO delivery_counters VALUES (?, ?, ?, 1, 'succeeded', 0, ?, 3, {world.now})",
+        [(endpoint, *place, 30 + m) for endpoint in world.endpoints[:3] for place in places for m in range(4)],
+    )
+    return world.now
+
+
+def test_reading_counters(world: World, connection: DriverConnection, counted: UnixMs) -> None:
+    ids = world.endpoints
+    found = explained(
+        connection, 4 * 180 + 90, lambda c: CounterTables(c).of_endpoint(ids[0], counted - MS_PER_DAY, HOUR_MS)
+    )
+    assert sum(each.attempts for each in found) >= 3 * 4 * (180 + 20)
+    assert explained(connection, 3 * (4 * 180 + 90), lambda c: CounterTables(c).by_hour(ids, counted - MS_PER_DAY))
+
+
+def test_the_page_of_an_endpoint(world: World, connection: DriverConnection, counted: UnixMs) -> None:
+    ids = world.endpoints
+    assert explained(connection, 4 * BATCH, lambda c: DeliveryTables(c).oldest_waiting(ids[0], BATCH)) is not None
+    assert explained(connection, 4 * 500, lambda c: DeliveryTables(c).oldest_waiting(ids[4], BATCH)) is not None
+    assert explained(connection, 10, lambda c: DeliveryTables(c).given_up(ids[0], 0, BATCH)) == 0
+    assert explained(connection, 20, lambda c: CounterTables(c).last_before(ids)) == dict.fromkeys(ids[:3], counted)
+
+
+def test_moving_counters(connection: DriverConnection, counted: UnixMs) -> None:
+    assert explained(connection, 4 * 60 + 8, lambda c: CounterTables(c).lengthen_oldest(counted + HOUR_MS))
+    connection.execute("DELETE FROM delivery_counters WHERE span_ms = ?", (MINUTE_MS,))
+    assert explained(
+        connection, 4 * 48 + 8, lambda c: CounterTables(c).lengthen_oldest(counted + 60 * MS_PER_DAY + 2 * HOUR_MS)
+    )
 
 
 def test_counting(world: World, connection: DriverConnection) -> None:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loyalpro.accounts.roles import Role
+from loyalpro.delivery.counters import bucket_of
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
+from support.history import insert
 from loyalpro.accounts.web_sessions import start_web_session
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
@@ -106,6 +110,54 @@ def _rotating(scene: Scene) -> str:
     return f"{path}/secret"
 
 
+def plant_attempts(scene: Scene, endpoint_id: str, until: UnixMs, *, failing_hours: int = 0, hours: int = 24) -> None:
+    """Count attempts of an endpoint as if it had been busy by day for so many hours, and had failed in the last ones."""
+    minute = until - until % MINUTE_MS
+    rows = []
+    for n in range(hours * 60):
+        at = minute - n * MINUTE_MS
+        busy = 6 + (at // HOUR_MS * 7) % 5 if 6 <= at // HOUR_MS % 24 < 22 else 0
+        if busy and n < failing_hours * 60:
+            rows += [(at, "timeout", 0, 0, busy - 2), (at, "http_5xx", 503, 0, 2), (at, "http_5xx", 500, 0, 1)]
+        elif busy:
+            rows += [(at, "succeeded", 0, bucket_of(20 * 1.3**m), busy >> m) for m in range(10) if busy >> m]
+    insert(
+        scene.server.application.settings.database_url.get_secret_value(),
+        "delivery_counters",
+        "endpoint_id, span_ms, start_at, slot, outcome, response_status, bucket, attempts, last_at",
+        [(endpoint_id, MINUTE_MS, at, 1, *counted, at + 1) for at, *counted in rows],
+    )
+
+
+def _busy(scene: Scene, name: str, *, failing_hours: int = 0, hours: int = 24, **fields: Any) -> str:
+    """The path of the page of an endpoint that has been busy for a month, and has failed in the last hours."""
+    is_new = name not in scene.ids
+    path = endpoint_of(scene, name, **fields)
+    if is_new:
+        now = scene.server.application.clock.now_ms()
+        plant_attempts(scene, scene.ids[name], now, failing_hours=failing_hours, hours=hours)
+    return path
+
+
+def _replay(scene: Scene) -> str:
+    """The page of a replay that is done."""
+    path = endpoint_of(scene)
+    if "replay" not in scene.ids:
+        body = {"since": "2026-01-01T00:00:00Z", "status": ["exhausted", "missing"]}
+        started = scene.server.post(f"/v1/webhook_endpoints/{scene.ids['CRM']}/replay", body)
+        scene.ids["replay"] = started["id"]
+        own = f"/v1/webhook_endpoints/{scene.ids['CRM']}/replays/{started['id']}"
+        scene.server.until(own, lambda found: found["status"] == "done")
+    return f"{path}/replays/{scene.ids['replay']}"
+
+
+def _list(scene: Scene) -> str:
+    """The list with an endpoint in each of several states."""
+    endpoint_of(scene)
+    endpoint_of(scene, "Newsletter", status="paused")
+    _busy(scene, "Shop back end", events=["*"])
+    _busy(scene, "Warehouse", failing_hours=2)
+    return "/developers/webhooks"
 def _invited(scene: Scene) -> str:
     """The page of a new invitation."""
     owner = scene.browser("owner")
@@ -196,6 +248,14 @@ LOOKS: dict[str, Look] = {
     "deliveries": Look(_deliveries),
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
     "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
+    "endpoint-busy": Look(lambda scene: _busy(scene, "Shop back end", events=["*"])),
+    "endpoint-hour": Look(lambda scene: f"{_busy(scene, 'Warehouse', failing_hours=2)}?period=1h"),
+    "endpoint-week": Look(lambda scene: f"{_busy(scene, 'Ledger', hours=170)}?period=7d"),
+    "endpoint-month": Look(lambda scene: f"{_busy(scene, 'Ledger', hours=170)}?period=30d"),
+    "endpoint-replay": Look(_replay),
+    "endpoint-replays": Look(lambda scene: _replay(scene).rpartition("/")[0]),
+    "endpoint-replays-empty": Look(lambda scene: f"{endpoint_of(scene, 'New')}/replays", "viewer"),
+    "webhooks": Look(_list),
     "components": Look("/components"),
     "not-found": Look("/no-such-page", None, expects="404"),
     "forbidden": Look("/members", "viewer", expects="403"),
