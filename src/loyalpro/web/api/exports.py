@@ -14,9 +14,9 @@ from loyalpro.kernel.errors import InvalidInput
 from loyalpro.loyalty.bulk import exports, jobs
 from loyalpro.loyalty.entities import Job
 from loyalpro.web.answers import Count, JobId, Page, answers
-from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, known_id, page
 from loyalpro.web.api.imports import JobTimes, job_times
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Body, Cursor, Instant, Limit, known_id, page
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
