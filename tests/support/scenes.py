@@ -80,6 +80,45 @@ def _rotating(scene: Scene) -> str:
     return f"{path}/secret"
 
 
+def _with_rules(scene: Scene) -> str:
+    """The program with several rules, tiers that give more, and campaigns of every status."""
+    server = scene.server
+    if "campaign" in scene.ids:
+        return "/rules"
+    program = server.get("/v1/program")
+    [rule], [bronze, silver, gold] = program["earning"]["rules"], program["tiers"]
+    tea = {"name": "Tea", "points_per_item": 10, "match": {"skus": [], "categories": ["tea"]}, "min_spend": 1_500}
+    benefit = {"code": "shipping", "text": "Free shipping"}
+    patch = {
+        "earning": {"rules": [rule, tea], "max_points_per_day": 5_000},
+        "tiers": [bronze, silver | {"multiplier_permille": 1_250}, gold | {"multiplier_permille": 1_500, "benefits": [benefit]}],
+        "note": "Tea, and more for Gold",
+    }  # fmt: skip
+    assert server.call("PATCH", "/v1/program", patch).status == 200
+    double = {
+        "name": "Double points on weekends",
+        "kind": "multiplier",
+        "multiplier_permille": 2_000,
+        "weekdays": ["sat", "sun"],
+    }
+    scene.ids["campaign"] = server.post("/v1/campaigns", double)["id"]
+    server.post(
+        "/v1/campaigns",
+        {"name": "Welcome", "kind": "bonus", "points": 100, "limit_per_customer": 1, "status": "paused"},
+    )
+    return "/rules"
+
+
+def _rule(scene: Scene) -> str:
+    _with_rules(scene)
+    return f"/rules/earning/{scene.server.get('/v1/program')['earning']['rules'][1]['id']}"
+
+
+def _campaign(scene: Scene) -> str:
+    _with_rules(scene)
+    return f"/rules/campaigns/{scene.ids['campaign']}"
+
+
 LOOKS: dict[str, Look] = {
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
@@ -102,5 +141,14 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "rules": Look(_with_rules),
+    "rules-viewer": Look("/rules", "viewer"),
+    "rule": Look(_rule),
+    "rule-new": Look("/rules/earning/new"),
+    "rule-tiers": Look("/rules/tiers"),
+    "rule-settings": Look("/rules/settings"),
+    "campaign": Look(_campaign),
+    "rule-versions": Look("/rules/versions"),
+    "rule-version": Look("/rules/versions/2"),
 }
 """Every page in every state, by the name of its picture. Each is checked by axe, and drawn by `make pictures`."""

@@ -5,18 +5,18 @@ from dataclasses import asdict
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import NotFound
 from loyalpro.loyalty import program_changes
 from loyalpro.loyalty.program import ProgramVersion
-from loyalpro.loyalty.program_preview import Preview
 from loyalpro.web.answers import Actor, Count, Page, PointCount, Time
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.documents.program import Currency, ProgramContent, program_content, program_draft
 from loyalpro.web.fields import Body, Description, Limit
+from loyalpro.web.previews import previewed
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 
@@ -44,6 +44,13 @@ class ProgramView(ProgramContent):
     created_at: Time
 
 
+class MovedView(TypedDict):
+    """How many customers would come to a tier from another one."""
+
+    tier: Annotated[str, Field(examples=["Gold"])]
+    customers: Count
+
+
 class EffectView(TypedDict):
     """What the change would have done to the purchases since a time."""
 
@@ -55,6 +62,7 @@ class EffectView(TypedDict):
     customers: Count
     customers_up: Count
     customers_down: Count
+    moved_to: list[MovedView]
 
 
 class PreviewView(TypedDict):
@@ -148,9 +156,7 @@ async def get_version(account_id: AccountId, services: ServicesDep, version: str
 
 
 async def _previewed(services: Services, command: program_changes.ChangeProgram) -> PreviewView:
-    preview = await services.runner.read(lambda unit: Preview(unit, command))
-    while await services.runner.read(preview.step):
-        pass
+    preview = await previewed(services, command)
     effect = asdict(preview.effect) | {"since": rfc3339(preview.effect.since)}
     return {"dry_run": True, "program": program_content(preview.after), "effect": cast("EffectView", effect)}
 

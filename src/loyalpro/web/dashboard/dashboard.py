@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
+    campaigns,
     components,
     endpoint,
     endpoint_settings,
@@ -17,6 +18,7 @@ from loyalpro.web.dashboard.pages import (
     keys,
     me,
     members,
+    rules,
     secret,
     sign_in,
     webhooks,
@@ -36,6 +38,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     endpoint_settings.router,
     secret.router,
     keys.router,
+    campaigns.router,
+    rules.router,
 )
 """The routers of all groups of pages."""
 

@@ -42,7 +42,7 @@ class CampaignContent(TypedDict):
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Status = Literal["active", "paused", "archived"]
-_WEEKDAYS: Final[tuple[Weekday, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKDAY_NAMES: Final[tuple[Weekday, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class CampaignBody(Body):
@@ -97,7 +97,7 @@ class CampaignBody(Body):
             tier_ids=tuple(self.tier_ids),
             starts_at=begins if self.starts_at is None else self.starts_at,
             ends_at=self.ends_at,
-            weekdays=tuple(sorted({_WEEKDAYS.index(each) for each in self.weekdays})),
+            weekdays=tuple(sorted({WEEKDAY_NAMES.index(each) for each in self.weekdays})),
             limit_per_customer=self.limit_per_customer,
             status=self.status,
             created_at=0 if known is None else known.created_at,
@@ -129,7 +129,7 @@ def campaign_content(campaign: Campaign) -> CampaignContent:
         "tier_ids": list(campaign.tier_ids),
         "starts_at": rfc3339(campaign.starts_at),
         "ends_at": None if campaign.ends_at is None else rfc3339(campaign.ends_at),
-        "weekdays": [_WEEKDAYS[each] for each in campaign.weekdays],
+        "weekdays": [WEEKDAY_NAMES[each] for each in campaign.weekdays],
         "limit_per_customer": campaign.limit_per_customer,
         "status": campaign.status,
     }
