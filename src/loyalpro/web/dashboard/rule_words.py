@@ -158,17 +158,20 @@ def differences(before: ProgramVersion, after: ProgramVersion) -> list[tuple[str
     old, new = _by_id(before), _by_id(after)
     found = []
     for key in [*old, *(key for key in new if key not in old)]:
-        was, is_ = old.get(key), new.get(key)
-        if was == is_:
-            continue
-        renamed = was is not None and is_ is not None and was[0] != is_[0]
-        label = (was or is_ or ("", ""))[0]
-        found.append(
-            (label, *(None if each is None else f"{each[0]}: {each[1]}" if renamed else each[1] for each in (was, is_)))
-        )
+        was, becomes = old.get(key), new.get(key)
+        if was != becomes:
+            renamed = was is not None and becomes is not None and was[0] != becomes[0]
+            name = (was or becomes or ("", ""))[0]
+            found.append((name, _said(was, with_name=renamed), _said(becomes, with_name=renamed)))
     if not found and before.rules.earning.rules != after.rules.earning.rules:
         return [("Order of the rules", listed(rule_names(before)), listed(rule_names(after)))]
     return found
+
+
+def _said(entry: tuple[str, str] | None, *, with_name: bool) -> str | None:
+    if entry is None:
+        return None
+    return f"{entry[0]}: {entry[1]}" if with_name else entry[1]
 
 
 def _by_id(version: ProgramVersion) -> dict[str, tuple[str, str]]:
