@@ -119,6 +119,23 @@ def _campaign(scene: Scene) -> str:
     return f"/rules/campaigns/{scene.ids['campaign']}"
 
 
+def _with_case(scene: Scene) -> str:
+    """A queue with an open case of many purchases."""
+    server = scene.server
+    if "case" not in scene.ids:
+        customer = server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-77"})["id"]
+        for number in range(6):
+            bought = {
+                "customer_id": customer,
+                "amount": 1_000 + number,
+                "currency": "EUR",
+                "external_id": f"order-{number}",
+            }
+            server.post("/v1/transactions", bought)
+        scene.ids["case"] = server.get("/v1/fraud/cases")["data"][0]["id"]
+    return "/fraud"
+
+
 LOOKS: dict[str, Look] = {
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
@@ -148,6 +165,11 @@ LOOKS: dict[str, Look] = {
     "rule-tiers": Look("/rules/tiers"),
     "rule-settings": Look("/rules/settings"),
     "campaign": Look(_campaign),
+    "fraud": Look(_with_case),
+    "fraud-dismissed": Look("/fraud?status=false_positive", "viewer"),
+    "fraud-case": Look(lambda scene: f"{_with_case(scene)}/cases/{scene.ids['case']}", "support"),
+    "fraud-rules": Look("/fraud/rules"),
+    "fraud-rule": Look("/fraud/rules/velocity.earn"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

@@ -13,6 +13,7 @@ from loyalpro.web.dashboard.pages import (
     endpoint,
     endpoint_settings,
     first_run,
+    fraud,
     home,
     invitations,
     keys,
@@ -40,6 +41,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     keys.router,
     campaigns.router,
     rules.router,
+    fraud.router,
 )
 """The routers of all groups of pages."""
 

@@ -112,6 +112,16 @@ ROUTES: Final[Mapping[str, Access]] = {
     "campaign.pause": Access("rules.change", noun="campaign"),
     "campaign.resume": Access("rules.change", noun="campaign"),
     "campaign.archive": Access("rules.change", noun="campaign"),
+    "fraud": Access("fraud.see"),
+    "fraud.case": Access("fraud.see", noun="fraud case"),
+    "fraud.accept": Access("fraud.change", noun="fraud case"),
+    "fraud.dismiss": Access("fraud.change", noun="fraud case"),
+    "fraud.hold": Access("fraud.change", noun="fraud case"),
+    "fraud.release": Access("fraud.change", noun="fraud case"),
+    "fraud.rules": Access("fraud.see"),
+    "fraud.rule": Access("rules.change", noun="fraud rule"),
+    "fraud.change_rule": Access("rules.change", noun="fraud rule"),
+    "fraud.try_rule": Access("rules.change", noun="fraud rule"),
 }
 """The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
 

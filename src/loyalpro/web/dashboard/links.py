@@ -1,0 +1,46 @@
+"""Where objects have their pages, as far as these exist, and how customers are called."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fastapi import Request
+
+from loyalpro.accounts.roles import ROLES
+from loyalpro.loyalty.entities import Customer
+from loyalpro.web.dashboard.formats import NOTHING, masked, tail
+from loyalpro.web.dashboard.visits import Visit
+
+_PAGES: Final = {
+    "cus": "/customers/{}",
+    "txn": "/transactions/{}",
+    "frd": "/fraud/cases/{}",
+    "we": "/developers/webhooks/{}",
+}
+
+
+def page_of(request: Request) -> Callable[[str], str | None]:
+    """The path of the page of an object by its id; None for what has no page."""
+    exist = {re.sub(r"\{\w+\}", "{}", path) for path in request.app.state.page_paths}
+
+    def path(id_: str) -> str | None:
+        pattern = _PAGES.get(id_.partition("_")[0])
+        return pattern.format(id_) if pattern in exist else None
+
+    return path
+
+
+def customer_names(visitor: Visit, found: Mapping[str, Customer]) -> Callable[[str | None], str]:
+    """What a customer is called, by its id: by name, e-mail or own id, masked for who may not see these; else the id."""
+    in_full = "customers.see_full" in ROLES[visitor.member.membership.role]
+
+    def name(customer_id: str | None) -> str:
+        if customer_id is None:
+            return NOTHING
+        customer = found.get(customer_id)
+        text = customer and (customer.name or customer.email)
+        if text:
+            return text if in_full else masked(text)
+        return (customer.external_id if customer else None) or tail(customer_id)
+
+    return name
