@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loyalpro.accounts.roles import Role
+from support.browser import Browser
 from support.members import add_member, first_account_id, signed_in
 from support.server import Server
 
@@ -136,6 +137,28 @@ def _with_case(scene: Scene) -> str:
     return "/fraud"
 
 
+def _columns(scene: Scene) -> str:
+    """The page of the columns of a file, of which one row is wrong."""
+    browser = Browser(scene.server)
+    browser.cookies["loyalpro"] = scene.token("owner")
+    browser.open("/imports")
+    rows = b"Number;E-mail;Name;Notes\nold-1;ann@example.com;Ann Lee;first\nold-2;bob@;Bob;\nold-3;cy@example.com;Cy;\n"
+    browser.upload("/imports/upload", "members.csv", rows, kind="customers")
+    return f"{browser.path}?kind=customers"
+
+
+def _trial(scene: Scene) -> str:
+    """The page of a trial run that is over, with a refused row."""
+    path = _columns(scene).partition("?")[0]
+    browser = Browser(scene.server)
+    browser.cookies["loyalpro"] = scene.token("owner")
+    browser.open(path)
+    fields = {"column.external_id": "Number", "column.email": "E-mail", "column.name": "Name"}
+    browser.send(path, fields=fields | {"kind": "customers", "earn": "rules", "amounts": "minor"})
+    scene.server.until(f"/v1/imports/{browser.path.rpartition('/')[2]}", lambda found: found["status"] == "done")
+    return browser.path
+
+
 LOOKS: dict[str, Look] = {
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
@@ -170,6 +193,11 @@ LOOKS: dict[str, Look] = {
     "fraud-case": Look(lambda scene: f"{_with_case(scene)}/cases/{scene.ids['case']}", "support"),
     "fraud-rules": Look("/fraud/rules"),
     "fraud-rule": Look("/fraud/rules/velocity.earn"),
+    "imports-empty": Look("/imports", "viewer"),
+    "import-columns": Look(_columns),
+    "import-trial": Look(_trial, "support"),
+    "imports": Look("/imports"),
+    "exports": Look("/exports"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

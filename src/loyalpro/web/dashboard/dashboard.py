@@ -12,9 +12,11 @@ from loyalpro.web.dashboard.pages import (
     components,
     endpoint,
     endpoint_settings,
+    exports,
     first_run,
     fraud,
     home,
+    imports,
     invitations,
     keys,
     me,
@@ -42,6 +44,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     campaigns.router,
     rules.router,
     fraud.router,
+    imports.router,
+    exports.router,
 )
 """The routers of all groups of pages."""
 

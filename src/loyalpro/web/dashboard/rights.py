@@ -18,13 +18,14 @@ class Access:
     """What a route needs. `fresh`: that the password or a code was given within the last 10 minutes.
 
     `before_second_factor`: a member who has to set up a second factor reaches it before that. `noun`: what the address names,
-    in the words of the page that says that it does not exist.
+    in the words of the page that says that it does not exist. `uploads`: its form may have a file.
     """
 
     need: Right | Audience
     fresh: bool = False
     before_second_factor: bool = False
     noun: str = "page"
+    uploads: bool = False
 
     @property
     def right(self) -> Right | None:
@@ -122,6 +123,18 @@ ROUTES: Final[Mapping[str, Access]] = {
     "fraud.rule": Access("rules.change", noun="fraud rule"),
     "fraud.change_rule": Access("rules.change", noun="fraud rule"),
     "fraud.try_rule": Access("rules.change", noun="fraud rule"),
+    "imports": Access("imports.see"),
+    "imports.upload": Access("imports.change", uploads=True),
+    "imports.columns": Access("imports.change", noun="uploaded file"),
+    "imports.try": Access("imports.change", noun="uploaded file"),
+    "import": Access("imports.see", noun="import"),
+    "import.progress": Access("imports.see", noun="import"),
+    "import.run": Access("imports.change", noun="import"),
+    "import.cancel": Access("imports.change", noun="import"),
+    "import.refused": Access("imports.change", noun="import"),
+    "exports": Access("export", fresh=True),
+    "exports.start": Access("export", fresh=True),
+    "export.file": Access("export", fresh=True, noun="export"),
 }
 """The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
 
