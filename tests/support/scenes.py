@@ -14,6 +14,7 @@ from loyalpro.accounts.web_sessions import start_web_session
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, rfc3339
+from support.browser import Browser
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
 from support.server import Server
@@ -165,6 +166,82 @@ def _invited(scene: Scene) -> str:
     owner.send("/members/invite", role="support")
     [path] = set(re.findall(r"/invitations/[\w-]{20,}", owner.text))
     return str(path)
+def _with_rules(scene: Scene) -> str:
+    """The program with several rules, tiers that give more, and campaigns of every status."""
+    server = scene.server
+    if "campaign" in scene.ids:
+        return "/rules"
+    program = server.get("/v1/program")
+    [rule], [bronze, silver, gold] = program["earning"]["rules"], program["tiers"]
+    tea = {"name": "Tea", "points_per_item": 10, "match": {"skus": [], "categories": ["tea"]}, "min_spend": 1_500}
+    benefit = {"code": "shipping", "text": "Free shipping"}
+    patch = {
+        "earning": {"rules": [rule, tea], "max_points_per_day": 5_000},
+        "tiers": [bronze, silver | {"multiplier_permille": 1_250}, gold | {"multiplier_permille": 1_500, "benefits": [benefit]}],
+        "note": "Tea, and more for Gold",
+    }  # fmt: skip
+    assert server.call("PATCH", "/v1/program", patch).status == 200
+    double = {
+        "name": "Double points on weekends",
+        "kind": "multiplier",
+        "multiplier_permille": 2_000,
+        "weekdays": ["sat", "sun"],
+    }
+    scene.ids["campaign"] = server.post("/v1/campaigns", double)["id"]
+    server.post(
+        "/v1/campaigns",
+        {"name": "Welcome", "kind": "bonus", "points": 100, "limit_per_customer": 1, "status": "paused"},
+    )
+    return "/rules"
+
+
+def _rule(scene: Scene) -> str:
+    _with_rules(scene)
+    return f"/rules/earning/{scene.server.get('/v1/program')['earning']['rules'][1]['id']}"
+
+
+def _campaign(scene: Scene) -> str:
+    _with_rules(scene)
+    return f"/rules/campaigns/{scene.ids['campaign']}"
+
+
+def _with_case(scene: Scene) -> str:
+    """A queue with an open case of many purchases."""
+    server = scene.server
+    if "case" not in scene.ids:
+        customer = server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-77"})["id"]
+        for number in range(6):
+            bought = {
+                "customer_id": customer,
+                "amount": 1_000 + number,
+                "currency": "EUR",
+                "external_id": f"order-{number}",
+            }
+            server.post("/v1/transactions", bought)
+        scene.ids["case"] = server.get("/v1/fraud/cases")["data"][0]["id"]
+    return "/fraud"
+
+
+def _columns(scene: Scene) -> str:
+    """The page of the columns of a file, of which one row is wrong."""
+    browser = Browser(scene.server)
+    browser.cookies["loyalpro"] = scene.token("owner")
+    browser.open("/imports")
+    rows = b"Number;E-mail;Name;Notes\nold-1;ann@example.com;Ann Lee;first\nold-2;bob@;Bob;\nold-3;cy@example.com;Cy;\n"
+    browser.upload("/imports/upload", "members.csv", rows, kind="customers")
+    return f"{browser.path}?kind=customers"
+
+
+def _trial(scene: Scene) -> str:
+    """The page of a trial run that is over, with a refused row."""
+    path = _columns(scene).partition("?")[0]
+    browser = Browser(scene.server)
+    browser.cookies["loyalpro"] = scene.token("owner")
+    browser.open(path)
+    fields = {"column.external_id": "Number", "column.email": "E-mail", "column.name": "Name"}
+    browser.send(path, fields=fields | {"kind": "customers", "earn": "rules", "amounts": "minor"})
+    scene.server.until(f"/v1/imports/{browser.path.rpartition('/')[2]}", lambda found: found["status"] == "done")
+    return browser.path
 
 
 LOOKS: dict[str, Look] = {
@@ -269,5 +346,24 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "rules": Look(_with_rules),
+    "rules-viewer": Look("/rules", "viewer"),
+    "rule": Look(_rule),
+    "rule-new": Look("/rules/earning/new"),
+    "rule-tiers": Look("/rules/tiers"),
+    "rule-settings": Look("/rules/settings"),
+    "campaign": Look(_campaign),
+    "fraud": Look(_with_case),
+    "fraud-dismissed": Look("/fraud?status=false_positive", "viewer"),
+    "fraud-case": Look(lambda scene: f"{_with_case(scene)}/cases/{scene.ids['case']}", "support"),
+    "fraud-rules": Look("/fraud/rules"),
+    "fraud-rule": Look("/fraud/rules/velocity.earn"),
+    "imports-empty": Look("/imports", "viewer"),
+    "import-columns": Look(_columns),
+    "import-trial": Look(_trial, "support"),
+    "imports": Look("/imports"),
+    "exports": Look("/exports"),
+    "rule-versions": Look("/rules/versions"),
+    "rule-version": Look("/rules/versions/2"),
 }
 """Every page in every state, by the name of its picture. Each is checked by axe, and drawn by `make pictures`."""

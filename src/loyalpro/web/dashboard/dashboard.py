@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
+    campaigns,
     components,
     customer,
     customer_changes,
@@ -15,13 +16,17 @@ from loyalpro.web.dashboard.pages import (
     deliveries,
     endpoint,
     endpoint_settings,
+    exports,
     first_run,
+    fraud,
     home,
+    imports,
     invitations,
     keys,
     me,
     members,
     replays,
+    rules,
     secret,
     sign_in,
     transactions,
@@ -48,6 +53,11 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     deliveries.router,
     customer_changes.router,
     transactions.router,
+    campaigns.router,
+    rules.router,
+    fraud.router,
+    imports.router,
+    exports.router,
 )
 """The routers of all groups of pages."""
 
