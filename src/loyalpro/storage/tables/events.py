@@ -3,7 +3,7 @@
 Satisfies `events.outbox.EventStore` and `webhooks.ports.PastEventStore`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from loyalpro.events.envelope import Event
 from loyalpro.kernel.ids import floor
@@ -11,7 +11,7 @@ from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, RowMapper
-from loyalpro.storage.sql import marks, where
+from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, where
 from loyalpro.webhooks.entities import PastEvent
 
 PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG, "imported": FLAG})
@@ -52,6 +52,15 @@ class EventTables:
         """One event; test events are found as well."""
         rows = self._connection.execute(f"{_SELECT} WHERE account_id = ? AND id = ?", (account_id, event_id))
         return _EVENTS.record(rows[0]) if rows else None
+
+    def customers_of(self, account_id: str, event_ids: Collection[str]) -> dict[str, str | None]:
+        """The customer of each of these events that is kept; None for an event without one."""
+        if not event_ids:
+            return {}
+        keys = padded_keys(account_id, event_ids)
+        join = f"{keys_table(len(keys))} events e WHERE e.id = keys.column2 AND e.account_id = keys.column1"
+        sql = f"SELECT e.id, e.customer_id {join}"
+        return dict[str, str | None](self._connection.execute(sql, flat(keys)))
 
     def is_kept(self, account_id: str, event_id: str) -> bool:
         """Whether the event is still stored."""
