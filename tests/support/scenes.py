@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loyalpro.accounts.roles import Role
+from loyalpro.accounts.web_sessions import start_web_session
 from loyalpro.delivery.counters import bucket_of
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
-from support.history import insert
-from loyalpro.accounts.web_sessions import start_web_session
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
+from support.history import insert
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
 from support.server import Server
@@ -157,6 +157,8 @@ def _list(scene: Scene) -> str:
     _busy(scene, "Shop back end", events=["*"])
     _busy(scene, "Warehouse", failing_hours=2)
     return "/developers/webhooks"
+
+
 def _invited(scene: Scene) -> str:
     """The page of a new invitation."""
     owner = scene.browser("owner")

@@ -1,4 +1,4 @@
--- compatible: what the pages of the dashboard read beside the tables that exist.
+-- compatible: what the pages of the dashboard read by, and the settings that only they have.
 
 -- Counters of attempts: how many ended in which way in a span of time.
 CREATE TABLE delivery_counters (
