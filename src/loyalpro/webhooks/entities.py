@@ -157,6 +157,41 @@ class PastEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries of an account; None for a condition that does not count.
+
+    `status`: the visible one. `outcome`: of the last attempt. `since` and `until`: the instants between which the events were
+    made, both included.
+    """
+
+    endpoint_id: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    status: DeliveryStatus | None = None
+    outcome: str | None = None
+    customer_id: str | None = None
+    since: UnixMs | None = None
+    until: UnixMs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """What the last attempt of a delivery came to. `response_status` and `total_ms` are None when they are not known."""
+
+    outcome: str
+    response_status: int | None
+    total_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Of the deliveries of one event, how many have succeeded (`delivered`), and how many there are (`total`)."""
+
+    delivered: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """A job that sends a range of an account's events to one endpoint, again or for the first time.
 

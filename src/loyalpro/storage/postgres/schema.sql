@@ -56,8 +56,10 @@ CREATE TABLE accounts (
     name text NOT NULL,
     created_at bigint NOT NULL,
     requires_second_factor bigint DEFAULT 0 NOT NULL,
+    support_points_limit bigint,
     CONSTRAINT accounts_pkey PRIMARY KEY (id),
-    CONSTRAINT accounts_requires_second_factor_check CHECK ((requires_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint])))
+    CONSTRAINT accounts_requires_second_factor_check CHECK ((requires_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT accounts_support_points_limit_check CHECK ((support_points_limit >= 0))
 );
 
 CREATE TABLE adjustments (
@@ -348,6 +350,8 @@ CREATE INDEX customers_by_account ON public.customers USING btree (account_id, i
 
 CREATE INDEX customers_by_email ON public.customers USING btree (account_id, email_key, id) WHERE (email_key IS NOT NULL);
 
+CREATE INDEX customers_by_name ON public.customers USING btree (account_id, lower(name) COLLATE "C", id) WHERE (name IS NOT NULL);
+
 CREATE INDEX customers_by_phone ON public.customers USING btree (account_id, phone_key, id) WHERE (phone_key IS NOT NULL);
 
 CREATE INDEX customers_by_tier ON public.customers USING btree (account_id, tier_id, id);
@@ -394,6 +398,10 @@ CREATE INDEX deliveries_given_up ON ONLY public.deliveries USING btree (endpoint
 CREATE TRIGGER deliveries_move_through_pending BEFORE UPDATE OF status ON public.deliveries FOR EACH ROW WHEN (((old.status <> 'pending'::text) AND (new.status <> 'pending'::text))) EXECUTE FUNCTION refuse_delivery_move();
 
 CREATE TABLE deliveries_done PARTITION OF deliveries FOR VALUES IN ('succeeded', 'exhausted', 'canceled') PARTITION BY RANGE (id);
+
+CREATE INDEX deliveries_canceled ON ONLY public.deliveries_done USING btree (account_id, id) WHERE (status = 'canceled'::text);
+
+CREATE INDEX deliveries_exhausted ON ONLY public.deliveries_done USING btree (account_id, id) WHERE (status = 'exhausted'::text);
 
 CREATE TABLE deliveries_done_default PARTITION OF deliveries_done DEFAULT;
 

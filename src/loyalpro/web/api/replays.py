@@ -8,9 +8,9 @@ from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.web.answers import Count, EndpointId, Page, ReplayId, Time, answers
-from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, known_id, page
 from loyalpro.web.api.webhook_endpoints import Types
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Body, Cursor, Instant, Limit, known_id, page
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

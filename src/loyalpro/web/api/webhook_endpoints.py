@@ -11,8 +11,8 @@ from loyalpro.kernel.errors import InvalidInput
 from loyalpro.kernel.unit_of_work import WriterName
 from loyalpro.web.answers import Count, EndpointId, Page, Time, answers
 from loyalpro.web.api.deliveries import DeliveryView, delivery_view
-from loyalpro.web.api.fields import Body, Cursor, Limit, LongText, few, known_id, page
 from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.fields import Body, Cursor, Limit, LongText, few, known_id, page
 from loyalpro.web.idempotency import Reply, commit, stored_response
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute

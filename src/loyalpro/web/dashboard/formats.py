@@ -6,6 +6,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs, rfc3339
+from loyalpro.loyalty.money import MINOR_DIGITS
 from loyalpro.web.dashboard.foreign import shown
 
 MOST_COUNTED: Final = 10_000
@@ -27,6 +28,19 @@ _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 def number(value: int) -> str:
     """`1284` -> `1,284`, with a true minus sign."""
     return f"{value:,}".replace("-", "\u2212")
+
+
+def signed(value: int) -> str:
+    """`50` -> `+50`, and `-300` with a true minus sign: for changes."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def money(amount: int, currency: str) -> str:
+    """Minor units of a currency: `191420`, `EUR` -> `1,914.20 EUR`."""
+    digits = MINOR_DIGITS.get(currency, 0)
+    whole, part = divmod(abs(amount), 10**digits)
+    decimals = f".{part:0{digits}}" if digits else ""
+    return f"{number(-1)[0] if amount < 0 else ''}{whole:,}{decimals} {currency}"
 
 
 def count(value: int, most: int = MOST_COUNTED) -> str:

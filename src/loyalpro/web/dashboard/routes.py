@@ -14,10 +14,12 @@ from starlette.background import BackgroundTask
 from loyalpro.accounts.roles import require_right
 from loyalpro.accounts.web_sessions import find_web_session, has_fresh_proof, needs_note, note_use
 from loyalpro.kernel.errors import Forbidden, LoyalProError, MalformedRequest, NotFound, StoreError
+from loyalpro.loyalty.bulk.uploads import MAX_UPLOAD_BYTES
 from loyalpro.web.bodies import received
 from loyalpro.web.dashboard import errors
 from loyalpro.web.dashboard.forms import parse_form
 from loyalpro.web.dashboard.headers import secured
+from loyalpro.web.dashboard.multipart import MULTIPART, parse_multipart
 from loyalpro.web.dashboard.render import redirect
 from loyalpro.web.dashboard.rights import AWAITING_CODE, PUBLIC, Access
 from loyalpro.web.dashboard.site import Site, cookie, require_private, site_of
@@ -154,10 +156,15 @@ async def _with_form(request: Request, visit: Visit) -> Request:
     """The request with its form, which has to be one of this page that this visitor was shown."""
     _require_own_page(request, visit.site)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _FORM_TYPE:
+    may_upload = request.state.access.uploads
+    if media_type != _FORM_TYPE and not (may_upload and media_type == MULTIPART):
         raise MalformedRequest(f"Send a form: {_FORM_TYPE}.", code="unsupported_media_type")
-    body = await received(request, MAX_FORM_BYTES)
-    form = parse_form(body)
+    body = await received(request, MAX_UPLOAD_BYTES + MAX_FORM_BYTES if may_upload else MAX_FORM_BYTES)
+    request.state.files = {}
+    if media_type == MULTIPART:
+        form, request.state.files = parse_multipart(request.headers["content-type"], body)
+    else:
+        form = parse_form(body)
     if not hmac.compare_digest(form.csrf.encode(), visit.csrf.encode()):
         raise Forbidden(
             "This form is too old, or you have signed in anew. Go back, reload the page, and send it again."
