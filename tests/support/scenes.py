@@ -6,6 +6,7 @@ from typing import Any
 
 from loyalpro.accounts.roles import Role
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, rfc3339
+from loyalpro.storage.unit_of_work import UnitOfWork
 from support.members import add_member, first_account_id, signed_in
 from support.server import Server
 
@@ -126,6 +127,44 @@ def _deliveries(scene: Scene) -> str:
     return "/developers/deliveries"
 
 
+def delivery_of(scene: Scene, number: int, **columns: Any) -> str:
+    """A delivery to an endpoint that is not there, whose attempt then says what the columns say."""
+    _deliveries(scene)
+    found = scene.server.get(f"/v1/deliveries?customer_id={scene.ids['log']}")["data"][number]
+    names = ", ".join(f"{name} = ?" for name in columns)
+
+    def work(unit: UnitOfWork) -> None:
+        sql = f"UPDATE attempts SET {names} WHERE delivery_id = ? AND number = 1"
+        unit.connection.execute(sql, (*columns.values(), found["id"]))
+
+    if columns:
+        scene.server.run(scene.server.application.runner.change(work))
+    return f"/developers/deliveries/{found['id']}"
+
+
+REFUSED: dict[str, Any] = {
+    "outcome": "http_5xx",
+    "response_status": 500,
+    "response_headers": '[["content-type","application/json"],["server","nginx"],["x-request-id","7f1c9b02"]]',
+    "response_excerpt": b'{"error":"duplicate key value violates unique constraint","hint":"<script>alert(1)</script>"}',
+    "response_truncated": 0,
+    "remote_ip": "203.0.113.24",
+    "dns_ms": 3.1,
+    "connect_ms": 17.9,
+    "tls_ms": 61.8,
+    "first_byte_ms": 1_203.8,
+    "total_ms": 1_204.4,
+}
+_UNANSWERED: dict[str, Any] = {
+    "outcome": "timeout",
+    "remote_ip": "203.0.113.24",
+    "dns_ms": 2.8,
+    "connect_ms": 16.0,
+    "tls_ms": 58.0,
+    "total_ms": 30_000.0,
+}
+
+
 LOOKS: dict[str, Look] = {
     "deliveries-empty": Look("/developers/deliveries"),
     "customers-empty": Look("/customers"),
@@ -151,6 +190,8 @@ LOOKS: dict[str, Look] = {
     "deliveries": Look(_deliveries),
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
     "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
+    "delivery": Look(lambda scene: delivery_of(scene, 0, **REFUSED)),
+    "delivery-no-answer": Look(lambda scene: f"{delivery_of(scene, 1, **_UNANSWERED)}?attempt=1", "viewer"),
     "components": Look("/components"),
     "not-found": Look("/no-such-page", None, expects="404"),
     "forbidden": Look("/members", "viewer", expects="403"),

@@ -12,6 +12,7 @@ from loyalpro.web.dashboard.pages import (
     customer,
     customers,
     deliveries,
+    delivery,
     endpoint,
     endpoint_settings,
     first_run,
@@ -42,6 +43,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     customers.router,
     customer.router,
     deliveries.router,
+    delivery.router,
 )
 """The routers of all groups of pages."""
 
