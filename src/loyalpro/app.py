@@ -221,6 +221,7 @@ class Application:
             retention_days=self.settings.retention_days,
             schedule=self.schedule,
             random_bytes=self.rng.randbytes,
+            row_formats=ROW_FORMATS,
         )
 
     def _causes(self) -> list[str]:

@@ -29,11 +29,14 @@ from loyalpro.loyalty.campaigns import CampaignRef, CreateCampaign, archive_camp
 from loyalpro.loyalty.churn.entities import ChurnModel, ChurnRun
 from loyalpro.loyalty.churn.levels import Level
 from loyalpro.loyalty.customer_export import SECTIONS, ReadExport, exported_customers, read_export
+from loyalpro.loyalty.customer_overview import get_customer_overview
+from loyalpro.loyalty.customer_search import FindCustomers, find_customers
 from loyalpro.loyalty.customers import (
     EnrollCustomer,
     EnrollCustomers,
     GetCustomer,
     ListCustomers,
+    ListOfCustomer,
     UpdateCustomer,
     enroll_customer,
     enroll_customers,
@@ -78,6 +81,7 @@ from loyalpro.storage.connection import Connection, DriverConnection, Row, State
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
 from loyalpro.storage.tables.claims import ClaimTables
+from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS, CounterTables
 from loyalpro.storage.tables.counts import PAGE, CountTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.events import EventTables
@@ -91,6 +95,7 @@ from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.deliveries import MOST_EXAMINED, ListDeliveries, count_newer, find_deliveries
 from loyalpro.webhooks.entities import DeliveryFilter, Reached, Replay, ReplayPage
+from loyalpro.webhooks.entry_events import EntryEvents, events_of_entries
 from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
 from support.campaigns import new_campaign
@@ -109,7 +114,7 @@ BATCH = 64
 PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
-    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
+    r"^(events|attempts|deliveries|delivery_counters|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
     r"|api_keys|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values"
     r"|customer_days|customer_tags|campaign_uses|churn_scores|churn_runs|jobs|job_pieces"
     r"|users|members|web_sessions|invitations|sign_in_tries|recovery_codes|second_factors)"
@@ -446,6 +451,44 @@ def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:
     explained(connection, 2 * BATCH_SIZE, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
 
 
+@pytest.fixture
+def counted(world: World, connection: DriverConnection) -> UnixMs:
+    """The time of 20,000 rows of counters, of 3 hours of minutes and of 60 days of hours, in the transaction of the test."""
+    hour = world.now - world.now % HOUR_MS
+    places = [(MINUTE_MS, hour - n * MINUTE_MS) for n in range(180)]
+    places += [(HOUR_MS, hour - n * HOUR_MS) for n in range(3, 24 * 60)]
+    connection.execute_many(
+        f"INSERT INTO delivery_counters VALUES (?, ?, ?, 1, 'succeeded', 0, ?, 3, {world.now})",
+        [(endpoint, *place, 30 + m) for endpoint in world.endpoints[:3] for place in places for m in range(4)],
+    )
+    return world.now
+
+
+def test_reading_counters(world: World, connection: DriverConnection, counted: UnixMs) -> None:
+    ids = world.endpoints
+    found = explained(
+        connection, 4 * 180 + 90, lambda c: CounterTables(c).of_endpoint(ids[0], counted - MS_PER_DAY, HOUR_MS)
+    )
+    assert sum(each.attempts for each in found) >= 3 * 4 * (180 + 20)
+    assert explained(connection, 3 * (4 * 180 + 90), lambda c: CounterTables(c).by_hour(ids, counted - MS_PER_DAY))
+
+
+def test_the_page_of_an_endpoint(world: World, connection: DriverConnection, counted: UnixMs) -> None:
+    ids = world.endpoints
+    assert explained(connection, 4 * BATCH, lambda c: DeliveryTables(c).oldest_waiting(ids[0], BATCH)) is not None
+    assert explained(connection, 4 * 500, lambda c: DeliveryTables(c).oldest_waiting(ids[4], BATCH)) is not None
+    assert explained(connection, 10, lambda c: DeliveryTables(c).given_up(ids[0], 0, BATCH)) == 0
+    assert explained(connection, 20, lambda c: CounterTables(c).last_before(ids)) == dict.fromkeys(ids[:3], counted)
+
+
+def test_moving_counters(connection: DriverConnection, counted: UnixMs) -> None:
+    assert explained(connection, 4 * 60 + 8, lambda c: CounterTables(c).lengthen_oldest(counted + HOUR_MS))
+    connection.execute("DELETE FROM delivery_counters WHERE span_ms = ?", (MINUTE_MS,))
+    assert explained(
+        connection, 4 * 48 + 8, lambda c: CounterTables(c).lengthen_oldest(counted + 60 * MS_PER_DAY + 2 * HOUR_MS)
+    )
+
+
 def test_counting(world: World, connection: DriverConnection) -> None:
     first = explained(connection, 2 * PAGE, lambda c: CountTables(c).pending("", world.now))
     assert first.next_after is not None
@@ -608,6 +651,43 @@ def test_searching_customers_by_several_filters(connection: DriverConnection, wa
     command = ListCustomers(ACCOUNT, CustomerFilter(**wanted), None, BATCH)
     page = in_unit(connection, 2_100, lambda unit: list_customers(unit, command))
     assert page.customers or page.next_before_id or "email_key" in wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["name 19", "Ängström", "customer-19007", "19007@example.com", "+49 171 19007", "few", "a"]
+)
+def test_finding_customers_by_one_text(connection: DriverConnection, text: str) -> None:
+    connection.execute(
+        "UPDATE customers SET name = CASE WHEN external_id IN ('customer-7', 'customer-8') THEN 'Ängström' ELSE"
+        " 'Name ' || substr(external_id, 10) END"
+    )
+    query = FindCustomers(ACCOUNT, text, BATCH)
+    found = in_unit(connection, 8 * BATCH, lambda unit: find_customers(unit, query))
+    assert len(found) <= BATCH
+    assert bool(found) == (text not in ("few", "a", "+49 171 19007"))
+
+
+def test_finding_by_the_end_of_an_id(world: World, connection: DriverConnection) -> None:
+    looks: list[Callable[[UnitOfWork], list[str]]] = [
+        lambda unit: unit.customers.recent_with_tail(ACCOUNT, _middle(connection, "customers")[-6:], 0, 5_000),
+        lambda unit: unit.transactions.recent_with_tail(ACCOUNT, _middle(connection, "transactions")[-6:], 0, 5_000),
+        lambda unit: unit.events.recent_with_tail(ACCOUNT, "000000", 0, 5_000),
+        lambda unit: unit.deliveries.recent_with_tail(ACCOUNT, "000000", 0, 5_000),
+    ]
+    for each in looks:
+        in_unit(connection, 5_100, each)
+
+
+def test_the_page_of_a_customer(world: World, connection: DriverConnection) -> None:
+    [(customer_id,)] = connection.execute("SELECT id FROM customers WHERE external_id = 'customer-7'")
+    query = ListOfCustomer(ACCOUNT, customer_id, None, BATCH)
+    found = in_unit(connection, 8 * BATCH, lambda unit: get_customer_overview(unit, query))
+    assert found.ledger.entries
+    assert found.ledger.causes
+    ids = [each.id for each in found.ledger.entries]
+    of_entries = EntryEvents(ACCOUNT, customer_id, ids, 0, world.now)
+    in_unit(connection, 8 * BATCH, lambda unit: events_of_entries(unit, of_entries))
+    in_unit(connection, 8, lambda unit: unit.people.names(ACCOUNT, ["usr_1", "usr_2", "usr_3"]))
 
 
 @pytest.mark.parametrize("size", [1, 300])

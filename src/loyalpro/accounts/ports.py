@@ -42,6 +42,10 @@ class AccountStore(Protocol):
         """Whether there is such an account."""
         ...
 
+    def name(self, account_id: str) -> str:
+        """The name of an account that exists."""
+        ...
+
     def list_after(self, after_id: str | None, limit: int) -> list[Account]:
         """Accounts, oldest first."""
         ...

@@ -87,12 +87,16 @@ class ListEndpoints:
 
 @record
 class EndpointHealth:
-    """The results of an endpoint's latest attempts; `next_probe_at` is set while the engine holds deliveries back."""
+    """The results of an endpoint's latest attempts; `next_probe_at` is set while the engine holds deliveries back.
+
+    `recovered_at`: when it answered again, while its backlog is sent at a rising rate.
+    """
 
     state: str
     consecutive_failures: int
     failing_since: UnixMs | None
     next_probe_at: UnixMs | None
+    recovered_at: UnixMs | None = None
 
 
 @record
@@ -267,4 +271,6 @@ def _details(unit: WebhooksUnit, endpoints: Sequence[Endpoint]) -> list[Endpoint
 
 
 def _health(health: Health, now: UnixMs) -> EndpointHealth:
-    return EndpointHealth(health.state(now).value, health.failures, health.failing_since, health.probe_at)
+    return EndpointHealth(
+        health.state(now).value, health.failures, health.failing_since, health.probe_at, health.recovered_at
+    )

@@ -235,3 +235,31 @@ class PastNotice:
     kind: str
     detail: str
     created_at: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many attempts of an endpoint ended in one way in a span of time that begins at `start_at`.
+
+    `response_status`: the HTTP status of an answer that was no success, else 0. `bucket`: that of the durations, as
+    `delivery.counters` has them; 0 for attempts that were not delivered. `last_at`: when the last of them was settled.
+    """
+
+    start_at: UnixMs
+    outcome: str
+    response_status: int
+    bucket: int
+    attempts: int
+    last_at: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfEndpoint:
+    """How many attempts of an endpoint were delivered with a duration of one bucket, or failed, in an hour."""
+
+    endpoint_id: str
+    start_at: UnixMs
+    bucket: int
+    delivered: bool
+    attempts: int
+    last_at: UnixMs

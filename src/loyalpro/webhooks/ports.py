@@ -11,11 +11,13 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
 from loyalpro.webhooks.entities import (
+    Counts,
     Delivery,
     DeliveryFilter,
     DeliverySnapshot,
     Endpoint,
     LastAttempt,
+    HourOfEndpoint,
     PastAttempt,
     PastEvent,
     PastNotice,
@@ -110,6 +112,25 @@ class HealthStore(Protocol):
         ...
 
 
+class CounterStore(Protocol):
+    """How many attempts ended in which way. Each attempt is counted once, at the time when it was settled."""
+
+    def of_endpoint(self, endpoint_id: str, since: UnixMs, step_ms: int) -> list[Counts]:
+        """The counts of one endpoint since an instant, by spans of `step_ms` that begin at multiples of it.
+
+        Older ones are only known by the hour, and then by the day.
+        """
+        ...
+
+    def by_hour(self, endpoint_ids: Sequence[str], since: UnixMs) -> list[HourOfEndpoint]:
+        """The counts of these endpoints since an instant, by the hour."""
+        ...
+
+    def last_before(self, endpoint_ids: Sequence[str]) -> Mapping[str, UnixMs]:
+        """When the last attempt of each of these endpoints was settled, of those that are counted by the hour."""
+        ...
+
+
 class DeliveryStore(NewDeliveryStore, Protocol):
     """Deliveries and their attempts."""
 
@@ -157,6 +178,14 @@ class DeliveryStore(NewDeliveryStore, Protocol):
 
     def reached(self, account_id: str, event_ids: Collection[str]) -> Mapping[str, Reached]:
         """The deliveries of each of these events; an event without a delivery is left out."""
+        ...
+
+    def oldest_waiting(self, endpoint_id: str, most: int) -> UnixMs | None:
+        """When the oldest of the pending or parked deliveries of an endpoint was made, of the `most` that are due first."""
+        ...
+
+    def given_up(self, endpoint_id: str, since: UnixMs, most: int) -> int:
+        """How many deliveries of an endpoint were exhausted since an instant, counted up to `most`."""
         ...
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
@@ -264,6 +293,10 @@ class ReplayStore(Protocol):
         """About how many events the replay will have examined in the end."""
         ...
 
+    def estimated_range(self, replay: Replay) -> int:
+        """About how many events are in the range of a replay that is not stored."""
+        ...
+
     def running(self) -> list[str]:
         """The ids of running replays that have work to do, oldest first."""
         ...
@@ -334,6 +367,11 @@ class WebhooksUnit(Protocol):
     @property
     def health(self) -> HealthStore:
         """The health of endpoints."""
+        ...
+
+    @property
+    def counters(self) -> CounterStore:
+        """Counts of attempts."""
         ...
 
     @property

@@ -393,6 +393,8 @@ CREATE INDEX deliveries_by_account ON ONLY public.deliveries USING btree (accoun
 
 CREATE INDEX deliveries_by_endpoint ON ONLY public.deliveries USING btree (endpoint_id, id);
 
+CREATE INDEX deliveries_given_up ON ONLY public.deliveries USING btree (endpoint_id, finished_at) WHERE (status = 'exhausted'::text);
+
 CREATE TRIGGER deliveries_move_through_pending BEFORE UPDATE OF status ON public.deliveries FOR EACH ROW WHEN (((old.status <> 'pending'::text) AND (new.status <> 'pending'::text))) EXECUTE FUNCTION refuse_delivery_move();
 
 CREATE TABLE deliveries_done PARTITION OF deliveries FOR VALUES IN ('succeeded', 'exhausted', 'canceled') PARTITION BY RANGE (id);
@@ -412,6 +414,22 @@ CREATE INDEX deliveries_closing ON public.deliveries_owed USING btree (first_att
 CREATE INDEX deliveries_in_lane ON public.deliveries_owed USING btree (endpoint_id, due_at, id) WHERE (due_at IS NOT NULL);
 
 CREATE INDEX deliveries_in_order ON public.deliveries_owed USING btree (endpoint_id, customer_id, sequence) WHERE (customer_id IS NOT NULL);
+
+CREATE TABLE delivery_counters (
+    endpoint_id text NOT NULL,
+    span_ms bigint NOT NULL,
+    start_at bigint NOT NULL,
+    slot bigint NOT NULL,
+    outcome text NOT NULL,
+    response_status bigint NOT NULL,
+    bucket bigint NOT NULL,
+    attempts bigint NOT NULL,
+    last_at bigint NOT NULL,
+    CONSTRAINT delivery_counters_pkey PRIMARY KEY (endpoint_id, span_ms, start_at, slot, outcome, response_status, bucket),
+    CONSTRAINT delivery_counters_attempts_check CHECK ((attempts > 0))
+) WITH (fillfactor=50);
+
+CREATE INDEX delivery_counters_by_age ON public.delivery_counters USING btree (span_ms, start_at);
 
 CREATE TABLE endpoint_health (
     endpoint_id text NOT NULL,

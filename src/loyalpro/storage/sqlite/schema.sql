@@ -295,6 +295,8 @@ CREATE INDEX deliveries_closing ON deliveries (first_attempt_at) WHERE status = 
 
 CREATE INDEX deliveries_exhausted ON deliveries (account_id, id) WHERE status = 'exhausted';
 
+CREATE INDEX deliveries_given_up ON deliveries (endpoint_id, finished_at) WHERE status = 'exhausted';
+
 CREATE INDEX deliveries_in_lane ON deliveries (endpoint_id, due_at, id) WHERE status = 'pending' AND due_at IS NOT NULL;
 
 CREATE INDEX deliveries_in_order ON deliveries (endpoint_id, customer_id, sequence)
@@ -309,6 +311,21 @@ WHEN OLD.status <> 'pending' AND NEW.status <> 'pending'
 BEGIN
     SELECT RAISE(ABORT, 'a finished delivery can only become pending again');
 END;
+
+CREATE TABLE delivery_counters (
+    endpoint_id TEXT NOT NULL,
+    span_ms INTEGER NOT NULL,
+    start_at INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    response_status INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    attempts INTEGER NOT NULL CHECK (attempts > 0),
+    last_at INTEGER NOT NULL,
+    PRIMARY KEY (endpoint_id, span_ms, start_at, slot, outcome, response_status, bucket)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX delivery_counters_by_age ON delivery_counters (span_ms, start_at);
 
 CREATE TABLE endpoint_health (
     endpoint_id TEXT PRIMARY KEY,

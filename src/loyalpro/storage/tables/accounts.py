@@ -47,6 +47,11 @@ class AccountTables:
         """Whether there is such an account."""
         return bool(self._connection.execute("SELECT 1 FROM accounts WHERE id = ?", (account_id,)))
 
+    def name(self, account_id: str) -> str:
+        """The name of an account that exists."""
+        [(name,)] = self._connection.execute("SELECT name FROM accounts WHERE id = ?", (account_id,))
+        return str(name)
+
     def list_after(self, after_id: str | None, limit: int) -> list[Account]:
         """Accounts, oldest first."""
         clause, params = where(("id > ?", after_id))

@@ -105,6 +105,18 @@ WHERE d.account_id = keys.column1 AND d.id > 'dlv_' || substr(keys.column2, 5)
     AND d.id < 'dlv_' || substr(keys.column2, 5) || '~'
 GROUP BY keys.column2
 """
+_OLDEST_WAITING = """
+SELECT MIN(created_at) FROM (
+    SELECT * FROM (SELECT d.created_at FROM deliveries d
+        WHERE d.endpoint_id = ? AND d.status = 'pending' AND d.due_at IS NOT NULL ORDER BY d.due_at LIMIT ?) AS in_lane
+    UNION ALL
+    SELECT * FROM (SELECT d.created_at FROM deliveries d WHERE d.endpoint_id = ? AND d.customer_id IS NOT NULL
+        AND d.status = 'pending' AND d.due_at IS NULL LIMIT ?) AS in_order) AS looked_at
+"""
+_GIVEN_UP = """
+SELECT COUNT(*) FROM (
+    SELECT 1 FROM deliveries WHERE endpoint_id = ? AND status = 'exhausted' AND finished_at >= ? LIMIT ?) AS counted
+"""
 _LOCK_DELIVERY = DialectSql(
     lambda dialect: (
         f"""
@@ -266,6 +278,16 @@ class DeliveryTables:
         keys = padded_keys(account_id, event_ids)
         rows = self._connection.execute(_REACHED.format(keys=keys_table(len(keys))), flat(keys))
         return {id_: Reached(int(delivered), int(total)) for id_, delivered, total in rows}
+
+    def oldest_waiting(self, endpoint_id: str, most: int) -> UnixMs | None:
+        """When the oldest of the pending or parked deliveries of an endpoint was made, of the `most` that are due first."""
+        [(oldest,)] = self._connection.execute(_OLDEST_WAITING, (endpoint_id, most, endpoint_id, most))
+        return None if oldest is None else int(oldest)
+
+    def given_up(self, endpoint_id: str, since: UnixMs, most: int) -> int:
+        """How many deliveries of an endpoint were exhausted since an instant, counted up to `most`."""
+        [(count,)] = self._connection.execute(_GIVEN_UP, (endpoint_id, since, most))
+        return int(count)
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """All attempts of a delivery, oldest first."""

@@ -15,6 +15,7 @@ _LOTS: Final = RowMapper(Lot, "lots")
 _ALLOCATIONS: Final = RowMapper(Allocation, "allocations")
 _CHANGING: Final = ("remaining", "status", "activates_at", "expires_at", "hold_case_id", "customer_id")
 _UPDATE_LOTS: Final = _LOTS.update_many("id", *_CHANGING)
+_CAUSE: Final = RowMapper(EntryCause, "ledger_causes")
 _CAUSES: Final = """
 SELECT t.id, t.id, t.external_id, t.amount, t.currency, NULL FROM transactions t WHERE t.id IN ({ids})
 UNION ALL
@@ -127,7 +128,7 @@ class LedgerTables:
         found: list[EntryCause] = []
         for chunk in padded_chunks(list(source_ids)):
             rows = self._connection.execute(_CAUSES.format(ids=marks(len(chunk))), (*chunk, *chunk, *chunk))
-            found += [EntryCause(*cause, _name(reward)) for *cause, reward in rows]
+            found += [_CAUSE.record((*row[:-1], _name(row[-1]))) for row in rows]
         return found
 
     def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:

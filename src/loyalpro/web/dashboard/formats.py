@@ -121,7 +121,7 @@ class Times:
         if at is None:
             return _NO_TIME
         local = self._local(at)
-        return self._time(at, f"{_day(local.date())} {local.year}, {local:%H:%M:%S}.{at % MS_PER_S:03d}")
+        return self._time(at, f"{day_of(local.date())} {local.year}, {local:%H:%M:%S}.{at % MS_PER_S:03d}")
 
     def clock(self, at: UnixMs | None) -> Markup:
         """`10:45:29` today, and `25 Nov` on another day: for the columns of tables."""
@@ -147,7 +147,7 @@ class Times:
         if at is None:
             return _NO_TIME
         local = self._local(at)
-        return self._time(at, f"{_day(local.date())} {local.year}")
+        return self._time(at, f"{day_of(local.date())} {local.year}")
 
     def ago(self, at: UnixMs | None) -> Markup:
         """`now`, `5 s ago`, `4 min ago`, `3 h ago`, then the day. A script keeps it up to date."""
@@ -166,7 +166,7 @@ class Times:
         return f"{gone // _MS_PER_HOUR} h ago" if gone < MS_PER_DAY else self._date(self._local(at).date())
 
     def _date(self, day: date) -> str:
-        return _day(day) if day.year == self._today.year else f"{_day(day)} {day.year}"
+        return day_of(day) if day.year == self._today.year else f"{day_of(day)} {day.year}"
 
     def _local(self, at: UnixMs) -> datetime:
         return datetime.fromtimestamp(at // MS_PER_S, UTC).astimezone(self._zone)
@@ -177,5 +177,6 @@ class Times:
         return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(instant, instant, mark, text)
 
 
-def _day(day: date) -> str:
+def day_of(day: date) -> str:
+    """`28 Nov`."""
     return f"{day.day} {_MONTHS[day.month]}"

@@ -18,13 +18,14 @@ class Access:
     """What a route needs. `fresh`: that the password or a code was given within the last 10 minutes.
 
     `before_second_factor`: a member who has to set up a second factor reaches it before that. `noun`: what the address names,
-    in the words of the page that says that it does not exist.
+    in the words of the page that says that it does not exist. `uploads`: its form may have a file.
     """
 
     need: Right | Audience
     fresh: bool = False
     before_second_factor: bool = False
     noun: str = "page"
+    uploads: bool = False
 
     @property
     def right(self) -> Right | None:
@@ -69,6 +70,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     "members.reset_password": Access("members", fresh=True, noun="member"),
     "members.remove": Access("members", fresh=True, noun="member"),
     "members.require_second_factor": Access("account", fresh=True),
+    "members.limit_support": Access("account", fresh=True),
     "keys": Access("keys"),
     "keys.create": Access("keys", fresh=True),
     "keys.revoke": Access("keys", fresh=True, noun="API key"),
@@ -76,6 +78,18 @@ ROUTES: Final[Mapping[str, Access]] = {
     "customer": Access("customers.see", noun="customer"),
     "customer.transactions": Access("customers.see", noun="customer"),
     "customer.details": Access("customers.see", noun="customer"),
+    "customer.adjust": Access("customers.change", noun="customer"),
+    "customer.preview_adjustment": Access("customers.change", noun="customer"),
+    "customer.make_adjustment": Access("customers.change", noun="customer"),
+    "customer.ask_merge": Access("customers.change", noun="customer"),
+    "customer.merge": Access("customers.change", noun="customer"),
+    "customer.ask_delete": Access("customers.delete", fresh=True, noun="customer"),
+    "customer.delete": Access("customers.delete", fresh=True, noun="customer"),
+    "transactions": Access("customers.see"),
+    "transaction": Access("customers.see", noun="purchase"),
+    "transaction.ask_refund": Access("customers.change", noun="purchase"),
+    "transaction.preview_refund": Access("customers.change", noun="purchase"),
+    "transaction.refund": Access("customers.change", noun="purchase"),
     "webhooks": Access("endpoints.see"),
     "webhooks.rows": Access("endpoints.see"),
     "webhooks.new": Access("endpoints.change"),
@@ -93,6 +107,8 @@ ROUTES: Final[Mapping[str, Access]] = {
     "delivery.send": Access("deliveries.resend", noun="delivery"),
     "delivery.cancel": Access("endpoints.change", noun="delivery"),
     "endpoint": Access("endpoints.see", noun="endpoint"),
+    "endpoint.now": Access("endpoints.see", noun="endpoint"),
+    "endpoint.try": Access("endpoints.change", noun="endpoint"),
     "endpoint.set_up": Access("endpoints.change", noun="endpoint"),
     "endpoint.receiver": Access("endpoints.see", noun="endpoint"),
     "endpoint.test": Access("endpoints.change", noun="endpoint"),
@@ -103,10 +119,57 @@ ROUTES: Final[Mapping[str, Access]] = {
     "endpoint.delete": Access("endpoints.change", fresh=True, noun="endpoint"),
     "endpoint.settings": Access("endpoints.change", noun="endpoint"),
     "endpoint.change": Access("endpoints.change", noun="endpoint"),
+    "endpoint.replays": Access("endpoints.see", noun="endpoint"),
+    "endpoint.count_replay": Access("endpoints.change", noun="endpoint"),
+    "endpoint.start_replay": Access("endpoints.change", noun="endpoint"),
+    "endpoint.replay": Access("endpoints.see", noun="replay"),
+    "endpoint.replay_now": Access("endpoints.see", noun="replay"),
+    "endpoint.cancel_replay": Access("endpoints.change", noun="replay"),
     "endpoint.secret": Access("secrets", noun="endpoint"),
     "endpoint.show_secret": Access("secrets", fresh=True, noun="endpoint"),
     "endpoint.rotate_secret": Access("secrets", fresh=True, noun="endpoint"),
     "endpoint.promote_secret": Access("secrets", noun="endpoint"),
+    "rules": Access("rules.see"),
+    "rules.versions": Access("rules.see"),
+    "rules.version": Access("rules.see", noun="version of the program"),
+    "rules.again": Access("rules.change", noun="version of the program"),
+    "rules.rule": Access("rules.change", noun="rule"),
+    "rules.review_rule": Access("rules.change", noun="rule"),
+    "rules.remove_rule": Access("rules.change", noun="rule"),
+    "rules.tiers": Access("rules.change"),
+    "rules.review_tiers": Access("rules.change"),
+    "rules.settings": Access("rules.change"),
+    "rules.review_settings": Access("rules.change"),
+    "rules.save": Access("rules.change"),
+    "campaigns.new": Access("rules.change"),
+    "campaigns.create": Access("rules.change"),
+    "campaign": Access("rules.change", noun="campaign"),
+    "campaign.change": Access("rules.change", noun="campaign"),
+    "campaign.pause": Access("rules.change", noun="campaign"),
+    "campaign.resume": Access("rules.change", noun="campaign"),
+    "campaign.archive": Access("rules.change", noun="campaign"),
+    "fraud": Access("fraud.see"),
+    "fraud.case": Access("fraud.see", noun="fraud case"),
+    "fraud.accept": Access("fraud.change", noun="fraud case"),
+    "fraud.dismiss": Access("fraud.change", noun="fraud case"),
+    "fraud.hold": Access("fraud.change", noun="fraud case"),
+    "fraud.release": Access("fraud.change", noun="fraud case"),
+    "fraud.rules": Access("fraud.see"),
+    "fraud.rule": Access("rules.change", noun="fraud rule"),
+    "fraud.change_rule": Access("rules.change", noun="fraud rule"),
+    "fraud.try_rule": Access("rules.change", noun="fraud rule"),
+    "imports": Access("imports.see"),
+    "imports.upload": Access("imports.change", uploads=True),
+    "imports.columns": Access("imports.change", noun="uploaded file"),
+    "imports.try": Access("imports.change", noun="uploaded file"),
+    "import": Access("imports.see", noun="import"),
+    "import.progress": Access("imports.see", noun="import"),
+    "import.run": Access("imports.change", noun="import"),
+    "import.cancel": Access("imports.change", noun="import"),
+    "import.refused": Access("imports.change", noun="import"),
+    "exports": Access("export", fresh=True),
+    "exports.start": Access("export", fresh=True),
+    "export.file": Access("export", fresh=True, noun="export"),
 }
 """The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
 

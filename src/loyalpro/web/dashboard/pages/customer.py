@@ -28,6 +28,7 @@ from loyalpro.web.dashboard.visits import Visit, Visitor
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.unit import Unit
 from loyalpro.webhooks.entry_events import EntryEvents, events_of_entries
+from loyalpro.webhooks.reached import Reached, reached
 
 ONE: Final = "/customers/{customer_id}"
 _ENTRIES: Final = 25
@@ -66,6 +67,7 @@ class Line:
     is_pending: bool
     by: str | None
     event_id: str | None
+    reached: Reached | None
 
 
 @router.get(ONE, name="customer")
@@ -218,6 +220,7 @@ def _lines(unit: Unit, visitor: Visit, found: CustomerOverview) -> list[Line]:
     times = [each.created_at for each in entries]
     query = EntryEvents(visitor.account_id, found.customer.id, [each.id for each in entries], min(times), max(times))
     events = events_of_entries(unit, query)
+    told = reached(unit, visitor.account_id, list(events.values())) if events else {}
     eyes = eyes_of(visitor)
     return [
         Line(
@@ -228,6 +231,7 @@ def _lines(unit: Unit, visitor: Visit, found: CustomerOverview) -> list[Line]:
             is_pending=each.id in pending,
             by=names.get(each.actor),
             event_id=events.get(each.id),
+            reached=told.get(events.get(each.id, "")),
         )
         for each in entries
     ]
