@@ -76,14 +76,17 @@ def test_it_is_sent_and_canceled(server: Server, owner: Signed, authority: Autho
         sent = server.post(f"/v1/webhook_endpoints/{made['id']}/test", {"type": "points.earned"})
         path = f"{LIST}/{sent['id']}"
         server.until(f"/v1/deliveries/{sent['id']}", lambda found: found["last_outcome"] == "http_5xx")
+
+        def attempted(number: int) -> None:
+            server.until(f"/v1/deliveries/{sent['id']}", lambda found: found["attempt_count"] >= number)
+
         for status in (500, 200):
             browser.open(path)
             assert "The endpoint answered 500" in browser.text
             assert ("It may have seen this event before" in browser.text) == (len(answers) == 2)
             browser.send(f"{path}/send")
             assert browser.path == path
-            number = 2 if status == 500 else 3
-            server.until(f"/v1/deliveries/{sent['id']}", lambda found, n=number: found["attempt_count"] >= n)
+            attempted(2 if status == 500 else 3)
         browser.open(path)
         assert "The endpoint answered 200" in browser.text
         assert "every 1s" not in browser.text
