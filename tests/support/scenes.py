@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loyalpro.accounts.roles import Role
-from loyalpro.delivery.counters import bucket_of
-from loyalpro.kernel.clock import UnixMs
-from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
-from support.history import insert
 from loyalpro.accounts.web_sessions import start_web_session
+from loyalpro.delivery.counters import bucket_of
+from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, rfc3339
+from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, rfc3339
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
+from support.history import insert
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
 from support.server import Server
@@ -160,6 +160,8 @@ def _list(scene: Scene) -> str:
     _busy(scene, "Shop back end", events=["*"])
     _busy(scene, "Warehouse", failing_hours=2)
     return "/developers/webhooks"
+
+
 def _invited(scene: Scene) -> str:
     """The page of a new invitation."""
     owner = scene.browser("owner")
@@ -167,6 +169,8 @@ def _invited(scene: Scene) -> str:
     owner.send("/members/invite", role="support")
     [path] = set(re.findall(r"/invitations/[\w-]{20,}", owner.text))
     return str(path)
+
+
 def _with_rules(scene: Scene) -> str:
     """The program with several rules, tiers that give more, and campaigns of every status."""
     server = scene.server
@@ -245,8 +249,6 @@ def _trial(scene: Scene) -> str:
     return browser.path
 
 
-LOOKS: dict[str, Look] = {
-    "first-run": Look("/first-run", None),  # before the first owner is there
 def customer_of(scene: Scene) -> str:
     """The path of the page of a customer with points, purchases, a refund, a tier, tags and metadata."""
     if "Ada" not in scene.ids:
@@ -331,6 +333,7 @@ _UNANSWERED: dict[str, Any] = {
 
 
 LOOKS: dict[str, Look] = {
+    "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
     "customers-empty": Look("/customers"),
     "transactions-empty": Look("/transactions"),
@@ -360,7 +363,6 @@ LOOKS: dict[str, Look] = {
     "endpoint-settings": Look(lambda scene: f"{endpoint_of(scene)}/settings"),
     "endpoint-secret": Look(_rotating, "developer"),
     "endpoint-delete": Look(lambda scene: f"{endpoint_of(scene)}/delete"),
-    "webhooks": Look("/developers/webhooks"),
     "deliveries": Look(_deliveries),
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
     "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.web.answers import Count, DeliveryId, EndpointId, EventId, EventType, Page, RequestId, Time, answers
 from loyalpro.web.auth import AccountId
-from loyalpro.web.fields import Cursor, Instant, Limit, SearchText, known_id, page
+from loyalpro.web.fields import Cursor, Instant, Limit, SearchText, known_id
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

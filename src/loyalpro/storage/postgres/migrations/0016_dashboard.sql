@@ -7,7 +7,6 @@ CREATE INDEX deliveries_canceled ON deliveries_done (account_id, id) WHERE statu
 -- Customers are found by the start of their name, and support may give or take points up to a limit; null: without one.
 CREATE INDEX customers_by_name ON customers (account_id, (lower(name) COLLATE "C"), id) WHERE name IS NOT NULL;
 ALTER TABLE accounts ADD COLUMN support_points_limit BIGINT CHECK (support_points_limit >= 0);
--- compatible: what the pages of the dashboard read beside the tables that exist.
 
 -- Counters of attempts: how many ended in which way in a span of time.
 CREATE TABLE delivery_counters (

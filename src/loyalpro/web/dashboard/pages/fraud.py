@@ -1,5 +1,6 @@
 """Program > Fraud cases: the queue, one case with its evidence, and the rules with a trial on the past."""
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from fastapi import APIRouter, Path, Query, Request, Response
