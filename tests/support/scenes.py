@@ -351,6 +351,8 @@ LOOKS: dict[str, Look] = {
     "transaction-refund": Look(lambda scene: customer_of(scene) and f"/transactions/{scene.ids['order-87990']}/refund"),
     "transactions": Look(lambda scene: customer_of(scene) and "/transactions"),
     "transactions-not-found": Look("/transactions?q=order-0"),
+    "find": Look(lambda scene: customer_of(scene) and "/find?q=kim"),
+    "find-nothing": Look("/find?q=nothing+like+this"),
     "customers": Look(lambda scene: customer_of(scene) and "/customers"),
     "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
     "customers-not-found": Look("/customers?q=nobody"),

@@ -18,6 +18,7 @@ from loyalpro.web.dashboard.pages import (
     endpoint,
     endpoint_settings,
     exports,
+    find,
     first_run,
     fraud,
     home,
@@ -60,6 +61,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     fraud.router,
     imports.router,
     exports.router,
+    find.router,
 )
 """The routers of all groups of pages."""
 

@@ -74,6 +74,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     "keys": Access("keys"),
     "keys.create": Access("keys", fresh=True),
     "keys.revoke": Access("keys", fresh=True, noun="API key"),
+    "find": Access("customers.see"),
     "customers": Access("customers.see"),
     "customer": Access("customers.see", noun="customer"),
     "customer.transactions": Access("customers.see", noun="customer"),
