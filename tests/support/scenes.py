@@ -102,5 +102,10 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "documentation": Look("/documentation"),
+    "documentation-overview": Look("/documentation/overview"),
+    "documentation-verification": Look("/documentation/verification?framework=go", "viewer"),
+    "documentation-event": Look("/documentation/points.earned"),
+    "documentation-calls": Look("/documentation/api-webhook-endpoints"),
 }
 """Every page in every state, by the name of its picture. Each is checked by axe, and drawn by `make pictures`."""

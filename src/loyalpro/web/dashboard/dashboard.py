@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
     components,
+    documentation,
     endpoint,
     endpoint_settings,
     first_run,
@@ -36,6 +37,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     endpoint_settings.router,
     secret.router,
     keys.router,
+    documentation.router,
 )
 """The routers of all groups of pages."""
 

@@ -92,6 +92,8 @@ ROUTES: Final[Mapping[str, Access]] = {
     "endpoint.secret": Access("secrets", noun="endpoint"),
     "endpoint.show_secret": Access("secrets", fresh=True, noun="endpoint"),
     "endpoint.rotate_secret": Access("secrets", fresh=True, noun="endpoint"),
+    "documentation": Access("endpoints.see"),
+    "documentation.page": Access("endpoints.see"),
     "endpoint.promote_secret": Access("secrets", noun="endpoint"),
 }
 """The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
