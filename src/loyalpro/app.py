@@ -220,6 +220,7 @@ class Application:
             causes=self._causes,
             retention_days=self.settings.retention_days,
             random_bytes=self.rng.randbytes,
+            row_formats=ROW_FORMATS,
         )
 
     def _causes(self) -> list[str]:

@@ -291,6 +291,7 @@ def test_a_preview_prices_recent_purchases_again_and_changes_nothing(server: Ser
         "customers": 2,
         "customers_up": 1,
         "customers_down": 0,
+        "moved_to": [{"tier": "Silver", "customers": 1}],
     }
     assert server.get("/v1/program")["version"] == 1
     assert retier_jobs(server) == 0
@@ -300,15 +301,16 @@ def test_a_preview_tells_who_would_lose_a_tier(server: Server) -> None:
     customer = server.post("/v1/customers", {})["id"]
     buy(server, customer, 120_000)
     bronze, silver, gold = server.get("/v1/program")["tiers"]
-    for tiers, up, down in (
-        ([bronze, silver | {"threshold": 1_201}, gold], 0, 1),
-        ([bronze, silver, gold | {"threshold": 1_200}], 1, 0),
-        ([bronze, gold], 0, 1),
-        ([bronze, silver, {"name": "Between", "threshold": 1_100}, gold], 1, 0),
-        ([bronze, silver | {"threshold": 1_200}, gold], 0, 0),
+    for tiers, up, down, to in (
+        ([bronze, silver | {"threshold": 1_201}, gold], 0, 1, "Bronze"),
+        ([bronze, silver, gold | {"threshold": 1_200}], 1, 0, "Gold"),
+        ([bronze, gold], 0, 1, "Bronze"),
+        ([bronze, silver, {"name": "Between", "threshold": 1_100}, gold], 1, 0, "Between"),
+        ([bronze, silver | {"threshold": 1_200}, gold], 0, 0, None),
     ):
         effect = patch(server, {"tiers": tiers}, dry_run=True).json["effect"]
         assert (effect["customers_up"], effect["customers_down"]) == (up, down), tiers
+        assert effect["moved_to"] == ([] if to is None else [{"tier": to, "customers": 1}]), tiers
 
 
 def test_a_preview_reads_many_purchases_in_pages(server: Server) -> None:

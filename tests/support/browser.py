@@ -1,5 +1,6 @@
 """A browser without scripts: it keeps cookies, follows redirects, and sends forms with the token of the page that it shows."""
 
+import copy
 import html
 import http.client
 import re
@@ -45,6 +46,12 @@ class Browser:
         """The origin of the page."""
         return f"http://{self.host}"
 
+    def copy(self) -> "Browser":
+        """A browser at the same page with the same cookies, which goes on by itself."""
+        other = copy.copy(self)
+        other.cookies = dict(self.cookies)
+        return other
+
     def open(self, path: str) -> None:
         """Open a page."""
         self._follow("GET", path, None, {"Sec-Fetch-Site": "none"})
@@ -62,6 +69,22 @@ class Browser:
             "Referer": f"{self.origin}{self.path}",
         }
         self._follow("POST", path, urlencode(sent, doseq=True).encode(), own | (headers or {}))
+
+    def upload(self, path: str, name: str, content: bytes, **fields: str) -> None:
+        """Send a form of the page that is shown with a file, as `multipart/form-data`."""
+        hidden = {each: self.hidden(each) or "" for each in ("csrf", "key")}
+        parts = [
+            f'--edge\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+            for field, value in (hidden | fields).items()
+        ]
+        head = f'Content-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: text/csv\r\n\r\n'
+        parts.append(b"--edge\r\n" + head.encode() + content + b"\r\n--edge--\r\n")
+        own = {
+            "Content-Type": "multipart/form-data; boundary=edge",
+            "Sec-Fetch-Site": "same-origin",
+            "Origin": self.origin,
+        }
+        self._follow("POST", path, b"".join(parts), own)
 
     def hidden(self, name: str) -> str | None:
         """The value of a hidden field of the page."""

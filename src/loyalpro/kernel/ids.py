@@ -51,6 +51,8 @@ _TAIL_BITS: Final = 20
 _TAIL: Final = (1 << _TAIL_BITS) - 1
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}|dlv_[0-7][0-9a-hjkmnp-tv-z]{35}")
+_TIMED: Final = 26
+"""The characters of an id that sort by time: all of them, or in the id of a delivery those of its event."""
 _ENDPOINT_PART: Final = 10
 
 
@@ -80,6 +82,19 @@ def delivery_id(event_id: str, endpoint_id: str) -> str:
     return f"dlv_{event_id.partition('_')[2]}{endpoint_id[-_ENDPOINT_PART:]}"
 
 
+def event_id_of(delivery_id: str) -> str:
+    """The id of the event that a delivery with this id delivers."""
+    return f"evt_{delivery_id[len('dlv_') : -_ENDPOINT_PART]}"
+
+
+def made_at(id_: str) -> UnixMs:
+    """The instant that an id which sorts by time begins with; of a delivery, when its event was made."""
+    number = 0
+    for character in id_.partition("_")[2][:_TIMED]:
+        number = number << 5 | _ALPHABET.index(character)
+    return number >> _RANDOM_BITS
+
+
 def forged_delivery_id(event_id: str, endpoint_id: str) -> str:
     """The id of a delivery that is signed wrongly on purpose. No other delivery to the endpoint has an id with such an end."""
     return f"dlv_{event_id.partition('_')[2]}{_forged_part(endpoint_id)}"
@@ -104,6 +119,14 @@ def derived(prefix: Prefix, *parts: str) -> str:
 def floor(prefix: Prefix, instant: UnixMs) -> str:
     """The smallest id with this prefix that can be made at `instant`."""
     return f"{prefix}_{_base32(instant << _RANDOM_BITS)}"
+
+
+def instant_of(id_: str) -> UnixMs:
+    """When an id was made that sorts by time, as ids of `IdFactory` do."""
+    number = 0
+    for character in id_.partition("_")[2]:
+        number = number * len(_ALPHABET) + _ALPHABET.index(character)
+    return number >> _RANDOM_BITS
 
 
 def is_id(prefix: Prefix, text: str) -> bool:

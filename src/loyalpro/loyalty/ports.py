@@ -35,7 +35,7 @@ from loyalpro.loyalty.entities import (
     Transaction,
 )
 from loyalpro.loyalty.expiry import Day
-from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
+from loyalpro.loyalty.ledger import Allocation, Entry, EntryCause, EntryTotal, LedgerPosition, Lot
 from loyalpro.loyalty.program import Program, ProgramVersion
 from loyalpro.loyalty.tiers import Tier
 
@@ -57,6 +57,14 @@ class CustomerStore(Protocol):
 
     def matching(self, account_id: str, ids: Sequence[str], wanted: CustomerFilter, limit: int) -> list[Customer]:
         """The active ones of these customers, of which there is at least one, that match every filter, newest first."""
+        ...
+
+    def named(self, account_id: str, starts: Collection[str], limit: int) -> list[str]:
+        """The ids of active customers whose names begin with one of these texts in lower case, by name."""
+        ...
+
+    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
+        """The ids with this end of the customers since an instant, newest first, of which at most `most` are looked at."""
         ...
 
     def merged_into(self, customer_id: str) -> list[str]:
@@ -157,6 +165,10 @@ class TransactionStore(Protocol):
         """Purchases, newest first."""
         ...
 
+    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
+        """The ids with this end of the purchases since an instant, newest first, of which at most `most` are looked at."""
+        ...
+
     def past_orders(
         self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
     ) -> list[tuple[PastOrder, Buyer]]:
@@ -237,6 +249,14 @@ class LedgerStore(Protocol):
 
     def list_lots(self, customer_id: str, before_id: str | None, limit: int, *, only_open: bool = False) -> list[Lot]:
         """A customer's lots, newest first. `only_open`: those that hold points."""
+        ...
+
+    def next_to_expire(self, customer_id: str, limit: int) -> list[Lot]:
+        """A customer's lots that hold points, soonest to expire first."""
+        ...
+
+    def causes(self, source_ids: Collection[str]) -> list[EntryCause]:
+        """What caused entries, as far as these ids, of which there is at least one, are purchases, refunds or redemptions."""
         ...
 
     def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:

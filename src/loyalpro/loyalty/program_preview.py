@@ -32,10 +32,19 @@ MAX_PURCHASES: Final = 50_000
 
 
 @record
+class MovedTo:
+    """How many customers would come to a tier from another one. `tier`: its name."""
+
+    tier: str
+    customers: int
+
+
+@record
 class Effect:
     """The result of a preview. `is_truncated`: there may be more purchases than it prices.
 
     `customers` have these purchases; `customers_up` and `customers_down` of them would qualify for a higher or a lower tier.
+    `moved_to`: the tiers that they would come to, lowest first.
     """
 
     since: UnixMs
@@ -46,6 +55,7 @@ class Effect:
     customers: int
     customers_up: int
     customers_down: int
+    moved_to: tuple[MovedTo, ...] = ()
 
 
 class Preview:
@@ -70,6 +80,7 @@ class Preview:
         self._judged = 0
         self._gains: defaultdict[str, Counter[Day]] = defaultdict(Counter)
         self._moves: Counter[Literal["up", "down"]] = Counter()
+        self._arrivals: Counter[str] = Counter()
 
     def step(self, unit: LoyaltyUnit) -> bool:
         """Price some purchases; when all are priced, judge the tiers of some customers. False when nothing is left."""
@@ -95,6 +106,9 @@ class Preview:
             customers=len(self._buyers),
             customers_up=self._moves["up"],
             customers_down=self._moves["down"],
+            moved_to=tuple(
+                MovedTo(tier.name, self._arrivals[tier.id]) for tier in self.after.tiers if self._arrivals[tier.id]
+            ),
         )
 
     def _price_page(self, unit: LoyaltyUnit) -> None:
@@ -124,6 +138,7 @@ class Preview:
             before = tiers_before[customer_id]
             if tier.id != before.id:
                 self._moves["up" if tier.threshold > before.threshold else "down"] += 1
+                self._arrivals[tier.id] += 1
 
 
 class _Side:

@@ -12,6 +12,7 @@ from loyalpro.accounts.request_limits import RequestLimits
 from loyalpro.kernel.clock import Clock
 from loyalpro.kernel.errors import LoyalProError
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
+from loyalpro.loyalty.bulk.imports import RowFormats
 from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.web.client_address import Network
 from loyalpro.web.heavy_work import HeavyWork
@@ -65,6 +66,8 @@ class Services:
     """How long events and deliveries are kept."""
     random_bytes: Callable[[int], bytes] = field(kw_only=True)
     """Random bytes that nobody can guess."""
+    row_formats: RowFormats = field(kw_only=True)
+    """The fields and checks of each kind of row that can be imported."""
     body_timeout_s: float = 60.0
     heavy_work: HeavyWork = field(default_factory=HeavyWork)
     keys_in_flight: set[tuple[str, str]] = field(default_factory=set)

@@ -86,6 +86,13 @@ def finished_export(unit: LoyaltyUnit, query: JobRef) -> Job:
     return job
 
 
+def take_export(unit: LoyaltyUnit, query: JobRef) -> Job:
+    """`finished_export` for a person who saves the file, which is audited."""
+    job = finished_export(unit, query)
+    unit.audit(job.account_id, "export.downloaded", job.id)
+    return job
+
+
 def file_piece(unit: LoyaltyUnit, *, job_id: str, number: int) -> bytes | None:
     """A piece of the file of an export; None behind the last one."""
     return unit.jobs.piece(job_id, number)

@@ -64,6 +64,7 @@ class StartImport:
 
     `mapping`: from fields to columns of the CSV. `amounts`: whether amounts of the CSV are in minor or in major units. `earn`:
     whether purchases earn by the rules, nothing, or what their field `points` says. `counts_toward_tier`: of opening balances.
+    `upload_id`: the uploaded file that `csv` is the text of; None for rows that were sent at once.
     """
 
     account_id: str
@@ -75,6 +76,7 @@ class StartImport:
     earn: Earn = "rules"
     counts_toward_tier: bool = False
     dry_run: bool = False
+    upload_id: str | None = None
 
 
 @record
@@ -133,7 +135,7 @@ def read_rows(command: StartImport, formats: RowFormats) -> SourceRows:
 def start_import(unit: FraudUnit, command: StartImport, source: SourceRows) -> Job:
     """Store an import with its rows and wake what works on it. `source`: what `read_rows` has made of the command."""
     rules = unit.programs.get(command.account_id).rules
-    params = {
+    params: dict[str, Any] = {
         "kind": command.kind,
         "earn": command.earn,
         "counts_toward_tier": command.counts_toward_tier,
@@ -144,6 +146,8 @@ def start_import(unit: FraudUnit, command: StartImport, source: SourceRows) -> J
         "currency": rules.currency,
         "time_zone": rules.time_zone,
     }
+    if command.upload_id is not None:
+        params |= {"upload_id": command.upload_id, "mapping": dict(command.mapping or {})}
     job = new_job(unit, command.account_id, KINDS[command.kind], params, total=len(source.rows))
     unit.jobs.add_pieces(job.id, 0, [_content(chunk) for chunk in _chunks(source.rows)])
     unit.audit(job.account_id, "import.created", job.id)

@@ -23,8 +23,8 @@ from loyalpro.web.answers import (
     Time,
     answers,
 )
-from loyalpro.web.api.fields import Body, Description, Instant, LongText, ShortText, Whole, known_id
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Body, Description, Instant, LongText, ShortText, Whole, known_id
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit

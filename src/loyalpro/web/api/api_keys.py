@@ -11,8 +11,8 @@ from loyalpro.accounts.entities import ApiKey
 from loyalpro.accounts.scopes import SCOPES
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.web.answers import Actor, Count, KeyId, Page, Time, answers
-from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, ShortText, known_id, page
 from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.fields import Body, Cursor, Instant, Limit, ShortText, known_id, page
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

@@ -9,8 +9,8 @@ from loyalpro.accounts import audit
 from loyalpro.accounts.entities import AuditEntry
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.web.answers import Actor, AuditId, Page, RequestId, Time
-from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Cursor, Limit, SearchText, known_id, page
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 

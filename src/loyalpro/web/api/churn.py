@@ -16,8 +16,8 @@ from loyalpro.loyalty.churn.levels import LevelRules
 from loyalpro.loyalty.churn.settings import ChurnSettings
 from loyalpro.loyalty.sweeps.churn_run import rounded
 from loyalpro.web.answers import Count, CustomerId, Date, ExternalId, JobId, Page, Time, answers
-from loyalpro.web.api.fields import Body, Cursor, Limit, Whole, known_id
 from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.fields import Body, Cursor, Limit, Whole, known_id
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

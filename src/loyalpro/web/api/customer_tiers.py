@@ -13,8 +13,8 @@ from loyalpro.loyalty.program import Program
 from loyalpro.loyalty.qualifying import TierStatus
 from loyalpro.loyalty.tier_moves import window_instants
 from loyalpro.web.answers import Count, TierId, Time
-from loyalpro.web.api.fields import Body, Instant, LongText, known_id
 from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.fields import Body, Instant, LongText, known_id
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit

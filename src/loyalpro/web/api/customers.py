@@ -36,7 +36,11 @@ from loyalpro.web.answers import (
     answers,
 )
 from loyalpro.web.api.customer_tiers import TierInFullView, TierView, tier_in_full, tier_shown
-from loyalpro.web.api.fields import (
+from loyalpro.web.api.lots import LotView, lot_view
+from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.errors import status_of
+from loyalpro.web.field_errors import refusal
+from loyalpro.web.fields import (
     Body,
     Cursor,
     Instant,
@@ -50,10 +54,6 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
-from loyalpro.web.api.lots import LotView, lot_view
-from loyalpro.web.auth import AccountId, Caller
-from loyalpro.web.errors import status_of
-from loyalpro.web.field_errors import refusal
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import MAX_BATCH, BatchRoute, StrictRoute

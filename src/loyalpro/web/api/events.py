@@ -11,8 +11,8 @@ from loyalpro.events.catalog import API_VERSION, EVENT_TYPES
 from loyalpro.events.envelope import Event
 from loyalpro.web.answers import Count, EventId, EventType, Listed, Page, Time, answers
 from loyalpro.web.api.deliveries import DeliveryView, delivery_view
-from loyalpro.web.api.fields import Body, Cursor, Limit, SearchText, ShortText, known_id, page
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Body, Cursor, Limit, SearchText, ShortText, known_id, page
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

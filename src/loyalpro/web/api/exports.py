@@ -1,24 +1,21 @@
 """`/v1/exports`: customers, purchases, ledger entries or expiring points as a file."""
 
-import itertools
-from collections.abc import AsyncIterator
-from functools import partial
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field
 
-from loyalpro.kernel.clock import rfc3339
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.loyalty.bulk import exports, jobs
 from loyalpro.loyalty.entities import Job
 from loyalpro.web.answers import Count, JobId, Page, answers
-from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, known_id, page
 from loyalpro.web.api.imports import JobTimes, job_times
 from loyalpro.web.auth import AccountId
+from loyalpro.web.export_files import MEDIA_TYPES, file_of
+from loyalpro.web.fields import Body, Cursor, Instant, Limit, known_id, page
 from loyalpro.web.idempotency import Reply, commit
-from loyalpro.web.services import Services, ServicesDep
+from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=StrictRoute.needing(write="read"))
@@ -34,7 +31,6 @@ class ExportView(JobTimes):
     rows: Count
 
 
-_MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 _FILTERS: Final[dict[str, set[str]]] = {
     "customers": {"tier_id"},
     "transactions": {"customer_id", "since", "until"},
@@ -108,17 +104,14 @@ async def get(account_id: AccountId, services: ServicesDep, export_id: str) -> E
     summary="Get the file of an export",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {each.partition(";")[0]: {"schema": {"type": "string"}} for each in _MEDIA_TYPES.values()}}
+        200: {"content": {each.partition(";")[0]: {"schema": {"type": "string"}} for each in MEDIA_TYPES.values()}}
     },
 )
 async def get_file(account_id: AccountId, services: ServicesDep, export_id: str) -> Response:
     """The file. Texts that a spreadsheet would run as a formula have an apostrophe in front."""
     query = _ref(account_id, export_id)
     job = await services.runner.read(lambda unit: exports.finished_export(unit, query))
-    form = job.params["format"]
-    name = f"{job.params['kind']}-{rfc3339(job.created_at)[:10]}.{form}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(_pieces(services, job.id), headers=headers, media_type=_MEDIA_TYPES[form])
+    return file_of(services, job)
 
 
 @router.post("/{export_id}/cancel", summary="Cancel an export", responses=answers(ExportView))
@@ -128,15 +121,6 @@ async def cancel(request: Request, account_id: AccountId, export_id: str) -> Res
     return await commit(
         request, account_id, lambda unit: Reply(200, export_view(jobs.cancel_job(unit, command))), "control"
     )
-
-
-async def _pieces(services: Services, job_id: str) -> AsyncIterator[bytes]:
-    """The file, a piece in memory at a time."""
-    for number in itertools.count():
-        content = await services.runner.read(partial(exports.file_piece, job_id=job_id, number=number))
-        if content is None:
-            return
-        yield content
 
 
 def export_view(job: Job) -> ExportView:

@@ -12,8 +12,8 @@ from loyalpro.loyalty.fraud.cases import FraudCase, shown_measurement
 from loyalpro.loyalty.fraud.durations import show_duration
 from loyalpro.loyalty.fraud.rules import Rule, kind_of, read_cooldown, show_params
 from loyalpro.web.answers import Actor, CaseId, Count, CustomerId, Page, Time, answers
-from loyalpro.web.api.fields import Body, Cursor, Description, Limit, SearchText, ShortText, Whole, few, known_id, page
 from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.fields import Body, Cursor, Description, Limit, SearchText, ShortText, Whole, few, known_id, page
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

@@ -16,10 +16,10 @@ from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.opening_balances import OpeningBalance
 from loyalpro.web.answers import Count, JobId, Page, Time, answers
 from loyalpro.web.api.customers import CreateCustomer, checked_customer, enrollment
-from loyalpro.web.api.fields import Body, Cursor, Instant, Limit, LongText, ShortText, Whole, known_id, page
 from loyalpro.web.api.transactions import CreateTransaction, purchase, require_one_customer
 from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.field_errors import refusal
+from loyalpro.web.fields import Body, Cursor, Instant, Limit, LongText, ShortText, Whole, known_id, page
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep, services_of
 from loyalpro.web.strict_route import StrictRoute

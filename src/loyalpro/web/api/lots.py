@@ -8,8 +8,8 @@ from loyalpro.loyalty import pending_lots
 from loyalpro.loyalty.expiry import NEVER
 from loyalpro.loyalty.ledger import Lot
 from loyalpro.web.answers import EntryId, LotId, PointCount, Time, TransactionId, answers
-from loyalpro.web.api.fields import known_id
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import known_id
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit

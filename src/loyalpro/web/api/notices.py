@@ -5,8 +5,8 @@ from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.web.answers import EndpointId, NoticeId, Page, Time
-from loyalpro.web.api.fields import Cursor, Limit, SearchText, known_id, page
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Cursor, Limit, SearchText, known_id, page
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.webhooks import notices

@@ -24,7 +24,8 @@ from loyalpro.web.answers import (
     TransactionId,
     answers,
 )
-from loyalpro.web.api.fields import (
+from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import (
     Amount,
     Body,
     Cursor,
@@ -36,7 +37,6 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
-from loyalpro.web.auth import AccountId
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

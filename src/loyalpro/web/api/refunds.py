@@ -27,10 +27,10 @@ from loyalpro.web.answers import (
     TransactionId,
     answers,
 )
-from loyalpro.web.api.fields import Amount, Body, Cursor, Description, Limit, LongText, Whole, known_id, page, whole
 from loyalpro.web.auth import AccountId
 from loyalpro.web.errors import status_of
 from loyalpro.web.field_errors import refusal
+from loyalpro.web.fields import Amount, Body, Cursor, Description, Limit, LongText, Whole, known_id, page, whole
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import MAX_BATCH, BatchRoute, StrictRoute

@@ -11,8 +11,8 @@ from loyalpro.kernel.errors import InvalidInput
 from loyalpro.loyalty import reports
 from loyalpro.loyalty.bulk.exports import expiring_line
 from loyalpro.web.answers import CurrencyCode, CustomerId, ExternalId, Page, PointCount, Time
-from loyalpro.web.api.fields import Cursor, Instant, Limit, known_id
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Cursor, Instant, Limit, known_id
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 

@@ -13,7 +13,8 @@ from loyalpro.loyalty.entities import Reward, RewardStatus, RewardType
 from loyalpro.loyalty.ledger import MAX_POINTS
 from loyalpro.loyalty.rewards import Offer
 from loyalpro.web.answers import Count, CurrencyCode, MinorUnits, Page, PointCount, RewardId, TierId, Time, answers
-from loyalpro.web.api.fields import (
+from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.fields import (
     MAX_AMOUNT,
     Body,
     Cursor,
@@ -26,7 +27,6 @@ from loyalpro.web.api.fields import (
     known_id,
     page,
 )
-from loyalpro.web.auth import AccountId, Caller
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
 from loyalpro.web.answers import Time, answers
-from loyalpro.web.api.fields import Body, known_id
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import Body, known_id
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

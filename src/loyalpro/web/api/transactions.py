@@ -31,7 +31,10 @@ from loyalpro.web.answers import (
     TransactionId,
     answers,
 )
-from loyalpro.web.api.fields import (
+from loyalpro.web.auth import AccountId
+from loyalpro.web.errors import status_of
+from loyalpro.web.field_errors import refusal
+from loyalpro.web.fields import (
     MAX_AMOUNT,
     Amount,
     Body,
@@ -49,9 +52,6 @@ from loyalpro.web.api.fields import (
     page,
     whole,
 )
-from loyalpro.web.auth import AccountId
-from loyalpro.web.errors import status_of
-from loyalpro.web.field_errors import refusal
 from loyalpro.web.idempotency import Reply, commit, commit_batched
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import MAX_BATCH, BatchRoute, StrictRoute

@@ -8,18 +8,29 @@ from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
+    campaigns,
     components,
     documentation,
+    customer,
+    customer_changes,
+    customers,
+    deliveries,
     endpoint,
     endpoint_settings,
+    exports,
     first_run,
+    fraud,
     home,
+    imports,
     invitations,
     keys,
     me,
     members,
+    replays,
+    rules,
     secret,
     sign_in,
+    transactions,
     webhooks,
 )
 from loyalpro.web.dashboard.rights import IN_DEVELOPMENT, ROUTES, require_complete
@@ -35,9 +46,20 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     webhooks.router,
     endpoint.router,
     endpoint_settings.router,
+    replays.router,
     secret.router,
     keys.router,
     documentation.router,
+    customers.router,
+    customer.router,
+    deliveries.router,
+    customer_changes.router,
+    transactions.router,
+    campaigns.router,
+    rules.router,
+    fraud.router,
+    imports.router,
+    exports.router,
 )
 """The routers of all groups of pages."""
 

@@ -94,9 +94,10 @@ def refused(request: Request, form: Form, error: LoyalProError, *known: str) -> 
     new = with_fields(form, key=blank(request).key)
     if error.code == "idempotency_key_reused":
         return with_fields(new, error="This form was sent already. Send it again to do the same once more.")
-    name = (error.param or "").partition(".")[0].partition("[")[0]
+    param = error.param or ""
+    name = param if param in known else param.partition(".")[0].partition("[")[0]
     if name in known:
-        return with_fields(new, errors={name: error.detail})
+        return with_fields(new, errors={name: error.detail.removeprefix(f"{name}: ")})
     return with_fields(new, error=error.detail)
 
 
