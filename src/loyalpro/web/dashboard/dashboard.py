@@ -10,6 +10,7 @@ from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
     campaigns,
     components,
+    documentation,
     customer,
     customer_changes,
     customers,
@@ -50,6 +51,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     replays.router,
     secret.router,
     keys.router,
+    documentation.router,
     customers.router,
     customer.router,
     deliveries.router,

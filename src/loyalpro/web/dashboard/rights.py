@@ -129,6 +129,8 @@ ROUTES: Final[Mapping[str, Access]] = {
     "endpoint.secret": Access("secrets", noun="endpoint"),
     "endpoint.show_secret": Access("secrets", fresh=True, noun="endpoint"),
     "endpoint.rotate_secret": Access("secrets", fresh=True, noun="endpoint"),
+    "documentation": Access("endpoints.see"),
+    "documentation.page": Access("endpoints.see"),
     "endpoint.promote_secret": Access("secrets", noun="endpoint"),
     "rules": Access("rules.see"),
     "rules.versions": Access("rules.see"),
