@@ -159,6 +159,22 @@ def _trial(scene: Scene) -> str:
     return browser.path
 
 
+def _with_rewards(scene: Scene) -> str:
+    """Rewards with and without a stock, and what was redeemed."""
+    server = scene.server
+    if "reward" not in scene.ids:
+        customer = server.post("/v1/customers", {"name": "Jo Lee"})["id"]
+        server.post(f"/v1/customers/{customer}/adjustments", {"points": 500, "reason_code": "goodwill"})
+        off = {"name": "5 EUR off", "type": "amount_off", "amount": 500, "currency": "EUR", "cost_points": 100}
+        scene.ids["reward"] = server.post("/v1/rewards", off)["id"]
+        server.post(
+            "/v1/rewards", {"name": "Coffee", "type": "free_item", "sku": "COFFEE", "cost_points": 40, "stock": 0}
+        )
+        server.post("/v1/redemptions", {"customer_id": customer, "reward_id": scene.ids["reward"]})
+        server.post("/v1/redemptions", {"customer_id": customer, "points": 60, "reserve": True})
+    return "/rewards"
+
+
 LOOKS: dict[str, Look] = {
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
@@ -198,6 +214,10 @@ LOOKS: dict[str, Look] = {
     "import-trial": Look(_trial, "support"),
     "imports": Look("/imports"),
     "exports": Look("/exports"),
+    "rewards": Look(_with_rewards),
+    "rewards-viewer": Look("/rewards?status=archived", "viewer"),
+    "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
+    "redemptions": Look("/rewards/redemptions"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

@@ -21,6 +21,7 @@ from loyalpro.web.dashboard.pages import (
     keys,
     me,
     members,
+    rewards,
     rules,
     secret,
     sign_in,
@@ -46,6 +47,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     fraud.router,
     imports.router,
     exports.router,
+    rewards.router,
 )
 """The routers of all groups of pages."""
 
