@@ -218,6 +218,8 @@ LOOKS: dict[str, Look] = {
     "rewards-viewer": Look("/rewards?status=archived", "viewer"),
     "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
     "redemptions": Look("/rewards/redemptions"),
+    "audit": Look("/audit"),
+    "audit-none": Look("/audit?object=cus_nothing"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
+    audit,
     campaigns,
     components,
     endpoint,
@@ -48,6 +49,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     imports.router,
     exports.router,
     rewards.router,
+    audit.router,
 )
 """The routers of all groups of pages."""
 

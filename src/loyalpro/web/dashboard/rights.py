@@ -135,6 +135,8 @@ ROUTES: Final[Mapping[str, Access]] = {
     "exports": Access("export", fresh=True),
     "exports.start": Access("export", fresh=True),
     "export.file": Access("export", fresh=True, noun="export"),
+    "audit": Access("audit"),
+    "audit.export": Access("audit", fresh=True),
     "rewards": Access("rewards.see"),
     "redemptions": Access("rewards.see"),
     "redemption.reverse": Access("rewards.change", noun="redemption"),
