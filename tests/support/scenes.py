@@ -6,6 +6,7 @@ from typing import Any
 
 from loyalpro.accounts.roles import Role
 from support.browser import Browser
+from support.churn import LEAVING, REGULAR, record, run
 from support.members import add_member, first_account_id, signed_in
 from support.server import Server
 
@@ -175,6 +176,14 @@ def _with_rewards(scene: Scene) -> str:
     return "/rewards"
 
 
+def _with_scores(scene: Scene) -> str:
+    """Scores of customers who keep buying, and of some who stopped."""
+    if "scored" not in scene.ids:
+        record(scene.server, {f"keeps-{n}": REGULAR for n in range(9)} | {f"stops-{n}": LEAVING for n in range(4)})
+        scene.ids["scored"] = run(scene.server)["id"]
+    return "/churn"
+
+
 LOOKS: dict[str, Look] = {
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
@@ -220,6 +229,8 @@ LOOKS: dict[str, Look] = {
     "redemptions": Look("/rewards/redemptions"),
     "audit": Look("/audit"),
     "audit-none": Look("/audit?object=cus_nothing"),
+    "churn": Look(_with_scores),
+    "churn-low": Look("/churn?level=low", "viewer"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

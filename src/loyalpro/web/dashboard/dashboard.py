@@ -10,6 +10,7 @@ from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
     audit,
     campaigns,
+    churn,
     components,
     endpoint,
     endpoint_settings,
@@ -50,6 +51,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     exports.router,
     rewards.router,
     audit.router,
+    churn.router,
 )
 """The routers of all groups of pages."""
 

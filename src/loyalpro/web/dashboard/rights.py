@@ -135,6 +135,8 @@ ROUTES: Final[Mapping[str, Access]] = {
     "exports": Access("export", fresh=True),
     "exports.start": Access("export", fresh=True),
     "export.file": Access("export", fresh=True, noun="export"),
+    "churn": Access("customers.see"),
+    "churn.run": Access("rules.change"),
     "audit": Access("audit"),
     "audit.export": Access("audit", fresh=True),
     "rewards": Access("rewards.see"),
