@@ -17,6 +17,7 @@ from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, rfc3339
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
 from support.history import insert
+from support.churn import LEAVING, REGULAR, record, run
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
 from support.server import Server
@@ -331,6 +332,28 @@ _UNANSWERED: dict[str, Any] = {
     "tls_ms": 58.0,
     "total_ms": 30_000.0,
 }
+def _with_rewards(scene: Scene) -> str:
+    """Rewards with and without a stock, and what was redeemed."""
+    server = scene.server
+    if "reward" not in scene.ids:
+        customer = server.post("/v1/customers", {"name": "Jo Lee"})["id"]
+        server.post(f"/v1/customers/{customer}/adjustments", {"points": 500, "reason_code": "goodwill"})
+        off = {"name": "5 EUR off", "type": "amount_off", "amount": 500, "currency": "EUR", "cost_points": 100}
+        scene.ids["reward"] = server.post("/v1/rewards", off)["id"]
+        server.post(
+            "/v1/rewards", {"name": "Coffee", "type": "free_item", "sku": "COFFEE", "cost_points": 40, "stock": 0}
+        )
+        server.post("/v1/redemptions", {"customer_id": customer, "reward_id": scene.ids["reward"]})
+        server.post("/v1/redemptions", {"customer_id": customer, "points": 60, "reserve": True})
+    return "/rewards"
+
+
+def _with_scores(scene: Scene) -> str:
+    """Scores of customers who keep buying, and of some who stopped."""
+    if "scored" not in scene.ids:
+        record(scene.server, {f"keeps-{n}": REGULAR for n in range(9)} | {f"stops-{n}": LEAVING for n in range(4)})
+        scene.ids["scored"] = run(scene.server)["id"]
+    return "/churn"
 
 
 LOOKS: dict[str, Look] = {
@@ -414,6 +437,14 @@ LOOKS: dict[str, Look] = {
     "import-trial": Look(_trial, "support"),
     "imports": Look("/imports"),
     "exports": Look("/exports"),
+    "rewards": Look(_with_rewards),
+    "rewards-viewer": Look("/rewards?status=archived", "viewer"),
+    "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
+    "redemptions": Look("/rewards/redemptions"),
+    "audit": Look("/audit"),
+    "audit-none": Look("/audit?object=cus_nothing"),
+    "churn": Look(_with_scores),
+    "churn-low": Look("/churn?level=low", "viewer"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

@@ -8,7 +8,9 @@ from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
+    audit,
     campaigns,
+    churn,
     components,
     documentation,
     customer,
@@ -29,6 +31,7 @@ from loyalpro.web.dashboard.pages import (
     me,
     members,
     replays,
+    rewards,
     rules,
     secret,
     sign_in,
@@ -64,6 +67,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     imports.router,
     exports.router,
     find.router,
+    rewards.router,
+    audit.router,
+    churn.router,
 )
 """The routers of all groups of pages."""
 

@@ -173,6 +173,19 @@ ROUTES: Final[Mapping[str, Access]] = {
     "exports": Access("export", fresh=True),
     "exports.start": Access("export", fresh=True),
     "export.file": Access("export", fresh=True, noun="export"),
+    "churn": Access("customers.see"),
+    "churn.run": Access("rules.change"),
+    "audit": Access("audit"),
+    "audit.export": Access("audit", fresh=True),
+    "rewards": Access("rewards.see"),
+    "redemptions": Access("rewards.see"),
+    "redemption.reverse": Access("rewards.change", noun="redemption"),
+    "redemption.cancel": Access("rewards.change", noun="redemption"),
+    "rewards.new": Access("rewards.change"),
+    "rewards.create": Access("rewards.change"),
+    "reward": Access("rewards.change", noun="reward"),
+    "reward.change": Access("rewards.change", noun="reward"),
+    "reward.archive": Access("rewards.change", noun="reward"),
 }
 """The access of each route by its name. A route without a row, and a row without a route, refuse the start."""
 
