@@ -8,16 +8,12 @@ from typing import Any, Literal
 from loyalpro.accounts.roles import Role
 from loyalpro.accounts.web_sessions import start_web_session
 from loyalpro.delivery.counters import bucket_of
-from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, rfc3339
 from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
-from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, rfc3339
-from loyalpro.storage.unit_of_work import UnitOfWork
-from support.browser import Browser
-from support.history import insert
 from support.churn import LEAVING, REGULAR, record, run
+from support.history import insert
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
 from support.server import Server
@@ -332,6 +328,8 @@ _UNANSWERED: dict[str, Any] = {
     "tls_ms": 58.0,
     "total_ms": 30_000.0,
 }
+
+
 def _with_rewards(scene: Scene) -> str:
     """Rewards with and without a stock, and what was redeemed."""
     server = scene.server

@@ -11,7 +11,7 @@ from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_sta
 from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import NewDelivery
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.ids import delivery_id, event_id_of, forged_delivery_id
+from loyalpro.kernel.ids import delivery_id, event_id_of, floor, forged_delivery_id
 from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 
 from loyalpro.kernel.errors import InvalidInput
 from loyalpro.web.answers import Page
-from loyalpro.web.api.fields import SearchText
 from loyalpro.web.auth import AccountId
+from loyalpro.web.fields import SearchText
 from loyalpro.web.find import Find, find
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute

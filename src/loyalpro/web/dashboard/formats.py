@@ -110,7 +110,7 @@ def event_name(type_: str) -> Markup:
 
 def day_text(day: date) -> str:
     """A day of the program's calendar: `24 Nov 2026`."""
-    return f"{_day(day)} {day.year}"
+    return f"{day_of(day)} {day.year}"
 
 
 class Times:
