@@ -67,7 +67,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     fraud.router,
     imports.router,
     exports.router,
-    find.router,
     rewards.router,
     audit.router,
     churn.router,
