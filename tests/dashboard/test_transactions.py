@@ -8,8 +8,10 @@ import pytest
 
 from loyalpro.accounts.roles import ROLE_NAMES, Role
 from support.browser import Browser
+from support.chromium import Browser as Chromium
 from support.databases import Databases
 from support.members import Signed, new_member
+from support.scenes import Scene
 from support.server import Server
 
 
@@ -135,3 +137,26 @@ def test_who_may_refund_has_a_button(server: Server, members: dict[Role, Signed]
     members[role].browser.open(f"/transactions/{made['id']}")
     assert (">Refund</a>" in members[role].browser.text) == (role in ("owner", "support"))
     assert ("Bo Buyer" in members[role].browser.text) == (role != "viewer")
+
+
+def test_the_effect_follows_what_is_typed_in_a_browser(server: Server, chromium: Chromium) -> None:
+    scene = Scene(server)
+    made = bought(server, "typed-1", 10000)
+    with chromium.tab(scene.base_url) as tab:
+        tab.sign_in(scene.token("owner"))
+        page = tab.open(f"/transactions/{made['id']}/refund")
+        page.wait_for_selector("text=100 points go back")
+        page.fill("#amount", "20")
+        page.wait_for_selector("text=20 points go back")
+        tab.open(f"/customers/{made['customer_id']}/adjust")
+        page.locator("#points").press_sequentially("-30")
+        page.wait_for_selector("text=Available 100, afterwards 70")
+        page.locator("#points").fill("-130")
+        page.wait_for_selector("#effect :text('100')")
+        tab.open("/me")
+        page.keyboard.press("/")
+        page.keyboard.type("typed-1")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/transactions/{made['id']}")
+        tab.expect("422")
+        tab.require_quiet()
