@@ -8,7 +8,6 @@ from typing import Any, Literal
 from loyalpro.accounts.roles import Role
 from loyalpro.accounts.web_sessions import start_web_session
 from loyalpro.delivery.counters import bucket_of
-from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, rfc3339
 from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
 from loyalpro.storage.unit_of_work import UnitOfWork
