@@ -12,6 +12,7 @@ from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, rfc3339
 from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
+from support.churn import LEAVING, REGULAR, record, run
 from support.history import insert
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
@@ -336,6 +337,30 @@ def event_of(scene: Scene) -> str:
     return f"/developers/events/{found[0]['id']}"
 
 
+def _with_rewards(scene: Scene) -> str:
+    """Rewards with and without a stock, and what was redeemed."""
+    server = scene.server
+    if "reward" not in scene.ids:
+        customer = server.post("/v1/customers", {"name": "Jo Lee"})["id"]
+        server.post(f"/v1/customers/{customer}/adjustments", {"points": 500, "reason_code": "goodwill"})
+        off = {"name": "5 EUR off", "type": "amount_off", "amount": 500, "currency": "EUR", "cost_points": 100}
+        scene.ids["reward"] = server.post("/v1/rewards", off)["id"]
+        server.post(
+            "/v1/rewards", {"name": "Coffee", "type": "free_item", "sku": "COFFEE", "cost_points": 40, "stock": 0}
+        )
+        server.post("/v1/redemptions", {"customer_id": customer, "reward_id": scene.ids["reward"]})
+        server.post("/v1/redemptions", {"customer_id": customer, "points": 60, "reserve": True})
+    return "/rewards"
+
+
+def _with_scores(scene: Scene) -> str:
+    """Scores of customers who keep buying, and of some who stopped."""
+    if "scored" not in scene.ids:
+        record(scene.server, {f"keeps-{n}": REGULAR for n in range(9)} | {f"stops-{n}": LEAVING for n in range(4)})
+        scene.ids["scored"] = run(scene.server)["id"]
+    return "/churn"
+
+
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
@@ -355,6 +380,8 @@ LOOKS: dict[str, Look] = {
     "transaction-refund": Look(lambda scene: customer_of(scene) and f"/transactions/{scene.ids['order-87990']}/refund"),
     "transactions": Look(lambda scene: customer_of(scene) and "/transactions"),
     "transactions-not-found": Look("/transactions?q=order-0"),
+    "find": Look(lambda scene: customer_of(scene) and "/find?q=kim"),
+    "find-nothing": Look("/find?q=nothing+like+this"),
     "customers": Look(lambda scene: customer_of(scene) and "/customers"),
     "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
     "customers-not-found": Look("/customers?q=nobody"),
@@ -398,6 +425,11 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "documentation": Look("/documentation"),
+    "documentation-overview": Look("/documentation/overview"),
+    "documentation-verification": Look("/documentation/verification?framework=go", "viewer"),
+    "documentation-event": Look("/documentation/points.earned"),
+    "documentation-calls": Look("/documentation/api-webhook-endpoints"),
     "rules": Look(_with_rules),
     "rules-viewer": Look("/rules", "viewer"),
     "rule": Look(_rule),
@@ -415,6 +447,14 @@ LOOKS: dict[str, Look] = {
     "import-trial": Look(_trial, "support"),
     "imports": Look("/imports"),
     "exports": Look("/exports"),
+    "rewards": Look(_with_rewards),
+    "rewards-viewer": Look("/rewards?status=archived", "viewer"),
+    "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
+    "redemptions": Look("/rewards/redemptions"),
+    "audit": Look("/audit"),
+    "audit-none": Look("/audit?object=cus_nothing"),
+    "churn": Look(_with_scores),
+    "churn-low": Look("/churn?level=low", "viewer"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

@@ -8,17 +8,21 @@ from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
+    audit,
     campaigns,
+    churn,
     components,
     customer,
     customer_changes,
     customers,
     deliveries,
     delivery,
+    documentation,
     endpoint,
     endpoint_settings,
     events,
     exports,
+    find,
     first_run,
     fraud,
     home,
@@ -28,6 +32,7 @@ from loyalpro.web.dashboard.pages import (
     me,
     members,
     replays,
+    rewards,
     rules,
     secret,
     sign_in,
@@ -50,6 +55,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     replays.router,
     secret.router,
     keys.router,
+    documentation.router,
     customers.router,
     customer.router,
     deliveries.router,
@@ -62,6 +68,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     fraud.router,
     imports.router,
     exports.router,
+    find.router,
+    rewards.router,
+    audit.router,
+    churn.router,
 )
 """The routers of all groups of pages."""
 
