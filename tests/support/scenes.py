@@ -330,6 +330,13 @@ _UNANSWERED: dict[str, Any] = {
 }
 
 
+def event_of(scene: Scene) -> str:
+    """The page of an event about points."""
+    _deliveries(scene)
+    found = scene.server.listed(f"/v1/events?customer_id={scene.ids['log']}&type=points.earned")["data"]
+    return f"/developers/events/{found[0]['id']}"
+
+
 def _with_rewards(scene: Scene) -> str:
     """Rewards with and without a stock, and what was redeemed."""
     server = scene.server
@@ -357,6 +364,7 @@ def _with_scores(scene: Scene) -> str:
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
+    "events-empty": Look("/developers/events"),
     "customers-empty": Look("/customers"),
     "transactions-empty": Look("/transactions"),
     "customer": Look(customer_of),
@@ -391,6 +399,10 @@ LOOKS: dict[str, Look] = {
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
     "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
     "delivery": Look(lambda scene: delivery_of(scene, 0, **REFUSED)),
+    "events": Look(lambda scene: event_of(scene) and "/developers/events"),
+    "events-none": Look(lambda scene: event_of(scene) and "/developers/events?type=churn.risk", "viewer"),
+    "event": Look(event_of),
+    "event-viewer": Look(event_of, "viewer"),
     "delivery-no-answer": Look(lambda scene: f"{delivery_of(scene, 1, **_UNANSWERED)}?attempt=1", "viewer"),
     "endpoint-busy": Look(lambda scene: _busy(scene, "Shop back end", events=["*"])),
     "endpoint-hour": Look(lambda scene: f"{_busy(scene, 'Warehouse', failing_hours=2)}?period=1h"),
