@@ -19,7 +19,7 @@ run: setup ## Try it out: a server, a shop, and a receiver that verifies every d
 
 test: setup-dev ## Run every test, a file on each CPU core
 	@$(BIN)/python -m scripts.oracle
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: setup-dev ## Check style, types, and the direction of imports
 	$(BIN)/ruff check .

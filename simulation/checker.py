@@ -85,6 +85,7 @@ class Evidence:
     attempts: dict[str, list[tuple[int, str]]]
     requests: dict[tuple[str, int], list[str]]
     replays: dict[str, str]
+    counters: dict[tuple[str, str], int]
     actions: OwnerActions
     window_s: float
     tolerance_s: float
@@ -94,7 +95,7 @@ class Evidence:
     def of(cls, world: World) -> "Evidence":
         """Read the database with own SQL, and collect the logs."""
 
-        def work(connection: Connection) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+        def work(connection: Connection) -> tuple[list[Any], ...]:
             return (
                 connection.execute("SELECT id, position, account_id, type, customer_id, sequence, body FROM events"),
                 connection.execute(
@@ -104,9 +105,12 @@ class Evidence:
                     "SELECT delivery_id, number, outcome, requests FROM attempts ORDER BY delivery_id, number"
                 ),
                 connection.execute("SELECT id, status FROM replays"),
+                connection.execute(
+                    "SELECT endpoint_id, outcome, SUM(attempts) FROM delivery_counters GROUP BY endpoint_id, outcome"
+                ),
             )
 
-        events, deliveries, attempts, replays = world.database.run(work, writes=False)
+        events, deliveries, attempts, replays, counters = world.database.run(work, writes=False)
         by_delivery: dict[str, list[tuple[int, str]]] = defaultdict(list)
         requests: dict[tuple[str, int], list[str]] = {}
         for delivery_id, number, outcome, recorded in attempts:
@@ -124,6 +128,7 @@ class Evidence:
             attempts=by_delivery,
             requests=requests,
             replays=dict(replays),
+            counters={(endpoint_id, outcome): count for endpoint_id, outcome, count in counters},
             actions=world.owner.actions,
             window_s=world.profile.pace.window_s,
             tolerance_s=2 * world.profile.skew_ms / 1_000 + 0.01,
@@ -166,7 +171,7 @@ class Evidence:
 
 def violations(evidence: Evidence) -> list[str]:
     """Every broken promise, as a sentence that begins with the name of the check. A correct run has none."""
-    checks = (_events, _deliveries, _outcomes, _requests, _records, _windows, _order, _waits)
+    checks = (_events, _deliveries, _outcomes, _requests, _records, _counters, _windows, _order, _waits)
     return [f"{check.__name__[1:]}: {each}" for check in checks for each in check(evidence)]
 
 
@@ -324,6 +329,17 @@ def _recorded_as(request: Sent) -> str | None:
     if request.ended:
         return "connection_lost"
     return None if request.behavior is None else _RECORDED_AS[request.behavior]
+
+
+def _counters(evidence: Evidence) -> Iterator[str]:
+    """Each attempt is counted once, for its endpoint and its outcome."""
+    endpoint = {each.id: each.endpoint_id for each in evidence.deliveries}
+    recorded = Counter(
+        (endpoint[id_], outcome) for id_, attempts in evidence.attempts.items() for _, outcome in attempts
+    )
+    for key in sorted(recorded.keys() | evidence.counters.keys()):
+        if recorded[key] != evidence.counters.get(key, 0):
+            yield f"{recorded[key]} attempts of {key} are recorded, and {evidence.counters.get(key, 0)} are counted"
 
 
 def _windows(evidence: Evidence) -> Iterator[str]:

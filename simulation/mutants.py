@@ -26,6 +26,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.tables.attempts import insert_attempts
 from loyalpro.storage.tables.claims import ClaimTables
+from loyalpro.storage.tables.counters import count_attempts
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables, _lease_of
@@ -111,6 +112,16 @@ def _omit_interrupted(
     insert: Callable[..., None], connection: Connection, attempts: Sequence[tuple[str, Attempt]]
 ) -> None:
     insert(connection, [each for each in attempts if each[1].outcome is not OutcomeCode.INTERRUPTED])
+
+
+def _count_no_interrupted(
+    count: Callable[..., None],
+    connection: Connection,
+    worker: str,
+    attempts: Sequence[tuple[str, Attempt]],
+    now: UnixMs,
+) -> None:
+    count(connection, worker, [each for each in attempts if each[1].outcome is not OutcomeCode.INTERRUPTED], now)
 
 
 # -- one attempt -----------------------------------------------------------------------------------------------------
@@ -319,6 +330,7 @@ MUTANTS = (
         ),
     ),
     Mutant("an interrupted attempt is not written down", 0, (wrong(insert_attempts, _omit_interrupted),)),
+    Mutant("an interrupted attempt is not in the counters", 0, (wrong(count_attempts, _count_no_interrupted),)),
     Mutant(
         "a rescue does not count the attempt",
         0,

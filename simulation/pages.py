@@ -12,6 +12,7 @@ CHECKS = {
     "outcomes": "`succeeded` means that the receiver accepted it, `exhausted` that it was tried for the whole window",
     "requests": "every request belongs to a delivery, goes to the right URL, is signed, and has the exact bytes of the event",
     "records": "attempts are numbered without gaps, and recorded with each request that was sent and with their true outcome",
+    "counters": "each attempt is counted once, for its endpoint and its outcome",
     "windows": "no request is sent after the window, or after the delivery has ended",
     "order": "an ordered endpoint gets the events of each customer in order",
     "waits": "the next attempt waits for the `Retry-After` of the last response",

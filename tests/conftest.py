@@ -32,6 +32,13 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     made.stop()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _databases_of_a_module(databases: Databases) -> Iterator[None]:
+    """The databases of a module are gone after it."""
+    yield
+    databases.drop_all()
+
+
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -39,7 +46,7 @@ def store(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_url(databases: Databases, store: str) -> Iterator[str]:
-    """The URL of a database of the test, which is gone after it: thousands of them would fill the memory."""
+    """The URL of a database of the test, which is gone after it."""
     url = databases.fresh(store)
     yield url
     databases.drop(url)

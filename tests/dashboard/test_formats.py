@@ -5,7 +5,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from loyalpro.kernel.clock import MS_PER_DAY
-from loyalpro.web.dashboard.formats import Times, count, duration, event_name, masked, number, share, size, tail
+from loyalpro.web.dashboard.formats import (
+    Times,
+    count,
+    duration,
+    event_name,
+    masked,
+    money,
+    number,
+    share,
+    signed,
+    size,
+    tail,
+)
 
 SATURDAY = 1_795_859_124_123
 """2026-11-28T09:45:24.123Z."""
@@ -166,3 +178,22 @@ def test_a_table_shows_the_time_today_and_else_the_day() -> None:
     times = Times(ZoneInfo("Europe/Berlin"), SATURDAY)
     assert ">10:45:24<" in times.clock(SATURDAY)
     assert ">25 Nov<" in times.clock(SATURDAY - 3 * MS_PER_DAY)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "written"),
+    [
+        (191420, "EUR", "1,914.20 EUR"),
+        (5, "EUR", "0.05 EUR"),
+        (-1800, "EUR", "\u221218.00 EUR"),
+        (1200, "JPY", "1,200 JPY"),
+        (1234567, "KWD", "1,234.567 KWD"),
+    ],
+)
+def test_money_has_the_digits_of_its_currency(amount: int, currency: str, written: str) -> None:
+    assert money(amount, currency) == written
+
+
+@pytest.mark.parametrize(("value", "written"), [(50, "+50"), (-1300, "\u22121,300"), (0, "0")])
+def test_a_change_has_a_sign(value: int, written: str) -> None:
+    assert signed(value) == written

@@ -25,7 +25,7 @@ from loyalpro.storage.delivery_store import DatabaseDeliveryStore
 from loyalpro.storage.unit_of_work import DatabaseUnitOfWorkRunner, Tools, UnitOfWork
 from loyalpro.storage.vault import Vault
 from loyalpro.transport.request import sign_attempt
-from loyalpro.webhooks.entities import Delivery, Endpoint, PastAttempt
+from loyalpro.webhooks.entities import Delivery, DeliveryFilter, Endpoint, PastAttempt
 from loyalpro.webhooks.replays import ReplayJob
 from simulation.database import NoFaults, ProcessDatabase, SharedDatabase, memory_folder, open_sqlite
 from simulation.loop import START_MS, LoopClock, Process, VirtualLoop, pass_time, stop_if_dead
@@ -249,7 +249,9 @@ class Stage:
     def deliveries(self, receiver: Receiver) -> list[Delivery]:
         """Oldest first."""
         owner, endpoint_id = receiver.account_id, receiver.endpoint_id
-        found = self.change(lambda unit: unit.deliveries.list_before(owner, None, 1_000, endpoint_id=endpoint_id))
+        found = self.change(
+            lambda unit: unit.deliveries.list_before(owner, None, 1_000, DeliveryFilter(endpoint_id=endpoint_id))
+        )
         return found[::-1]
 
     def attempts(self, receiver: Receiver) -> list[PastAttempt]:

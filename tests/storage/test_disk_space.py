@@ -176,7 +176,9 @@ def prepared(disk: Path) -> Iterator[str]:
     history = History(url, now)
     history.events(history.endpoint(), 1_000, at=now - 100 * MS_PER_DAY, body=lambda _: b"x" * 1_000)
     with Running(url) as running:
-        running.do(lambda connection: connection.execute("INSERT INTO accounts VALUES ('a', 'a', 1)"))
+        running.do(
+            lambda connection: connection.execute("INSERT INTO accounts (id, name, created_at) VALUES ('a', 'a', 1)")
+        )
     yield url
 
 

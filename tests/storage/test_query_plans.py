@@ -21,7 +21,8 @@ from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.jobs.periodic_job import BATCH_SIZE, Piece
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.errors import Conflict
-from loyalpro.kernel.ids import IdFactory, floor
+from loyalpro.kernel.ids import IdFactory, delivery_id, floor
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.calculation import CalculatePurchase, calculate_purchase
@@ -29,11 +30,14 @@ from loyalpro.loyalty.campaigns import CampaignRef, CreateCampaign, archive_camp
 from loyalpro.loyalty.churn.entities import ChurnModel, ChurnRun
 from loyalpro.loyalty.churn.levels import Level
 from loyalpro.loyalty.customer_export import SECTIONS, ReadExport, exported_customers, read_export
+from loyalpro.loyalty.customer_overview import get_customer_overview
+from loyalpro.loyalty.customer_search import FindCustomers, find_customers
 from loyalpro.loyalty.customers import (
     EnrollCustomer,
     EnrollCustomers,
     GetCustomer,
     ListCustomers,
+    ListOfCustomer,
     UpdateCustomer,
     enroll_customer,
     enroll_customers,
@@ -50,6 +54,7 @@ from loyalpro.loyalty.fraud.rules import VelocityEarn, default_rule
 from loyalpro.loyalty.merging import MergeCustomer, merge_customer
 from loyalpro.loyalty.orders import Order
 from loyalpro.loyalty.pending_lots import ChangeLot, activate_lot
+from loyalpro.loyalty.recent import customers_with_tail, purchases_with_tail
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.redemption_book import PutBack, expire_overdue, linked_redemptions, named_redemptions
 from loyalpro.loyalty.redemptions import (
@@ -78,6 +83,7 @@ from loyalpro.storage.connection import Connection, DriverConnection, Row, State
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.postgres.connection import numbered
 from loyalpro.storage.tables.claims import ClaimTables
+from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS, CounterTables
 from loyalpro.storage.tables.counts import PAGE, CountTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.events import EventTables
@@ -89,7 +95,10 @@ from loyalpro.storage.tables.maintenance import MaintenanceTables
 from loyalpro.storage.tables.retention import Aging, RetentionTables
 from loyalpro.storage.tables.settlements import SettlementTables
 from loyalpro.storage.unit_of_work import UnitOfWork
-from loyalpro.webhooks.entities import Replay, ReplayPage
+from loyalpro.webhooks.deliveries import MOST_EXAMINED, ListDeliveries, count_newer, find_deliveries
+from loyalpro.webhooks.entities import DeliveryFilter, Reached, Replay, ReplayPage
+from loyalpro.webhooks.entry_events import EntryEvents, events_of_entries
+from loyalpro.webhooks.recent import deliveries_with_tail, events_with_tail
 from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
 from support.campaigns import new_campaign
@@ -108,13 +117,15 @@ BATCH = 64
 PURCHASES = 20_000
 """How many purchases the history has, each with a refund."""
 LARGE_TABLES = re.compile(
-    r"^(events|attempts|deliveries|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
+    r"^(events|attempts|deliveries|delivery_counters|customers|transactions|ledger_entries|lots|idempotency_keys|audit_log"
     r"|api_keys|allocations|adjustments|redemptions|refunds|fraud_cases|held_lots|identity_values"
     r"|customer_days|customer_tags|campaign_uses|churn_scores|churn_runs|jobs|job_pieces"
     r"|users|members|web_sessions|invitations|sign_in_tries|recovery_codes|second_factors)"
 )
 _PARAMETER_TYPES = {int: "bigint", bytes: "bytea"}
 """The types that the driver declares; it leaves the others to the server."""
+_RARE = {DeliveryStatus.CANCELED, DeliveryStatus.EXHAUSTED}
+"""What no delivery of the history is, and what has an index of its own."""
 SMALL_INDEXES = tuple(
     f"USING INDEX {name}" for name in ("deliveries_by_hand", "jobs_unfinished", "churn_runs_unfinished")
 )
@@ -375,26 +386,56 @@ def test_polling_the_events_of_one_customer(world: World, connection: DriverConn
 
 @pytest.mark.parametrize(
     "wanted",
-    [{}, {"endpoint_id"}, {"event_id"}, {DeliveryStatus.PENDING}, {DeliveryStatus.SUCCEEDED},
-     {"endpoint_id", DeliveryStatus.PENDING}],
+    [{}, {"endpoint_id"}, {"event_id"}, {"customer_id"}, {"since"}, {"outcome"}, {"type"},
+     *({each} for each in DeliveryStatus), {"endpoint_id", DeliveryStatus.PENDING}, {"endpoint_id", "outcome"}],
 )  # fmt: skip
-def test_listing_deliveries(world: World, connection: DriverConnection, wanted: set[str]) -> None:
-    found = explained(
-        connection,
-        40 * BATCH,
-        lambda c: DeliveryTables(c).list_before(
-            ACCOUNT,
-            None,
-            BATCH,
-            endpoint_id=world.endpoints[3] if "endpoint_id" in wanted else None,
-            event_id=world.last_event if "event_id" in wanted else None,
-            status=next((each for each in DeliveryStatus if each in wanted), None),
-        ),
+def test_searching_deliveries(world: World, connection: DriverConnection, wanted: set[str]) -> None:
+    """A search examines a limited number of deliveries, also when nothing matches."""
+    query = ListDeliveries(
+        ACCOUNT,
+        None,
+        BATCH,
+        endpoint_id=world.endpoints[3] if "endpoint_id" in wanted else None,
+        event_id=world.last_event if "event_id" in wanted else None,
+        event_type="churn.risk" if "type" in wanted else None,
+        customer_id=world.customer if "customer_id" in wanted else None,
+        outcome="gone" if "outcome" in wanted else None,
+        since=world.now - 2_000 if "since" in wanted else None,
+        status=next((each for each in DeliveryStatus if each in wanted), None),
     )
-    assert len(found) == (1 if "event_id" in wanted else BATCH)
-    delivery = found[0]
+    read = 40 * BATCH + 2 * MOST_EXAMINED
+    found = in_unit(connection, read, lambda unit: find_deliveries(unit, query))
+    in_unit(connection, read, lambda unit: count_newer(unit, query, delivery_id(world.last_event, "0" * 10)))
+    if not found.deliveries:
+        assert wanted & {"outcome", "type", *DeliveryStatus}
+        assert (found.looked_back_to is None) == bool(wanted & _RARE)
+        return
+    assert len(found.deliveries) == (1 if "event_id" in wanted else BATCH)
+    last = replace(query, before_id=found.deliveries[-1].id)
+    in_unit(connection, read, lambda unit: find_deliveries(unit, last))
+    delivery = found.deliveries[0]
     explained(connection, 10, lambda c: DeliveryTables(c).get(ACCOUNT, delivery.id))
     explained(connection, 10, lambda c: DeliveryTables(c).attempts(delivery.id))
+
+
+def test_what_a_page_of_deliveries_shows(world: World, connection: DriverConnection) -> None:
+    rows = connection.execute("SELECT id FROM events ORDER BY id LIMIT ?", (50,))
+    events = [id_ for (id_,) in rows]
+    found = explained(connection, 200, lambda c: EventTables(c).customers_of(ACCOUNT, events))
+    assert set(found) == set(events)
+    shown = [
+        DeliveryTables(connection).list_before(ACCOUNT, None, 1, DeliveryFilter(event_id=each))[0] for each in events
+    ]
+    attempts = explained(connection, 200, lambda c: DeliveryTables(c).last_attempts(shown))
+    assert [attempts[each.id].response_status for each in shown] == [200] * len(events)
+    assert explained(connection, 100, lambda c: DeliveryTables(c).count_exhausted(ACCOUNT, 50)) == 0
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_what_events_have_reached(world: World, connection: DriverConnection, size: int) -> None:
+    rows = connection.execute("SELECT id FROM events ORDER BY id LIMIT ?", (size,))
+    found = explained(connection, 4 * size, lambda c: DeliveryTables(c).reached(ACCOUNT, [id_ for (id_,) in rows]))
+    assert list(found.values()) == [Reached(1, 1)] * size
 
 
 def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:
@@ -411,6 +452,44 @@ def test_the_periodic_jobs(world: World, connection: DriverConnection) -> None:
         connection, 4 * BATCH_SIZE, lambda c: MaintenanceTables(c).cancel_of_deleted_endpoint(now, BATCH_SIZE)
     )
     explained(connection, 2 * BATCH_SIZE, lambda c: RetentionTables(c).expire_unsent(now - 30 * MS_PER_DAY, now, ids))
+
+
+@pytest.fixture
+def counted(world: World, connection: DriverConnection) -> UnixMs:
+    """The time of 20,000 rows of counters, of 3 hours of minutes and of 60 days of hours, in the transaction of the test."""
+    hour = world.now - world.now % HOUR_MS
+    places = [(MINUTE_MS, hour - n * MINUTE_MS) for n in range(180)]
+    places += [(HOUR_MS, hour - n * HOUR_MS) for n in range(3, 24 * 60)]
+    connection.execute_many(
+        f"INSERT INTO delivery_counters VALUES (?, ?, ?, 1, 'succeeded', 0, ?, 3, {world.now})",
+        [(endpoint, *place, 30 + m) for endpoint in world.endpoints[:3] for place in places for m in range(4)],
+    )
+    return world.now
+
+
+def test_reading_counters(world: World, connection: DriverConnection, counted: UnixMs) -> None:
+    ids = world.endpoints
+    found = explained(
+        connection, 4 * 180 + 90, lambda c: CounterTables(c).of_endpoint(ids[0], counted - MS_PER_DAY, HOUR_MS)
+    )
+    assert sum(each.attempts for each in found) >= 3 * 4 * (180 + 20)
+    assert explained(connection, 3 * (4 * 180 + 90), lambda c: CounterTables(c).by_hour(ids, counted - MS_PER_DAY))
+
+
+def test_the_page_of_an_endpoint(world: World, connection: DriverConnection, counted: UnixMs) -> None:
+    ids = world.endpoints
+    assert explained(connection, 4 * BATCH, lambda c: DeliveryTables(c).oldest_waiting(ids[0], BATCH)) is not None
+    assert explained(connection, 4 * 500, lambda c: DeliveryTables(c).oldest_waiting(ids[4], BATCH)) is not None
+    assert explained(connection, 10, lambda c: DeliveryTables(c).given_up(ids[0], 0, BATCH)) == 0
+    assert explained(connection, 20, lambda c: CounterTables(c).last_before(ids)) == dict.fromkeys(ids[:3], counted)
+
+
+def test_moving_counters(connection: DriverConnection, counted: UnixMs) -> None:
+    assert explained(connection, 4 * 60 + 8, lambda c: CounterTables(c).lengthen_oldest(counted + HOUR_MS))
+    connection.execute("DELETE FROM delivery_counters WHERE span_ms = ?", (MINUTE_MS,))
+    assert explained(
+        connection, 4 * 48 + 8, lambda c: CounterTables(c).lengthen_oldest(counted + 60 * MS_PER_DAY + 2 * HOUR_MS)
+    )
 
 
 def test_counting(world: World, connection: DriverConnection) -> None:
@@ -575,6 +654,44 @@ def test_searching_customers_by_several_filters(connection: DriverConnection, wa
     command = ListCustomers(ACCOUNT, CustomerFilter(**wanted), None, BATCH)
     page = in_unit(connection, 2_100, lambda unit: list_customers(unit, command))
     assert page.customers or page.next_before_id or "email_key" in wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["name 19", "Ängström", "customer-19007", "19007@example.com", "+49 171 19007", "few", "a"]
+)
+def test_finding_customers_by_one_text(connection: DriverConnection, text: str) -> None:
+    connection.execute(
+        "UPDATE customers SET name = CASE WHEN external_id IN ('customer-7', 'customer-8') THEN 'Ängström' ELSE"
+        " 'Name ' || substr(external_id, 10) END"
+    )
+    query = FindCustomers(ACCOUNT, text, BATCH)
+    found = in_unit(connection, 8 * BATCH, lambda unit: find_customers(unit, query))
+    assert len(found) <= BATCH
+    assert bool(found) == (text not in ("few", "a", "+49 171 19007"))
+
+
+def test_finding_by_the_end_of_an_id(world: World, connection: DriverConnection) -> None:
+    tails = [_middle(connection, table)[-6:] for table in ("customers", "transactions")]
+    looks: list[Callable[[UnitOfWork], list[str]]] = [
+        lambda unit: customers_with_tail(unit, RecentTail(ACCOUNT, tails[0], 0, 5_000)),
+        lambda unit: purchases_with_tail(unit, RecentTail(ACCOUNT, tails[1], 0, 5_000)),
+        lambda unit: events_with_tail(unit, RecentTail(ACCOUNT, "000000", 0, 5_000)),
+        lambda unit: deliveries_with_tail(unit, RecentTail(ACCOUNT, "000000", 0, 5_000)),
+    ]
+    for each in looks:
+        in_unit(connection, 5_100, each)
+
+
+def test_the_page_of_a_customer(world: World, connection: DriverConnection) -> None:
+    [(customer_id,)] = connection.execute("SELECT id FROM customers WHERE external_id = 'customer-7'")
+    query = ListOfCustomer(ACCOUNT, customer_id, None, BATCH)
+    found = in_unit(connection, 8 * BATCH, lambda unit: get_customer_overview(unit, query))
+    assert found.ledger.entries
+    assert found.ledger.causes
+    ids = [each.id for each in found.ledger.entries]
+    of_entries = EntryEvents(ACCOUNT, customer_id, ids, 0, world.now)
+    in_unit(connection, 8 * BATCH, lambda unit: events_of_entries(unit, of_entries))
+    in_unit(connection, 8, lambda unit: unit.people.names(ACCOUNT, ["usr_1", "usr_2", "usr_3"]))
 
 
 @pytest.mark.parametrize("size", [1, 300])

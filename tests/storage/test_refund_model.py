@@ -280,11 +280,16 @@ class Refunds(RuleBasedStateMachine):
         self.check_order(data)
 
     def check_order(self, data: list[tuple[str, Any]]) -> None:
-        """The events of a refund: the refund, what came back, what was taken; together what the refund says."""
+        """The events of a refund: the refund, what came back, what was taken; together what the refund says.
+
+        Points that came back may expire at once.
+        """
         for number, (type_, each) in enumerate(data):
             if type_ == "transaction.refunded":
-                caused = itertools.takewhile(lambda event: event[0] == "points.adjusted", data[number + 1 :])
-                mine = [event for _, event in caused if event["refund_id"] == each["refund_id"]]
+                caused = itertools.takewhile(
+                    lambda event: event[0] in ("points.adjusted", "points.expired"), data[number + 1 :]
+                )
+                mine = [event for _, event in caused if event.get("refund_id") == each["refund_id"]]
                 kinds = [event["kind"] for event in mine]
                 assert kinds == sorted(kinds, key=("redemption_reversal", "clawback").index)
                 back = sum(event["points"] for event in mine if event["kind"] == "redemption_reversal")

@@ -9,20 +9,21 @@ from typing import Any
 
 import pytest
 
-from loyalpro.delivery.attempt import OutcomeCode
+from loyalpro.delivery.attempt import OutcomeCode, Response, Timings
 from loyalpro.delivery.breaker import HEALTHY, RAMP_S, after_failures
 from loyalpro.delivery.claims import Claimed, ClaimRequest
 from loyalpro.delivery.settlement import Attempt, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
-from loyalpro.kernel.clock import MS_PER_S, SystemClock, UnixMs, VirtualClock
-from loyalpro.kernel.ids import IdFactory, delivery_id
+from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, SystemClock, UnixMs, VirtualClock
+from loyalpro.kernel.ids import IdFactory, delivery_id, forged_delivery_id
 from loyalpro.storage.connection import Connection, RetryTransaction
 from loyalpro.storage.tables.claims import ClaimTables
+from loyalpro.storage.tables.counters import HOUR_MS, CounterTables
 from loyalpro.storage.tables.deliveries import DeliveryTables
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.leases import LeaseTables
 from loyalpro.storage.tables.settlements import SettlementTables
-from loyalpro.webhooks.entities import DeliverySnapshot
+from loyalpro.webhooks.entities import Counts, DeliverySnapshot
 from support.databases import Databases
 from support.history import ACCOUNT, VAULT, History, query, transaction
 from support.rivals import at_once, is_lock_awaited
@@ -266,3 +267,77 @@ def test_an_endpoint_that_has_recovered_is_healthy_at_its_next_success(database_
         settled = _end_in(connection, [ended], now)
     assert settled.health == {endpoint: HEALTHY}
     assert query(history.url, "SELECT * FROM endpoint_health") == []
+
+
+# -- counters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_each_attempt_is_counted_once_whatever_becomes_of_its_counts(databases: Databases, store: str) -> None:
+    now = SystemClock().now_ms() // MS_PER_DAY * MS_PER_DAY
+    history = History(databases.fresh(store), now)
+    endpoints = [history.endpoint() for _ in range(3)]
+    for n, endpoint in enumerate(endpoints):
+        history.events(endpoint, 20 * (n + 1), at=now - 1, status="pending")
+    outcomes = [OutcomeCode.SUCCEEDED, OutcomeCode.HTTP_5XX, OutcomeCode.TIMEOUT]
+    with transaction(history.url) as connection:
+        LeaseTables(connection).register("wrk_1", host="h", pid=1, now=now, ttl_ms=1)
+        for n in range(20):
+            at = now + n * 17 * 60 * MS_PER_S
+            requests = [ClaimRequest(endpoint, count) for count, endpoint in enumerate(endpoints, 1)]
+            claimed = ClaimTables(connection, VAULT).claim("wrk_1", requests, at, 0).claimed
+            _end_in(connection, [_answered(each, at, outcomes[m % 3], m) for m, each in enumerate(claimed)], at)
+
+    before = _counts(history)
+    assert before == dict(
+        query(
+            history.url,
+            "SELECT d.endpoint_id || a.outcome, COUNT(*) FROM attempts a JOIN deliveries d ON d.id = a.delivery_id GROUP BY 1",
+        )
+    )
+    days = [_counted_days(history, now, endpoint) for endpoint in endpoints]
+    for later, spans in ((1, 2), (100, 1)):
+        with transaction(history.url) as connection:
+            while CounterTables(connection).lengthen_oldest(now + later * MS_PER_DAY):
+                pass
+        assert _counts(history) == before
+        assert [_counted_days(history, now, endpoint) for endpoint in endpoints] == days
+        assert query(history.url, "SELECT COUNT(DISTINCT span_ms), MIN(span_ms) FROM delivery_counters")[0] == (
+            (1, HOUR_MS) if spans > 1 else (1, MS_PER_DAY)
+        )
+    with transaction(history.url) as connection:
+        while CounterTables(connection).lengthen_oldest(now + 500 * MS_PER_DAY):
+            pass
+    assert _counts(history) == {}
+
+
+def _answered(claimed: Claimed, now: UnixMs, outcome: OutcomeCode, n: int) -> Settlement:
+    status = DeliveryStatus.SUCCEEDED if outcome is OutcomeCode.SUCCEEDED else DeliveryStatus.PENDING
+    response = None if outcome is OutcomeCode.TIMEOUT else Response(200 + n, (), b"", truncated=False)
+    timings = Timings(None, None, None, None, float(n))
+    attempt = Attempt(claimed.attempt_number, now, outcome, "", (), response, None, timings)
+    return Settlement(claimed, status, None if status is DeliveryStatus.SUCCEEDED else now, attempt)
+
+
+def _counts(history: History) -> dict[str, int]:
+    rows = query(
+        history.url, "SELECT endpoint_id || outcome, CAST(SUM(attempts) AS BIGINT) FROM delivery_counters GROUP BY 1"
+    )
+    return dict(rows)
+
+
+def _counted_days(history: History, since: UnixMs, endpoint: str) -> list[Counts]:
+    with transaction(history.url) as connection:
+        found = CounterTables(connection).of_endpoint(endpoint, since, MS_PER_DAY)
+    return sorted(found, key=lambda each: (each.start_at, each.outcome, each.response_status, each.bucket))
+
+
+def test_a_forged_delivery_is_not_counted(databases: Databases, now: UnixMs) -> None:
+    history = History(databases.fresh("sqlite"), now)
+    endpoint = history.endpoint()
+    claimed = _claimed(history, endpoint)
+    forged = replace(claimed, delivery_id=forged_delivery_id(claimed.event_id, endpoint))
+    query(history.url, f"UPDATE leases SET delivery_id = '{forged.delivery_id}'")
+    with transaction(history.url) as connection:
+        assert _end_in(connection, [_ended(forged, now)], now).held == {forged.delivery_id}
+    assert _counts(history) == {}

@@ -1,5 +1,6 @@
 """A browser without scripts: it keeps cookies, follows redirects, and sends forms with the token of the page that it shows."""
 
+import copy
 import html
 import http.client
 import re
@@ -44,6 +45,12 @@ class Browser:
     def origin(self) -> str:
         """The origin of the page."""
         return f"http://{self.host}"
+
+    def copy(self) -> "Browser":
+        """A browser at the same page with the same cookies, which goes on by itself."""
+        other = copy.copy(self)
+        other.cookies = dict(self.cookies)
+        return other
 
     def open(self, path: str) -> None:
         """Open a page."""

@@ -17,7 +17,7 @@ class Databases:
         self._folder = Path(tempfile.mkdtemp(prefix="loyalpro-sqlite-", dir=memory() or folder))
         self._cluster: Cluster | None = None
         self._templates: dict[str, str] = {}
-        self._made: list[str] = []
+        self._files = 0
 
     @property
     def cluster(self) -> Cluster:
@@ -31,9 +31,7 @@ class Databases:
         if store == "sqlite":
             return self._fresh_file()
         template = self._template("postgres", lambda: self.cluster.create_database("template"))
-        url = self.cluster.create_database("test", template=template.rpartition("/")[2])
-        self._made.append(url)
-        return url
+        return self.cluster.create_database("test", template=template.rpartition("/")[2])
 
     def drop(self, url: str) -> None:
         """Delete a database that `fresh` has made, and close all connections to it."""
@@ -45,9 +43,18 @@ class Databases:
     def empty(self, store: str) -> str:
         """The URL of a new database without a schema."""
         if store == "sqlite":
-            self._made.append("")
-            return f"sqlite:///{self._folder / f'empty-{len(self._made)}' / 'loyalpro.db'}"
+            self._files += 1
+            return f"sqlite:///{self._folder / f'empty-{self._files}' / 'loyalpro.db'}"
         return self.cluster.create_database("empty")
+
+    def drop_all(self) -> None:
+        """Delete every database but the templates: those of a whole run would fill the memory."""
+        for folder in self._folder.iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        if self._cluster is not None:
+            for url in self._cluster.databases - set(self._templates.values()):
+                self._cluster.drop_database(url)
 
     def stop(self) -> None:
         """Stop the PostgreSQL server, and delete the files of SQLite."""
@@ -57,8 +64,8 @@ class Databases:
 
     def _fresh_file(self) -> str:
         template = self._template("sqlite", lambda: f"sqlite:///{self._folder / 'template.db'}")
-        self._made.append("")
-        folder = self._folder / f"db-{len(self._made)}"
+        self._files += 1
+        folder = self._folder / f"db-{self._files}"
         folder.mkdir()
         shutil.copy(template.removeprefix("sqlite:///"), folder / "loyalpro.db")
         return f"sqlite:///{folder / 'loyalpro.db'}"

@@ -45,6 +45,8 @@ class Cluster:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._made = 0
+        self.databases: set[str] = set()
+        """The URLs of the databases that were created and not dropped."""
 
     @classmethod
     def start(cls, folder: Path | None = None) -> "Cluster":
@@ -70,13 +72,16 @@ class Cluster:
             if template and session.info.server_version >= _COPIES_FILES:
                 copied += " STRATEGY FILE_COPY"
             session.execute(f'CREATE DATABASE "{unique}"{copied}'.encode())
-        return self.dsn(unique)
+        url = self.dsn(unique)
+        self.databases.add(url)
+        return url
 
     def drop_database(self, dsn: str) -> None:
         """Drop a database and close all connections to it."""
         name = dsn.partition("?")[0].rpartition("/")[2]
         with psycopg.connect(self._dsn, autocommit=True) as session:
             session.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+        self.databases.discard(dsn)
 
     def stop(self) -> None:
         """Do nothing: the tests did not start this server."""

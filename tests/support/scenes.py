@@ -1,15 +1,25 @@
 """What pages are looked at with: a server whose account has members who are signed in."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from loyalpro.accounts.roles import Role
+from loyalpro.accounts.web_sessions import start_web_session
+from loyalpro.delivery.counters import bucket_of
+from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, rfc3339
+from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
+from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
 from support.churn import LEAVING, REGULAR, record, run
+from support.history import insert
 from support.members import add_member, first_account_id, signed_in
+from support.people import BROWSER
 from support.server import Server
 
+Looker = Role | Literal["awaiting code"]
+"""Who looks at a page: a member, or one who has given the password and not yet the code."""
 NAMES: dict[Role, str] = {
     "owner": "Marta Lind",
     "developer": "Jonas Keller",
@@ -24,20 +34,38 @@ class Scene:
 
     server: Server
     ids: dict[str, str] = field(default_factory=dict)
-    _tokens: dict[Role, str] = field(default_factory=dict)
+    _tokens: dict[Looker, str] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
         """Where the pages are."""
         return f"http://127.0.0.1:{self.server.port}"
 
-    def token(self, role: Role) -> str:
-        """The token of a member who is signed in, the same for each role."""
-        if role not in self._tokens:
-            account_id = first_account_id(self.server)
-            person = add_member(self.server, account_id, role, f"{role}@example.com", NAMES[role])
-            self._tokens[role] = signed_in(self.server, account_id, person).cookies["loyalpro"]
-        return self._tokens[role]
+    def token(self, looker: Looker) -> str:
+        """The token of the web session of a member, the same for each role."""
+        if looker not in self._tokens:
+            self._tokens[looker] = self._halfway() if looker == "awaiting code" else self._signed_in(looker)
+        return self._tokens[looker]
+
+    def browser(self, role: Role) -> Browser:
+        """A browser without scripts of a member."""
+        browser = Browser(self.server)
+        browser.cookies["loyalpro"] = self.token(role)
+        return browser
+
+    def _signed_in(self, role: Role) -> str:
+        account_id = first_account_id(self.server)
+        person = add_member(self.server, account_id, role, f"{role}@example.com", NAMES[role])
+        return signed_in(self.server, account_id, person).cookies["loyalpro"]
+
+    def _halfway(self) -> str:
+        person = add_member(self.server, first_account_id(self.server), "viewer", "code@example.com", "Noa Code")
+
+        def work(unit: UnitOfWork) -> str:
+            [membership] = unit.people.memberships(person.id)
+            return start_web_session(unit, person, membership, BROWSER, awaits_code=True).token
+
+        return self.server.run(self.server.application.runner.change(work))
 
 
 @dataclass(frozen=True)
@@ -48,7 +76,7 @@ class Look:
     """
 
     path: str | Callable[[Scene], str]
-    role: Role | None = "owner"
+    role: Looker | None = "owner"
     expects: str | None = None
 
     def address(self, scene: Scene) -> str:
@@ -80,6 +108,65 @@ def _rotating(scene: Scene) -> str:
     path = endpoint_of(scene, "Till")
     scene.server.post(f"/v1/webhook_endpoints/{scene.ids['Till']}/rotate_secret", {})
     return f"{path}/secret"
+
+
+def plant_attempts(scene: Scene, endpoint_id: str, until: UnixMs, *, failing_hours: int = 0, hours: int = 24) -> None:
+    """Count attempts of an endpoint as if it had been busy by day for so many hours, and had failed in the last ones."""
+    minute = until - until % MINUTE_MS
+    rows = []
+    for n in range(hours * 60):
+        at = minute - n * MINUTE_MS
+        busy = 6 + (at // HOUR_MS * 7) % 5 if 6 <= at // HOUR_MS % 24 < 22 else 0
+        if busy and n < failing_hours * 60:
+            rows += [(at, "timeout", 0, 0, busy - 2), (at, "http_5xx", 503, 0, 2), (at, "http_5xx", 500, 0, 1)]
+        elif busy:
+            rows += [(at, "succeeded", 0, bucket_of(20 * 1.3**m), busy >> m) for m in range(10) if busy >> m]
+    insert(
+        scene.server.application.settings.database_url.get_secret_value(),
+        "delivery_counters",
+        "endpoint_id, span_ms, start_at, slot, outcome, response_status, bucket, attempts, last_at",
+        [(endpoint_id, MINUTE_MS, at, 1, *counted, at + 1) for at, *counted in rows],
+    )
+
+
+def _busy(scene: Scene, name: str, *, failing_hours: int = 0, hours: int = 24, **fields: Any) -> str:
+    """The path of the page of an endpoint that has been busy for a month, and has failed in the last hours."""
+    is_new = name not in scene.ids
+    path = endpoint_of(scene, name, **fields)
+    if is_new:
+        now = scene.server.application.clock.now_ms()
+        plant_attempts(scene, scene.ids[name], now, failing_hours=failing_hours, hours=hours)
+    return path
+
+
+def _replay(scene: Scene) -> str:
+    """The page of a replay that is done."""
+    path = endpoint_of(scene)
+    if "replay" not in scene.ids:
+        body = {"since": "2026-01-01T00:00:00Z", "status": ["exhausted", "missing"]}
+        started = scene.server.post(f"/v1/webhook_endpoints/{scene.ids['CRM']}/replay", body)
+        scene.ids["replay"] = started["id"]
+        own = f"/v1/webhook_endpoints/{scene.ids['CRM']}/replays/{started['id']}"
+        scene.server.until(own, lambda found: found["status"] == "done")
+    return f"{path}/replays/{scene.ids['replay']}"
+
+
+def _list(scene: Scene) -> str:
+    """The list with an endpoint in each of several states."""
+    endpoint_of(scene)
+    endpoint_of(scene, "Newsletter", status="paused")
+    _busy(scene, "Shop back end", events=["*"])
+    _busy(scene, "Warehouse", failing_hours=2)
+    return "/developers/webhooks"
+
+
+def _invited(scene: Scene) -> str:
+    """The page of a new invitation."""
+    owner = scene.browser("owner")
+    owner.open("/members")
+    owner.send("/members/invite", role="support")
+    [path] = set(re.findall(r"/invitations/[\w-]{20,}", owner.text))
+    return str(path)
 
 
 def _with_rules(scene: Scene) -> str:
@@ -160,6 +247,89 @@ def import_of(scene: Scene) -> str:
     return browser.path
 
 
+def customer_of(scene: Scene) -> str:
+    """The path of the page of a customer with points, purchases, a refund, a tier, tags and metadata."""
+    if "Ada" not in scene.ids:
+        post = scene.server.post
+        post("/v1/webhook_endpoints", {"url": "https://localhost:1024/in", "events": ["*"], "description": "Shop"})
+        body = {"external_id": "shop-77", "email": "ada@example.com", "phone": "+49 30 1234567", "name": "Ada Brandt"}
+        customer = post("/v1/customers", body | {"tags": ["vip", "berlin"], "metadata": {"newsletter": True}})
+        scene.ids["Ada"] = customer["id"]
+        for number, amount in ((87101, 4200), (87990, 24800), (88213, 105600)):
+            bought = {"customer_external_id": "shop-77", "external_id": f"order-{number}", "currency": "EUR"}
+            lines = [{"name": "Coffee beans, 1 kg", "sku": "bean-1", "amount": amount, "quantity": 2}]
+            made = post("/v1/transactions", bought | {"amount": amount, "channel": "web", "items": lines})
+            scene.ids[f"order-{number}"] = made["id"]
+        post(f"/v1/transactions/{scene.ids['order-87101']}/refunds", {"amount": 1800, "reason": "a broken cup"})
+        path = f"/v1/customers/{customer['id']}/adjustments"
+        post(path, {"points": 50, "reason_code": "goodwill", "note": "broken cup in parcel"})
+        post(path, {"points": 240, "reason_code": "promotion", "expires_at": _in_days(20)})
+        post("/v1/redemptions", {"customer_id": customer["id"], "points": 300})
+        for number in range(3):
+            post("/v1/customers", {"name": f"Kim Lee {number}", "email": f"kim{number}@example.com"})
+    return f"/customers/{scene.ids['Ada']}"
+
+
+def _in_days(days: int) -> str:
+    return rfc3339(SystemClock().now_ms() + days * MS_PER_DAY)
+
+
+def _erased(scene: Scene) -> str:
+    gone = scene.server.post("/v1/customers", {"name": "Gone Soon"})["id"]
+    assert scene.server.call("DELETE", f"/v1/customers/{gone}").status == 200
+    return f"/customers/{gone}"
+
+
+def _deliveries(scene: Scene) -> str:
+    """The log with what was tried and what waits."""
+    endpoint_of(scene)
+    if "log" not in scene.ids:
+        scene.ids["log"] = scene.server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-9017"})["id"]
+        sold = {"customer_id": scene.ids["log"], "amount": 5_600, "currency": "EUR", "external_id": "order-9017"}
+        scene.server.post("/v1/transactions", sold)
+    path = f"/v1/deliveries?customer_id={scene.ids['log']}"
+    scene.server.until(path, lambda found: found["data"] and all(each["last_outcome"] for each in found["data"]))
+    return "/developers/deliveries"
+
+
+def delivery_of(scene: Scene, number: int, **columns: Any) -> str:
+    """A delivery to an endpoint that is not there, whose attempt then says what the columns say."""
+    _deliveries(scene)
+    found = scene.server.get(f"/v1/deliveries?customer_id={scene.ids['log']}")["data"][number]
+    names = ", ".join(f"{name} = ?" for name in columns)
+
+    def work(unit: UnitOfWork) -> None:
+        sql = f"UPDATE attempts SET {names} WHERE delivery_id = ? AND number = 1"
+        unit.connection.execute(sql, (*columns.values(), found["id"]))
+
+    if columns:
+        scene.server.run(scene.server.application.runner.change(work))
+    return f"/developers/deliveries/{found['id']}"
+
+
+REFUSED: dict[str, Any] = {
+    "outcome": "http_5xx",
+    "response_status": 500,
+    "response_headers": '[["content-type","application/json"],["server","nginx"],["x-request-id","7f1c9b02"]]',
+    "response_excerpt": b'{"error":"duplicate key value violates unique constraint","hint":"<script>alert(1)</script>"}',
+    "response_truncated": 0,
+    "remote_ip": "203.0.113.24",
+    "dns_ms": 3.1,
+    "connect_ms": 17.9,
+    "tls_ms": 61.8,
+    "first_byte_ms": 1_203.8,
+    "total_ms": 1_204.4,
+}
+_UNANSWERED: dict[str, Any] = {
+    "outcome": "timeout",
+    "remote_ip": "203.0.113.24",
+    "dns_ms": 2.8,
+    "connect_ms": 16.0,
+    "tls_ms": 58.0,
+    "total_ms": 30_000.0,
+}
+
+
 def _with_rewards(scene: Scene) -> str:
     """Rewards with and without a stock, and what was redeemed."""
     server = scene.server
@@ -195,6 +365,28 @@ def reward_of(scene: Scene) -> str:
 
 
 LOOKS: dict[str, Look] = {
+    "first-run": Look("/first-run", None),  # before the first owner is there
+    "deliveries-empty": Look("/developers/deliveries"),
+    "customers-empty": Look("/customers"),
+    "transactions-empty": Look("/transactions"),
+    "customer": Look(customer_of),
+    "customer-masked": Look(customer_of, "viewer"),
+    "customer-deleted": Look(_erased),
+    "customer-transactions": Look(lambda scene: f"{customer_of(scene)}/transactions"),
+    "customer-details": Look(lambda scene: f"{customer_of(scene)}/details"),
+    "customer-adjust": Look(lambda scene: f"{customer_of(scene)}/adjust", "support"),
+    "customer-merge": Look(lambda scene: f"{customer_of(scene)}/merge?into=kim%20lee%201"),
+    "customer-merge-which": Look(lambda scene: f"{customer_of(scene)}/merge?into=kim"),
+    "customer-delete": Look(lambda scene: f"{customer_of(scene)}/delete"),
+    "transaction": Look(lambda scene: customer_of(scene) and f"/transactions/{scene.ids['order-87101']}"),
+    "transaction-refund": Look(lambda scene: customer_of(scene) and f"/transactions/{scene.ids['order-87990']}/refund"),
+    "transactions": Look(lambda scene: customer_of(scene) and "/transactions"),
+    "transactions-not-found": Look("/transactions?q=order-0"),
+    "find": Look(lambda scene: customer_of(scene) and "/find?q=kim"),
+    "find-nothing": Look("/find?q=nothing+like+this"),
+    "customers": Look(lambda scene: customer_of(scene) and "/customers"),
+    "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
+    "customers-not-found": Look("/customers?q=nobody"),
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
     "endpoint": Look(endpoint_of),
@@ -205,17 +397,37 @@ LOOKS: dict[str, Look] = {
     "endpoint-settings": Look(lambda scene: f"{endpoint_of(scene)}/settings"),
     "endpoint-secret": Look(_rotating, "developer"),
     "endpoint-delete": Look(lambda scene: f"{endpoint_of(scene)}/delete"),
-    "webhooks": Look("/developers/webhooks"),
+    "deliveries": Look(_deliveries),
+    "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
+    "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
+    "delivery": Look(lambda scene: delivery_of(scene, 0, **REFUSED)),
+    "delivery-no-answer": Look(lambda scene: f"{delivery_of(scene, 1, **_UNANSWERED)}?attempt=1", "viewer"),
+    "endpoint-busy": Look(lambda scene: _busy(scene, "Shop back end", events=["*"])),
+    "endpoint-hour": Look(lambda scene: f"{_busy(scene, 'Warehouse', failing_hours=2)}?period=1h"),
+    "endpoint-week": Look(lambda scene: f"{_busy(scene, 'Ledger', hours=170)}?period=7d"),
+    "endpoint-month": Look(lambda scene: f"{_busy(scene, 'Ledger', hours=170)}?period=30d"),
+    "endpoint-replay": Look(_replay),
+    "endpoint-replays": Look(lambda scene: _replay(scene).rpartition("/")[0]),
+    "endpoint-replays-empty": Look(lambda scene: f"{endpoint_of(scene, 'New')}/replays", "viewer"),
+    "webhooks": Look(_list),
     "components": Look("/components"),
     "not-found": Look("/no-such-page", None, expects="404"),
     "forbidden": Look("/members", "viewer", expects="403"),
     "sign-in": Look("/sign-in", None),
+    "sign-in-code": Look("/sign-in/code", "awaiting code"),
+    "invitation": Look(_invited, None),
+    "invitation-gone": Look("/invitations/a-link-that-is-too-old-to-be-used", None, expects="404"),
     "me": Look("/me"),
     "me-sessions": Look("/me/sessions"),
     "me-second-factor": Look("/me/second-factor"),
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "documentation": Look("/documentation"),
+    "documentation-overview": Look("/documentation/overview"),
+    "documentation-verification": Look("/documentation/verification?framework=go", "viewer"),
+    "documentation-event": Look("/documentation/points.earned"),
+    "documentation-calls": Look("/documentation/api-webhook-endpoints"),
     "rules": Look(_with_rules),
     "rules-viewer": Look("/rules", "viewer"),
     "rule": Look(_rule),

@@ -92,7 +92,8 @@ class Person:
 class Membership:
     """That a person belongs to an account, with a role. `last_seen_at`: to the minute; None before the first use.
 
-    `requires_second_factor`: whether the account requires one of its members.
+    `requires_second_factor`: whether the account requires one of its members. `support_points_limit`: how many points support
+    may give or take at once; None for no limit.
     """
 
     account_id: str
@@ -102,6 +103,12 @@ class Membership:
     created_at: UnixMs
     last_seen_at: UnixMs | None
     requires_second_factor: bool
+    support_points_limit: int | None
+
+    @property
+    def points_limit(self) -> int | None:
+        """How many points this member may give or take at once; None for no limit."""
+        return self.support_points_limit if self.role == "support" else None
 
 
 @record

@@ -39,6 +39,14 @@ class CreatedInvitation:
 
 
 @record
+class OpenInvitation:
+    """An invitation that can be used, and the account to join."""
+
+    invitation: Invitation
+    account_name: str
+
+
+@record
 class ListInvitations:
     """A page of the invitations that can still be used, newest first: those older than `before_id`."""
 
@@ -104,9 +112,10 @@ def revoke_invitation(unit: AccountsUnit, command: InvitationRef) -> None:
     unit.audit(command.account_id, "invitation.revoked", command.invitation_id)
 
 
-def find_invitation(unit: AccountsUnit, token: str) -> Invitation:
+def find_invitation(unit: AccountsUnit, token: str) -> OpenInvitation:
     """The invitation of a link. Raises `NotFound` for one that is unknown, used, revoked or expired."""
-    return _usable(unit, unit.invitations.find(token))
+    invitation = _usable(unit, unit.invitations.find(token))
+    return OpenInvitation(invitation, unit.accounts.name(invitation.account_id))
 
 
 def join_as_member(unit: AccountsUnit, token: str, signed_in: SignedIn) -> StartedSession:

@@ -42,12 +42,20 @@ class AccountStore(Protocol):
         """Whether there is such an account."""
         ...
 
+    def name(self, account_id: str) -> str:
+        """The name of an account that exists."""
+        ...
+
     def list_after(self, after_id: str | None, limit: int) -> list[Account]:
         """Accounts, oldest first."""
         ...
 
     def rename(self, account_id: str, name: str) -> None:
         """Change the name of an account."""
+        ...
+
+    def limit_support(self, account_id: str, points: int | None) -> None:
+        """Change how many points support may give or take at once; None for no limit."""
         ...
 
     def require_second_factor(self, account_id: str, *, required: bool) -> None:
@@ -84,6 +92,10 @@ class PeopleStore(Protocol):
 
     def memberships(self, person_id: str) -> list[Membership]:
         """The accounts of a person, the one that was used last first."""
+        ...
+
+    def names(self, account_id: str, person_ids: Collection[str]) -> Mapping[str, str]:
+        """The names, or else e-mail addresses, of the members among these people, of which there is at least one."""
         ...
 
     def add_member(self, account_id: str, person_id: str, role: Role, now: UnixMs) -> bool:

@@ -51,6 +51,8 @@ _TAIL_BITS: Final = 20
 _TAIL: Final = (1 << _TAIL_BITS) - 1
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _SHAPE: Final = re.compile(r"[a-z]{2,5}_[0-7][0-9a-hjkmnp-tv-z]{25}|dlv_[0-7][0-9a-hjkmnp-tv-z]{35}")
+_TIMED: Final = 26
+"""The characters of an id that sort by time: all of them, or in the id of a delivery those of its event."""
 _ENDPOINT_PART: Final = 10
 
 
@@ -78,6 +80,19 @@ class IdFactory:
 def delivery_id(event_id: str, endpoint_id: str) -> str:
     """The id of the delivery of an event to an endpoint. It sorts like the event, and the pair determines it."""
     return f"dlv_{event_id.partition('_')[2]}{endpoint_id[-_ENDPOINT_PART:]}"
+
+
+def event_id_of(delivery_id: str) -> str:
+    """The id of the event that a delivery with this id delivers."""
+    return f"evt_{delivery_id[len('dlv_') : -_ENDPOINT_PART]}"
+
+
+def made_at(id_: str) -> UnixMs:
+    """The instant that an id which sorts by time begins with; of a delivery, when its event was made."""
+    number = 0
+    for character in id_.partition("_")[2][:_TIMED]:
+        number = number << 5 | _ALPHABET.index(character)
+    return number >> _RANDOM_BITS
 
 
 def forged_delivery_id(event_id: str, endpoint_id: str) -> str:

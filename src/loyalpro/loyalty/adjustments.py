@@ -3,7 +3,7 @@
 from dataclasses import field
 
 from loyalpro.kernel.clock import UnixMs, rfc3339
-from loyalpro.kernel.errors import Conflict, InvalidInput, Refused
+from loyalpro.kernel.errors import Conflict, Forbidden, InvalidInput, Refused
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.customers import unknown_customer
@@ -21,7 +21,8 @@ from loyalpro.loyalty.wallet import Adjustment, Cause, Credit, Wallet
 class AdjustPoints:
     """Points to give, or, below 0, to take. `expires_at`: of points that are given; None for the expiry policy.
 
-    `allow_negative`: what is taken beyond the available points becomes debt.
+    `allow_negative`: what is taken beyond the available points becomes debt. `most_points`: how many points the actor may give
+    or take at once; None for no limit.
     """
 
     account_id: str
@@ -33,6 +34,16 @@ class AdjustPoints:
     counts_toward_tier: bool
     allow_negative: bool
     external_id: str | None
+    most_points: int | None = None
+
+
+@record
+class AdjustmentPreview:
+    """What an adjustment would do: the balance before and after it, and until when points that are given would be valid."""
+
+    before: Balance
+    after: Balance
+    expires_at: UnixMs | None
 
 
 @record
@@ -56,8 +67,8 @@ def adjust_points(unit: FraudUnit, command: AdjustPoints) -> MadeAdjustment | Re
     customer rise. Returns `blocked_by_fraud_rule` when a fraud rule stops it: then no point is given, and the case is to be
     committed.
 
-    Raises `NotFound` `customer_not_found`; `InvalidInput` `insufficient_points` and `points_limit`; `Conflict`
-    `adjustment_exists` for an external id of another adjustment.
+    Raises `NotFound` `customer_not_found`; `InvalidInput` `insufficient_points` and `points_limit`; `Forbidden`
+    `adjustment_limit`; `Conflict` `adjustment_exists` for an external id of another adjustment.
     """
     book = Book(unit, command.account_id, ids=[command.customer_id], with_lots=True)
     wallet = book.wallet(command.customer_id)
@@ -91,8 +102,23 @@ def adjust_points(unit: FraudUnit, command: AdjustPoints) -> MadeAdjustment | Re
     )
 
 
+def preview_adjustment(unit: LoyaltyUnit, command: AdjustPoints) -> AdjustmentPreview:
+    """What `adjust_points` would do now, unless a fraud rule stops it. Nothing is written.
+
+    Raises what `adjust_points` raises for this command.
+    """
+    book = Book(unit, command.account_id, ids=[command.customer_id], with_lots=True, only_reads=True)
+    wallet = book.wallet(command.customer_id)
+    if wallet is None:
+        raise unknown_customer(command.customer_id)
+    _require_sensible(command, unit.now)
+    before = wallet.balance
+    lot = _post(unit, book, wallet, command, unit.ids.new("adj"))
+    return AdjustmentPreview(before, wallet.balance, None if lot is None else lot.expires_at)
+
+
 def _require_sensible(command: AdjustPoints, now: UnixMs) -> None:
-    """Refuse what has no effect, which the caller may not know."""
+    """Refuse what has no effect, which the caller may not know, and what is above the actor's limit."""
     if not command.points:
         raise _invalid("points", "Send points above 0 to give them, or below 0 to take them.")
     if command.expires_at is not None and command.points < 0:
@@ -103,6 +129,12 @@ def _require_sensible(command: AdjustPoints, now: UnixMs) -> None:
         )
     if command.allow_negative and command.points > 0:
         raise _invalid("allow_negative", "allow_negative is for points that are taken; leave it out.")
+    if command.most_points is not None and abs(command.points) > command.most_points:
+        raise Forbidden(
+            f"Your role may give or take up to {command.most_points:,} points at once. Ask an owner to do this.",
+            code="adjustment_limit",
+            param="points",
+        )
 
 
 def _post(unit: LoyaltyUnit, book: Book, wallet: Wallet, command: AdjustPoints, id_: str) -> Lot | None:

@@ -34,16 +34,19 @@ class Book:
         external_ids: Collection[str] = (),
         with_lots: bool = False,
         with_deleted: bool = False,
+        only_reads: bool = False,
     ) -> None:
         """`with_lots`: also read the lots that hold points, for a command that takes points out of them.
 
-        `with_deleted`: also lock deleted customers, for a command about what was theirs.
+        `with_deleted`: also lock deleted customers, for a command about what was theirs. `only_reads`: nothing is locked, to
+        find out what a command would do; such a book is never written.
         """
         self.account_id = account_id
         self.program = unit.programs.get(account_id)
         self._unit = unit
         self._events = _EventBuffer(unit)
-        customers = _locked(unit, account_id, ids, external_ids, with_deleted=with_deleted)
+        find = _unlocked if only_reads else _locked
+        customers = find(unit, account_id, ids, external_ids, with_deleted=with_deleted)
         read = [each.id for each in customers if with_lots or _is_due(each, unit.now)]
         lots = _lots_by_customer(unit, read)
         self._wallets = {
@@ -150,6 +153,16 @@ def _locked(
     looked_up = unit.customers.ids_of(account_id, external_ids) if external_ids else []
     wanted = {*ids, *looked_up}
     return unit.customers.lock(account_id, wanted, with_deleted=with_deleted) if wanted else []
+
+
+def _unlocked(
+    unit: LoyaltyUnit, account_id: str, ids: Collection[str], external_ids: Collection[str], *, with_deleted: bool
+) -> list[Customer]:
+    """The customers that `_locked` would find, as they are now."""
+    looked_up = unit.customers.ids_of(account_id, external_ids) if external_ids else []
+    statuses = ("active", "deleted") if with_deleted else ("active",)
+    found = [unit.customers.get(account_id, id_) for id_ in sorted({*ids, *looked_up})]
+    return [each for each in found if each is not None and each.status in statuses]
 
 
 def _lots_by_customer(unit: LoyaltyUnit, customer_ids: Collection[str]) -> dict[str, list[Lot]]:

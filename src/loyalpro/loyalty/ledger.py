@@ -134,6 +134,22 @@ class EntryTotal:
     points: int
 
 
+@record
+class EntryCause:
+    """The purchase, refund or redemption that caused an entry.
+
+    `transaction_id`, `external_id`: of the purchase. `amount`: of the purchase or the refund, in minor units. `reward`: the
+    name of what a redemption was for.
+    """
+
+    id: str
+    transaction_id: str | None
+    external_id: str | None
+    amount: int | None
+    currency: str | None
+    reward: str | None
+
+
 def discrepancies(
     balance: Balance, entries: Sequence[Entry], lots: Sequence[Lot], allocations: Sequence[Allocation]
 ) -> list[str]:

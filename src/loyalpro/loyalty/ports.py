@@ -12,6 +12,7 @@ from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.churn.ports import ChurnStore
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
@@ -35,7 +36,7 @@ from loyalpro.loyalty.entities import (
     Transaction,
 )
 from loyalpro.loyalty.expiry import Day
-from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
+from loyalpro.loyalty.ledger import Allocation, Entry, EntryCause, EntryTotal, LedgerPosition, Lot
 from loyalpro.loyalty.program import Program, ProgramVersion
 from loyalpro.loyalty.tiers import Tier
 
@@ -57,6 +58,14 @@ class CustomerStore(Protocol):
 
     def matching(self, account_id: str, ids: Sequence[str], wanted: CustomerFilter, limit: int) -> list[Customer]:
         """The active ones of these customers, of which there is at least one, that match every filter, newest first."""
+        ...
+
+    def named(self, account_id: str, starts: Collection[str], limit: int) -> list[str]:
+        """The ids of active customers whose names begin with one of these texts in lower case, by name."""
+        ...
+
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the customers that a tail names, newest first."""
         ...
 
     def merged_into(self, customer_id: str) -> list[str]:
@@ -157,6 +166,10 @@ class TransactionStore(Protocol):
         """Purchases, newest first."""
         ...
 
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the purchases that a tail names, newest first."""
+        ...
+
     def past_orders(
         self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int
     ) -> list[tuple[PastOrder, Buyer]]:
@@ -237,6 +250,14 @@ class LedgerStore(Protocol):
 
     def list_lots(self, customer_id: str, before_id: str | None, limit: int, *, only_open: bool = False) -> list[Lot]:
         """A customer's lots, newest first. `only_open`: those that hold points."""
+        ...
+
+    def next_to_expire(self, customer_id: str, limit: int) -> list[Lot]:
+        """A customer's lots that hold points, soonest to expire first."""
+        ...
+
+    def causes(self, source_ids: Collection[str]) -> list[EntryCause]:
+        """What caused entries, as far as these ids, of which there is at least one, are purchases, refunds or redemptions."""
         ...
 
     def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:

@@ -108,6 +108,18 @@ def refund_purchase(unit: FraudUnit, command: RefundPurchase) -> Refunded:
     return outcome
 
 
+def preview_refund(unit: FraudUnit, command: RefundPurchase) -> Refunded:
+    """What `refund_purchase` would do now: the refund with the points that it would move. Nothing is written.
+
+    Raises what `refund_purchase` raises for this command.
+    """
+    refunding = _Refunding(unit, command.account_id, [command.refund], only_reads=True)
+    outcome = refunding.outcome(command.refund)
+    if isinstance(outcome, Refused):
+        raise outcome
+    return outcome
+
+
 def refund_purchases(unit: FraudUnit, command: RefundPurchases) -> list[Refunded | Refused]:
     """Record refunds; each does what it would do alone, after those before it.
 
@@ -164,11 +176,21 @@ _NOTHING: Final = _Moved(0, Clawed(0, 0, 0), 0, 0)
 class _Refunding:
     """The refunds of one command, against the purchases and the customers that they name."""
 
-    def __init__(self, unit: FraudUnit, account_id: str, refunds: Sequence[NewRefund]) -> None:
+    def __init__(
+        self, unit: FraudUnit, account_id: str, refunds: Sequence[NewRefund], *, only_reads: bool = False
+    ) -> None:
+        """`only_reads`: nothing is locked, and nothing may be written."""
         self._unit = unit
         self._account_id = account_id
         named = _named(unit, account_id, refunds)
-        self._book = Book(unit, account_id, ids={each.customer_id for each in named}, with_lots=True, with_deleted=True)
+        self._book = Book(
+            unit,
+            account_id,
+            ids={each.customer_id for each in named},
+            with_lots=True,
+            with_deleted=True,
+            only_reads=only_reads,
+        )
         self._redemptions = linked_redemptions(unit, self._book, {each.id for each in named})
         self._sales = _sales(unit, account_id, {each.id for each in named})
         self._ids = {each.now.external_id: each.now.id for each in self._sales.values() if each.now.external_id}
@@ -177,6 +199,7 @@ class _Refunding:
         self._known = {each.external_id: each for each in known}
         self._made: list[Refund] = []
         self._screening = Screening(unit, self._book)
+        self._only_reads = only_reads
 
     def outcome(self, new: NewRefund) -> Refunded | Refused:
         """Record one refund, or tell why not."""
@@ -257,8 +280,9 @@ class _Refunding:
         refund = self._complete(wallet, sale, asked, moved, events)
         if is_earned:
             self._book.tiers.lower(wallet)
-        self._screening.refund(wallet, refund.id, refund.occurred_at, debt_before=debt)
-        self._screening.report()
+        if not self._only_reads:  # a case changes nothing of this refund, and is locked to be counted
+            self._screening.refund(wallet, refund.id, refund.occurred_at, debt_before=debt)
+            self._screening.report()
         return refund
 
     def _complete(self, wallet: Wallet, sale: _Sale, asked: Refund, moved: _Moved, events: Iterable[Payload]) -> Refund:

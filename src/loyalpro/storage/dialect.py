@@ -44,6 +44,9 @@ class Dialect:
     writer, so its positions appear in order.
     """
 
+    name_key: str
+    """The name of a customer in lower case, as the index by name has it. SQLite changes the letters of ASCII only."""
+
     @property
     def is_postgres(self) -> bool:
         """Whether the database is PostgreSQL."""
@@ -83,6 +86,7 @@ SQLITE: Final = Dialect(
     event_order="position",
     customer_event_order="sequence",
     is_settled_event="",
+    name_key="lower(name)",
 )
 
 POSTGRES: Final = Dialect(
@@ -98,6 +102,7 @@ POSTGRES: Final = Dialect(
     event_order="transaction_id, position",
     customer_event_order="transaction_id, position",
     is_settled_event="transaction_id < lasting_transaction_id(pg_snapshot_xmin(pg_current_snapshot()))",
+    name_key='lower(name) COLLATE "C"',
 )
 
 

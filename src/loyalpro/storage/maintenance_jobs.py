@@ -22,6 +22,7 @@ UNSENT: Final = JobKind("unsent")
 RETENTION: Final = JobKind("retention")
 IDEMPOTENCY: Final = JobKind("idempotency")
 LEFTOVERS: Final = JobKind("leftovers")
+COUNTERS: Final = JobKind("counters")
 PARTITIONS: Final = JobKind("partitions")
 STATISTICS: Final = JobKind("statistics")
 DISK_SPACE: Final = JobKind("disk_space")
@@ -58,6 +59,7 @@ class MaintenanceJobs:
             PeriodicJob(RETENTION, interval_s, self.remove_old),
             PeriodicJob(IDEMPOTENCY, interval_s, self.remove_idempotent_results),
             PeriodicJob(LEFTOVERS, interval_s, self.remove_leftovers),
+            PeriodicJob(COUNTERS, interval_s, self.lengthen_counters),
         ]
         if self._dialect.is_postgres:
             jobs.append(PeriodicJob(PARTITIONS, interval_s, self.maintain_partitions))
@@ -129,6 +131,11 @@ class MaintenanceJobs:
             return Piece(sum(counts) + jobs, more=jobs > 0 or max(counts) >= BATCH_SIZE)
 
         return await self._runner.change(work, "upkeep")
+
+    async def lengthen_counters(self, now: UnixMs) -> Piece:  # noqa: ARG002 - a unit of work has its own time
+        """Move the counts of attempts of one endpoint to longer spans when they are old, or remove the oldest."""
+        count = await self._runner.change(lambda unit: unit.counters.lengthen_oldest(unit.now), "upkeep")
+        return Piece(count, more=count > 0)
 
     async def _remove(self, kind: Aging) -> int:
         return await self._unless_locked(

@@ -21,6 +21,7 @@ from loyalpro.storage.tables.api_keys import ApiKeyTables
 from loyalpro.storage.tables.audit_log import AuditTables
 from loyalpro.storage.tables.campaigns import CampaignTables
 from loyalpro.storage.tables.churn import ChurnTables
+from loyalpro.storage.tables.counters import CounterTables
 from loyalpro.storage.tables.custom_headers import CustomHeaderTables
 from loyalpro.storage.tables.customer_moves import CustomerMoveTables
 from loyalpro.storage.tables.customers import CustomerTables
@@ -296,6 +297,11 @@ class UnitOfWork:
     def health(self) -> HealthTables:
         """The health of endpoints."""
         return HealthTables(self.connection, self.ids)
+
+    @property
+    def counters(self) -> CounterTables:
+        """Counts of attempts."""
+        return CounterTables(self.connection)
 
     @property
     def notices(self) -> NoticeTables:

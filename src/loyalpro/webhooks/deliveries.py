@@ -1,11 +1,22 @@
 """Deliveries: list them, read one with its attempts, retry it, or cancel it."""
 
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.states import DeliveryStatus, EndpointStatus
-from loyalpro.kernel.errors import Conflict, NotFound
+from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.errors import Conflict, InvalidInput, NotFound, Refused
+from loyalpro.kernel.ids import made_at
 from loyalpro.kernel.record import record
-from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, PastAttempt
+from loyalpro.webhooks.entities import Delivery, DeliveryFilter, DeliverySnapshot, PastAttempt
 from loyalpro.webhooks.event_types import checked_type
 from loyalpro.webhooks.ports import WebhooksUnit
+
+MOST_EXAMINED: Final = 5_000
+"""How many deliveries a search examines before it says how far it looked."""
+MOST_EVENTS_EXAMINED: Final = 1_000
+"""The same for the deliveries of one customer, by the customer's events."""
 
 
 @record
@@ -27,6 +38,36 @@ class ListDeliveries:
     event_id: str | None = None
     event_type: str | None = None
     status: str | None = None
+    outcome: str | None = None
+    customer_id: str | None = None
+    since: UnixMs | None = None
+    until: UnixMs | None = None
+
+    @property
+    def wanted(self) -> DeliveryFilter:
+        """The filters."""
+        return DeliveryFilter(
+            endpoint_id=self.endpoint_id,
+            event_id=self.event_id,
+            event_type=self.event_type,
+            status=None if self.status is None else DeliveryStatus(self.status),
+            outcome=self.outcome,
+            customer_id=self.customer_id,
+            since=self.since,
+            until=self.until,
+        )
+
+
+@record
+class DeliveryPage:
+    """Deliveries, newest first. `next_before_id`: where the next page begins; None at the end of the list.
+
+    `looked_back_to`: set when the search ended because it had examined enough; older deliveries may match, too.
+    """
+
+    deliveries: Sequence[Delivery]
+    next_before_id: str | None
+    looked_back_to: UnixMs | None
 
 
 @record
@@ -62,6 +103,25 @@ def cancel_delivery(unit: WebhooksUnit, command: DeliveryRef) -> Delivery:
     return existing_delivery(unit, command.account_id, command.delivery_id)
 
 
+def retry_deliveries(unit: WebhooksUnit, account_id: str, ids: Sequence[str]) -> list[Refused | None]:
+    """Retry each of these deliveries that can be sent now; for each, why it cannot be sent, or None."""
+    return [_tried(lambda command: retry_delivery(unit, command), account_id, each) for each in sorted(set(ids))]
+
+
+def cancel_deliveries(unit: WebhooksUnit, account_id: str, ids: Sequence[str]) -> list[Refused | None]:
+    """Cancel each of these deliveries that is pending; for each, why it cannot be canceled, or None."""
+    return [_tried(lambda command: cancel_delivery(unit, command), account_id, each) for each in sorted(set(ids))]
+
+
+def _tried(act: Callable[[DeliveryRef], Delivery], account_id: str, delivery_id: str) -> Refused | None:
+    """Why the change was refused. A change that is refused has written nothing."""
+    try:
+        act(DeliveryRef(account_id, delivery_id))
+    except (Conflict, NotFound) as error:
+        return error
+    return None
+
+
 def get_delivery(unit: WebhooksUnit, query: DeliveryRef) -> DeliveryDetails:
     """One delivery with its attempts and the origin of its event."""
     delivery = existing_delivery(unit, query.account_id, query.delivery_id)
@@ -70,19 +130,49 @@ def get_delivery(unit: WebhooksUnit, query: DeliveryRef) -> DeliveryDetails:
     return DeliveryDetails(delivery, unit.deliveries.attempts(delivery.id), request_id, traceparent)
 
 
-def list_deliveries(unit: WebhooksUnit, query: ListDeliveries) -> list[Delivery]:
-    """Deliveries, newest first. Raises `InvalidInput` for an event type that does not exist."""
+def find_deliveries(unit: WebhooksUnit, query: ListDeliveries) -> DeliveryPage:
+    """Deliveries, newest first, as far as a search goes.
+
+    Raises `InvalidInput` for an event type or an outcome that does not exist.
+    """
     if query.event_type is not None:
         checked_type(query.event_type, param="type")
-    return unit.deliveries.list_before(
-        query.account_id,
-        query.before_id,
-        query.limit,
-        endpoint_id=query.endpoint_id,
-        event_id=query.event_id,
-        event_type=query.event_type,
-        status=None if query.status is None else DeliveryStatus(query.status),
-    )
+    if query.outcome is not None and query.outcome not in list(OutcomeCode):
+        raise InvalidInput(
+            f"There is no outcome {query.outcome!r}. One of: {', '.join(OutcomeCode)}.",
+            code="invalid_field",
+            param="outcome",
+        )
+    bound = _bound(unit, query)
+    found = unit.deliveries.list_before(query.account_id, query.before_id, query.limit + 1, query.wanted, from_id=bound)
+    if len(found) > query.limit:
+        shown = found[: query.limit]
+        return DeliveryPage(shown, shown[-1].id, None)
+    return DeliveryPage(found, bound, None if bound is None else made_at(bound))
+
+
+def list_deliveries(unit: WebhooksUnit, query: ListDeliveries) -> Sequence[Delivery]:
+    """The deliveries of `find_deliveries`."""
+    return find_deliveries(unit, query).deliveries
+
+
+def count_newer(unit: WebhooksUnit, query: ListDeliveries, after_id: str) -> int:
+    """How many deliveries match that are newer than `after_id`; at most `query.limit`, and only among the newest ones."""
+    bound = _bound(unit, query)
+    return unit.deliveries.count_after(query.account_id, after_id, query.wanted, query.limit, from_id=bound)
+
+
+def _bound(unit: WebhooksUnit, query: ListDeliveries) -> str | None:
+    """The oldest delivery that a search examines; None when each one that it examines matches, or when there are few."""
+    wanted = query.wanted
+    if wanted.event_id is not None:
+        return None
+    if wanted.customer_id is not None:
+        return unit.deliveries.bound(query.account_id, query.before_id, wanted, MOST_EVENTS_EXAMINED)
+    by_index = DeliveryFilter(endpoint_id=wanted.endpoint_id, since=wanted.since, until=wanted.until)
+    if wanted == by_index:
+        return None
+    return unit.deliveries.bound(query.account_id, query.before_id, wanted, MOST_EXAMINED)
 
 
 def existing_delivery(unit: WebhooksUnit, account_id: str, delivery_id: str) -> Delivery:

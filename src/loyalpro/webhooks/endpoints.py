@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from loyalpro.delivery.breaker import Health
 from loyalpro.delivery.concealment import MASK
@@ -18,6 +18,8 @@ from loyalpro.webhooks.entities import Endpoint
 from loyalpro.webhooks.event_types import checked_types
 from loyalpro.webhooks.ports import WebhooksUnit
 from loyalpro.webhooks.secrets import FIRST_VERSION, SECRET_BYTES, rotation_ends_at
+
+_MOST_COUNTED: Final = 1_000
 
 
 @record
@@ -85,12 +87,16 @@ class ListEndpoints:
 
 @record
 class EndpointHealth:
-    """The results of an endpoint's latest attempts; `next_probe_at` is set while the engine holds deliveries back."""
+    """The results of an endpoint's latest attempts; `next_probe_at` is set while the engine holds deliveries back.
+
+    `recovered_at`: when it answered again, while its backlog is sent at a rising rate.
+    """
 
     state: str
     consecutive_failures: int
     failing_since: UnixMs | None
     next_probe_at: UnixMs | None
+    recovered_at: UnixMs | None = None
 
 
 @record
@@ -173,6 +179,12 @@ def get_endpoint(unit: WebhooksUnit, query: EndpointRef) -> EndpointDetails:
 def list_endpoints(unit: WebhooksUnit, query: ListEndpoints) -> list[EndpointDetails]:
     """Endpoints, newest first."""
     return _details(unit, unit.endpoints.list_before(query.account_id, query.before_id, query.limit))
+
+
+def count_subscribed(unit: WebhooksUnit, account_id: str, event_type: str) -> int:
+    """How many enabled endpoints get events of a type, of the account's newest 1,000."""
+    listed = unit.endpoints.list_before(account_id, None, _MOST_COUNTED)
+    return sum(each.status == "enabled" and each.wants(event_type, is_import=False) for each in listed)
 
 
 def existing_endpoint(unit: WebhooksUnit, account_id: str, endpoint_id: str, *, param: str = "id") -> Endpoint:
@@ -259,4 +271,6 @@ def _details(unit: WebhooksUnit, endpoints: Sequence[Endpoint]) -> list[Endpoint
 
 
 def _health(health: Health, now: UnixMs) -> EndpointHealth:
-    return EndpointHealth(health.state(now).value, health.failures, health.failing_since, health.probe_at)
+    return EndpointHealth(
+        health.state(now).value, health.failures, health.failing_since, health.probe_at, health.recovered_at
+    )

@@ -157,6 +157,41 @@ class PastEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries of an account; None for a condition that does not count.
+
+    `status`: the visible one. `outcome`: of the last attempt. `since` and `until`: the instants between which the events were
+    made, both included.
+    """
+
+    endpoint_id: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    status: DeliveryStatus | None = None
+    outcome: str | None = None
+    customer_id: str | None = None
+    since: UnixMs | None = None
+    until: UnixMs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """What the last attempt of a delivery came to. `response_status` and `total_ms` are None when they are not known."""
+
+    outcome: str
+    response_status: int | None
+    total_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Of the deliveries of one event, how many have succeeded (`delivered`), and how many there are (`total`)."""
+
+    delivered: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """A job that sends a range of an account's events to one endpoint, again or for the first time.
 
@@ -200,3 +235,31 @@ class PastNotice:
     kind: str
     detail: str
     created_at: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many attempts of an endpoint ended in one way in a span of time that begins at `start_at`.
+
+    `response_status`: the HTTP status of an answer that was no success, else 0. `bucket`: that of the durations, as
+    `delivery.counters` has them; 0 for attempts that were not delivered. `last_at`: when the last of them was settled.
+    """
+
+    start_at: UnixMs
+    outcome: str
+    response_status: int
+    bucket: int
+    attempts: int
+    last_at: UnixMs
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfEndpoint:
+    """How many attempts of an endpoint were delivered with a duration of one bucket, or failed, in an hour."""
+
+    endpoint_id: str
+    start_at: UnixMs
+    bucket: int
+    delivered: bool
+    attempts: int
+    last_at: UnixMs

@@ -109,6 +109,16 @@ def explanation(request: PastRequest) -> Explanation:
     return Explanation(str(status), f"The endpoint answered {status}{rest}.", advice)
 
 
+def label_of(outcome: str, response_status: int | None) -> str:
+    """How attempts ended, in a word or two: `503`, `No connection`."""
+    code = OutcomeCode(outcome)
+    if code is OutcomeCode.TIMEOUT:
+        return "No answer"
+    if code in _WITHOUT_ANSWER:
+        return _WITHOUT_ANSWER[code].label
+    return str(response_status) if response_status else code.value
+
+
 def _answered(outcome: OutcomeCode, status: int) -> tuple[str, str | None]:
     """What follows the status in the sentence, and the advice."""
     match outcome:

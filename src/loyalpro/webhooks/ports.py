@@ -4,20 +4,25 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from loyalpro.delivery.breaker import Health
-from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import EventStore, NewDeliveryStore
 from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.webhooks.entities import (
+    Counts,
     Delivery,
+    DeliveryFilter,
     DeliverySnapshot,
     Endpoint,
+    HourOfEndpoint,
+    LastAttempt,
     PastAttempt,
     PastEvent,
     PastNotice,
+    Reached,
     Replay,
     ReplayPage,
     Secret,
@@ -108,6 +113,25 @@ class HealthStore(Protocol):
         ...
 
 
+class CounterStore(Protocol):
+    """How many attempts ended in which way. Each attempt is counted once, at the time when it was settled."""
+
+    def of_endpoint(self, endpoint_id: str, since: UnixMs, step_ms: int) -> list[Counts]:
+        """The counts of one endpoint since an instant, by spans of `step_ms` that begin at multiples of it.
+
+        Older ones are only known by the hour, and then by the day.
+        """
+        ...
+
+    def by_hour(self, endpoint_ids: Sequence[str], since: UnixMs) -> list[HourOfEndpoint]:
+        """The counts of these endpoints since an instant, by the hour."""
+        ...
+
+    def last_before(self, endpoint_ids: Sequence[str]) -> Mapping[str, UnixMs]:
+        """When the last attempt of each of these endpoints was settled, of those that are counted by the hour."""
+        ...
+
+
 class DeliveryStore(NewDeliveryStore, Protocol):
     """Deliveries and their attempts."""
 
@@ -120,17 +144,49 @@ class DeliveryStore(NewDeliveryStore, Protocol):
         account_id: str,
         before_id: str | None,
         limit: int,
+        wanted: DeliveryFilter,
         *,
-        endpoint_id: str | None = None,
-        event_id: str | None = None,
-        event_type: str | None = None,
-        status: DeliveryStatus | None = None,
+        from_id: str | None = None,
     ) -> list[Delivery]:
-        """Deliveries that match every filter, newest first."""
+        """Deliveries that match, newest first; `from_id`: none that is older than this one."""
+        ...
+
+    def bound(self, account_id: str, before_id: str | None, wanted: DeliveryFilter, most: int) -> str | None:
+        """The oldest of the next `most` deliveries that a search has to examine; None when it comes to the end before that."""
+        ...
+
+    def count_after(
+        self, account_id: str, after_id: str, wanted: DeliveryFilter, most: int, *, from_id: str | None
+    ) -> int:
+        """How many deliveries match that are newer than `after_id`, and not older than `from_id`, counted up to `most`."""
+        ...
+
+    def count_exhausted(self, account_id: str, most: int) -> int:
+        """How many deliveries of an account are exhausted, counted up to `most`."""
+        ...
+
+    def last_attempts(self, deliveries: Sequence[Delivery]) -> Mapping[str, LastAttempt]:
+        """The last attempt of each of these deliveries that has one, by the id of the delivery."""
+        ...
+
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the deliveries that a tail names, newest first."""
         ...
 
     def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
         """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
+        ...
+
+    def reached(self, account_id: str, event_ids: Collection[str]) -> Mapping[str, Reached]:
+        """The deliveries of each of these events; an event without a delivery is left out."""
+        ...
+
+    def oldest_waiting(self, endpoint_id: str, most: int) -> UnixMs | None:
+        """When the oldest of the pending or parked deliveries of an endpoint was made, of the `most` that are due first."""
+        ...
+
+    def given_up(self, endpoint_id: str, since: UnixMs, most: int) -> int:
+        """How many deliveries of an endpoint were exhausted since an instant, counted up to `most`."""
         ...
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
@@ -177,6 +233,10 @@ class PastEventStore(EventStore, Protocol):
         """One event, samples included."""
         ...
 
+    def customers_of(self, account_id: str, event_ids: Collection[str]) -> Mapping[str, str | None]:
+        """The customer of each of these events that is kept; None for an event without one."""
+        ...
+
     def is_kept(self, account_id: str, event_id: str) -> bool:
         """Whether the event is still stored."""
         ...
@@ -191,6 +251,19 @@ class PastEventStore(EventStore, Protocol):
         customer_id: str | None = None,
     ) -> list[Event]:
         """The next events in the order of their commits, oldest first, without samples and erased ones."""
+        ...
+
+    def of_customer(
+        self, account_id: str, customer_id: str, ids: tuple[str, str], limit: int, *, start: str = ""
+    ) -> list[Event]:
+        """A customer's events between two ids, both included, newest first, whose types begin with `start`.
+
+        At most `limit` of the customer's newest events are looked at. Erased ones are left out.
+        """
+        ...
+
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the events that a tail names, newest first."""
         ...
 
     def hold(self, account_id: str, event_id: str) -> PastEvent | None:
@@ -219,6 +292,10 @@ class ReplayStore(Protocol):
 
     def estimated_total(self, replay: Replay) -> int:
         """About how many events the replay will have examined in the end."""
+        ...
+
+    def estimated_range(self, replay: Replay) -> int:
+        """About how many events are in the range of a replay that is not stored."""
         ...
 
     def running(self) -> list[str]:
@@ -291,6 +368,11 @@ class WebhooksUnit(Protocol):
     @property
     def health(self) -> HealthStore:
         """The health of endpoints."""
+        ...
+
+    @property
+    def counters(self) -> CounterStore:
+        """Counts of attempts."""
         ...
 
     @property

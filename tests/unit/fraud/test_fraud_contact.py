@@ -75,7 +75,7 @@ def test_separators_do_not_make_another_number(digits: str, separator: str) -> N
 def test_a_hash_depends_on_the_key_the_kind_and_the_value(key: bytes, value: str, other: str) -> None:
     hashed = keyed_hash(key, "device", value)
     assert len(hashed) == 32
-    assert value.encode() not in hashed or not value
+    assert len(value.encode()) < 4 or value.encode() not in hashed  # a hash may have a byte or two of it by chance
     assert (keyed_hash(key, "device", other) == hashed) == (other == value)
     assert keyed_hash(key, "payment", value) != hashed
     assert keyed_hash(bytes(32), "device", value) != hashed or key == bytes(32)

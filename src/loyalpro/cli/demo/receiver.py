@@ -9,11 +9,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Final
 
 from loyalpro.cli.demo.certificates import Certificates
 
-_MAX_BODY_BYTES = 65_536
+PATH: Final = "/webhooks"
+"""The path whose deliveries are printed."""
+_MAX_BODY_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,40 @@ def verified(secret: str, headers: Any, body: bytes) -> bool:
     )
 
 
-class Receiver:
-    """Listens on a free port of localhost, and calls `on_received` for each delivery, on a thread of the server."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a receiver answers."""
 
-    def __init__(self, certificates: Certificates, on_received: Callable[[Received], None]) -> None:
-        self.secret = ""
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def answer_to(headers: Any, body: bytes, secret: str, *, is_down: bool) -> Answer:
+    """What a receiver answers: an error while it is down, and otherwise whether the delivery is genuine.
+
+    `headers`: a mapping with the names in small letters, or one that does not tell capital letters from small ones.
+    """
+    if is_down:
+        text = b"The database of this application does not answer.\n"
+        return Answer(503, (("Content-Type", "text/plain"), ("Content-Length", str(len(text)))), text)
+    is_genuine = bool(secret) and verified(secret, headers, body)
+    answer = json.dumps({"received": is_genuine}).encode()
+    fields = (("Content-Type", "application/json"), ("Content-Length", str(len(answer))))
+    return Answer(200 if is_genuine else 401, fields, answer)
+
+
+class Receiver:
+    """Listens on a port of localhost, and calls `on_received` for each delivery to `/webhooks`, on a thread of the server.
+
+    `port`: where it listened before; another one when something else is there now. `secrets`: the secret of each path.
+    The application at `down` answers with an error.
+    """
+
+    def __init__(
+        self, certificates: Certificates, on_received: Callable[[Received], None], *, port: int = 0, down: str = ""
+    ) -> None:
+        self.secrets: dict[str, str] = {}
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,24 +81,25 @@ class Receiver:
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", "0"))
                 body = self.rfile.read(min(length, _MAX_BODY_BYTES))
-                is_verified = verified(receiver.secret, self.headers, body)
-                on_received(Received(json.loads(body), is_verified))
-                response = json.dumps({"received": is_verified}).encode()
-                self.send_response(200 if is_verified else 401)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(response)))
+                answer = answer_to(self.headers, body, receiver.secrets.get(self.path, ""), is_down=self.path == down)
+                if self.path == PATH:
+                    on_received(Received(json.loads(body), answer.status == 200))
+                self.send_response(answer.status)
+                for name, value in answer.headers:
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(response)
+                self.wfile.write(answer.body)
 
             def log_message(self, *_: object) -> None:
                 """Log nothing: the demo prints each delivery itself."""
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificates.chain_file, certificates.key_file)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _listening(port, Handler)
         self._server.daemon_threads = True
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"https://localhost:{self._server.server_address[1]}/webhooks"
+        self.port = int(self._server.server_address[1])
+        self.url = f"https://localhost:{self.port}"
 
     def start(self) -> None:
         """Start to serve, on a thread."""
@@ -77,3 +109,13 @@ class Receiver:
         """Close the port."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def _listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server on this port of localhost, or on a free one when it is taken."""
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError:
+        if not port:
+            raise
+        return ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -1,6 +1,8 @@
 """Runs the demo: starts the server and the receiver, prints their addresses, and records purchases until Ctrl-C."""
 
+import asyncio
 import json
+import logging
 import os
 import random
 import shutil
@@ -8,15 +10,21 @@ import signal
 import subprocess
 import sys
 import threading
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import structlog
+from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from loyalpro.cli.api_client import ApiClient, ApiProblem
 from loyalpro.cli.demo import traffic
 from loyalpro.cli.demo.certificates import issue
+from loyalpro.cli.demo.fast_time import FastLoop
+from loyalpro.cli.demo.history import NEWSLETTER, RECEIVER, SUBSCRIPTIONS, Subscription, write_history
 from loyalpro.cli.demo.receiver import Received, Receiver
 from loyalpro.cli.remote import SAYS, warn
 from loyalpro.kernel.clock import SystemClock
@@ -30,7 +38,10 @@ OWNER = "owner@demo.example"
 _START_S = 120.0
 """The first start on a slow machine compiles every module of Python."""
 _SPACE_MB = 100
-_PAUSE_S = 1.0
+_DATABASE = "loyalpro.db"
+_PORT_FILE = "receiver-port"
+_LOCAL = "127.0.0.0/8,::1/128"
+_PAUSE_S = 3.0
 
 
 class Demo:
@@ -50,13 +61,24 @@ class Demo:
         self.api_key = self._secret("api-key", "lp_demo_")
         self.password = self._secret("owner-password", "demo-")
         self._certificates = issue(self._folder, SystemClock())
-        self._receiver = Receiver(self._certificates, self._print)
+        self._receiver = Receiver(self._certificates, self._print, port=self._last_port(), down=NEWSLETTER.path)
+        (self._folder / _PORT_FILE).write_text(str(self._receiver.port), "utf-8")
 
     def run(self) -> None:
         """Run until Ctrl-C, SIGTERM, or the end of the server."""
+        try:
+            self._run()
+        finally:
+            self._lock.release()
+
+    def _run(self) -> None:
         self._console.print(f"Starting the server and a receiver; their files are in {self._folder} ...", style="dim")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop.set())
+        if not (self._folder / _DATABASE).exists():
+            self._write_history()
+        if self._stop.is_set():
+            return
         self._receiver.start()
         server = self._start_server()
         try:
@@ -67,17 +89,59 @@ class Demo:
             server.terminate()
             server.wait(30)
             self._receiver.stop()
-            self._lock.release()
+
+    def _write_history(self) -> None:
+        """Write the past of the demo into files of their own, which take their places when it is complete."""
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+        making = self._folder / "making"
+        shutil.rmtree(making, ignore_errors=True)
+        make_folder(making)
+        settings = self._settings.model_copy(
+            update={
+                "database_url": SecretStr(f"sqlite:///{making / _DATABASE}"),
+                "egress_allow": tuple(map(ip_network, _LOCAL.split(","))),
+                "bootstrap_api_key": SecretStr(self.api_key),
+                "bootstrap_email": OWNER,
+                "bootstrap_password": SecretStr(self.password),
+            }
+        )
+        columns = (TextColumn("Writing a week of history"), BarColumn(), TaskProgressColumn())
+        with (
+            Progress(*columns, console=self._console, transient=True) as progress,
+            asyncio.Runner(loop_factory=FastLoop) as runner,
+        ):
+            task = progress.add_task("history")
+            is_complete = runner.run(
+                write_history(
+                    settings,
+                    self._receiver.url,
+                    now=SystemClock().now_ms(),
+                    rng=self._rng,
+                    report=lambda done, whole: progress.update(task, completed=done, total=whole),
+                    is_stopped=self._stop.is_set,
+                )
+            )
+        if is_complete:
+            (making / "secret.key").replace(self._folder / "secret.key")
+            (making / _DATABASE).replace(self._folder / _DATABASE)
+        shutil.rmtree(making)
+
+    def _last_port(self) -> int:
+        """The port at which the receiver listened the last time; 0 at the first start."""
+        try:
+            return int((self._folder / _PORT_FILE).read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def _start_server(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {
-            "LOYALPRO_DATABASE_URL": f"sqlite:///{self._folder / 'loyalpro.db'}",
+            "LOYALPRO_DATABASE_URL": f"sqlite:///{self._folder / _DATABASE}",
             "LOYALPRO_HOST": "127.0.0.1",
             "LOYALPRO_PORT": str(self._settings.port),
             "LOYALPRO_BOOTSTRAP_API_KEY": self.api_key,
             "LOYALPRO_BOOTSTRAP_EMAIL": OWNER,
             "LOYALPRO_BOOTSTRAP_PASSWORD": self.password,
-            "LOYALPRO_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
+            "LOYALPRO_EGRESS_ALLOW": _LOCAL,
             "LOYALPRO_EGRESS_CA_FILE": str(self._certificates.ca_file),
             "LOYALPRO_LOG_FORMAT": "json",
         }
@@ -123,15 +187,10 @@ class Demo:
 
     def _sell(self, server: subprocess.Popen[bytes]) -> None:
         client = ApiClient(self.address, self.api_key)
-        for endpoint in client.call("GET", "/v1/webhook_endpoints?limit=100")["data"]:
-            if endpoint["description"] == "demo receiver":  # of an earlier run, whose port is closed
-                client.call("DELETE", f"/v1/webhook_endpoints/{endpoint['id']}")
-        endpoint = client.call(
-            "POST",
-            "/v1/webhook_endpoints",
-            {"url": self._receiver.url, "events": ["*"], "description": "demo receiver"},
-        )
-        self._receiver.secret = endpoint["secret"]
+        known = {each["description"]: each for each in client.call("GET", "/v1/webhook_endpoints?limit=100")["data"]}
+        for each in SUBSCRIPTIONS:
+            if each.name in known or each is RECEIVER:
+                self._subscribe(client, each, known.get(each.name))
         self._print_introduction()
         customers = traffic.enroll_customers(client, self._rng)
         for purchase in traffic.purchases(self._rng, customers):
@@ -140,12 +199,23 @@ class Demo:
             client.call("POST", "/v1/transactions", purchase)
         client.close()
 
+    def _subscribe(self, client: ApiClient, wanted: Subscription, known: dict[str, Any] | None) -> None:
+        """Have an endpoint lead to the receiver, and tell the receiver its secret."""
+        url = self._receiver.url + wanted.path
+        if known is None:
+            body = {"url": url, "events": list(wanted.types), "description": wanted.name}
+            known = client.call("POST", "/v1/webhook_endpoints", body)
+        elif known["url"] != url:
+            client.call("PATCH", f"/v1/webhook_endpoints/{known['id']}", {"url": url})
+        secret = client.call("GET", f"/v1/webhook_endpoints/{known['id']}/secret")
+        self._receiver.secrets[wanted.path] = secret["secret"]
+
     def _print_introduction(self) -> None:
         body = '{"customer_external_id": "demo-ada", "amount": 5600, "currency": "EUR"}'
         self._console.print(f"\n  [bold]LoyalPro is running[/] at {self.address}\n")
         self._console.print(f"  dashboard  {self.address}\n  e-mail     {OWNER}\n  password   {self.password}\n")
         self._console.print(
-            f"  API key    {self.api_key}\n  receiver   {self._receiver.url}\n  server log {self._log}\n"
+            f"  API key    {self.api_key}\n  receiver   {self._receiver.url}{RECEIVER.path}\n  server log {self._log}\n"
         )
         self._console.print("  Record a purchase, and watch its webhooks arrive below:\n")
         command = (

@@ -4,26 +4,16 @@ import random
 from collections.abc import Iterator
 
 from loyalpro.cli.api_client import ApiClient
-
-_NAMES = ("Ada", "Grace", "Alan", "Edsger", "Barbara", "Donald", "Margaret", "Ken")
-_GOODS = (("ESPRESSO", 280), ("CROISSANT", 240), ("LUNCH", 1_290), ("BEANS-1KG", 2_450), ("GRINDER", 18_900))
+from loyalpro.cli.demo.week import NAMES, basket, email_of, external_id
 
 
 def enroll_customers(client: ApiClient, rng: random.Random) -> list[str]:
-    """The ids of the customers of the shop, in random order. Customers of an earlier run are found and not enrolled again."""
+    """The ids of the customers of the shop, in random order. Customers who are enrolled already are found."""
     customers: list[str] = []
-    for name in _NAMES:
-        external_id = f"demo-{name.lower()}"
-        known = client.call("GET", f"/v1/customers?external_id={external_id}")["data"]
-        customer = (
-            known[0]
-            if known
-            else client.call(
-                "POST",
-                "/v1/customers",
-                {"external_id": external_id, "name": name, "email": f"{name.lower()}@example.com"},
-            )
-        )
+    for number, name in enumerate(NAMES):
+        known = client.call("GET", f"/v1/customers?external_id={external_id(number)}")["data"]
+        body = {"external_id": external_id(number), "name": name, "email": email_of(number)}
+        customer = known[0] if known else client.call("POST", "/v1/customers", body)
         customers.append(customer["id"])
     rng.shuffle(customers)
     return customers
@@ -32,11 +22,11 @@ def enroll_customers(client: ApiClient, rng: random.Random) -> list[str]:
 def purchases(rng: random.Random, customers: list[str]) -> Iterator[dict[str, object]]:
     """Purchases without end, as bodies of `POST /v1/transactions`."""
     while True:
-        basket = rng.sample(_GOODS, rng.randint(1, 3))
+        lines = basket(rng)
         yield {
             "customer_id": rng.choice(customers),
-            "amount": sum(price for _, price in basket),
+            "amount": sum(each.amount for each in lines),
             "currency": "EUR",
-            "items": [{"sku": sku, "quantity": 1, "amount": price} for sku, price in basket],
+            "items": [{"sku": each.sku, "quantity": 1, "amount": each.amount} for each in lines],
             "channel": "pos",
         }

@@ -56,8 +56,10 @@ CREATE TABLE accounts (
     name text NOT NULL,
     created_at bigint NOT NULL,
     requires_second_factor bigint DEFAULT 0 NOT NULL,
+    support_points_limit bigint,
     CONSTRAINT accounts_pkey PRIMARY KEY (id),
-    CONSTRAINT accounts_requires_second_factor_check CHECK ((requires_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint])))
+    CONSTRAINT accounts_requires_second_factor_check CHECK ((requires_second_factor = ANY (ARRAY[(0)::bigint, (1)::bigint]))),
+    CONSTRAINT accounts_support_points_limit_check CHECK ((support_points_limit >= 0))
 );
 
 CREATE TABLE adjustments (
@@ -349,6 +351,8 @@ CREATE INDEX customers_by_account ON public.customers USING btree (account_id, i
 
 CREATE INDEX customers_by_email ON public.customers USING btree (account_id, email_key, id) WHERE (email_key IS NOT NULL);
 
+CREATE INDEX customers_by_name ON public.customers USING btree (account_id, lower(name) COLLATE "C", id) WHERE (name IS NOT NULL);
+
 CREATE INDEX customers_by_phone ON public.customers USING btree (account_id, phone_key, id) WHERE (phone_key IS NOT NULL);
 
 CREATE INDEX customers_by_tier ON public.customers USING btree (account_id, tier_id, id);
@@ -390,9 +394,15 @@ CREATE INDEX deliveries_by_account ON ONLY public.deliveries USING btree (accoun
 
 CREATE INDEX deliveries_by_endpoint ON ONLY public.deliveries USING btree (endpoint_id, id);
 
+CREATE INDEX deliveries_given_up ON ONLY public.deliveries USING btree (endpoint_id, finished_at) WHERE (status = 'exhausted'::text);
+
 CREATE TRIGGER deliveries_move_through_pending BEFORE UPDATE OF status ON public.deliveries FOR EACH ROW WHEN (((old.status <> 'pending'::text) AND (new.status <> 'pending'::text))) EXECUTE FUNCTION refuse_delivery_move();
 
 CREATE TABLE deliveries_done PARTITION OF deliveries FOR VALUES IN ('succeeded', 'exhausted', 'canceled') PARTITION BY RANGE (id);
+
+CREATE INDEX deliveries_canceled ON ONLY public.deliveries_done USING btree (account_id, id) WHERE (status = 'canceled'::text);
+
+CREATE INDEX deliveries_exhausted ON ONLY public.deliveries_done USING btree (account_id, id) WHERE (status = 'exhausted'::text);
 
 CREATE TABLE deliveries_done_default PARTITION OF deliveries_done DEFAULT;
 
@@ -405,6 +415,22 @@ CREATE INDEX deliveries_closing ON public.deliveries_owed USING btree (first_att
 CREATE INDEX deliveries_in_lane ON public.deliveries_owed USING btree (endpoint_id, due_at, id) WHERE (due_at IS NOT NULL);
 
 CREATE INDEX deliveries_in_order ON public.deliveries_owed USING btree (endpoint_id, customer_id, sequence) WHERE (customer_id IS NOT NULL);
+
+CREATE TABLE delivery_counters (
+    endpoint_id text NOT NULL,
+    span_ms bigint NOT NULL,
+    start_at bigint NOT NULL,
+    slot bigint NOT NULL,
+    outcome text NOT NULL,
+    response_status bigint NOT NULL,
+    bucket bigint NOT NULL,
+    attempts bigint NOT NULL,
+    last_at bigint NOT NULL,
+    CONSTRAINT delivery_counters_pkey PRIMARY KEY (endpoint_id, span_ms, start_at, slot, outcome, response_status, bucket),
+    CONSTRAINT delivery_counters_attempts_check CHECK ((attempts > 0))
+) WITH (fillfactor=50);
+
+CREATE INDEX delivery_counters_by_age ON public.delivery_counters USING btree (span_ms, start_at);
 
 CREATE TABLE endpoint_health (
     endpoint_id text NOT NULL,

@@ -4,7 +4,7 @@ CREATE TABLE accounts (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     created_at INTEGER NOT NULL
-, requires_second_factor INTEGER NOT NULL DEFAULT 0 CHECK (requires_second_factor IN (0, 1))) STRICT;
+, requires_second_factor INTEGER NOT NULL DEFAULT 0 CHECK (requires_second_factor IN (0, 1)), support_points_limit INTEGER CHECK (support_points_limit >= 0)) STRICT;
 
 CREATE TABLE adjustments (
     id TEXT PRIMARY KEY,
@@ -247,6 +247,8 @@ CREATE INDEX customers_by_account ON customers (account_id, id);
 
 CREATE INDEX customers_by_email ON customers (account_id, email_key, id) WHERE email_key IS NOT NULL;
 
+CREATE INDEX customers_by_name ON customers (account_id, lower(name), id) WHERE name IS NOT NULL;
+
 CREATE INDEX customers_by_phone ON customers (account_id, phone_key, id) WHERE phone_key IS NOT NULL;
 
 CREATE INDEX customers_by_tier ON customers (account_id, tier_id, id);
@@ -287,12 +289,20 @@ CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, id);
 
 CREATE INDEX deliveries_by_hand ON deliveries (endpoint_id) WHERE fallback_status IS NOT NULL;
 
+CREATE INDEX deliveries_canceled ON deliveries (account_id, id) WHERE status = 'canceled';
+
 CREATE INDEX deliveries_closing ON deliveries (first_attempt_at) WHERE status = 'pending' AND first_attempt_at IS NOT NULL;
+
+CREATE INDEX deliveries_exhausted ON deliveries (account_id, id) WHERE status = 'exhausted';
+
+CREATE INDEX deliveries_given_up ON deliveries (endpoint_id, finished_at) WHERE status = 'exhausted';
 
 CREATE INDEX deliveries_in_lane ON deliveries (endpoint_id, due_at, id) WHERE status = 'pending' AND due_at IS NOT NULL;
 
 CREATE INDEX deliveries_in_order ON deliveries (endpoint_id, customer_id, sequence)
     WHERE status = 'pending' AND customer_id IS NOT NULL;
+
+CREATE INDEX deliveries_pending ON deliveries (account_id, id) WHERE status = 'pending';
 
 CREATE INDEX deliveries_waiting ON deliveries (id) WHERE status = 'pending';
 
@@ -301,6 +311,21 @@ WHEN OLD.status <> 'pending' AND NEW.status <> 'pending'
 BEGIN
     SELECT RAISE(ABORT, 'a finished delivery can only become pending again');
 END;
+
+CREATE TABLE delivery_counters (
+    endpoint_id TEXT NOT NULL,
+    span_ms INTEGER NOT NULL,
+    start_at INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    response_status INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    attempts INTEGER NOT NULL CHECK (attempts > 0),
+    last_at INTEGER NOT NULL,
+    PRIMARY KEY (endpoint_id, span_ms, start_at, slot, outcome, response_status, bucket)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX delivery_counters_by_age ON delivery_counters (span_ms, start_at);
 
 CREATE TABLE endpoint_health (
     endpoint_id TEXT PRIMARY KEY,

@@ -47,6 +47,11 @@ class AccountTables:
         """Whether there is such an account."""
         return bool(self._connection.execute("SELECT 1 FROM accounts WHERE id = ?", (account_id,)))
 
+    def name(self, account_id: str) -> str:
+        """The name of an account that exists."""
+        [(name,)] = self._connection.execute("SELECT name FROM accounts WHERE id = ?", (account_id,))
+        return str(name)
+
     def list_after(self, after_id: str | None, limit: int) -> list[Account]:
         """Accounts, oldest first."""
         clause, params = where(("id > ?", after_id))
@@ -56,6 +61,10 @@ class AccountTables:
     def rename(self, account_id: str, name: str) -> None:
         """Change the name of an account."""
         self._connection.execute("UPDATE accounts SET name = ? WHERE id = ?", (name, account_id))
+
+    def limit_support(self, account_id: str, points: int | None) -> None:
+        """Change how many points support may give or take at once; None for no limit."""
+        self._connection.execute("UPDATE accounts SET support_points_limit = ? WHERE id = ?", (points, account_id))
 
     def require_second_factor(self, account_id: str, *, required: bool) -> None:
         """Change whether an account requires a second factor of all its members."""

@@ -5,7 +5,7 @@ all requests and of their responses, so the usual one takes no more space.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
@@ -16,8 +16,8 @@ from loyalpro.delivery.settlement import Attempt, SentRequest
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, Codec, RowMapper
-from loyalpro.storage.sql import marks
-from loyalpro.webhooks.entities import PastAttempt, PastRequest
+from loyalpro.storage.sql import flat, marks, padded_list
+from loyalpro.webhooks.entities import LastAttempt, PastAttempt, PastRequest
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -73,6 +73,7 @@ _ERASABLE: Final = ("response_headers", "response_excerpt", "response_truncated"
 """What an erasure removes."""
 
 _INSERT: Final = f"INSERT INTO attempts (delivery_id, {_ATTEMPTS.columns()}) VALUES ({marks(_ATTEMPTS.width + 1)})"
+_LAST: Final = RowMapper(LastAttempt, "attempts")
 _SELECT: Final = f"SELECT {_ATTEMPTS.columns()} FROM attempts WHERE delivery_id = ? ORDER BY number"
 
 
@@ -86,6 +87,16 @@ def insert_attempts(connection: Connection, attempts: Sequence[tuple[str, Attemp
 def list_attempts(connection: Connection, delivery_id: str) -> list[PastAttempt]:
     """All attempts of a delivery, oldest first."""
     return [_past(row) for row in _ATTEMPTS.records(connection.execute(_SELECT, (delivery_id,)))]
+
+
+def last_attempts(connection: Connection, numbers: Mapping[str, int]) -> dict[str, LastAttempt]:
+    """What these attempts came to. `numbers`: the number of the attempt by the id of its delivery."""
+    if not numbers:
+        return {}
+    keys = padded_list(list(numbers.items()))
+    found = f"SELECT a.delivery_id, {_LAST.columns('a')} FROM attempts a"
+    sql = f"{found} WHERE (a.delivery_id, a.number) IN (VALUES {marks(len(keys), '(?, ?)')})"
+    return {row[0]: _LAST.record(row[1:]) for row in connection.execute(sql, flat(keys))}
 
 
 def _values(attempt: Attempt) -> tuple[object, ...]:

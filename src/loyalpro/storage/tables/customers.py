@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.entities import Customer, CustomerFilter
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.program import ProgramMissing
@@ -14,6 +15,7 @@ from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import FLAG, JSON, JSON_TUPLE, Codec, RowMapper
 from loyalpro.storage.sql import FIRST, Condition, flat, keys_table, marks, padded_keys, padded_list, where
 from loyalpro.storage.tables.programs import ProgramTables
+from loyalpro.storage.tables.tails import recent_with_tail
 
 _DETAILS: Final = (
     *("external_id", "email", "email_key", "phone", "phone_key", "name", "tags", "metadata"),
@@ -30,6 +32,8 @@ _STATE: Final = (
 )
 
 _INSERTED_AT_ONCE: Final = 256
+_AFTER_ALL: Final = "\U0010ffff"
+"""The last character there is: a text followed by it stands behind all texts that begin with the text."""
 
 
 @lru_cache(maxsize=1_024)
@@ -111,6 +115,10 @@ class CustomerTables:
         )
         rest = f"{clause} AND id IN ({marks(len(padded))}) ORDER BY id DESC LIMIT ?"
         return self.select(account_id, rest, (*params, *padded, limit))
+
+    def named(self, account_id: str, starts: Collection[str], limit: int) -> list[str]:
+        """The ids of active customers whose names begin with one of these texts in lower case, by name."""
+        return [id_ for start in starts for id_ in self._named(account_id, start, limit)][:limit]
 
     def merged_into(self, customer_id: str) -> list[str]:
         """The ids of the customers that were merged into this one."""
@@ -212,6 +220,19 @@ class CustomerTables:
         clause, params = where(("account_id = ?", account_id), "status = 'active'", condition, ("id < ?", before_id))
         rows = self._connection.execute(f"SELECT id FROM customers {clause} ORDER BY id DESC LIMIT ?", (*params, limit))
         return [id_ for (id_,) in rows]
+
+    def _named(self, account_id: str, start: str, limit: int) -> list[str]:
+        key = self._connection.dialect.name_key
+        rows = self._connection.execute(
+            f"SELECT id FROM customers WHERE account_id = ? AND name IS NOT NULL AND {key} >= ? AND {key} < ?"
+            f" AND status = 'active' ORDER BY {key}, id LIMIT ?",
+            (account_id, start, start + _AFTER_ALL, limit),
+        )
+        return [id_ for (id_,) in rows]
+
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the customers that a tail names, newest first."""
+        return recent_with_tail(self._connection, "customers", "cus", query)
 
     def _in_tier(self, account_id: str, tier_id: str, before_id: str | None, limit: int) -> list[str]:
         """The tier is searched as a range that orders the rows, too, so that only the index of the tiers has their order.

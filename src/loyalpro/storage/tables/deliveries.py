@@ -11,15 +11,26 @@ from loyalpro.delivery.states import DeliveryStatus, EndpointStatus, visible_sta
 from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import NewDelivery
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.ids import delivery_id, forged_delivery_id
+from loyalpro.kernel.ids import delivery_id, event_id_of, floor, forged_delivery_id
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import RowMapper, enum
-from loyalpro.storage.sql import marks, where
-from loyalpro.storage.tables.attempts import list_attempts
+from loyalpro.storage.sql import Condition, flat, keys_table, marks, padded_keys, where
+from loyalpro.storage.tables.attempts import last_attempts, list_attempts
 from loyalpro.storage.tables.settlements import advance
-from loyalpro.webhooks.entities import Delivery, DeliverySnapshot, Endpoint, PastAttempt, PastEvent
+from loyalpro.storage.tables.tails import recent_with_tail
+from loyalpro.webhooks.entities import (
+    Delivery,
+    DeliveryFilter,
+    DeliverySnapshot,
+    Endpoint,
+    LastAttempt,
+    PastAttempt,
+    PastEvent,
+    Reached,
+)
 
 _ENQUEUE = (
     "INSERT INTO deliveries (id, account_id, endpoint_id, event_id, event_type, status, due_at, customer_id, sequence,"
@@ -61,13 +72,22 @@ _LOCKED = RowMapper(
 _SELECT = f"""
 SELECT {_DELIVERIES.columns("d")}, p.status, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id
 """
+# A status that few deliveries have is literal, so that the partial index of such deliveries is used. Those of an endpoint that
+# was just deleted are still pending here; a periodic job cancels them within seconds.
 _VISIBLE_AS = {
-    DeliveryStatus.PENDING: "d.status = 'pending' AND p.deleted_at IS NULL AND p.status = 'enabled'",
-    DeliveryStatus.PARKED: "d.status = 'pending' AND p.deleted_at IS NULL AND p.status <> 'enabled'",
-    DeliveryStatus.CANCELED: "(d.status = 'canceled' OR (d.status = 'pending' AND p.deleted_at IS NOT NULL))",
+    DeliveryStatus.PENDING: "p.deleted_at IS NULL AND p.status = 'enabled'",
+    DeliveryStatus.PARKED: "p.deleted_at IS NULL AND p.status <> 'enabled'",
     DeliveryStatus.SUCCEEDED: "d.status = 'succeeded'",
+}
+_STORED_AS = {
+    DeliveryStatus.PENDING: "d.status = 'pending'",
+    DeliveryStatus.PARKED: "d.status = 'pending'",
+    DeliveryStatus.CANCELED: "d.status = 'canceled'",
     DeliveryStatus.EXHAUSTED: "d.status = 'exhausted'",
 }
+_COUNT_EXHAUSTED = """
+SELECT COUNT(*) FROM (SELECT 1 FROM deliveries d WHERE d.account_id = ? AND d.status = 'exhausted' LIMIT ?) AS counted
+"""
 # The two halves are those of two indexes of pending deliveries; the limit ends the count of an endpoint that is owed many.
 _WAITING = """
 SELECT e.id, (SELECT COUNT(*) FROM (
@@ -77,6 +97,26 @@ SELECT e.id, (SELECT COUNT(*) FROM (
         AND d.due_at IS NULL
     LIMIT ?) AS counted)
 FROM endpoints e WHERE e.id IN ({marks})
+"""
+# The id of a delivery begins with what follows the prefix of its event's id.
+_REACHED = """
+SELECT keys.column2, COUNT(CASE WHEN d.status = 'succeeded' THEN 1 END), COUNT(*)
+{keys} deliveries d
+WHERE d.account_id = keys.column1 AND d.id > 'dlv_' || substr(keys.column2, 5)
+    AND d.id < 'dlv_' || substr(keys.column2, 5) || '~'
+GROUP BY keys.column2
+"""
+_OLDEST_WAITING = """
+SELECT MIN(created_at) FROM (
+    SELECT * FROM (SELECT d.created_at FROM deliveries d
+        WHERE d.endpoint_id = ? AND d.status = 'pending' AND d.due_at IS NOT NULL ORDER BY d.due_at LIMIT ?) AS in_lane
+    UNION ALL
+    SELECT * FROM (SELECT d.created_at FROM deliveries d WHERE d.endpoint_id = ? AND d.customer_id IS NOT NULL
+        AND d.status = 'pending' AND d.due_at IS NULL LIMIT ?) AS in_order) AS looked_at
+"""
+_GIVEN_UP = """
+SELECT COUNT(*) FROM (
+    SELECT 1 FROM deliveries WHERE endpoint_id = ? AND status = 'exhausted' AND finished_at >= ? LIMIT ?) AS counted
 """
 _LOCK_DELIVERY = DialectSql(
     lambda dialect: (
@@ -140,25 +180,86 @@ class DeliveryTables:
         account_id: str,
         before_id: str | None,
         limit: int,
+        wanted: DeliveryFilter,
         *,
-        endpoint_id: str | None = None,
-        event_id: str | None = None,
-        event_type: str | None = None,
-        status: DeliveryStatus | None = None,
+        from_id: str | None = None,
     ) -> list[Delivery]:
-        """Deliveries that match every filter, newest first."""
-        clause, params = where(
-            ("d.account_id = ?", account_id),
-            ("d.id < ?", before_id),
-            ("d.endpoint_id = ?", endpoint_id),
-            ("d.event_id = ?", event_id),
-            ("d.id >= ?", event_id and delivery_id(event_id, "")),
-            ("d.id < ?", event_id and delivery_id(event_id, "~")),
-            ("d.event_type = ?", event_type),
-            "" if status is None else _VISIBLE_AS[status],
+        """Deliveries that match, newest first; `from_id`: none that is older than this one."""
+        source, clause, params = self._search(account_id, wanted, before_id, from_id)
+        rows = self._connection.execute(
+            f"SELECT {_DELIVERIES.columns('d')}, p.status, p.deleted_at {source} {clause} ORDER BY {_id(wanted)} DESC LIMIT ?",
+            (*params, limit),
         )
-        rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY d.id DESC LIMIT ?", (*params, limit))
         return [_delivery(row) for row in rows]
+
+    def count_after(
+        self, account_id: str, after_id: str, wanted: DeliveryFilter, most: int, *, from_id: str | None = None
+    ) -> int:
+        """How many deliveries match that are newer than `after_id`, and not older than `from_id`, counted up to `most`."""
+        source, clause, params = self._search(account_id, wanted, None, from_id)
+        [(count,)] = self._connection.execute(
+            f"SELECT COUNT(*) FROM (SELECT 1 {source} {clause} AND {_id(wanted)} > ? ORDER BY {_id(wanted)} DESC LIMIT ?) AS c",
+            (*params, after_id, most),
+        )
+        return int(count)
+
+    def bound(self, account_id: str, before_id: str | None, wanted: DeliveryFilter, most: int) -> str | None:
+        """The oldest of the next `most` deliveries that a search has to examine; None when it comes to the end before that.
+
+        Of one customer, it is before the deliveries of the oldest of the next `most` events.
+        """
+        if wanted.customer_id is None:
+            source, order = "SELECT d.id FROM deliveries d", "d.id DESC"
+            clause, params = where(*_walk(account_id, wanted), *_range(wanted, before_id, None))
+        else:
+            source, order = "SELECT e.id FROM events e", ", ".join(f"{each} DESC" for each in self._customer_order())
+            clause, params = where(*self._events_of(account_id, wanted.customer_id, before_id, None))
+        [(oldest, count)] = self._connection.execute(
+            f"SELECT MIN(id), COUNT(*) FROM ({source} {clause} ORDER BY {order} LIMIT ?) AS examined", (*params, most)
+        )
+        if count < most:
+            return None
+        return str(oldest) if wanted.customer_id is None else _before_all(oldest)
+
+    def _search(
+        self, account_id: str, wanted: DeliveryFilter, before_id: str | None, from_id: str | None
+    ) -> tuple[str, str, list[object]]:
+        """`FROM` and `WHERE` of a search, and the parameters: the walk along an index, and what else has to hold."""
+        if wanted.customer_id is None:
+            source, walk = "deliveries d", _walk(account_id, wanted)
+        else:  # the ids of deliveries begin with those of their events
+            source = "events e CROSS JOIN deliveries d"
+            walk = (
+                *self._events_of(account_id, wanted.customer_id, before_id, from_id),
+                "d.account_id = e.account_id AND d.id > 'dlv_' || substr(e.id, 5) AND d.id < 'dlv_' || substr(e.id, 5) || '~'",
+            )
+        clause, params = where(*walk, *_range(wanted, before_id, from_id), *_matching(wanted))
+        return f"FROM {source} JOIN endpoints p ON p.id = d.endpoint_id", clause, params
+
+    def _events_of(
+        self, account_id: str, customer_id: str, before_id: str | None, from_id: str | None
+    ) -> Sequence[Condition]:
+        """The events of a customer, from that of the delivery `before_id` back to that of the delivery `from_id`."""
+        order = ", ".join(self._customer_order())
+        place = f"(SELECT {self._dialect.customer_event_order} FROM events WHERE id = ?)"
+        return (
+            ("e.account_id = ?", account_id),
+            ("e.customer_id = ?", customer_id),
+            (f"({order}) <= {place}", before_id and event_id_of(before_id)),
+            (f"({order}) >= {place}", from_id and event_id_of(from_id)),
+        )
+
+    def _customer_order(self) -> list[str]:
+        return [f"e.{each}" for each in self._dialect.customer_event_order.split(", ")]
+
+    def count_exhausted(self, account_id: str, most: int) -> int:
+        """How many deliveries of an account are exhausted, counted up to `most`."""
+        [(count,)] = self._connection.execute(_COUNT_EXHAUSTED, (account_id, most))
+        return int(count)
+
+    def last_attempts(self, deliveries: Sequence[Delivery]) -> dict[str, LastAttempt]:
+        """The last attempt of each of these deliveries that has one, by the id of the delivery."""
+        return last_attempts(self._connection, {each.id: each.attempts for each in deliveries if each.attempts})
 
     def waiting(self, endpoint_ids: Sequence[str], most: int) -> dict[str, int]:
         """How many deliveries of each endpoint are pending or parked, counted up to `most`."""
@@ -166,6 +267,28 @@ class DeliveryTables:
             return {}
         rows = self._connection.execute(_WAITING.format(marks=marks(len(endpoint_ids))), (most, *endpoint_ids))
         return {id_: int(count) for id_, count in rows}
+
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the deliveries that a tail names, newest first."""
+        return recent_with_tail(self._connection, "deliveries", "dlv", query)
+
+    def reached(self, account_id: str, event_ids: Collection[str]) -> dict[str, Reached]:
+        """The deliveries of each of these events; an event without a delivery is left out."""
+        if not event_ids:
+            return {}
+        keys = padded_keys(account_id, event_ids)
+        rows = self._connection.execute(_REACHED.format(keys=keys_table(len(keys))), flat(keys))
+        return {id_: Reached(int(delivered), int(total)) for id_, delivered, total in rows}
+
+    def oldest_waiting(self, endpoint_id: str, most: int) -> UnixMs | None:
+        """When the oldest of the pending or parked deliveries of an endpoint was made, of the `most` that are due first."""
+        [(oldest,)] = self._connection.execute(_OLDEST_WAITING, (endpoint_id, most, endpoint_id, most))
+        return None if oldest is None else int(oldest)
+
+    def given_up(self, endpoint_id: str, since: UnixMs, most: int) -> int:
+        """How many deliveries of an endpoint were exhausted since an instant, counted up to `most`."""
+        [(count,)] = self._connection.execute(_GIVEN_UP, (endpoint_id, since, most))
+        return int(count)
 
     def attempts(self, delivery_id: str) -> list[PastAttempt]:
         """All attempts of a delivery, oldest first."""
@@ -300,6 +423,54 @@ class DeliveryTables:
 
     def _any(self, sql: str, *params: object) -> bool:
         return bool(self._connection.execute(sql, params))
+
+
+def _walk(account_id: str, wanted: DeliveryFilter) -> Sequence[Condition]:
+    """The conditions of the index along which a search goes."""
+    if wanted.event_id is not None:
+        first, last = delivery_id(wanted.event_id, ""), delivery_id(wanted.event_id, "~")
+        return (("d.account_id = ?", account_id), ("d.id >= ?", first), ("d.id < ?", last))
+    if wanted.status in _STORED_AS:
+        return (("d.account_id = ?", account_id), _STORED_AS[wanted.status])
+    if wanted.endpoint_id is not None:
+        return (("d.endpoint_id = ?", wanted.endpoint_id),)
+    return (("d.account_id = ?", account_id),)
+
+
+def _range(wanted: DeliveryFilter, before_id: str | None, from_id: str | None) -> Sequence[Condition]:
+    """The ids between which a search goes: they sort by the time of the event."""
+    id_ = _id(wanted)
+    return (
+        (f"{id_} < ?", before_id),
+        (f"{id_} >= ?", from_id),
+        (f"{id_} >= ?", None if wanted.since is None else floor("dlv", wanted.since)),
+        (f"{id_} < ?", None if wanted.until is None else floor("dlv", wanted.until + 1)),
+    )
+
+
+def _matching(wanted: DeliveryFilter) -> Sequence[Condition]:
+    """What has to hold for each delivery that a search examines."""
+    return (
+        ("d.endpoint_id = ?", wanted.endpoint_id),
+        ("d.event_id = ?", wanted.event_id),
+        ("d.event_type = ?", wanted.event_type),
+        ("d.outcome = ?", wanted.outcome),
+        "" if wanted.status is None else _STORED_AS.get(wanted.status, ""),
+        "" if wanted.status is None else _VISIBLE_AS.get(wanted.status, ""),
+    )
+
+
+def _id(wanted: DeliveryFilter) -> str:
+    """The id to order and to compare by. The deliveries of a customer are found by the ids of the events.
+
+    PostgreSQL would otherwise look for them among all deliveries in the order of their ids.
+    """
+    return "d.id" if wanted.customer_id is None else "(d.id || '')"
+
+
+def _before_all(event_id: str) -> str:
+    """An id before those of all deliveries of an event, of the shape of such an id."""
+    return delivery_id(event_id, "0" * 10)
 
 
 def _queue(event: PastEvent, endpoint: Endpoint) -> tuple[str | None, int | None]:

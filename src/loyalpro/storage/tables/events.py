@@ -3,13 +3,15 @@
 Satisfies `events.outbox.EventStore` and `webhooks.ports.PastEventStore`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from loyalpro.events.envelope import Event
+from loyalpro.kernel.ids import floor
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, RowMapper
-from loyalpro.storage.sql import marks, where
+from loyalpro.storage.sql import flat, keys_table, marks, padded_keys, where
 from loyalpro.webhooks.entities import PastEvent
 
 PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG, "imported": FLAG})
@@ -19,6 +21,14 @@ _SELECT = f"SELECT {_EVENTS.columns()} FROM events"
 _HOLD = DialectSql(
     lambda dialect: f"SELECT {PAST_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ? {dialect.for_share}"
 )
+
+
+def _newest(order: str) -> str:
+    """The ids of a customer's events, of which only the newest ones are looked at."""
+    return (
+        f"SELECT id FROM (SELECT id, type FROM events WHERE customer_id = ? ORDER BY {order} LIMIT ?) newest"
+        " WHERE id BETWEEN ? AND ? AND type LIKE ?"
+    )
 
 
 class EventTables:
@@ -42,6 +52,15 @@ class EventTables:
         """One event; test events are found as well."""
         rows = self._connection.execute(f"{_SELECT} WHERE account_id = ? AND id = ?", (account_id, event_id))
         return _EVENTS.record(rows[0]) if rows else None
+
+    def customers_of(self, account_id: str, event_ids: Collection[str]) -> dict[str, str | None]:
+        """The customer of each of these events that is kept; None for an event without one."""
+        if not event_ids:
+            return {}
+        keys = padded_keys(account_id, event_ids)
+        join = f"{keys_table(len(keys))} events e WHERE e.id = keys.column2 AND e.account_id = keys.column1"
+        sql = f"SELECT e.id, e.customer_id {join}"
+        return dict[str, str | None](self._connection.execute(sql, flat(keys)))
 
     def is_kept(self, account_id: str, event_id: str) -> bool:
         """Whether the event is still stored."""
@@ -71,6 +90,31 @@ class EventTables:
         )
         rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY {order} LIMIT ?", (*params, limit))
         return _EVENTS.records(rows)
+
+    def of_customer(
+        self, account_id: str, customer_id: str, ids: tuple[str, str], limit: int, *, start: str = ""
+    ) -> list[Event]:
+        """A customer's events between two ids, both included, newest first, whose types begin with `start`.
+
+        At most `limit` of the customer's newest events are looked at, without their bodies.
+        """
+        order = self._dialect.customer_event_order
+        newest = ", ".join(f"{column} DESC" for column in order.split(", "))
+        rows = self._connection.execute(
+            f"{_SELECT} WHERE account_id = ? AND erased_at IS NULL AND id {self._dialect.among(_newest(newest))}",
+            (account_id, customer_id, limit, *ids, f"{start}%"),
+        )
+        return sorted(_EVENTS.records(rows), key=lambda each: each.id, reverse=True)
+
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the events that a tail names, newest first."""
+        newest = ", ".join(f"{column} DESC" for column in self._dialect.event_order.split(", "))
+        rows = self._connection.execute(
+            "SELECT id FROM (SELECT id FROM events WHERE account_id = ? AND test = 0"
+            f" ORDER BY {newest} LIMIT ?) newest WHERE id >= ? AND id LIKE ? ORDER BY id DESC",
+            (query.account_id, query.most, floor("evt", query.since), f"%{query.tail}"),
+        )
+        return [id_ for (id_,) in rows]
 
     def hold(self, account_id: str, event_id: str) -> PastEvent | None:
         """One event without its body; no other transaction erases it until this one ends."""

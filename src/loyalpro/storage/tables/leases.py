@@ -10,9 +10,11 @@ from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.ports import WorkerId
 from loyalpro.delivery.settlement import Attempt
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.ids import is_forged
 from loyalpro.storage.connection import Connection, limit_lock_waits, server_now
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.tables.attempts import insert_attempts
+from loyalpro.storage.tables.counters import count_attempts
 
 UNLEASED: Final = "NOT EXISTS (SELECT 1 FROM leases l WHERE l.delivery_id = d.id)"
 """The condition under which no worker is sending the delivery of the row `d`."""
@@ -139,7 +141,10 @@ class LeaseTables:
         released = self._connection.execute(
             "DELETE FROM leases WHERE worker = ? RETURNING delivery_id, endpoint_id, attempt, started_at", (worker,)
         )
-        insert_attempts(self._connection, [(id_, _interrupted(number, at)) for id_, _, number, at in released])
+        attempts = [(id_, endpoint_id, _interrupted(number, at)) for id_, endpoint_id, number, at in released]
+        insert_attempts(self._connection, [(id_, attempt) for id_, _, attempt in attempts])
+        counted = [(endpoint_id, attempt) for id_, endpoint_id, attempt in attempts if not is_forged(id_, endpoint_id)]
+        count_attempts(self._connection, worker, counted, now)
         return {endpoint_id for _, endpoint_id, _, _ in released}
 
 

@@ -1,10 +1,11 @@
 """The ledger: entries, lots and allocations. Satisfies `loyalty.ports.LedgerStore`."""
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.loyalty.ledger import Allocation, Entry, EntryTotal, LedgerPosition, Lot
+from loyalpro.loyalty.ledger import Allocation, Entry, EntryCause, EntryTotal, LedgerPosition, Lot
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.rows import JSON_TUPLE, RowMapper
 from loyalpro.storage.sql import flat, marks, padded_chunks, where
@@ -14,6 +15,15 @@ _LOTS: Final = RowMapper(Lot, "lots")
 _ALLOCATIONS: Final = RowMapper(Allocation, "allocations")
 _CHANGING: Final = ("remaining", "status", "activates_at", "expires_at", "hold_case_id", "customer_id")
 _UPDATE_LOTS: Final = _LOTS.update_many("id", *_CHANGING)
+_CAUSE: Final = RowMapper(EntryCause, "ledger_causes")
+_CAUSES: Final = """
+SELECT t.id, t.id, t.external_id, t.amount, t.currency, NULL FROM transactions t WHERE t.id IN ({ids})
+UNION ALL
+SELECT r.id, t.id, t.external_id, r.amount, t.currency, NULL
+FROM refunds r JOIN transactions t ON t.id = r.transaction_id WHERE r.id IN ({ids})
+UNION ALL
+SELECT d.id, d.transaction_id, NULL, NULL, NULL, d.reward FROM redemptions d WHERE d.id IN ({ids})
+"""
 
 
 class LedgerTables:
@@ -105,6 +115,22 @@ class LedgerTables:
             )
         )
 
+    def next_to_expire(self, customer_id: str, limit: int) -> list[Lot]:
+        """A customer's lots that hold points, soonest to expire first."""
+        rows = self._connection.execute(
+            f"SELECT {_LOTS.columns()} FROM lots WHERE customer_id = ? AND remaining > 0 ORDER BY expires_at, id LIMIT ?",
+            (customer_id, limit),
+        )
+        return _LOTS.records(rows)
+
+    def causes(self, source_ids: Collection[str]) -> list[EntryCause]:
+        """What caused entries, as far as these ids, of which there is at least one, are purchases, refunds or redemptions."""
+        found: list[EntryCause] = []
+        for chunk in padded_chunks(list(source_ids)):
+            rows = self._connection.execute(_CAUSES.format(ids=marks(len(chunk))), (*chunk, *chunk, *chunk))
+            found += [_CAUSE.record((*row[:-1], _name(row[-1]))) for row in rows]
+        return found
+
     def position(self, customer_id: str, before: UnixMs | None) -> LedgerPosition:
         """Where a customer's ledger stood just before an instant; where it stands, for None."""
         clause, params = where(("customer_id = ?", customer_id), ("created_at < ?", before))
@@ -149,3 +175,8 @@ class LedgerTables:
                 (customer_id,),
             )
         )
+
+
+def _name(reward: str | None) -> str | None:
+    """The name of the reward that a redemption has stored."""
+    return None if reward is None else json.loads(reward)["name"]

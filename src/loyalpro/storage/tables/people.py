@@ -1,5 +1,6 @@
 """The users and members tables. Satisfies `accounts.ports.PeopleStore`."""
 
+from collections.abc import Collection
 from typing import Final
 
 from loyalpro.accounts.entities import Credentials, Member, Membership, Person
@@ -8,13 +9,13 @@ from loyalpro.kernel.clock import UnixMs
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, RowMapper
-from loyalpro.storage.sql import where
+from loyalpro.storage.sql import marks, padded_list, where
 
 PEOPLE: Final = RowMapper(Person, "users", codecs={"shortcuts": FLAG, "has_second_factor": FLAG})
 MEMBERSHIPS: Final = RowMapper(Membership, "memberships", codecs={"requires_second_factor": FLAG})
 MEMBERSHIP_ROWS: Final = (
     "(SELECT m.account_id, a.name AS account_name, m.person_id, m.role, m.created_at, m.last_seen_at,"
-    " a.requires_second_factor FROM members m JOIN accounts a ON a.id = m.account_id)"
+    " a.requires_second_factor, a.support_points_limit FROM members m JOIN accounts a ON a.id = m.account_id)"
 )
 """The rows of `MEMBERSHIPS`, as a table."""
 
@@ -73,6 +74,16 @@ class PeopleTables:
             f"SELECT {MEMBERSHIPS.columns('m')} FROM {MEMBERSHIP_ROWS} m WHERE m.person_id = ?", (person_id,)
         )
         return sorted(MEMBERSHIPS.records(rows), key=lambda each: (-(each.last_seen_at or 0), each.account_id))
+
+    def names(self, account_id: str, person_ids: Collection[str]) -> dict[str, str]:
+        """The names, or else e-mail addresses, of the members among these people, of which there is at least one."""
+        padded = padded_list(person_ids)
+        rows = self._connection.execute(
+            "SELECT p.id, p.name, p.email FROM members m JOIN users p ON p.id = m.person_id"
+            f" WHERE m.account_id = ? AND m.person_id IN ({marks(len(padded))})",
+            (account_id, *padded),
+        )
+        return {id_: name or email for id_, name, email in rows}
 
     def add_member(self, account_id: str, person_id: str, role: Role, now: UnixMs) -> bool:
         """Make a person a member; False for one who is a member already."""

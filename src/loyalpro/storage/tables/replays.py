@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from loyalpro.kernel.clock import MS_PER_DAY, UnixMs
+from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs
 from loyalpro.kernel.ids import floor
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
@@ -14,6 +14,8 @@ from loyalpro.webhooks.entities import Replay, ReplayPage
 
 _REPLAYS = RowMapper(Replay, "replays", codecs={"types": WORDS, "statuses": WORDS})
 _MOST_COUNTED = 5_000
+_ID_BEFORE_EVENT_MS = 60 * MS_PER_S
+"""The id of an event is made in the transaction that stores the event, so it is hardly older."""
 
 _SELECT = f"SELECT {_REPLAYS.columns()} FROM replays"
 _LOCK_RUNNING = DialectSql(
@@ -80,13 +82,21 @@ class ReplayTables:
         """An estimate of how many events the replay will have examined when it ends; exact when fewer than 5,000 are left."""
         if replay.status != "running":
             return replay.examined
-        sql, params = self._range(replay, Place.parse(replay.cursor), "created_at", _MOST_COUNTED)
+        return replay.examined + self._estimated(replay, Place.parse(replay.cursor))
+
+    def estimated_range(self, replay: Replay) -> int:
+        """An estimate of how many events are in the range of a replay that is not stored; exact when fewer than 5,000 are."""
+        return self._estimated(replay, self._order.whole(replay))
+
+    def _estimated(self, replay: Replay, place: Place) -> int:
+        """How many events are behind a place; from 5,000 on, as many as there would be if all were as dense as the first."""
+        sql, params = self._range(replay, place, "created_at", _MOST_COUNTED)
         [(count, first, last)] = self._connection.execute(
             f"SELECT COUNT(*), MIN(created_at), MAX(created_at) FROM ({sql}) AS ahead", params
         )
         if count < _MOST_COUNTED:
-            return replay.examined + int(count)
-        return replay.examined + int(count * max(1.0, (replay.until - first) / max(1, last - first)))
+            return int(count)
+        return int(count * max(1.0, (replay.until - first) / max(1, last - first)))
 
     # -- one page ----------------------------------------------------------------------------------------------------
 
@@ -139,6 +149,10 @@ class _Order(Protocol):
         """The place before the first event of a new replay, and its end."""
         ...
 
+    def whole(self, replay: Replay) -> Place:
+        """The place before the first event of a replay that is not stored, for a transaction that only reads."""
+        ...
+
     def is_complete(self, place: Place) -> bool:
         """Whether no event can appear any more in front of the end of the range."""
         ...
@@ -161,6 +175,16 @@ class _OrderOfPositions:
         [(first, last)] = self._connection.execute(
             "SELECT MIN(position), MAX(position) FROM events WHERE created_at BETWEEN ? AND ?",
             (replay.since, replay.until),
+        )
+        return Place(0, (first or 1) - 1, last or 0)
+
+    def whole(self, replay: Replay) -> Place:
+        """From the first to the last event whose id is of the range of times, found by their ids."""
+        ids = floor("evt", max(0, replay.since - _ID_BEFORE_EVENT_MS)), floor("evt", replay.until + 1)
+        [(first, last)] = self._connection.execute(
+            "SELECT (SELECT position FROM events WHERE id >= ? ORDER BY id LIMIT 1),"
+            " (SELECT position FROM events WHERE id < ? ORDER BY id DESC LIMIT 1)",
+            ids,
         )
         return Place(0, (first or 1) - 1, last or 0)
 
@@ -189,6 +213,10 @@ class _OrderOfTransactions:
             "SELECT CAST(CAST(lasting_transaction_id(pg_current_xact_id()) AS TEXT) AS BIGINT)"
         )
         return Place(0, 0, int(transaction_id))
+
+    def whole(self, replay: Replay) -> Place:  # noqa: ARG002 - the signature of the protocol
+        """Before the first event of all. The end is only looked at by `is_complete`."""
+        return Place(0, 0, 0)
 
     def is_complete(self, place: Place) -> bool:
         """Whether every transaction that was open beside the one that stored the replay has ended."""

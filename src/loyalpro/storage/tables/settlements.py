@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from loyalpro.delivery.ports import WorkerId
-from loyalpro.delivery.settlement import Settled, Settlement
+from loyalpro.delivery.settlement import Attempt, Settled, Settlement
 from loyalpro.delivery.states import DeliveryStatus
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
@@ -17,6 +17,7 @@ from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import Dialect
 from loyalpro.storage.sql import CHUNK_LENGTHS, marks, padded_chunks
 from loyalpro.storage.tables.attempts import insert_attempts
+from loyalpro.storage.tables.counters import count_attempts
 from loyalpro.storage.tables.health import HealthTables
 from loyalpro.storage.tables.secrets import promote
 
@@ -142,6 +143,7 @@ class SettlementTables:
             {(each.claimed.target.endpoint_id, each.promoted) for each in kept if each.promoted is not None}, now
         )
         health, notices = self._health.observe(kept, now, longest_probe_s=longest_probe_s)
+        count_attempts(self._connection, worker, _counted(kept), now)
         return Settled(frozenset(each.claimed.delivery_id for each in kept), health, notices)
 
     def _release_leases(self, worker: WorkerId, settlements: Sequence[Settlement]) -> set[Row]:
@@ -184,3 +186,12 @@ def _lease_of(settlement: Settlement) -> tuple[str, int]:
 
 def _finished(moved: Iterable[Row]) -> list[Sequence[Any]]:
     return [ordering for _, status, *ordering in moved if status != DeliveryStatus.PENDING]
+
+
+def _counted(settlements: Iterable[Settlement]) -> list[tuple[str, Attempt]]:
+    """The attempts that say something of their endpoints, each with the id of its endpoint: those that are signed rightly."""
+    return [
+        (each.claimed.target.endpoint_id, each.attempt)
+        for each in settlements
+        if each.attempt is not None and not each.claimed.forged
+    ]

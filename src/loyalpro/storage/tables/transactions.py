@@ -4,10 +4,12 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.entities import Buyer, PastOrder, Transaction
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, JSON_TUPLE, RowMapper
 from loyalpro.storage.sql import flat, keys_table, marks, padded_chunks, padded_keys, where
+from loyalpro.storage.tables.tails import recent_with_tail
 
 _MAPPER: Final = RowMapper(Transaction, "transactions", codecs={"items": JSON, "metadata": JSON, "priced": JSON})
 _PAST_ORDERS: Final = RowMapper(PastOrder, "transactions", codecs={"items": JSON})
@@ -75,6 +77,10 @@ class TransactionTables:
         )
         order = "" if external_id else "ORDER BY id DESC"
         return self.select(f"{clause} {order} LIMIT ?", (*params, limit))
+
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the purchases that a tail names, newest first."""
+        return recent_with_tail(self._connection, "transactions", "txn", query)
 
     def past_orders(
         self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int

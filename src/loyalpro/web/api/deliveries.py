@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from loyalpro.kernel.clock import UnixMs, rfc3339
 from loyalpro.web.answers import Count, DeliveryId, EndpointId, EventId, EventType, Page, RequestId, Time, answers
 from loyalpro.web.auth import AccountId
-from loyalpro.web.fields import Cursor, Limit, SearchText, known_id, page
+from loyalpro.web.fields import Cursor, Instant, Limit, SearchText, known_id
 from loyalpro.web.idempotency import Reply, commit
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.strict_route import StrictRoute
@@ -101,6 +101,8 @@ class DeliveryInFullView(DeliveryView):
 
 
 Status = Annotated[Literal["pending", "succeeded", "exhausted", "canceled", "parked"] | None, Query()]
+Since = Annotated[Instant | None, Query(description="Only deliveries of events from this instant on.")]
+Until = Annotated[Instant | None, Query(description="Only deliveries of events up to this instant.")]
 
 
 @router.get("", summary="List deliveries, newest first")
@@ -111,21 +113,33 @@ async def list_deliveries(
     event_id: SearchText = None,
     type: SearchText = None,  # noqa: A002 - the name in the contract
     status: Status = None,
+    outcome: SearchText = None,
+    customer_id: SearchText = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Page[DeliveryView]:
-    """One page of deliveries, without their attempts."""
+    """One page of deliveries, without their attempts.
+
+    A call examines 5,000 deliveries at most, or those of 1,000 events of a customer. So a page may have fewer items than
+    `limit`, even none, and a `next_cursor` nevertheless: follow it until it is null.
+    """
     query = deliveries.ListDeliveries(
         account_id=account_id,
         before_id=known_id("dlv", cursor, param="cursor") if cursor else None,
-        limit=limit + 1,
+        limit=limit,
         endpoint_id=endpoint_id,
         event_id=event_id,
         event_type=type,
         status=status,
+        outcome=outcome,
+        customer_id=customer_id,
+        since=since,
+        until=until,
     )
-    found = await services.runner.read(lambda unit: deliveries.list_deliveries(unit, query))
-    return page([delivery_view(each) for each in found], limit)
+    found = await services.runner.read(lambda unit: deliveries.find_deliveries(unit, query))
+    return {"data": [delivery_view(each) for each in found.deliveries], "next_cursor": found.next_before_id}
 
 
 @router.get("/{delivery_id}", summary="Get a delivery and all its attempts")

@@ -38,6 +38,14 @@ class ReplayView(TypedDict):
     finished_at: Time | None
 
 
+class EstimateView(TypedDict):
+    """About how many events a replay would examine."""
+
+    since: Time
+    until: Time
+    estimated_total: Count
+
+
 Status = Literal["succeeded", "exhausted", "canceled", "missing"]
 Statuses = Annotated[
     list[Status],
@@ -76,10 +84,21 @@ async def start(request: Request, account_id: AccountId, endpoint_id: str, body:
 
     `until` is now at the latest. Without `types`, events of the types that the endpoint is subscribed to are sent.
     """
-    command = replays.StartReplay(
-        account_id, known_id("we", endpoint_id), body.since, body.until, body.types, body.status
-    )
+    command = _command(account_id, endpoint_id, body)
     return await commit(request, account_id, lambda unit: Reply(202, replay_view(replays.start_replay(unit, command))))
+
+
+@router.post("/{endpoint_id}/replay/estimate", summary="Estimate a replay")
+async def estimate(account_id: AccountId, services: ServicesDep, endpoint_id: str, body: StartReplay) -> EstimateView:
+    """About how many events are in the range, whatever their types; exact below 5,000. Nothing is started or stored."""
+    command = _command(account_id, endpoint_id, body)
+    now = services.clock.now_ms()
+    count = await services.runner.read(lambda unit: replays.estimate_replay(unit, command))
+    return {
+        "since": rfc3339(command.since),
+        "until": rfc3339(min(command.until or now, now)),
+        "estimated_total": count,
+    }
 
 
 @router.get("/{endpoint_id}/replays", summary="List an endpoint's replays, newest first")
@@ -126,6 +145,10 @@ def replay_view(progress: replays.ReplayProgress) -> ReplayView:
         "created_at": rfc3339(replay.created_at),
         "finished_at": None if replay.finished_at is None else rfc3339(replay.finished_at),
     }
+
+
+def _command(account_id: str, endpoint_id: str, body: StartReplay) -> replays.StartReplay:
+    return replays.StartReplay(account_id, known_id("we", endpoint_id), body.since, body.until, body.types, body.status)
 
 
 def _ref(account_id: str, endpoint_id: str, replay_id: str) -> replays.ReplayRef:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
@@ -18,7 +18,7 @@ from loyalpro.web.services import Services, ServicesDep
 from loyalpro.web.strict_route import StrictRoute
 from loyalpro.web.unit import Unit
 from loyalpro.web.url_check import checked_url
-from loyalpro.webhooks import endpoints, test_events
+from loyalpro.webhooks import endpoints, health, test_events
 from loyalpro.webhooks.custom_headers import MASK
 from loyalpro.webhooks.endpoint_url import PublicUrl, public_url
 
@@ -60,6 +60,44 @@ class EndpointView(TypedDict):
     updated_at: Time
     health: HealthView
     rotation: RotationView | None
+
+
+class SpanView(TypedDict):
+    """The attempts of one minute, hour or day."""
+
+    start_at: Time
+    delivered: Count
+    failed: Count
+
+
+class FailureView(TypedDict):
+    """How many attempts failed in one way. `response_status` is null when there was no answer."""
+
+    outcome: Annotated[str, Field(examples=["http_5xx"])]
+    response_status: Annotated[int | None, Field(examples=[503])]
+    attempts: Count
+
+
+class LatencyView(TypedDict):
+    """Durations of attempts that were delivered, within 10 %; null when none was."""
+
+    p50_ms: Annotated[float | None, Field(examples=[84.3])]
+    p95_ms: Annotated[float | None, Field(examples=[312.9])]
+    p99_ms: Annotated[float | None, Field(examples=[1204.5])]
+
+
+class StatsView(TypedDict):
+    """The attempts of an endpoint in a period."""
+
+    endpoint_id: EndpointId
+    period: Annotated[str, Field(examples=["24h"])]
+    step: Annotated[str, Field(examples=["hour"])]
+    delivered: Count
+    failed: Count
+    latency: LatencyView
+    failures: list[FailureView]
+    last_attempt_at: Time | None
+    spans: list[SpanView]
 
 
 class CheckView(TypedDict):
@@ -211,6 +249,21 @@ async def get(account_id: AccountId, services: ServicesDep, endpoint_id: str) ->
     return endpoint_view(await services.runner.read(lambda unit: endpoints.get_endpoint(unit, query)))
 
 
+@router.get("/{endpoint_id}/stats", summary="Count an endpoint's attempts")
+async def stats(
+    account_id: AccountId,
+    services: ServicesDep,
+    endpoint_id: str,
+    period: Annotated[
+        health.Period,
+        Query(description="1h: by the minute. 24h and 7d: by the hour. 30d: by the day, in UTC."),
+    ] = "24h",
+) -> StatsView:
+    """Attempts in a period that ends now, wrongly signed samples left out. An attempt counts when its outcome is stored."""
+    query = health.GetStats(account_id, known_id("we", endpoint_id), period)
+    return stats_view(query.endpoint_id, await services.runner.read(lambda unit: health.get_stats(unit, query)))
+
+
 @router.patch("/{endpoint_id}", summary="Change an endpoint")
 async def update(
     account_id: AccountId, caller: Caller, services: ServicesDep, endpoint_id: str, body: UpdateEndpoint
@@ -285,6 +338,35 @@ def endpoint_view(details: endpoints.EndpointDetails) -> EndpointView:
         if details.rotation_ends_at is None
         else {"previous_secret_expires_at": rfc3339(details.rotation_ends_at), "promoted": False},
     }
+
+
+def stats_view(endpoint_id: str, found: health.Stats) -> StatsView:
+    """The attempts of an endpoint in JSON."""
+    return {
+        "endpoint_id": endpoint_id,
+        "period": found.period,
+        "step": found.step,
+        "delivered": found.delivered,
+        "failed": found.failed,
+        "latency": {
+            "p50_ms": _rounded(found.latency.p50_ms),
+            "p95_ms": _rounded(found.latency.p95_ms),
+            "p99_ms": _rounded(found.latency.p99_ms),
+        },
+        "failures": [
+            {"outcome": each.outcome, "response_status": each.response_status, "attempts": each.attempts}
+            for each in found.failures
+        ],
+        "last_attempt_at": None if found.last_at is None else rfc3339(found.last_at),
+        "spans": [
+            {"start_at": rfc3339(each.start_at), "delivered": each.delivered, "failed": each.failed}
+            for each in found.spans
+        ],
+    }
+
+
+def _rounded(duration_ms: float | None) -> float | None:
+    return None if duration_ms is None else round(duration_ms, 1)
 
 
 async def _public_url(services: Services, text: str, account_id: str) -> PublicUrl:

@@ -6,6 +6,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs, rfc3339
+from loyalpro.loyalty.money import MINOR_DIGITS
 from loyalpro.web.dashboard.foreign import shown
 
 MOST_COUNTED: Final = 10_000
@@ -27,6 +28,19 @@ _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 def number(value: int) -> str:
     """`1284` -> `1,284`, with a true minus sign."""
     return f"{value:,}".replace("-", "\u2212")
+
+
+def signed(value: int) -> str:
+    """`50` -> `+50`, and `-300` with a true minus sign: for changes."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def money(amount: int, currency: str) -> str:
+    """Minor units of a currency: `191420`, `EUR` -> `1,914.20 EUR`."""
+    digits = MINOR_DIGITS.get(currency, 0)
+    whole, part = divmod(abs(amount), 10**digits)
+    decimals = f".{part:0{digits}}" if digits else ""
+    return f"{number(-1)[0] if amount < 0 else ''}{whole:,}{decimals} {currency}"
 
 
 def count(value: int, most: int = MOST_COUNTED) -> str:
@@ -96,7 +110,7 @@ def event_name(type_: str) -> Markup:
 
 def day_text(day: date) -> str:
     """A day of the program's calendar: `24 Nov 2026`."""
-    return f"{_day(day)} {day.year}"
+    return f"{day_of(day)} {day.year}"
 
 
 class Times:
@@ -112,7 +126,7 @@ class Times:
         if at is None:
             return _NO_TIME
         local = self._local(at)
-        return self._time(at, f"{_day(local.date())} {local.year}, {local:%H:%M:%S}.{at % MS_PER_S:03d}")
+        return self._time(at, f"{day_of(local.date())} {local.year}, {local:%H:%M:%S}.{at % MS_PER_S:03d}")
 
     def clock(self, at: UnixMs | None) -> Markup:
         """`10:45:29` today, and `25 Nov` on another day: for the columns of tables."""
@@ -138,7 +152,7 @@ class Times:
         if at is None:
             return _NO_TIME
         local = self._local(at)
-        return self._time(at, f"{_day(local.date())} {local.year}")
+        return self._time(at, f"{day_of(local.date())} {local.year}")
 
     def ago(self, at: UnixMs | None) -> Markup:
         """`now`, `5 s ago`, `4 min ago`, `3 h ago`, then the day. A script keeps it up to date."""
@@ -157,7 +171,7 @@ class Times:
         return f"{gone // _MS_PER_HOUR} h ago" if gone < MS_PER_DAY else self._date(self._local(at).date())
 
     def _date(self, day: date) -> str:
-        return _day(day) if day.year == self._today.year else f"{_day(day)} {day.year}"
+        return day_of(day) if day.year == self._today.year else f"{day_of(day)} {day.year}"
 
     def _local(self, at: UnixMs) -> datetime:
         return datetime.fromtimestamp(at // MS_PER_S, UTC).astimezone(self._zone)
@@ -168,5 +182,6 @@ class Times:
         return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(instant, instant, mark, text)
 
 
-def _day(day: date) -> str:
+def day_of(day: date) -> str:
+    """`28 Nov`."""
     return f"{day.day} {_MONTHS[day.month]}"

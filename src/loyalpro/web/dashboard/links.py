@@ -11,23 +11,26 @@ from loyalpro.loyalty.entities import Customer
 from loyalpro.web.dashboard.formats import NOTHING, masked, tail
 from loyalpro.web.dashboard.visits import Visit
 
-_PAGES: Final = {
+_PAGES: Final[Mapping[str, str]] = {
     "cus": "/customers/{}",
     "txn": "/transactions/{}",
-    "frd": "/fraud/cases/{}",
+    "evt": "/developers/events/{}",
+    "dlv": "/developers/deliveries/{}",
     "we": "/developers/webhooks/{}",
+    "rew": "/rewards/{}",
+    "red": "/redemptions/{}",
+    "frd": "/fraud/cases/{}",
+    "imp": "/imports/{}",
 }
+_ID: Final = re.compile(r"[a-z]{2,5}_[0-9a-z]{26,36}")
+_PARAMETER: Final = re.compile(r"\{\w+\}")
 
 
-def page_of(request: Request) -> Callable[[str], str | None]:
-    """The path of the page of an object by its id; None for what has no page."""
-    exist = {re.sub(r"\{\w+\}", "{}", path) for path in request.app.state.page_paths}
-
-    def path(id_: str) -> str | None:
-        pattern = _PAGES.get(id_.partition("_")[0])
-        return pattern.format(id_) if pattern in exist else None
-
-    return path
+def page_of(request: Request, id_: str) -> str | None:
+    """The address of the page about the object with this id; None when there is no such page."""
+    pattern = _PAGES.get(id_.partition("_")[0]) if _ID.fullmatch(id_) else None
+    exist = {_PARAMETER.sub("{}", path) for path in request.app.state.page_paths}
+    return pattern.format(id_) if pattern in exist and pattern is not None else None
 
 
 def customer_names(visitor: Visit, found: Mapping[str, Customer]) -> Callable[[str | None], str]:

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import Request, Response
 
 from loyalpro import __version__
-from loyalpro.web.dashboard import assets, formats, toasts
+from loyalpro.web.dashboard import assets, charts, formats, toasts
 from loyalpro.web.dashboard.amounts import money
 from loyalpro.web.dashboard.foreign import finalize
 from loyalpro.web.dashboard.navigation import is_current, sections
@@ -49,6 +49,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "number": formats.number,
+        "signed": formats.signed,
+        "money": formats.money,
         "count_of": formats.count,
         "duration": formats.duration,
         "size": formats.size,
@@ -59,6 +61,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "asset": assets.path_of,
         "share": formats.share,
+        "sparkline": charts.sparkline,
         "money": money,
         "htmx_config": _HTMX,
         "version": __version__,

@@ -2,18 +2,18 @@
 
 import hmac
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.background import BackgroundTask
 
-from loyalpro.accounts.entities import SignedIn
 from loyalpro.accounts.roles import require_right
 from loyalpro.accounts.web_sessions import find_web_session, has_fresh_proof, needs_note, note_use
-from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.errors import Forbidden, LoyalProError, MalformedRequest, NotFound
+from loyalpro.kernel.errors import Forbidden, LoyalProError, MalformedRequest, NotFound, StoreError
 from loyalpro.loyalty.bulk.uploads import MAX_UPLOAD_BYTES
 from loyalpro.web.bodies import received
 from loyalpro.web.dashboard import errors
@@ -28,6 +28,7 @@ from loyalpro.web.dashboard.visits import (
     SESSION_COOKIE,
     ZONE_COOKIE,
     Visit,
+    visit_of,
     zone_of,
 )
 from loyalpro.web.idempotency import fingerprint
@@ -62,6 +63,7 @@ class PageRoute(APIRoute):
                 response = errors.page_of(request, error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the browser gets a page, and the log the trace
                 response = errors.unexpected(request, error)
+            response.background = _note_of_use(request)
             return secured(request, response)
 
         return guarded
@@ -94,19 +96,31 @@ async def _visit(request: Request, site: Site) -> Visit:
     if found is not None and found.session.awaits_code:
         return Visit(site, str(token).encode(), zone, zone_name, now, halfway=found)
     if found is not None:
-        await _note_use(request, found, now)
         return Visit(site, str(token).encode(), zone, zone_name, now, found)
     form_cookie = cookie(request, site, FORM_COOKIE)
     new = services.random_bytes(_FORM_COOKIE_BYTES).hex() if form_cookie is None else None
     return Visit(site, (form_cookie or str(new)).encode(), zone, zone_name, now, new_form_cookie=new)
 
 
-async def _note_use(request: Request, signed_in: SignedIn, now: UnixMs) -> None:
-    """Store that the web session is used, at most once a minute. A page that refreshes itself does not use it."""
-    if needs_note(signed_in.session, now) and request.headers.get("x-poll") != "1":
-        await services_of(request).runner.change(
-            lambda unit: note_use(unit, signed_in), "control", actor=signed_in.actor
-        )
+def _note_of_use(request: Request) -> BackgroundTask | None:
+    """What stores that the web session is used: behind the response, at most once a minute.
+
+    A page that refreshes itself does not use it.
+    A database that takes no writes still has pages to show: the note is left out then, and the database counts the error.
+    """
+    visit = visit_of(request)
+    signed_in = None if visit is None else visit.signed_in
+    if visit is None or signed_in is None or request.headers.get("x-poll") == "1":
+        return None
+    if not needs_note(signed_in.session, visit.now):
+        return None
+    runner = services_of(request).runner
+
+    async def note() -> None:
+        with suppress(StoreError):
+            await runner.change(lambda unit: note_use(unit, signed_in), "control", actor=signed_in.actor)
+
+    return BackgroundTask(note)
 
 
 def _elsewhere(request: Request, visit: Visit, access: Access) -> str | None:

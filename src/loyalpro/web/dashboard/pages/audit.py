@@ -1,6 +1,7 @@
 """Account > Audit log: who changed what, when and from where, with the values before and after."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -69,7 +70,7 @@ async def show(
         title="Audit log",
         actor=wanted or "",
         object_id=named or "",
-        page_of=page_of(request),
+        page_of=partial(page_of, request),
         changed=changed,
         newest=f"{PATH}?{filters[1:]}" if known else None,
         older=f"{PATH}?before={entries[_PAGE - 1].id}{filters}" if len(entries) > _PAGE else None,

@@ -1,6 +1,7 @@
 """Program > Churn: how the scores are spread, who is at risk and why, and which model says so."""
 
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -76,7 +77,7 @@ async def show(
         bars=bars_of(run, rules.enter, rules.high),
         why=lambda score: why(score, found["state"].settings.horizon_days),
         day_text=day_text,
-        page_of=page_of(request),
+        page_of=partial(page_of, request),
         may_run="rules.change" in ROLES[visitor.member.membership.role],
         newest=f"{PATH}?level={level}" if known else None,
         older=f"{PATH}?level={level}&after={scores[_PAGE - 1].customer_id}" if len(scores) > _PAGE else None,

@@ -1,5 +1,6 @@
 """One endpoint: how it is set up, how it is, and what its owner can do with it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -9,7 +10,8 @@ from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
 from loyalpro.kernel.ids import Prefix, is_id
 from loyalpro.kernel.unit_of_work import WriterName
-from loyalpro.web.dashboard.forms import SentForm, blank, refused
+from loyalpro.web.dashboard.charts import chart, when
+from loyalpro.web.dashboard.forms import SentForm, blank, commit, refused
 from loyalpro.web.dashboard.highlight import highlight
 from loyalpro.web.dashboard.render import fragment, page, redirect
 from loyalpro.web.dashboard.routes import PageRoute
@@ -18,6 +20,7 @@ from loyalpro.web.dashboard.toasts import Toast
 from loyalpro.web.dashboard.visits import Visit, Visitor, visit_of
 from loyalpro.web.errors import status_of
 from loyalpro.web.services import Services, ServicesDep
+from loyalpro.web.unit import Unit
 from loyalpro.webhooks.deliveries import DeliveryDetails, DeliveryRef, get_delivery
 from loyalpro.webhooks.endpoints import (
     ChangeEndpoint,
@@ -27,8 +30,9 @@ from loyalpro.webhooks.endpoints import (
     delete_endpoint,
     get_endpoint,
 )
-from loyalpro.webhooks.explanations import explanation, verdict
-from loyalpro.webhooks.overview import EndpointState, get_overview, state_of
+from loyalpro.webhooks.explanations import explanation, label_of, verdict
+from loyalpro.webhooks.health import STEPS, GetStats, Period, Stats, get_stats
+from loyalpro.webhooks.overview import EndpointOverview, EndpointState, get_overview, state_of, try_now
 from loyalpro.webhooks.snippets import FRAMEWORKS, Framework, snippet
 from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 
@@ -37,6 +41,8 @@ SET_UP: Final = f"{ONE}/set-up"
 _FRAMEWORK_COOKIE: Final = "loyalpro-framework"
 _USUAL_TYPE: Final = "points.earned"
 _COOKIE_S: Final = 365 * 24 * 3600
+_MOST_REASONS: Final = 12
+PERIODS: Final[Mapping[Period, str]] = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 _WATCHED_MS: Final = 35_000
 """For how long the page watches a test event: an attempt takes 30 seconds at most."""
 
@@ -193,24 +199,66 @@ def _is_open(watched: DeliveryDetails, visitor: Visit) -> bool:
 
 
 @router.get(ONE, name="endpoint")
-async def show(request: Request, visitor: Visitor, services: ServicesDep, endpoint_id: EndpointId) -> Response:
-    """How one endpoint is, since when, and why."""
+async def show(
+    request: Request, visitor: Visitor, services: ServicesDep, endpoint_id: EndpointId, period: Chosen = None
+) -> Response:
+    """How one endpoint is, since when, and why. `period`: what the chart, the figures and the reasons are about."""
+    model = await _overview(request, visitor, services, endpoint_id, period)
+    return page(request, "endpoint/overview.html", title=model["shown"].name, **model)
+
+
+@router.get(f"{ONE}/now", name="endpoint.now")
+async def now(
+    request: Request, visitor: Visitor, services: ServicesDep, endpoint_id: EndpointId, period: Chosen = None
+) -> Response:
+    """The parts that change by themselves: the latest deliveries, and in their own places the notice and the figures."""
+    model = await _overview(request, visitor, services, endpoint_id, period)
+    return fragment(request, "endpoint/now.html", **model)
+
+
+async def _overview(
+    request: Request, visitor: Visit, services: Services, endpoint_id: str, wanted: str | None
+) -> dict[str, Any]:
     query = EndpointRef(visitor.account_id, known("we", endpoint_id))
-    found = await services.runner.read(lambda unit: get_overview(unit, query))
+    period: Period = next((each for each in STEPS if each == wanted), "24h")
+
+    def look(unit: Unit) -> tuple[EndpointOverview, Stats]:
+        stats = get_stats(unit, GetStats(query.account_id, query.endpoint_id, period, visitor.zone))
+        return get_overview(unit, query), stats
+
+    overview, stats = await services.runner.read(look)
+    details = overview.found.details
     rights = ROLES[visitor.member.membership.role]
-    return page(
-        request,
-        "endpoint/overview.html",
-        title=found.found.name,
-        overview=found,
-        shown=found.found,
-        endpoint=found.found.details.endpoint,
-        base=base_of(found.found.details),
-        may_change="endpoints.change" in rights,
-        may_see_secret="secrets" in rights,
-        all_types=len(EVENT_TYPES),
-        test_type=_first_type(found.found.details),
-    )
+    return {
+        "overview": overview,
+        "shown": overview.found,
+        "endpoint": details.endpoint,
+        "stats": stats,
+        "chart": chart(stats.spans, stats.step, visitor.zone),
+        "rows": [(when(each.start_at, stats.step, visitor.zone), each) for each in stats.spans],
+        "failures": [(label_of(each.outcome, each.response_status), each) for each in stats.failures[:_MOST_REASONS]],
+        "periods": PERIODS,
+        "base": base_of(details),
+        "deliveries": deliveries_path(request, details.endpoint.id),
+        "one_delivery": "/developers/deliveries/{delivery_id}" in request.app.state.page_paths,
+        "may_change": "endpoints.change" in rights,
+        "may_see_secret": "secrets" in rights,
+        "all_types": len(EVENT_TYPES),
+        "test_type": _first_type(details),
+        "form": blank(request),
+    }
+
+
+@router.post(f"{ONE}/try", name="endpoint.try")
+async def attempt(request: Request, visitor: Visitor, endpoint_id: EndpointId, form: SentForm) -> Response:
+    """Send one of the deliveries that wait, although the endpoint is held back because it fails."""
+    command = EndpointRef(visitor.account_id, known("we", endpoint_id))
+    path = f"/developers/webhooks/{command.endpoint_id}"
+    try:
+        await commit(request, form, lambda unit: {"id": try_now(unit, command).id})
+    except Refused as error:
+        return redirect(request, path, error.detail)
+    return redirect(request, path, "One delivery is being tried now.")
 
 
 @router.post(f"{ONE}/pause", name="endpoint.pause")
@@ -283,6 +331,12 @@ async def _delivery(visitor: Visit, services: Services, delivery_id: str, endpoi
     if found.delivery.endpoint_id != endpoint_id:
         raise NotFound(f"There is no delivery {delivery_id} to this endpoint.")
     return found
+
+
+def deliveries_path(request: Request, endpoint_id: str) -> str | None:
+    """The address of the deliveries of an endpoint, to be followed by more filters; None where no page lists them."""
+    exists = "/developers/deliveries" in request.app.state.page_paths
+    return f"/developers/deliveries?endpoint={endpoint_id}" if exists else None
 
 
 def known(prefix: Prefix, text: str) -> str:

@@ -1,5 +1,6 @@
 """Program > Fraud cases: the queue, one case with its evidence, and the rules with a trial on the past."""
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -196,7 +197,7 @@ async def _look(request: Request, visitor: Visit, services: Services, case_id: s
             "customer_name": customer_names(visitor, found),
             "names": names_of(unit, account_id, [case.resolved_by] if case.resolved_by else []),
             "may_change": "fraud.change" in ROLES[visitor.member.membership.role],
-            "page_of": page_of(request),
+            "page_of": partial(page_of, request),
         }
 
     return await services.runner.read(look)

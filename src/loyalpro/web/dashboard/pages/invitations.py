@@ -4,8 +4,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
 
-from loyalpro.accounts.entities import Invitation
-from loyalpro.accounts.invitations import JoinAsNewPerson, find_invitation, join_as_member, join_as_new_person
+from loyalpro.accounts.invitations import (
+    JoinAsNewPerson,
+    OpenInvitation,
+    find_invitation,
+    join_as_member,
+    join_as_new_person,
+)
 from loyalpro.kernel.errors import InvalidInput, NotFound, Refused
 from loyalpro.web.dashboard.forms import SentForm, blank
 from loyalpro.web.dashboard.render import page
@@ -25,10 +30,10 @@ router = APIRouter(route_class=PageRoute)
 async def show(request: Request, services: ServicesDep, token: Token) -> Response:
     """Who invites to what; a form for a new person, and a button for one who is signed in."""
     try:
-        invitation = await services.runner.read(lambda unit: find_invitation(unit, token))
+        opened = await services.runner.read(lambda unit: find_invitation(unit, token))
     except NotFound as error:
         return _gone(request, error)
-    return page(request, _TEMPLATE, form=blank(request), **_model(token, invitation))
+    return page(request, _TEMPLATE, form=blank(request), **_model(token, opened))
 
 
 @router.post("/invitations/{token}", name="invitation.new_person")
@@ -43,7 +48,7 @@ async def join_new(request: Request, visitor: Visitor, services: ServicesDep, fo
         time_zone=visitor.zone_name if visitor.zone_name != "UTC" else None,
     )
     try:
-        invitation = await services.runner.read(lambda unit: find_invitation(unit, token))
+        opened = await services.runner.read(lambda unit: find_invitation(unit, token))
     except NotFound as error:
         return _gone(request, error)
     try:
@@ -53,7 +58,7 @@ async def join_new(request: Request, visitor: Visitor, services: ServicesDep, fo
     except NotFound as error:
         return _gone(request, error)
     except Refused as error:
-        return again(request, _TEMPLATE, form, error, _model(token, invitation), *_FIELDS)
+        return again(request, _TEMPLATE, form, error, _model(token, opened), *_FIELDS)
     return go_on(request, visitor, started, "/")
 
 
@@ -62,19 +67,19 @@ async def join(request: Request, visitor: Visitor, services: ServicesDep, form: 
     """One more account for the person who is signed in."""
     who = visitor.member
     try:
-        invitation = await services.runner.read(lambda unit: find_invitation(unit, token))
+        opened = await services.runner.read(lambda unit: find_invitation(unit, token))
         started = await services.runner.change(
             lambda unit: join_as_member(unit, token, who), "control", actor=who.actor
         )
     except NotFound as error:
         return _gone(request, error)
     except Refused as error:
-        return again(request, _TEMPLATE, form, error, _model(token, invitation))
+        return again(request, _TEMPLATE, form, error, _model(token, opened))
     return go_on(request, visitor, started, "/")
 
 
-def _model(token: str, invitation: Invitation) -> dict[str, Any]:
-    return {"title": "Invitation", "token": token, "invitation": invitation}
+def _model(token: str, opened: OpenInvitation) -> dict[str, Any]:
+    return {"title": "Invitation", "token": token, "opened": opened}
 
 
 def _gone(request: Request, error: NotFound) -> Response:

@@ -17,6 +17,7 @@ from loyalpro.accounts.password_changes import ResetMemberPassword, reset_member
 from loyalpro.accounts.people import ChangeRole, ListMembers, MemberRef, change_role, list_members, remove_member
 from loyalpro.accounts.roles import ROLE_NAMES, Role
 from loyalpro.accounts.second_factor import RequireSecondFactor, require_second_factor
+from loyalpro.accounts.support_limit import LimitSupport, limit_support
 from loyalpro.kernel.errors import Refused
 from loyalpro.web.dashboard.forms import Form, SentForm, blank, commit
 from loyalpro.web.dashboard.render import page, redirect
@@ -29,6 +30,7 @@ from loyalpro.web.unit import Unit
 _PATH: Final = "/members"
 _TEMPLATE: Final = "members/members.html"
 _PAGE: Final = 50
+_MOST_DIGITS: Final = 12
 _MEANINGS: Final[dict[Role, str]] = {
     "owner": "Owner: everything, members included",
     "developer": "Developer: endpoints, secrets, API keys",
@@ -119,6 +121,20 @@ async def require(request: Request, visitor: Visitor, services: ServicesDep, for
     return redirect(request, _PATH, words)
 
 
+@router.post("/members/support-limit", name="members.limit_support")
+async def limit(request: Request, visitor: Visitor, services: ServicesDep, form: SentForm) -> Response:
+    """Limit how many points support may give or take at once, or not any more."""
+    text = form.text("points").replace(",", "")
+    points = int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else -1
+    before = visitor.member.membership.support_points_limit
+    command = LimitSupport(visitor.account_id, points if text else None, before)
+    try:
+        await services.runner.change(lambda unit: limit_support(unit, command), "control", actor=visitor.actor)
+    except Refused as error:
+        return await _refused(request, visitor, services, error)
+    return redirect(request, _PATH, "Saved")
+
+
 async def _refused(request: Request, visitor: Visit, services: Services, error: Refused) -> Response:
     """The list with the reason above it."""
     return again(request, _TEMPLATE, blank(request, role="viewer"), error, await _model(visitor, services, None))
@@ -142,4 +158,5 @@ async def _model(visitor: Visit, services: Services, after: str | None) -> dict[
         "names": [(each, each.capitalize()) for each in ROLE_NAMES],
         "role_forms": {each.person.id: Form({"role": [each.role]}, "") for each in members},
         "is_required": visitor.member.membership.requires_second_factor,
+        "support_limit": visitor.member.membership.support_points_limit,
     }

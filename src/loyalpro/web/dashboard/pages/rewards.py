@@ -1,5 +1,6 @@
 """Program > Rewards: what customers can have for points, its stock, and what was redeemed."""
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -137,7 +138,7 @@ async def redemptions(
         "rewards/redemptions.html",
         title="Redemptions",
         code=wanted or "",
-        page_of=page_of(request),
+        page_of=partial(page_of, request),
         form=blank(request),
         newest=_REDEMPTIONS if known else None,
         older=f"{_REDEMPTIONS}?before={listed[_PAGE - 1].id}" if len(listed) > _PAGE else None,

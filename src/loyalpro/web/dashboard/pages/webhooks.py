@@ -1,6 +1,5 @@
 """Developers > Webhooks: the list of endpoints, and how one is added."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -24,7 +23,8 @@ from loyalpro.web.url_check import checked_url
 from loyalpro.webhooks import endpoints
 from loyalpro.webhooks.endpoint_url import public_url
 from loyalpro.webhooks.entities import ALL_TYPES
-from loyalpro.webhooks.overview import EndpointState, list_by_need
+from loyalpro.webhooks.health import DayOfAll, get_day
+from loyalpro.webhooks.overview import MOST_COUNTED_IN_LIST, EndpointState, list_by_need
 from loyalpro.webhooks.url_check import UrlCheck
 
 LIST: Final = "/developers/webhooks"
@@ -42,8 +42,8 @@ async def show(
     request: Request, visitor: Visitor, services: ServicesDep, start: Annotated[int, Query(ge=0, le=1_000)] = 0
 ) -> Response:
     """Every endpoint with its state, those that need a person first."""
-    found = await services.runner.read(lambda unit: list_by_need(unit, visitor.account_id))
-    return page(request, "webhooks/list.html", title="Webhooks", **_listed(visitor, found, start))
+    model = await _listed(request, visitor, services, start)
+    return page(request, "webhooks/list.html", title="Webhooks", **model)
 
 
 @router.get(f"{LIST}/rows", name="webhooks.rows")
@@ -51,8 +51,7 @@ async def rows(
     request: Request, visitor: Visitor, services: ServicesDep, start: Annotated[int, Query(ge=0, le=1_000)] = 0
 ) -> Response:
     """The part of the list that changes by itself."""
-    found = await services.runner.read(lambda unit: list_by_need(unit, visitor.account_id))
-    return fragment(request, "webhooks/rows.html", **_listed(visitor, found, start))
+    return fragment(request, "webhooks/rows.html", **await _listed(request, visitor, services, start))
 
 
 @router.get(NEW, name="webhooks.new")
@@ -123,15 +122,26 @@ def _example(name: str | None) -> dict[str, Any]:
     return {"example": event_type, "example_bytes": len(body), "example_code": highlight(text, "json")}
 
 
-def _listed(visitor: Visit, found: Sequence[EndpointState], start: int) -> Mapping[str, Any]:
+async def _listed(request: Request, visitor: Visit, services: Services, start: int) -> dict[str, Any]:
+    def look(unit: Unit) -> tuple[list[EndpointState], DayOfAll]:
+        listed = list_by_need(unit, visitor.account_id)
+        return listed, get_day(unit, [each.details.endpoint.id for each in listed])
+
+    found, day = await services.runner.read(look)
     failing = [each for each in found if each.state in ("probing", "failing")]
+    stopped = [each for each in found if each.state in ("paused", "disabled")]
     return {
         "found": found[start : start + _ROWS],
+        "day": day,
         "total": len(found),
         "start": start,
         "newer": None if not start else f"{LIST}?start={max(0, start - _ROWS)}",
         "older": f"{LIST}?start={start + _ROWS}" if start + _ROWS < len(found) else None,
         "worst": failing[0] if failing else None,
         "waiting": sum(each.waiting for each in found),
+        "parked": sum(each.waiting for each in stopped),
+        "is_more": any(each.waiting > MOST_COUNTED_IN_LIST for each in found),
         "may_change": "endpoints.change" in ROLES[visitor.member.membership.role],
+        "form": blank(request),
+        "deliveries": "/developers/deliveries" if "/developers/deliveries" in request.app.state.page_paths else None,
     }
