@@ -235,7 +235,7 @@ def _columns(scene: Scene) -> str:
     return f"{browser.path}?kind=customers"
 
 
-def _trial(scene: Scene) -> str:
+def import_of(scene: Scene) -> str:
     """The page of a trial run that is over, with a refused row."""
     path = _columns(scene).partition("?")[0]
     browser = Browser(scene.server)
@@ -361,6 +361,16 @@ def _with_scores(scene: Scene) -> str:
     return "/churn"
 
 
+def case_of(scene: Scene) -> str:
+    """The page of an open case."""
+    return f"{_with_case(scene)}/cases/{scene.ids['case']}"
+
+
+def reward_of(scene: Scene) -> str:
+    """The page of a reward."""
+    return f"{_with_rewards(scene)}/{scene.ids['reward']}"
+
+
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
@@ -439,17 +449,17 @@ LOOKS: dict[str, Look] = {
     "campaign": Look(_campaign),
     "fraud": Look(_with_case),
     "fraud-dismissed": Look("/fraud?status=false_positive", "viewer"),
-    "fraud-case": Look(lambda scene: f"{_with_case(scene)}/cases/{scene.ids['case']}", "support"),
+    "fraud-case": Look(case_of, "support"),
     "fraud-rules": Look("/fraud/rules"),
     "fraud-rule": Look("/fraud/rules/velocity.earn"),
     "imports-empty": Look("/imports", "viewer"),
     "import-columns": Look(_columns),
-    "import-trial": Look(_trial, "support"),
+    "import-trial": Look(import_of, "support"),
     "imports": Look("/imports"),
     "exports": Look("/exports"),
     "rewards": Look(_with_rewards),
     "rewards-viewer": Look("/rewards?status=archived", "viewer"),
-    "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
+    "reward": Look(reward_of, "support"),
     "redemptions": Look("/rewards/redemptions"),
     "audit": Look("/audit"),
     "audit-none": Look("/audit?object=cus_nothing"),
