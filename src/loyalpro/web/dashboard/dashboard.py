@@ -10,11 +10,11 @@ from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
     campaigns,
     components,
-    documentation,
     customer,
     customer_changes,
     customers,
     deliveries,
+    documentation,
     endpoint,
     endpoint_settings,
     exports,
