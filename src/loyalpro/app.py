@@ -219,6 +219,7 @@ class Application:
             base_url=self.settings.base_url,
             causes=self._causes,
             retention_days=self.settings.retention_days,
+            schedule=self.schedule,
             random_bytes=self.rng.randbytes,
             row_formats=ROW_FORMATS,
         )

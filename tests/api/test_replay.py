@@ -64,6 +64,11 @@ def all_events(server: Server) -> list[str]:
     return found
 
 
+def estimated(server: Server, endpoint: str, **body: object) -> int:
+    found = server.post(f"/v1/webhook_endpoints/{endpoint}/replay/estimate", {"since": LONG_AGO, **body})
+    return int(found["estimated_total"])
+
+
 def replay(server: Server, endpoint: str, **body: object) -> dict[str, Any]:
     made: dict[str, Any] = server.post(f"/v1/webhook_endpoints/{endpoint}/replay", {"since": LONG_AGO, **body})
     return made
@@ -101,6 +106,8 @@ def test_a_new_endpoint_gets_every_past_event_once(server: Server, receiver: Raw
     assert job["estimated_total"] == len(events) == 301
     ended = done(server, job)
     assert (ended["examined"], ended["replayed"], ended["estimated_total"]) == (301, 301, 301)
+    assert estimated(server, endpoint) == 301
+    assert estimated(server, endpoint, until="2020-01-02T00:00:00Z") == 0
     hits = receiver.wait_for(301)
     assert Counter(hit.headers["X-LoyalPro-Event-Id"] for hit in hits) == Counter(events)
     assert server.get(f"/v1/webhook_endpoints/{endpoint}/replays")["data"] == [ended]
@@ -159,6 +166,7 @@ def test_a_range_includes_both_ends(server: Server, receiver: RawServer) -> None
     sell(server, 0)
     times = {each: server.get(f"/v1/events/{each}")["created_at"] for each in (first[0], middle)}
     endpoint = subscribe(server, receiver)
+    assert estimated(server, endpoint, since=times[first[0]], until=times[middle]) == 2
     job = done(server, replay(server, endpoint, since=times[first[0]], until=times[middle]))
     assert (job["since"], job["until"], job["replayed"]) == (times[first[0]], times[middle], 2)
 

@@ -95,6 +95,10 @@ def test_a_failing_endpoint_is_tried_at_once(server: Server, owner: Browser, aut
         owner.send(f"{path}/try")
         assert "One delivery is being tried now." in owner.text
         server.until(f"/v1/webhook_endpoints/{endpoint}/stats", lambda found: found["delivered"] == 1)
+        [entry] = [
+            each for each in server.get("/v1/audit_log?limit=10")["data"] if each["action"] == "delivery.retried"
+        ]
+        assert entry["actor"].startswith("person:")
         owner.send(f"{path}/try", key="another")
         assert "No delivery waits for this endpoint." in owner.text
         assert figures(owner)["Time to answer"][1].startswith("p50 ")

@@ -70,7 +70,7 @@ def test_a_file_is_mapped_tried_imported_and_its_refused_lines_come_back(server:
     assert "2 rows can be imported" in support.text
     assert "Nothing is written yet." in support.text
     assert customers(server) == []
-    [line] = re.findall(r'<td class="num">(\d+)</td><td>email', support.text)
+    [line] = re.findall(r'<td class="dim">(\d+)</td><td>email', support.text)
     assert line == "3"
     assert support.request("GET", f"{trial}/refused.csv") == 200
     assert support.headers["content-disposition"].startswith("attachment")

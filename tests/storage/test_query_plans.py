@@ -22,6 +22,7 @@ from loyalpro.jobs.periodic_job import BATCH_SIZE, Piece
 from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, VirtualClock
 from loyalpro.kernel.errors import Conflict
 from loyalpro.kernel.ids import IdFactory, delivery_id, floor
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.adjustments import AdjustPoints, adjust_points
 from loyalpro.loyalty.book import Book
 from loyalpro.loyalty.calculation import CalculatePurchase, calculate_purchase
@@ -53,6 +54,7 @@ from loyalpro.loyalty.fraud.rules import VelocityEarn, default_rule
 from loyalpro.loyalty.merging import MergeCustomer, merge_customer
 from loyalpro.loyalty.orders import Order
 from loyalpro.loyalty.pending_lots import ChangeLot, activate_lot
+from loyalpro.loyalty.recent import customers_with_tail, purchases_with_tail
 from loyalpro.loyalty.recording import Purchase, RecordPurchases, record_purchases
 from loyalpro.loyalty.redemption_book import PutBack, expire_overdue, linked_redemptions, named_redemptions
 from loyalpro.loyalty.redemptions import (
@@ -96,6 +98,7 @@ from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.deliveries import MOST_EXAMINED, ListDeliveries, count_newer, find_deliveries
 from loyalpro.webhooks.entities import DeliveryFilter, Reached, Replay, ReplayPage
 from loyalpro.webhooks.entry_events import EntryEvents, events_of_entries
+from loyalpro.webhooks.recent import deliveries_with_tail, events_with_tail
 from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
 from support.campaigns import new_campaign
@@ -668,11 +671,12 @@ def test_finding_customers_by_one_text(connection: DriverConnection, text: str) 
 
 
 def test_finding_by_the_end_of_an_id(world: World, connection: DriverConnection) -> None:
+    tails = [_middle(connection, table)[-6:] for table in ("customers", "transactions")]
     looks: list[Callable[[UnitOfWork], list[str]]] = [
-        lambda unit: unit.customers.recent_with_tail(ACCOUNT, _middle(connection, "customers")[-6:], 0, 5_000),
-        lambda unit: unit.transactions.recent_with_tail(ACCOUNT, _middle(connection, "transactions")[-6:], 0, 5_000),
-        lambda unit: unit.events.recent_with_tail(ACCOUNT, "000000", 0, 5_000),
-        lambda unit: unit.deliveries.recent_with_tail(ACCOUNT, "000000", 0, 5_000),
+        lambda unit: customers_with_tail(unit, RecentTail(ACCOUNT, tails[0], 0, 5_000)),
+        lambda unit: purchases_with_tail(unit, RecentTail(ACCOUNT, tails[1], 0, 5_000)),
+        lambda unit: events_with_tail(unit, RecentTail(ACCOUNT, "000000", 0, 5_000)),
+        lambda unit: deliveries_with_tail(unit, RecentTail(ACCOUNT, "000000", 0, 5_000)),
     ]
     for each in looks:
         in_unit(connection, 5_100, each)

@@ -44,6 +44,7 @@ CALLS: Final[dict[tuple[Method, Path], Call]] = {
     ("post", "/v1/customers/{customer_id}/adjustments"): Call("points", {"points": 1, "reason_code": "x"}),
     ("post", "/v1/lots/{lot_id}/activate"): Call("points"),
     ("post", "/v1/lots/{lot_id}/cancel"): Call("points"),
+    ("get", "/v1/find"): Call("read"),
     ("get", "/v1/transactions"): Call("read"),
     ("post", "/v1/transactions"): Call("transactions", _BUYER),
     ("post", "/v1/transactions/batch"): Call("transactions", {"transactions": [_BUYER]}),

@@ -12,6 +12,7 @@ from loyalpro.kernel.clock import MS_PER_DAY, SystemClock, UnixMs, rfc3339
 from loyalpro.storage.tables.counters import HOUR_MS, MINUTE_MS
 from loyalpro.storage.unit_of_work import UnitOfWork
 from support.browser import Browser
+from support.churn import LEAVING, REGULAR, record, run
 from support.history import insert
 from support.members import add_member, first_account_id, signed_in
 from support.people import BROWSER
@@ -291,6 +292,68 @@ def _deliveries(scene: Scene) -> str:
     return "/developers/deliveries"
 
 
+def delivery_of(scene: Scene, number: int, **columns: Any) -> str:
+    """A delivery to an endpoint that is not there, whose attempt then says what the columns say."""
+    _deliveries(scene)
+    found = scene.server.get(f"/v1/deliveries?customer_id={scene.ids['log']}")["data"][number]
+    names = ", ".join(f"{name} = ?" for name in columns)
+
+    def work(unit: UnitOfWork) -> None:
+        sql = f"UPDATE attempts SET {names} WHERE delivery_id = ? AND number = 1"
+        unit.connection.execute(sql, (*columns.values(), found["id"]))
+
+    if columns:
+        scene.server.run(scene.server.application.runner.change(work))
+    return f"/developers/deliveries/{found['id']}"
+
+
+REFUSED: dict[str, Any] = {
+    "outcome": "http_5xx",
+    "response_status": 500,
+    "response_headers": '[["content-type","application/json"],["server","nginx"],["x-request-id","7f1c9b02"]]',
+    "response_excerpt": b'{"error":"duplicate key value violates unique constraint","hint":"<script>alert(1)</script>"}',
+    "response_truncated": 0,
+    "remote_ip": "203.0.113.24",
+    "dns_ms": 3.1,
+    "connect_ms": 17.9,
+    "tls_ms": 61.8,
+    "first_byte_ms": 1_203.8,
+    "total_ms": 1_204.4,
+}
+_UNANSWERED: dict[str, Any] = {
+    "outcome": "timeout",
+    "remote_ip": "203.0.113.24",
+    "dns_ms": 2.8,
+    "connect_ms": 16.0,
+    "tls_ms": 58.0,
+    "total_ms": 30_000.0,
+}
+
+
+def _with_rewards(scene: Scene) -> str:
+    """Rewards with and without a stock, and what was redeemed."""
+    server = scene.server
+    if "reward" not in scene.ids:
+        customer = server.post("/v1/customers", {"name": "Jo Lee"})["id"]
+        server.post(f"/v1/customers/{customer}/adjustments", {"points": 500, "reason_code": "goodwill"})
+        off = {"name": "5 EUR off", "type": "amount_off", "amount": 500, "currency": "EUR", "cost_points": 100}
+        scene.ids["reward"] = server.post("/v1/rewards", off)["id"]
+        server.post(
+            "/v1/rewards", {"name": "Coffee", "type": "free_item", "sku": "COFFEE", "cost_points": 40, "stock": 0}
+        )
+        server.post("/v1/redemptions", {"customer_id": customer, "reward_id": scene.ids["reward"]})
+        server.post("/v1/redemptions", {"customer_id": customer, "points": 60, "reserve": True})
+    return "/rewards"
+
+
+def _with_scores(scene: Scene) -> str:
+    """Scores of customers who keep buying, and of some who stopped."""
+    if "scored" not in scene.ids:
+        record(scene.server, {f"keeps-{n}": REGULAR for n in range(9)} | {f"stops-{n}": LEAVING for n in range(4)})
+        scene.ids["scored"] = run(scene.server)["id"]
+    return "/churn"
+
+
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
@@ -309,6 +372,8 @@ LOOKS: dict[str, Look] = {
     "transaction-refund": Look(lambda scene: customer_of(scene) and f"/transactions/{scene.ids['order-87990']}/refund"),
     "transactions": Look(lambda scene: customer_of(scene) and "/transactions"),
     "transactions-not-found": Look("/transactions?q=order-0"),
+    "find": Look(lambda scene: customer_of(scene) and "/find?q=kim"),
+    "find-nothing": Look("/find?q=nothing+like+this"),
     "customers": Look(lambda scene: customer_of(scene) and "/customers"),
     "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
     "customers-not-found": Look("/customers?q=nobody"),
@@ -326,6 +391,8 @@ LOOKS: dict[str, Look] = {
     "deliveries": Look(_deliveries),
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
     "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
+    "delivery": Look(lambda scene: delivery_of(scene, 0, **REFUSED)),
+    "delivery-no-answer": Look(lambda scene: f"{delivery_of(scene, 1, **_UNANSWERED)}?attempt=1", "viewer"),
     "endpoint-busy": Look(lambda scene: _busy(scene, "Shop back end", events=["*"])),
     "endpoint-hour": Look(lambda scene: f"{_busy(scene, 'Warehouse', failing_hours=2)}?period=1h"),
     "endpoint-week": Look(lambda scene: f"{_busy(scene, 'Ledger', hours=170)}?period=7d"),
@@ -370,6 +437,14 @@ LOOKS: dict[str, Look] = {
     "import-trial": Look(_trial, "support"),
     "imports": Look("/imports"),
     "exports": Look("/exports"),
+    "rewards": Look(_with_rewards),
+    "rewards-viewer": Look("/rewards?status=archived", "viewer"),
+    "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
+    "redemptions": Look("/rewards/redemptions"),
+    "audit": Look("/audit"),
+    "audit-none": Look("/audit?object=cus_nothing"),
+    "churn": Look(_with_scores),
+    "churn-low": Look("/churn?level=low", "viewer"),
     "rule-versions": Look("/rules/versions"),
     "rule-version": Look("/rules/versions/2"),
 }

@@ -95,6 +95,9 @@ def test_the_hours_of_a_change_of_summer_time_are_labeled_once() -> None:
     starts = starts_of("24h", at(2026, 10, 25, 12), zone)
     labels = [bar.label for bar in chart([Span(each, 1, 0) for each in starts], "hour", zone).bars]
     assert [each for each in labels if each] == ["15", "18", "21", "00", "03", "06", "09", "12"]
+    twice = ZoneInfo("America/Havana")  # its clocks go from one o'clock back to midnight
+    spans = [Span(each, 1, 0) for each in starts_of("24h", at(2026, 11, 1, 17), twice)]
+    assert [bar.label for bar in chart(spans, "hour", twice).bars].count("00") == 1
     week = starts_of("7d", at(2026, 10, 26, 12), zone)
     days = [bar.label for bar in chart([Span(each, 1, 0) for each in week], "hour", zone).bars]
     assert [each for each in days if each] == [f"{n} Oct" for n in range(20, 27)]

@@ -85,3 +85,14 @@ def test_a_fixed_schedule_has_exactly_its_waits() -> None:
 def test_the_window_is_open_up_to_its_end() -> None:
     assert not RetrySchedule().is_over(FIRST, DEADLINE)
     assert RetrySchedule().is_over(FIRST, DEADLINE + 1)
+
+
+def test_what_is_to_come_is_what_would_be_made_without_jitter() -> None:
+    schedule = RetrySchedule()
+    found = schedule.coming(attempts=1, first_attempt_at=0, due_at=0, most=100)
+    assert found[:4] == [5_000, 20_000, 65_000, 200_000]
+    assert found == sorted(found)
+    assert found[-1] == (WINDOW_S - 15) * 1_000
+    assert schedule.coming(attempts=1, first_attempt_at=0, due_at=0, most=3) == found[:3]
+    assert RetrySchedule((1, 2)).coming(attempts=1, first_attempt_at=0, due_at=0, most=9) == [1_000, 3_000]
+    assert schedule.coming(attempts=9, first_attempt_at=0, due_at=found[-1], most=9) == []

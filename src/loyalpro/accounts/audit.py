@@ -21,3 +21,8 @@ def list_audit(unit: AccountsUnit, query: ListAudit) -> list[AuditEntry]:
     return unit.audit_log.list_before(
         query.account_id, query.before_id, query.limit, actor=query.actor, object_id=query.object_id
     )
+
+
+def note_export(unit: AccountsUnit, account_id: str) -> None:
+    """Note that somebody takes the audit log as a file."""
+    unit.audit(account_id, "audit_log.exported", account_id)

@@ -21,6 +21,16 @@ _SHORTEST_GAP_S: Final = 60.0
 """A retry that would be due less than this before the last attempt is moved to it: two attempts so close are useless."""
 
 
+class _Middle(random.Random):
+    """Draws the middle of each range."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
+
+
+_MIDDLE: Final = _Middle()
+
+
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
     """The waits between attempts: backoff over the window of `window_s`, or exactly the waits of `fixed_s` without jitter."""
@@ -64,6 +74,27 @@ class RetrySchedule:
         if self.fixed_s is not None:
             return min(due, last)
         return due if due + _SHORTEST_GAP_S * MS_PER_S <= last else last
+
+    def coming(self, *, attempts: int, first_attempt_at: UnixMs, due_at: UnixMs, most: int) -> list[UnixMs]:
+        """Return about when the attempts after the one at `due_at` are made, if all fail at once; at most `most` of them.
+
+        `attempts`: how many there are with that one. Each wait is in the middle of what its jitter allows.
+        """
+        found: list[UnixMs] = []
+        while len(found) < most:
+            following = self.next_attempt_at(
+                attempts=attempts + len(found),
+                first_attempt_at=first_attempt_at,
+                started_at=due_at,
+                now=due_at,
+                retry_after_ms=None,
+                rng=_MIDDLE,
+            )
+            if following is None:
+                break
+            found.append(following)
+            due_at = following
+        return found
 
     def is_over(self, first_attempt_at: UnixMs, now: UnixMs) -> bool:
         """Return whether the window has closed: nothing may be sent after that."""

@@ -104,6 +104,11 @@ def get_churn_run(unit: LoyaltyUnit, account_id: str, run_id: str) -> ChurnRun:
     return run
 
 
+def last_churn_run(unit: LoyaltyUnit, account_id: str) -> ChurnRun | None:
+    """The last run that has set levels, whose scores are those that are listed; None before the first one."""
+    return unit.churn.last_run(account_id)
+
+
 def list_scores(unit: LoyaltyUnit, query: ListScores) -> list[ListedScore]:
     """Scores of active customers."""
     return unit.churn.list_scores(query.account_id, query.level, query.customer_id, query.after_id, query.limit)

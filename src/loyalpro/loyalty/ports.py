@@ -12,6 +12,7 @@ from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.churn.ports import ChurnStore
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
@@ -64,8 +65,8 @@ class CustomerStore(Protocol):
         """The ids of active customers whose names begin with one of these texts in lower case, by name."""
         ...
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the customers since an instant, newest first, of which at most `most` are looked at."""
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the customers that a tail names, newest first."""
         ...
 
     def merged_into(self, customer_id: str) -> list[str]:
@@ -166,8 +167,8 @@ class TransactionStore(Protocol):
         """Purchases, newest first."""
         ...
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the purchases since an instant, newest first, of which at most `most` are looked at."""
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the purchases that a tail names, newest first."""
         ...
 
     def past_orders(

@@ -20,6 +20,7 @@ from loyalpro.web.api import (
     deliveries,
     events,
     exports,
+    find,
     fraud,
     imports,
     lots,
@@ -90,6 +91,7 @@ def build(
         api_keys,
         audit_log,
         fraud,
+        find,
     ):
         app.include_router(resource.router)
     app.include_router(service.watch_router)

@@ -17,6 +17,7 @@ from loyalpro.transport.address_policy import AddressPolicy
 from loyalpro.web.client_address import Network
 from loyalpro.web.heavy_work import HeavyWork
 from loyalpro.web.unit import Unit
+from loyalpro.webhooks.delivery_story import Schedule
 from loyalpro.webhooks.endpoint_url import Resolve
 
 Health = Mapping[str, Callable[[], bool]]
@@ -64,6 +65,8 @@ class Services:
     """What is wrong while a check of `health` fails: a sentence for each cause."""
     retention_days: int = 90
     """How long events and deliveries are kept."""
+    schedule: Schedule = field(kw_only=True)
+    """When deliveries are attempted."""
     random_bytes: Callable[[int], bytes] = field(kw_only=True)
     """Random bytes that nobody can guess."""
     row_formats: RowFormats = field(kw_only=True)

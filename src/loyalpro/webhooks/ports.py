@@ -10,6 +10,7 @@ from loyalpro.jobs.periodic_job import JobKind
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import IdFactory
 from loyalpro.kernel.origin import Origin
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.webhooks.entities import (
     Counts,
     Delivery,
@@ -168,8 +169,8 @@ class DeliveryStore(NewDeliveryStore, Protocol):
         """The last attempt of each of these deliveries that has one, by the id of the delivery."""
         ...
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the deliveries since an instant, newest first, of which at most `most` are looked at."""
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the deliveries that a tail names, newest first."""
         ...
 
     def waiting(self, endpoint_ids: Sequence[str], most: int) -> Mapping[str, int]:
@@ -261,8 +262,8 @@ class PastEventStore(EventStore, Protocol):
         """
         ...
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the events since an instant, newest first, of which at most `most` are looked at."""
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the events that a tail names, newest first."""
         ...
 
     def hold(self, account_id: str, event_id: str) -> PastEvent | None:

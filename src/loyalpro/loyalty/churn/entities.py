@@ -1,8 +1,8 @@
 """What is stored of churn: models, runs, and the score of each customer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.record import record
@@ -66,6 +66,9 @@ def is_stale(model: ChurnModel | None, as_of: date) -> bool:
     return as_of - date.fromisoformat(model.version) >= timedelta(days=DAYS_OF_MODEL)
 
 
+BUCKETS: Final = 20
+"""How many parts of the scores from 0 to 1 a run counts."""
+
 RunStatus: TypeAlias = Literal["queued", "running", "done", "failed"]
 
 
@@ -75,7 +78,8 @@ class ChurnRun:
 
     `cursor`: the last customer that was looked at. `announcement`, `settings` and `model_version` are decided when the run
     begins, and hold for all of it; `parameters` are those of the model, for a comparison with the next run. `low`, `medium` and
-    `high` count customers at each level; `events` counts what was emitted.
+    `high` count customers at each level; `events` counts what was emitted. `histogram`: how many customers have a score in each
+    of `BUCKETS` equal parts from 0 to 1; None before the first customer, and for runs of old versions.
     """
 
     id: str
@@ -95,6 +99,7 @@ class ChurnRun:
     medium: int = 0
     high: int = 0
     events: int = 0
+    histogram: tuple[int, ...] | None = None
     started_at: UnixMs | None = None
     finished_at: UnixMs | None = None
 
@@ -102,6 +107,14 @@ class ChurnRun:
     def scored(self) -> int:
         """How many customers have a score."""
         return self.low + self.medium + self.high
+
+
+def counted(histogram: tuple[int, ...] | None, scores: Iterable[float]) -> tuple[int, ...]:
+    """A histogram with further scores. A score of 1 is in the last part."""
+    counts = list(histogram or (0,) * BUCKETS)
+    for score in scores:
+        counts[min(int(score * BUCKETS), BUCKETS - 1)] += 1
+    return tuple(counts)
 
 
 @record

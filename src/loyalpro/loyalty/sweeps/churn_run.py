@@ -18,7 +18,15 @@ from loyalpro.kernel.errors import LockTaken, StoreError
 from loyalpro.kernel.record import record
 from loyalpro.kernel.unit_of_work import UnitOfWorkRunner
 from loyalpro.loyalty.book import Book
-from loyalpro.loyalty.churn.entities import ChurnModel, ChurnRun, CustomerScore, PurchaseDays, is_stale, new_model
+from loyalpro.loyalty.churn.entities import (
+    ChurnModel,
+    ChurnRun,
+    CustomerScore,
+    PurchaseDays,
+    counted,
+    is_stale,
+    new_model,
+)
 from loyalpro.loyalty.churn.features import Features, History, features
 from loyalpro.loyalty.churn.fit import Fit, Sample
 from loyalpro.loyalty.churn.fit_process import FitFailed, fit_apart
@@ -239,6 +247,7 @@ def _advanced(run: ChurnRun, ids: Sequence[str], scored: Sequence[_Scored]) -> C
         medium=run.medium + levels.count("medium"),
         high=run.high + levels.count("high"),
         events=run.events + sum(1 for each in scored if each.rise),
+        histogram=counted(run.histogram, (each.score.score for each in scored)),
     )
 
 

@@ -234,6 +234,7 @@ CREATE TABLE churn_runs (
     started_at bigint,
     finished_at bigint,
     claimed_until bigint,
+    histogram text,
     CONSTRAINT churn_runs_pkey PRIMARY KEY (id),
     CONSTRAINT churn_runs_announcement_check CHECK ((announcement = ANY (ARRAY['report'::text, 'silent'::text, 'emit'::text]))),
     CONSTRAINT churn_runs_baseline_check CHECK ((baseline = ANY (ARRAY[(0)::bigint, (1)::bigint]))),

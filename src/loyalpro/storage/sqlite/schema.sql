@@ -149,7 +149,7 @@ CREATE TABLE churn_runs (
     started_at INTEGER,
     finished_at INTEGER,
     claimed_until INTEGER
-) STRICT;
+, histogram TEXT) STRICT;
 
 CREATE INDEX churn_runs_by_account ON churn_runs (account_id, id);
 

@@ -19,7 +19,7 @@ from loyalpro.storage.rows import FLAG, Codec, RowMapper
 from loyalpro.storage.sql import marks, padded_chunks, padded_list, where
 
 
-def _json(kind: type[Any]) -> Codec:
+def _json(kind: Any) -> Codec:
     return Codec(lambda value: msgspec.json.encode(value).decode(), lambda text: msgspec.json.decode(text, type=kind))
 
 
@@ -36,6 +36,7 @@ _RUNS: Final = RowMapper(
         "baseline": FLAG,
         "settings": _SETTINGS,
         "parameters": _PARAMETERS,
+        "histogram": _json(tuple[int, ...]),
     },
 )
 _SCORES: Final = RowMapper(
@@ -46,7 +47,7 @@ _SCORES: Final = RowMapper(
     parts={"standing": Standing},
 )
 _BEGUN: Final = ("status", "settings", "announcement", "model_version", "parameters", "started_at")
-_ADVANCED: Final = ("status", "cursor", "low", "medium", "high", "events", "finished_at")
+_ADVANCED: Final = ("status", "cursor", "low", "medium", "high", "events", "histogram", "finished_at")
 _SELECT_RUN: Final = f"SELECT {_RUNS.columns()} FROM churn_runs"
 _UNFINISHED: Final = "status IN ('queued', 'running')"
 _SCHEDULED_AGAIN: Final = (

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.ids import floor
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.entities import Customer, CustomerFilter
 from loyalpro.loyalty.ledger import Balance
 from loyalpro.loyalty.program import ProgramMissing
@@ -230,9 +230,9 @@ class CustomerTables:
         )
         return [id_ for (id_,) in rows]
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the customers since an instant, newest first, of which at most `most` are looked at."""
-        return recent_with_tail(self._connection, "customers", account_id, tail, floor("cus", since), most)
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the customers that a tail names, newest first."""
+        return recent_with_tail(self._connection, "customers", "cus", query)
 
     def _in_tier(self, account_id: str, tier_id: str, before_id: str | None, limit: int) -> list[str]:
         """The tier is searched as a range that orders the rows, too, so that only the index of the tiers has their order.

@@ -12,6 +12,7 @@ from loyalpro.events.envelope import Event
 from loyalpro.events.outbox import NewDelivery
 from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import delivery_id, event_id_of, floor, forged_delivery_id
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.kernel.record import record
 from loyalpro.storage.connection import Connection, Row
 from loyalpro.storage.dialect import DialectSql
@@ -267,9 +268,9 @@ class DeliveryTables:
         rows = self._connection.execute(_WAITING.format(marks=marks(len(endpoint_ids))), (most, *endpoint_ids))
         return {id_: int(count) for id_, count in rows}
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the deliveries since an instant, newest first, of which at most `most` are looked at."""
-        return recent_with_tail(self._connection, "deliveries", account_id, tail, floor("dlv", since), most)
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the deliveries that a tail names, newest first."""
+        return recent_with_tail(self._connection, "deliveries", "dlv", query)
 
     def reached(self, account_id: str, event_ids: Collection[str]) -> dict[str, Reached]:
         """The deliveries of each of these events; an event without a delivery is left out."""

@@ -6,8 +6,8 @@ Satisfies `events.outbox.EventStore` and `webhooks.ports.PastEventStore`.
 from collections.abc import Collection, Sequence
 
 from loyalpro.events.envelope import Event
-from loyalpro.kernel.clock import UnixMs
 from loyalpro.kernel.ids import floor
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import FLAG, RowMapper
@@ -106,13 +106,13 @@ class EventTables:
         )
         return sorted(_EVENTS.records(rows), key=lambda each: each.id, reverse=True)
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the events since an instant, newest first, of which at most `most` are looked at."""
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the events that a tail names, newest first."""
         newest = ", ".join(f"{column} DESC" for column in self._dialect.event_order.split(", "))
         rows = self._connection.execute(
             "SELECT id FROM (SELECT id FROM events WHERE account_id = ? AND test = 0"
             f" ORDER BY {newest} LIMIT ?) newest WHERE id >= ? AND id LIKE ? ORDER BY id DESC",
-            (account_id, most, floor("evt", since), f"%{tail}"),
+            (query.account_id, query.most, floor("evt", query.since), f"%{query.tail}"),
         )
         return [id_ for (id_,) in rows]
 

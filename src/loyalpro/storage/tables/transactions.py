@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.ids import floor
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.entities import Buyer, PastOrder, Transaction
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.rows import JSON, JSON_TUPLE, RowMapper
@@ -78,9 +78,9 @@ class TransactionTables:
         order = "" if external_id else "ORDER BY id DESC"
         return self.select(f"{clause} {order} LIMIT ?", (*params, limit))
 
-    def recent_with_tail(self, account_id: str, tail: str, since: UnixMs, most: int) -> list[str]:
-        """The ids with this end of the purchases since an instant, newest first, of which at most `most` are looked at."""
-        return recent_with_tail(self._connection, "transactions", account_id, tail, floor("txn", since), most)
+    def recent_with_tail(self, query: RecentTail) -> list[str]:
+        """The ids of the purchases that a tail names, newest first."""
+        return recent_with_tail(self._connection, "transactions", "txn", query)
 
     def past_orders(
         self, account_id: str, after_id: str, since: UnixMs, before_id: str | None, limit: int

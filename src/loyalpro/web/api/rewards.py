@@ -1,29 +1,22 @@
 """`/v1/rewards`: what customers can have for points."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from loyalpro.kernel.clock import rfc3339
-from loyalpro.kernel.errors import InvalidInput
 from loyalpro.loyalty import rewards
-from loyalpro.loyalty.entities import Reward, RewardStatus, RewardType
-from loyalpro.loyalty.ledger import MAX_POINTS
+from loyalpro.loyalty.entities import Reward, RewardStatus
 from loyalpro.loyalty.rewards import Offer
 from loyalpro.web.answers import Count, CurrencyCode, MinorUnits, Page, PointCount, RewardId, TierId, Time, answers
 from loyalpro.web.auth import AccountId, Caller
+from loyalpro.web.documents.rewards import CreateReward, UpdateReward, refuse_nulls, with_tuples
 from loyalpro.web.fields import (
-    MAX_AMOUNT,
-    Body,
     Cursor,
-    Instant,
     Limit,
-    LongText,
     SearchText,
-    ShortText,
-    Whole,
     known_id,
     page,
 )
@@ -74,76 +67,11 @@ class OfferedReward(RewardView):
     offer: OfferedView
 
 
-Points = Annotated[Whole, Field(ge=1, le=MAX_POINTS, description="Points that the reward costs.")]
-Money = Annotated[Whole, Field(ge=1, le=MAX_AMOUNT, description="Integer in the currency's minor unit: 500 is 5.00.")]
-Currency = Annotated[str, Field(description="ISO 4217, such as EUR.", max_length=32)]
-Percent = Annotated[Whole, Field(ge=1, le=100, description="A whole percentage.")]
-Ids = Annotated[list[ShortText], Field(max_length=50, description="Only customers in one of these tiers; [] for all.")]
-Tags = Annotated[
-    list[ShortText], Field(max_length=50, description="Only customers with one of these tags; [] for all.")
-]
-Stock = Annotated[Whole, Field(ge=0, le=10**9, description="How many are left; null for no limit.")]
-PerCustomer = Annotated[Whole, Field(ge=1, le=10**9, description="How many a customer can have; null for no limit.")]
-
-_NEVER_NULL: Final = ("name", "type", "cost_points", "tier_ids", "tags", "status")
-
-
-class CreateReward(Body):
-    """A reward to create. `amount_off` needs `amount` and `currency`, `percent_off` `percent`, `free_item` `sku`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"name": "5 EUR off", "type": "amount_off", "amount": 500, "currency": "EUR", "cost_points": 100},
-                {"name": "A coffee", "type": "free_item", "sku": "COFFEE", "cost_points": 40, "stock": 200},
-            ]
-        }
-    )
-
-    name: LongText
-    type: RewardType
-    amount: Money | None = None
-    currency: Currency | None = None
-    percent: Percent | None = None
-    sku: LongText | None = None
-    cost_points: Points
-    min_spend: Money | None = None
-    tier_ids: Ids = Field(default_factory=list)
-    tags: Tags = Field(default_factory=list)
-    stock: Stock | None = None
-    limit_per_customer: PerCustomer | None = None
-    starts_at: Instant | None = None
-    ends_at: Instant | None = None
-    status: Literal["draft", "active"] = "active"
-
-
-class UpdateReward(Body):
-    """The fields to change; what is left out stays, null clears."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"stock": 500, "status": "active"}]})
-
-    name: LongText | None = None
-    type: RewardType | None = None
-    amount: Money | None = None
-    currency: Currency | None = None
-    percent: Percent | None = None
-    sku: LongText | None = None
-    cost_points: Points | None = None
-    min_spend: Money | None = None
-    tier_ids: Ids | None = None
-    tags: Tags | None = None
-    stock: Stock | None = None
-    limit_per_customer: PerCustomer | None = None
-    starts_at: Instant | None = None
-    ends_at: Instant | None = None
-    status: RewardStatus | None = None
-
-
 @router.post("", status_code=201, summary="Create a reward", responses=answers(RewardView, 201))
 async def create(request: Request, account_id: AccountId, body: CreateReward) -> Response:
     """Customers can have it from now on, or from `starts_at`, unless it is a draft."""
     given = body.model_dump()
-    command = rewards.NewReward(account_id, **given | _tuples(given))
+    command = rewards.NewReward(account_id, **with_tuples(given))
 
     def work(unit: Unit) -> Reply:
         return Reply(201, reward_view(rewards.create_reward(unit, command)))
@@ -184,8 +112,8 @@ async def update(
 ) -> RewardView:
     """Redemptions that were made before keep the reward as it was."""
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
-    _refuse_nulls(given)
-    command = rewards.ChangeReward(account_id, known_id("rew", reward_id), given | _tuples(given))
+    refuse_nulls(given)
+    command = rewards.ChangeReward(account_id, known_id("rew", reward_id), with_tuples(given))
     changed = await services.runner.change(lambda unit: rewards.change_reward(unit, command), actor=caller.actor)
     return reward_view(changed)
 
@@ -234,13 +162,3 @@ def _offer(offer: Offer) -> OfferedReward:
             "missing_points": offer.missing,
         },
     }
-
-
-def _tuples(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(given[name]) for name in ("tier_ids", "tags") if name in given}
-
-
-def _refuse_nulls(given: dict[str, Any]) -> None:
-    for name in _NEVER_NULL:
-        if name in given and given[name] is None:
-            raise InvalidInput(f"{name} cannot be null; leave it out to keep it.", code="invalid_field", param=name)

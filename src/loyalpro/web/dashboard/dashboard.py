@@ -8,16 +8,20 @@ from starlette.exceptions import HTTPException
 
 from loyalpro.web.dashboard import assets, errors
 from loyalpro.web.dashboard.pages import (
+    audit,
     campaigns,
+    churn,
     components,
     customer,
     customer_changes,
     customers,
     deliveries,
+    delivery,
     documentation,
     endpoint,
     endpoint_settings,
     exports,
+    find,
     first_run,
     fraud,
     home,
@@ -27,6 +31,7 @@ from loyalpro.web.dashboard.pages import (
     me,
     members,
     replays,
+    rewards,
     rules,
     secret,
     sign_in,
@@ -53,6 +58,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     customers.router,
     customer.router,
     deliveries.router,
+    delivery.router,
     customer_changes.router,
     transactions.router,
     campaigns.router,
@@ -60,6 +66,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     fraud.router,
     imports.router,
     exports.router,
+    find.router,
+    rewards.router,
+    audit.router,
+    churn.router,
 )
 """The routers of all groups of pages."""
 

@@ -108,6 +108,11 @@ def event_name(type_: str) -> Markup:
     return Markup(".<wbr>").join(escape(shown(part)) for part in type_.split("."))
 
 
+def day_text(day: date) -> str:
+    """A day of the program's calendar: `24 Nov 2026`."""
+    return f"{day_of(day)} {day.year}"
+
+
 class Times:
     """Times as a reader in `zone` says them at `now`."""
 

@@ -22,12 +22,13 @@ _PAGES: Final[Mapping[str, str]] = {
     "frd": "/fraud/cases/{}",
     "imp": "/imports/{}",
 }
+_ID: Final = re.compile(r"[a-z]{2,5}_[0-9a-z]{26,36}")
 _PARAMETER: Final = re.compile(r"\{\w+\}")
 
 
 def page_of(request: Request, id_: str) -> str | None:
     """The address of the page about the object with this id; None when there is no such page."""
-    pattern = _PAGES.get(id_.partition("_")[0])
+    pattern = _PAGES.get(id_.partition("_")[0]) if _ID.fullmatch(id_) else None
     exist = {_PARAMETER.sub("{}", path) for path in request.app.state.page_paths}
     return pattern.format(id_) if pattern in exist and pattern is not None else None
 

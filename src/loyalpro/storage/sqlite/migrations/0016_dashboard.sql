@@ -26,3 +26,5 @@ CREATE TABLE delivery_counters (
 CREATE INDEX delivery_counters_by_age ON delivery_counters (span_ms, start_at);
 
 CREATE INDEX deliveries_given_up ON deliveries (endpoint_id, finished_at) WHERE status = 'exhausted';
+-- Churn: how many customers have which score, counted by each run.
+ALTER TABLE churn_runs ADD COLUMN histogram TEXT;

@@ -12,6 +12,7 @@ from loyalpro.events.catalog import EVENT_TYPES
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs, rfc3339, unix_ms
 from loyalpro.kernel.errors import Refused
 from loyalpro.kernel.ids import is_id, made_at
+from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.entities import Customer
 from loyalpro.loyalty.names import customers_by_id
@@ -27,6 +28,7 @@ from loyalpro.webhooks.delivery_log import OUTCOMES, DeliveryLog, Owed, read_log
 from loyalpro.webhooks.entities import Endpoint
 from loyalpro.webhooks.explanations import label_of
 from loyalpro.webhooks.overview import MOST_COUNTED_IN_LIST
+from loyalpro.webhooks.recent import deliveries_with_tail
 
 LIST: Final = "/developers/deliveries"
 _ROWS: Final = 50
@@ -276,7 +278,7 @@ def _path_of(unit: Unit, visitor: Visit, text: str) -> str | None:
         if text.startswith(f"{prefix}_"):
             return f"{LIST}?{urlencode({name: text})}"
     if len(text) >= _TAIL and text.isascii() and text.isalnum():
-        ids = unit.deliveries.recent_with_tail(visitor.account_id, text, visitor.now - MS_PER_DAY, 5_000)
+        ids = deliveries_with_tail(unit, RecentTail(visitor.account_id, text, visitor.now - MS_PER_DAY, 5_000))
         if len(ids) == 1:
             return f"{LIST}/{ids[0]}"
     return None

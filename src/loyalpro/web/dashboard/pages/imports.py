@@ -320,7 +320,7 @@ async def _one(request: Request, visitor: Visit, services: Services, import_id: 
     job, refusals = found["job"], found["refusals"]
     more = len(refusals) > _REFUSALS
     return found | {
-        "title": f"Import of {_KIND_NAMES[job.params['kind']].lower()}",
+        "title": f"{'Trial run' if job.params['dry_run'] else 'Import'} of {_KIND_NAMES[job.params['kind']].lower()}",
         "refusals": refusals[:_REFUSALS],
         "seen": job.done + job.unchanged + job.refused,
         "is_over": job.status not in ("queued", "running"),
