@@ -354,6 +354,18 @@ def _with_scores(scene: Scene) -> str:
     return "/churn"
 
 
+def _overview(scene: Scene) -> str:
+    """The first page of an account with an endpoint that fails, and with a customer who has points that expire soon."""
+    _with_sample(scene)
+    if "overview" not in scene.ids:
+        server = scene.server
+        scene.ids["overview"] = server.post("/v1/customers", {"external_id": "overview", "name": "Grace Okafor"})["id"]
+        soon = rfc3339(server.application.clock.now_ms() + 5 * MS_PER_DAY)
+        given = {"points": 120, "reason_code": "goodwill", "expires_at": soon}
+        server.post(f"/v1/customers/{scene.ids['overview']}/adjustments", given)
+    return "/"
+
+
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
@@ -414,7 +426,7 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
-    "overview": Look("/"),
+    "overview": Look(_overview),
     "documentation": Look("/documentation"),
     "documentation-overview": Look("/documentation/overview"),
     "documentation-verification": Look("/documentation/verification?framework=go", "viewer"),
