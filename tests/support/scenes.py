@@ -369,6 +369,16 @@ def case_of(scene: Scene) -> str:
 def reward_of(scene: Scene) -> str:
     """The page of a reward."""
     return f"{_with_rewards(scene)}/{scene.ids['reward']}"
+def _overview(scene: Scene) -> str:
+    """The first page of an account with an endpoint that fails, and with a customer who has points that expire soon."""
+    _with_sample(scene)
+    if "overview" not in scene.ids:
+        server = scene.server
+        scene.ids["overview"] = server.post("/v1/customers", {"external_id": "overview", "name": "Grace Okafor"})["id"]
+        soon = rfc3339(server.application.clock.now_ms() + 5 * MS_PER_DAY)
+        given = {"points": 120, "reason_code": "goodwill", "expires_at": soon}
+        server.post(f"/v1/customers/{scene.ids['overview']}/adjustments", given)
+    return "/"
 
 
 LOOKS: dict[str, Look] = {
@@ -395,6 +405,7 @@ LOOKS: dict[str, Look] = {
     "customers": Look(lambda scene: customer_of(scene) and "/customers"),
     "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
     "customers-not-found": Look("/customers?q=nobody"),
+    "overview-empty": Look("/"),
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
     "endpoint": Look(endpoint_of),
@@ -435,6 +446,7 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "overview": Look(_overview),
     "documentation": Look("/documentation"),
     "documentation-overview": Look("/documentation/overview"),
     "documentation-verification": Look("/documentation/verification?framework=go", "viewer"),
