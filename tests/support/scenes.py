@@ -369,6 +369,8 @@ def case_of(scene: Scene) -> str:
 def reward_of(scene: Scene) -> str:
     """The page of a reward."""
     return f"{_with_rewards(scene)}/{scene.ids['reward']}"
+
+
 def _overview(scene: Scene) -> str:
     """The first page of an account with an endpoint that fails, and with a customer who has points that expire soon."""
     _with_sample(scene)
