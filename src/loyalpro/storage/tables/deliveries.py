@@ -243,7 +243,7 @@ class DeliveryTables:
         order = ", ".join(self._customer_order())
         place = f"(SELECT {self._dialect.customer_event_order} FROM events WHERE id = ?)"
         return (
-            ("e.account_id = ?", account_id),
+            ("e.account_id || '' = ?", account_id),  # the index is that of the customer
             ("e.customer_id = ?", customer_id),
             (f"({order}) <= {place}", before_id and event_id_of(before_id)),
             (f"({order}) >= {place}", from_id and event_id_of(from_id)),
