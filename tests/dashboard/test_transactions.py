@@ -11,7 +11,6 @@ from support.browser import Browser
 from support.chromium import Browser as Chromium
 from support.databases import Databases
 from support.members import Signed, new_member
-from support.scenes import Scene
 from support.server import Server
 
 
@@ -139,11 +138,12 @@ def test_who_may_refund_has_a_button(server: Server, members: dict[Role, Signed]
     assert ("Bo Buyer" in members[role].browser.text) == (role != "viewer")
 
 
-def test_the_effect_follows_what_is_typed_in_a_browser(server: Server, chromium: Chromium) -> None:
-    scene = Scene(server)
+def test_the_effect_follows_what_is_typed_in_a_browser(
+    server: Server, members: dict[Role, Signed], chromium: Chromium
+) -> None:
     made = bought(server, "typed-1", 10000)
-    with chromium.tab(scene.base_url) as tab:
-        tab.sign_in(scene.token("owner"))
+    with chromium.tab(f"http://127.0.0.1:{server.port}") as tab:
+        tab.sign_in(members["owner"].browser.cookies["loyalpro"])
         page = tab.open(f"/transactions/{made['id']}/refund")
         page.wait_for_selector("text=100 points go back")
         page.fill("#amount", "20")
