@@ -235,7 +235,7 @@ def _columns(scene: Scene) -> str:
     return f"{browser.path}?kind=customers"
 
 
-def _trial(scene: Scene) -> str:
+def import_of(scene: Scene) -> str:
     """The page of a trial run that is over, with a refused row."""
     path = _columns(scene).partition("?")[0]
     browser = Browser(scene.server)
@@ -330,6 +330,13 @@ _UNANSWERED: dict[str, Any] = {
 }
 
 
+def event_of(scene: Scene) -> str:
+    """The page of an event about points."""
+    _deliveries(scene)
+    found = scene.server.listed(f"/v1/events?customer_id={scene.ids['log']}&type=points.earned")["data"]
+    return f"/developers/events/{found[0]['id']}"
+
+
 def _with_rewards(scene: Scene) -> str:
     """Rewards with and without a stock, and what was redeemed."""
     server = scene.server
@@ -354,6 +361,16 @@ def _with_scores(scene: Scene) -> str:
     return "/churn"
 
 
+def case_of(scene: Scene) -> str:
+    """The page of an open case."""
+    return f"{_with_case(scene)}/cases/{scene.ids['case']}"
+
+
+def reward_of(scene: Scene) -> str:
+    """The page of a reward."""
+    return f"{_with_rewards(scene)}/{scene.ids['reward']}"
+
+
 def _overview(scene: Scene) -> str:
     """The first page of an account with an endpoint that fails, and with a customer who has points that expire soon."""
     _with_sample(scene)
@@ -369,6 +386,7 @@ def _overview(scene: Scene) -> str:
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
+    "events-empty": Look("/developers/events"),
     "customers-empty": Look("/customers"),
     "transactions-empty": Look("/transactions"),
     "customer": Look(customer_of),
@@ -404,6 +422,10 @@ LOOKS: dict[str, Look] = {
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
     "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
     "delivery": Look(lambda scene: delivery_of(scene, 0, **REFUSED)),
+    "events": Look(lambda scene: event_of(scene) and "/developers/events"),
+    "events-none": Look(lambda scene: event_of(scene) and "/developers/events?type=churn.risk", "viewer"),
+    "event": Look(event_of),
+    "event-viewer": Look(event_of, "viewer"),
     "delivery-no-answer": Look(lambda scene: f"{delivery_of(scene, 1, **_UNANSWERED)}?attempt=1", "viewer"),
     "endpoint-busy": Look(lambda scene: _busy(scene, "Shop back end", events=["*"])),
     "endpoint-hour": Look(lambda scene: f"{_busy(scene, 'Warehouse', failing_hours=2)}?period=1h"),
@@ -441,17 +463,17 @@ LOOKS: dict[str, Look] = {
     "campaign": Look(_campaign),
     "fraud": Look(_with_case),
     "fraud-dismissed": Look("/fraud?status=false_positive", "viewer"),
-    "fraud-case": Look(lambda scene: f"{_with_case(scene)}/cases/{scene.ids['case']}", "support"),
+    "fraud-case": Look(case_of, "support"),
     "fraud-rules": Look("/fraud/rules"),
     "fraud-rule": Look("/fraud/rules/velocity.earn"),
     "imports-empty": Look("/imports", "viewer"),
     "import-columns": Look(_columns),
-    "import-trial": Look(_trial, "support"),
+    "import-trial": Look(import_of, "support"),
     "imports": Look("/imports"),
     "exports": Look("/exports"),
     "rewards": Look(_with_rewards),
     "rewards-viewer": Look("/rewards?status=archived", "viewer"),
-    "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
+    "reward": Look(reward_of, "support"),
     "redemptions": Look("/rewards/redemptions"),
     "audit": Look("/audit"),
     "audit-none": Look("/audit?object=cus_nothing"),
