@@ -30,9 +30,12 @@ def test_every_link_of_a_page_leads_to_a_place_that_exists(guide: Guide) -> None
 
 
 def test_html_and_links_to_scripts_are_text() -> None:
-    found = markup("<b>x</b> [a](javascript:alert(1)) [b](https://loyalpro.example/) ![c](d)", "reference/api.md", "")
+    found = markup(
+        "<b>x</b> [a](javascript:alert(1)) [b](https://loyalpro.example/) ![c](d) [e](ftp://f/)", "reference/api.md", ""
+    )
     assert "<b>" not in found
     assert 'href="javascript' not in found
+    assert "ftp:" not in found
     assert "<img" not in found
     assert '<a href="https://loyalpro.example/">b</a>' in found
 
