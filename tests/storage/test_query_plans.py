@@ -1194,6 +1194,7 @@ def test_reports_and_exports(world: World, connection: DriverConnection) -> None
         lambda unit: unit.reports.transactions_between(ACCOUNT, ids[1], "", None, BATCH),
         lambda unit: unit.reports.entries_after(ACCOUNT, ids, (ids[0], 0), BATCH),
         lambda unit: unit.reports.due(ACCOUNT, until, None, BATCH),
+        lambda unit: [unit.reports.activity(ACCOUNT, 0, until, BATCH)],
         lambda unit: unit.reports.due(ACCOUNT, until, (until, middle), BATCH),
     ]
     for each in lists:

@@ -235,7 +235,7 @@ def _columns(scene: Scene) -> str:
     return f"{browser.path}?kind=customers"
 
 
-def _trial(scene: Scene) -> str:
+def import_of(scene: Scene) -> str:
     """The page of a trial run that is over, with a refused row."""
     path = _columns(scene).partition("?")[0]
     browser = Browser(scene.server)
@@ -361,6 +361,28 @@ def _with_scores(scene: Scene) -> str:
     return "/churn"
 
 
+def case_of(scene: Scene) -> str:
+    """The page of an open case."""
+    return f"{_with_case(scene)}/cases/{scene.ids['case']}"
+
+
+def reward_of(scene: Scene) -> str:
+    """The page of a reward."""
+    return f"{_with_rewards(scene)}/{scene.ids['reward']}"
+
+
+def _overview(scene: Scene) -> str:
+    """The first page of an account with an endpoint that fails, and with a customer who has points that expire soon."""
+    _with_sample(scene)
+    if "overview" not in scene.ids:
+        server = scene.server
+        scene.ids["overview"] = server.post("/v1/customers", {"external_id": "overview", "name": "Grace Okafor"})["id"]
+        soon = rfc3339(server.application.clock.now_ms() + 5 * MS_PER_DAY)
+        given = {"points": 120, "reason_code": "goodwill", "expires_at": soon}
+        server.post(f"/v1/customers/{scene.ids['overview']}/adjustments", given)
+    return "/"
+
+
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
@@ -385,6 +407,7 @@ LOOKS: dict[str, Look] = {
     "customers": Look(lambda scene: customer_of(scene) and "/customers"),
     "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
     "customers-not-found": Look("/customers?q=nobody"),
+    "overview-empty": Look("/"),
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
     "endpoint": Look(endpoint_of),
@@ -425,6 +448,7 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "overview": Look(_overview),
     "documentation": Look("/documentation"),
     "documentation-overview": Look("/documentation/overview"),
     "documentation-verification": Look("/documentation/verification?framework=go", "viewer"),
@@ -439,17 +463,17 @@ LOOKS: dict[str, Look] = {
     "campaign": Look(_campaign),
     "fraud": Look(_with_case),
     "fraud-dismissed": Look("/fraud?status=false_positive", "viewer"),
-    "fraud-case": Look(lambda scene: f"{_with_case(scene)}/cases/{scene.ids['case']}", "support"),
+    "fraud-case": Look(case_of, "support"),
     "fraud-rules": Look("/fraud/rules"),
     "fraud-rule": Look("/fraud/rules/velocity.earn"),
     "imports-empty": Look("/imports", "viewer"),
     "import-columns": Look(_columns),
-    "import-trial": Look(_trial, "support"),
+    "import-trial": Look(import_of, "support"),
     "imports": Look("/imports"),
     "exports": Look("/exports"),
     "rewards": Look(_with_rewards),
     "rewards-viewer": Look("/rewards?status=archived", "viewer"),
-    "reward": Look(lambda scene: f"{_with_rewards(scene)}/{scene.ids['reward']}", "support"),
+    "reward": Look(reward_of, "support"),
     "redemptions": Look("/rewards/redemptions"),
     "audit": Look("/audit"),
     "audit-none": Look("/audit?object=cus_nothing"),

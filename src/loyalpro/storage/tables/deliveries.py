@@ -426,14 +426,17 @@ class DeliveryTables:
 
 
 def _walk(account_id: str, wanted: DeliveryFilter) -> Sequence[Condition]:
-    """The conditions of the index along which a search goes."""
+    """The conditions of the index along which a search goes.
+
+    With `|| ''` the account of the endpoint is only compared: PostgreSQL would go along the index of the account otherwise.
+    """
     if wanted.event_id is not None:
         first, last = delivery_id(wanted.event_id, ""), delivery_id(wanted.event_id, "~")
         return (("d.account_id = ?", account_id), ("d.id >= ?", first), ("d.id < ?", last))
     if wanted.status in _STORED_AS:
         return (("d.account_id = ?", account_id), _STORED_AS[wanted.status])
     if wanted.endpoint_id is not None:
-        return (("d.endpoint_id = ?", wanted.endpoint_id),)
+        return (("d.endpoint_id = ?", wanted.endpoint_id), ("d.account_id || '' = ?", account_id))
     return (("d.account_id = ?", account_id),)
 
 

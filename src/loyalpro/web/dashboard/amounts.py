@@ -10,7 +10,6 @@ from loyalpro.kernel.errors import InvalidInput
 from loyalpro.loyalty.money import MINOR_DIGITS, minor_units
 from loyalpro.web.dashboard.formats import number
 
-_MINUS: Final = "\u2212"
 _DECIMAL: Final = re.compile(r"\d{1,12}(?:\.\d{1,6})?", re.ASCII)
 _WHOLE: Final = re.compile(r"\d{1,15}", re.ASCII)
 _FULL: Final = 100
@@ -23,12 +22,6 @@ def plain_money(amount: int, currency: str) -> str:
     whole, rest = divmod(abs(amount), units)
     digits = MINOR_DIGITS[currency]
     return f"{'-' if amount < 0 else ''}{whole}" + (f".{rest:0{digits}d}" if digits else "")
-
-
-def money(amount: int, currency: str) -> str:
-    """Minor units as people read them: `1,914.20 EUR`."""
-    whole, dot, rest = plain_money(abs(amount), currency).partition(".")
-    return f"{_MINUS if amount < 0 else ''}{number(int(whole))}{dot}{rest} {currency}"
 
 
 def times_over(permille: int) -> str:

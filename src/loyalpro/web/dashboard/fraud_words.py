@@ -5,8 +5,7 @@ from typing import Any, Final
 
 from loyalpro.kernel.clock import MS_PER_DAY
 from loyalpro.loyalty.fraud.durations import HOUR, MINUTE, parse_duration
-from loyalpro.web.dashboard.amounts import money
-from loyalpro.web.dashboard.formats import number
+from loyalpro.web.dashboard.formats import money, number
 from loyalpro.web.dashboard.rule_words import count_of
 
 TITLES: Final[Mapping[str, str]] = {

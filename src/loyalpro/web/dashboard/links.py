@@ -6,9 +6,9 @@ from typing import Final
 
 from fastapi import Request
 
-from loyalpro.accounts.roles import ROLES
 from loyalpro.loyalty.entities import Customer
-from loyalpro.web.dashboard.formats import NOTHING, masked, tail
+from loyalpro.web.dashboard.formats import NOTHING, tail
+from loyalpro.web.dashboard.masks import eyes_of
 from loyalpro.web.dashboard.visits import Visit
 
 _PAGES: Final[Mapping[str, str]] = {
@@ -34,16 +34,13 @@ def page_of(request: Request, id_: str) -> str | None:
 
 
 def customer_names(visitor: Visit, found: Mapping[str, Customer]) -> Callable[[str | None], str]:
-    """What a customer is called, by its id: by name, e-mail or own id, masked for who may not see these; else the id."""
-    in_full = "customers.see_full" in ROLES[visitor.member.membership.role]
+    """What customers are called, by their ids, as the visitor may see it; one that is not `found` by its id."""
+    eyes = eyes_of(visitor)
 
     def name(customer_id: str | None) -> str:
         if customer_id is None:
             return NOTHING
         customer = found.get(customer_id)
-        text = customer and (customer.name or customer.email)
-        if text:
-            return text if in_full else masked(text)
-        return (customer.external_id if customer else None) or tail(customer_id)
+        return tail(customer_id) if customer is None else eyes.name(customer)
 
     return name

@@ -8,7 +8,6 @@ from fastapi import Request, Response
 
 from loyalpro import __version__
 from loyalpro.web.dashboard import assets, charts, formats, toasts
-from loyalpro.web.dashboard.amounts import money
 from loyalpro.web.dashboard.foreign import finalize
 from loyalpro.web.dashboard.navigation import is_current, sections
 from loyalpro.web.dashboard.toasts import Toast
@@ -62,7 +61,7 @@ def _environment() -> jinja2.Environment:
         "asset": assets.path_of,
         "share": formats.share,
         "sparkline": charts.sparkline,
-        "money": money,
+        "money": formats.money,
         "htmx_config": _HTMX,
         "version": __version__,
     }

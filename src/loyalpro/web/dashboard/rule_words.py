@@ -7,8 +7,8 @@ from loyalpro.loyalty.earning import Campaign, EarnRule, EarnSettings, ItemMatch
 from loyalpro.loyalty.expiry import ExpiryPolicy
 from loyalpro.loyalty.program import ProgramVersion, RefundPolicy
 from loyalpro.loyalty.tiers import Tier, TierPolicy, TierWindow
-from loyalpro.web.dashboard.amounts import money, times_over
-from loyalpro.web.dashboard.formats import number
+from loyalpro.web.dashboard.amounts import times_over
+from loyalpro.web.dashboard.formats import money, number
 
 MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",

@@ -35,13 +35,13 @@ from loyalpro.loyalty.rewards import (
 )
 from loyalpro.web.dashboard.amounts import (
     form_instant,
-    money,
     plain_money,
     read_instant,
     read_list,
     read_money,
     read_whole,
 )
+from loyalpro.web.dashboard.formats import money
 from loyalpro.web.dashboard.forms import Form, SentForm, blank, commit, refused
 from loyalpro.web.dashboard.links import customer_names, page_of
 from loyalpro.web.dashboard.render import page, redirect
