@@ -110,19 +110,19 @@ def test_chosen_deliveries_are_sent_and_canceled(server: Server, owner: Signed, 
         return server.get(f"/v1/deliveries/{id_}")
 
     browser.open(f"{LIST}?status=pending")
-    browser.send(f"{LIST}/send", id=ids, back="status=pending")
+    browser.send(f"{LIST}/selected/send", id=ids, back="status=pending")
     assert browser.query == "status=pending"
     assert "2 deliveries are sent now." in browser.text
     for each in ids:
         server.until(f"/v1/deliveries/{each}", lambda found: found["attempt_count"] > 1)
-    browser.send(f"{LIST}/cancel", id=ids[:1])
+    browser.send(f"{LIST}/selected/cancel", id=ids[:1])
     assert "1 delivery is canceled." in browser.text
     assert [status(each)["status"] for each in ids] == ["canceled", "pending"]
-    browser.send(f"{LIST}/send", id="")
+    browser.send(f"{LIST}/selected/send", id="")
     assert "Select deliveries first." in browser.text
     paused = server.call("PATCH", f"/v1/webhook_endpoints/{crm}", {"status": "paused"})
     assert paused.status == 200
-    browser.send(f"{LIST}/send", id=ids)
+    browser.send(f"{LIST}/selected/send", id=ids)
     assert "0 deliveries are sent now. 2 cannot be: " in browser.text
     server.call("PATCH", f"/v1/webhook_endpoints/{crm}", {"status": "enabled"})
 
@@ -138,7 +138,7 @@ def test_a_viewer_sees_names_masked_and_changes_nothing(server: Server, owner: S
     support.open(LIST)
     assert "Theo Nagel" in support.text
     assert "Send now" in support.text
-    assert f"{LIST}/cancel" not in support.text
+    assert f"{LIST}/selected/cancel" not in support.text
 
 
 def test_what_is_newer_waits_until_it_is_asked_for(server: Server, owner: Signed, crm: str, tab: Tab) -> None:

@@ -169,13 +169,13 @@ async def newer(
     )
 
 
-@router.post(f"{LIST}/send", name="deliveries.send")
+@router.post(f"{LIST}/selected/send", name="deliveries.send")
 async def send(request: Request, form: SentForm) -> Response:
     """Send the chosen deliveries now."""
     return await _change(request, form, retry_deliveries, "{} sent now.")
 
 
-@router.post(f"{LIST}/cancel", name="deliveries.cancel")
+@router.post(f"{LIST}/selected/cancel", name="deliveries.cancel")
 async def cancel(request: Request, form: SentForm) -> Response:
     """Cancel the chosen deliveries."""
     return await _change(request, form, cancel_deliveries, "{} canceled.")
