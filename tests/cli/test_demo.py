@@ -137,8 +137,8 @@ def test_the_owner_of_a_demo_opens_the_dashboard(folder: Path) -> None:
         browser = Browser(Listening(port))
         browser.open("/sign-in")
         browser.send("/sign-in", email=email, password=password)
-        assert (browser.status, browser.path) == (200, "/developers/webhooks")
-        assert "demo receiver" in browser.text
+        assert (browser.status, browser.path) == (200, "/")
+        assert "Newsletter" in browser.text
 
 
 def test_a_second_demo_in_the_same_folder_is_refused_and_the_first_continues(folder: Path) -> None:

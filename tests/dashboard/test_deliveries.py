@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.browser import Browser
+from support.chromium import Tab
 from support.databases import Databases
 from support.members import Signed, new_member
 from support.server import Server
@@ -22,7 +23,7 @@ def server(databases: Databases) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def owner(server: Server) -> Signed:
-    return new_member(server, "owner")
+    return new_member(server, "owner", "first@example.com")
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +139,22 @@ def test_a_viewer_sees_names_masked_and_changes_nothing(server: Server, owner: S
     assert "Theo Nagel" in support.text
     assert "Send now" in support.text
     assert f"{LIST}/cancel" not in support.text
+
+
+def test_what_is_newer_waits_until_it_is_asked_for(server: Server, owner: Signed, crm: str, tab: Tab) -> None:
+    """In a browser: new rows do not move those that are there, and one delivery is sent by a key."""
+    customer(server, "Before")
+    page = tab.open(LIST)
+    shown = page.locator("#rows tbody tr").count()
+    _, delivery = customer(server, "After")
+    page.wait_for_selector("text=Show 1 newer delivery")
+    assert page.locator("#rows tbody tr").count() == shown
+    page.click("text=Show 1 newer delivery")
+    page.wait_for_selector(f'#rows a[href="{LIST}/{delivery}"]')
+    page.click(f'a[href="{LIST}/{delivery}"]')
+    page.wait_for_selector("text=No connection could be made")
+    before = server.get(f"/v1/deliveries/{delivery}")["attempt_count"]
+    page.keyboard.press("s")
+    page.wait_for_selector("text=It is sent now.")
+    server.until(f"/v1/deliveries/{delivery}", lambda found: found["attempt_count"] > before)
+    page.wait_for_selector(f'a.attempt[href="{LIST}/{delivery}?attempt={before + 1}#attempt"]')

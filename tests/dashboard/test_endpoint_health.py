@@ -48,7 +48,7 @@ def test_the_page_of_an_endpoint_says_what_was_counted(server: Server, owner: Br
         assert len(owner.text.encode()) < 60_000
         for failure in stats["failures"]:
             label = str(failure["response_status"] or "No answer")
-            row = rf"<tr><td>{label}</td>.*?<td class=\"num\">{failure['attempts']:,}</td></tr>"
+            row = rf"<tr><td>(?:<a [^>]+>)?{label}(?:</a>)?</td>.*?<td class=\"num\">{failure['attempts']:,}</td></tr>"
             assert re.search(row, owner.text), (period, row)
         rows = re.findall(r"<td>[^<]+</td><td class=\"num\">([\d,]+)</td><td class=\"num\">([\d,]+)</td>", owner.text)
         assert sum(int(each.replace(",", "")) for each, _ in rows) == stats["delivered"]
@@ -87,8 +87,8 @@ def test_a_failing_endpoint_is_tried_at_once(server: Server, owner: Browser, aut
         owner.open(path)
         assert "It has failed since" in owner.text
         assert figures(owner)["Waiting"][0] == "1"
-        assert figures(owner)["Waiting"][1].startswith("oldest ")
-        assert ">500</td>" in owner.text
+        assert re.search(r">oldest <time [^>]+>[^<]+</time>", owner.text)
+        assert ">500<" in owner.text
         owner.open("/developers/webhooks")
         assert "Flaky has failed" in owner.text
         answers[0] = 200

@@ -99,8 +99,7 @@ def test_nothing_is_said_to_be_nothing(server: Server, owner: Browser) -> None:
     assert "Nothing found" in owner.text
     owner.open("/find?q=cus_01m8793ctx2zrb94rghckj4mw4")
     assert "There is no such customer here." in owner.text
-    refused = server.call("GET", "/v1/find")
-    assert (refused.status, refused.json["code"], refused.json["param"]) == (422, "missing_field", "q")
+    assert server.get("/v1/find") == {"data": [], "next_cursor": None}
 
 
 def test_a_viewer_finds_nobody_by_the_start_of_a_name(members: dict[Role, Signed], made: dict[str, str]) -> None:

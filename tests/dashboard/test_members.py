@@ -59,7 +59,7 @@ def test_an_invitation_is_passed_on_and_used_once(server: Server, owner: Signed)
     bob.send(path, email="bob@example.com", name="Bob", password="short", again="short")
     assert "12 characters or more" in bob.text
     bob.send(path, email="bob@example.com", name="Bob", password=PASSWORD, again=PASSWORD)
-    assert (bob.status, bob.path) == (200, "/developers/webhooks")
+    assert (bob.status, bob.path) == (200, "/")
     assert "Support" in bob.text
     bob.open("/members")
     assert bob.status == 403
@@ -121,7 +121,7 @@ def test_an_owner_resets_a_password_and_removes_a_member(server: Server, owner: 
     [password] = re.findall(r'id="the-secret">([a-z2-7-]{29})<', owner.browser.text)
     bob.browser.open("/me")
     bob.browser.send("/sign-in", email="bob@example.com", password=password)
-    assert bob.browser.path == "/developers/webhooks"
+    assert bob.browser.path == "/"
     owner.browser.open("/members")
     owner.browser.send(f"/members/{bob.person.id}/remove")
     assert "The member is removed." in owner.browser.text

@@ -105,7 +105,7 @@ def test_signing_in_leads_to_no_other_site(server: Server, setup_code: str, next
     browser.open("/sign-in")
     browser.send("/sign-in", email=EMAIL, password=PASSWORD, next=next_)
     assert browser.host == f"127.0.0.1:{server.port}"
-    assert (browser.status, browser.path) == (200, "/developers/webhooks")
+    assert (browser.status, browser.path) == (200, "/")
 
 
 def test_a_cookie_that_was_set_before_the_sign_in_is_never_the_one_after(server: Server, setup_code: str) -> None:

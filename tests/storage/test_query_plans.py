@@ -98,6 +98,7 @@ from loyalpro.storage.unit_of_work import UnitOfWork
 from loyalpro.webhooks.deliveries import MOST_EXAMINED, ListDeliveries, count_newer, find_deliveries
 from loyalpro.webhooks.entities import DeliveryFilter, Reached, Replay, ReplayPage
 from loyalpro.webhooks.entry_events import EntryEvents, events_of_entries
+from loyalpro.webhooks.event_log import FindEvents, find_events
 from loyalpro.webhooks.recent import deliveries_with_tail, events_with_tail
 from loyalpro.webhooks.test_events import SendTestEvent, send_test_event
 from loyalpro.webhooks.url_check import EndpointsWithUrl, check_registered
@@ -416,6 +417,27 @@ def test_searching_deliveries(world: World, connection: DriverConnection, wanted
     delivery = found.deliveries[0]
     explained(connection, 10, lambda c: DeliveryTables(c).get(ACCOUNT, delivery.id))
     explained(connection, 10, lambda c: DeliveryTables(c).attempts(delivery.id))
+
+
+@pytest.mark.parametrize("wanted", [{}, {"type"}, {"customer_id"}, {"type", "customer_id"}])
+def test_searching_events(world: World, connection: DriverConnection, wanted: set[str]) -> None:
+    query = FindEvents(
+        ACCOUNT,
+        None,
+        BATCH,
+        event_type="churn.risk" if "type" in wanted else None,
+        customer_id=world.customer if "customer_id" in wanted else None,
+    )
+    found = in_unit(connection, 3 * MOST_EXAMINED, lambda unit: find_events(unit, query))
+    if "type" in wanted:
+        assert not found.events
+        assert (found.looked_back_to is None) == ("customer_id" in wanted)
+        return
+    assert len(found.events) == BATCH
+    older = replace(query, before_id=found.next_before_id)
+    assert len(in_unit(connection, 3 * MOST_EXAMINED, lambda unit: find_events(unit, older)).events) == BATCH
+    event = found.events[-1]
+    explained(connection, 40, lambda c: EventTables(c).around(ACCOUNT, event.id, world.customer, 3))
 
 
 def test_what_a_page_of_deliveries_shows(world: World, connection: DriverConnection) -> None:
@@ -1172,6 +1194,7 @@ def test_reports_and_exports(world: World, connection: DriverConnection) -> None
         lambda unit: unit.reports.transactions_between(ACCOUNT, ids[1], "", None, BATCH),
         lambda unit: unit.reports.entries_after(ACCOUNT, ids, (ids[0], 0), BATCH),
         lambda unit: unit.reports.due(ACCOUNT, until, None, BATCH),
+        lambda unit: [unit.reports.activity(ACCOUNT, 0, until, BATCH)],
         lambda unit: unit.reports.due(ACCOUNT, until, (until, middle), BATCH),
     ]
     for each in lists:

@@ -330,6 +330,13 @@ _UNANSWERED: dict[str, Any] = {
 }
 
 
+def event_of(scene: Scene) -> str:
+    """The page of an event about points."""
+    _deliveries(scene)
+    found = scene.server.listed(f"/v1/events?customer_id={scene.ids['log']}&type=points.earned")["data"]
+    return f"/developers/events/{found[0]['id']}"
+
+
 def _with_rewards(scene: Scene) -> str:
     """Rewards with and without a stock, and what was redeemed."""
     server = scene.server
@@ -364,9 +371,22 @@ def reward_of(scene: Scene) -> str:
     return f"{_with_rewards(scene)}/{scene.ids['reward']}"
 
 
+def _overview(scene: Scene) -> str:
+    """The first page of an account with an endpoint that fails, and with a customer who has points that expire soon."""
+    _with_sample(scene)
+    if "overview" not in scene.ids:
+        server = scene.server
+        scene.ids["overview"] = server.post("/v1/customers", {"external_id": "overview", "name": "Grace Okafor"})["id"]
+        soon = rfc3339(server.application.clock.now_ms() + 5 * MS_PER_DAY)
+        given = {"points": 120, "reason_code": "goodwill", "expires_at": soon}
+        server.post(f"/v1/customers/{scene.ids['overview']}/adjustments", given)
+    return "/"
+
+
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
     "deliveries-empty": Look("/developers/deliveries"),
+    "events-empty": Look("/developers/events"),
     "customers-empty": Look("/customers"),
     "transactions-empty": Look("/transactions"),
     "customer": Look(customer_of),
@@ -387,6 +407,7 @@ LOOKS: dict[str, Look] = {
     "customers": Look(lambda scene: customer_of(scene) and "/customers"),
     "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
     "customers-not-found": Look("/customers?q=nobody"),
+    "overview-empty": Look("/"),
     "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
     "endpoint": Look(endpoint_of),
@@ -401,6 +422,10 @@ LOOKS: dict[str, Look] = {
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
     "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
     "delivery": Look(lambda scene: delivery_of(scene, 0, **REFUSED)),
+    "events": Look(lambda scene: event_of(scene) and "/developers/events"),
+    "events-none": Look(lambda scene: event_of(scene) and "/developers/events?type=churn.risk", "viewer"),
+    "event": Look(event_of),
+    "event-viewer": Look(event_of, "viewer"),
     "delivery-no-answer": Look(lambda scene: f"{delivery_of(scene, 1, **_UNANSWERED)}?attempt=1", "viewer"),
     "endpoint-busy": Look(lambda scene: _busy(scene, "Shop back end", events=["*"])),
     "endpoint-hour": Look(lambda scene: f"{_busy(scene, 'Warehouse', failing_hours=2)}?period=1h"),
@@ -423,6 +448,7 @@ LOOKS: dict[str, Look] = {
     "me-proof": Look("/me/proof"),
     "members": Look("/members"),
     "keys": Look("/developers/keys"),
+    "overview": Look(_overview),
     "documentation": Look("/documentation"),
     "documentation-overview": Look("/documentation/overview"),
     "documentation-verification": Look("/documentation/verification?framework=go", "viewer"),

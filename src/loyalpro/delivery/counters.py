@@ -6,11 +6,10 @@ within 10 % of the exact one.
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from loyalpro.delivery.attempt import OutcomeCode
 from loyalpro.delivery.settlement import Attempt
-from loyalpro.kernel.record import record
 
 NO_BUCKET: Final = 0
 """The bucket of attempts whose duration is not counted: those that were not delivered."""
@@ -21,9 +20,11 @@ _LAST: Final = 100
 """Begins at about two hours, which no attempt takes."""
 
 
-@record
-class CountedAs:
-    """What an attempt is counted as. `response_status`: the HTTP status of an answer that was no success, else 0."""
+class CountedAs(NamedTuple):
+    """What an attempt is counted as. `response_status`: the HTTP status of an answer that was no success, else 0.
+
+    A tuple is hashed and sorted several times faster than a record, and each attempt is.
+    """
 
     endpoint_id: str
     outcome: str

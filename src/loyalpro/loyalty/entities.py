@@ -360,6 +360,17 @@ class LedgerSums:
 
 
 @record
+class Activity:
+    """What happened in a period: how many enrolled, bought and redeemed, and the points of it. Points that are held count."""
+
+    enrolled: int
+    purchases: int
+    points_earned: int
+    redemptions: int
+    points_redeemed: int
+
+
+@record
 class LiabilityPage:
     """The sums of a page of customers, what their lots hold by `expires_at`, and the last customer; None on the last page."""
 

@@ -16,6 +16,7 @@ from loyalpro.kernel.recent_tail import RecentTail
 from loyalpro.loyalty.churn.ports import ChurnStore
 from loyalpro.loyalty.earning import Campaign
 from loyalpro.loyalty.entities import (
+    Activity,
     Buyer,
     Customer,
     CustomerFilter,
@@ -591,6 +592,10 @@ class ReportStore(Protocol):
 
     def due(self, account_id: str, until: UnixMs, after: tuple[UnixMs, str] | None, limit: int) -> list[Customer]:
         """Active customers with something that becomes due up to an instant, in the order of the time and the id."""
+        ...
+
+    def activity(self, account_id: str, since: UnixMs, until: UnixMs, most: int) -> Activity:
+        """What happened from an instant up to another one. At most `most` rows of each kind are counted."""
         ...
 
     def customers_after(self, account_id: str, tier_id: str | None, after_id: str, limit: int) -> list[Customer]:

@@ -7,10 +7,10 @@ T = TypeVar("T")
 Condition = str | tuple[str, object | None]
 """A condition without a parameter, or a condition with one `?` and the value of it."""
 
-LARGEST_CHUNK: Final = 256
+_LARGEST_CHUNK: Final = 256
 FIRST: Final = (-1, "")
 """Before every pair of an instant and an id, for a list that is read from the beginning."""
-CHUNK_LENGTHS: Final = LARGEST_CHUNK.bit_length()
+CHUNK_LENGTHS: Final = _LARGEST_CHUNK.bit_length()
 """How many lengths the chunks of `padded_chunks` have: a table builds a statement for each of them once."""
 
 
@@ -45,8 +45,8 @@ def flat(rows: Iterable[Iterable[object]]) -> list[object]:
 
 def padded_chunks(values: Sequence[T]) -> Iterator[list[T]]:
     """`values` in chunks of up to 256, each padded as `padded_list` does it."""
-    for start in range(0, len(values), LARGEST_CHUNK):
-        yield padded_list(values[start : start + LARGEST_CHUNK])
+    for start in range(0, len(values), _LARGEST_CHUNK):
+        yield padded_list(values[start : start + _LARGEST_CHUNK])
 
 
 def keys_table(count: int) -> str:

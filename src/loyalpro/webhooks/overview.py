@@ -74,6 +74,24 @@ def list_by_need(unit: WebhooksUnit, account_id: str) -> list[EndpointState]:
     return sorted(found, key=lambda each: (_NEED.index(each.state), each.name.casefold(), each.details.endpoint.id))
 
 
+@record
+class AccountOverview:
+    """The endpoints of an account, those that need a person first, and how many of its deliveries were given up.
+
+    `exhausted` is counted up to `MOST_COUNTED` and one more.
+    """
+
+    endpoints: Sequence[EndpointState]
+    exhausted: int
+
+
+def get_account_overview(unit: WebhooksUnit, account_id: str) -> AccountOverview:
+    """How the endpoints of an account are, and what was given up."""
+    return AccountOverview(
+        list_by_need(unit, account_id), unit.deliveries.count_exhausted(account_id, MOST_COUNTED + 1)
+    )
+
+
 def get_overview(unit: WebhooksUnit, query: EndpointRef) -> EndpointOverview:
     """One endpoint and what happened there last."""
     details = get_endpoint(unit, query)

@@ -253,6 +253,27 @@ class PastEventStore(EventStore, Protocol):
         """The next events in the order of their commits, oldest first, without samples and erased ones."""
         ...
 
+    def newest(
+        self,
+        account_id: str,
+        before_id: str | None,
+        limit: int,
+        most: int,
+        *,
+        event_type: str | None = None,
+        customer_id: str | None = None,
+    ) -> list[PastEvent]:
+        """Events in the reverse order of their commits, those before `before_id`, without samples. `most` are looked at."""
+        ...
+
+    def newest_bound(self, account_id: str, before_id: str | None, most: int, *, customer_id: str | None) -> str | None:
+        """The oldest of the next `most` events before `before_id`; None when there are fewer."""
+        ...
+
+    def around(self, account_id: str, event_id: str, customer_id: str, most: int) -> list[PastEvent]:
+        """What preceded an event of a customer, and what followed it, at most so many of each, newest first."""
+        ...
+
     def of_customer(
         self, account_id: str, customer_id: str, ids: tuple[str, str], limit: int, *, start: str = ""
     ) -> list[Event]:

@@ -12,7 +12,6 @@ Satisfies `webhooks.ports.CounterStore`.
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 from loyalpro.delivery.counters import CountedAs, counted_as
@@ -20,7 +19,8 @@ from loyalpro.delivery.ports import WorkerId
 from loyalpro.delivery.settlement import Attempt
 from loyalpro.kernel.clock import MS_PER_DAY, MS_PER_S, UnixMs
 from loyalpro.storage.connection import Connection
-from loyalpro.storage.sql import CHUNK_LENGTHS, LARGEST_CHUNK, flat, marks, padded_list
+from loyalpro.storage.dialect import DialectSql
+from loyalpro.storage.sql import marks
 from loyalpro.webhooks.entities import Counts, HourOfEndpoint
 
 MINUTE_MS: Final = 60 * MS_PER_S
@@ -34,27 +34,23 @@ _MOVED: Final = 0
 """The slot of counts that were moved to a longer span."""
 
 _KEY: Final = "endpoint_id, span_ms, start_at, slot, outcome, response_status, bucket"
-
-
-@lru_cache(CHUNK_LENGTHS)
-def _add(count: int) -> str:
-    """The statement that adds `count` counts. Rows that pad the list repeat one without attempts, and become one row with it.
-
-    The order keeps two transactions that share rows from waiting for each other in a cycle.
-    """
-    bigint = "CAST(? AS BIGINT)"
-    row = f"(CAST(? AS TEXT), CAST(? AS TEXT), {bigint}, {bigint}, {bigint}, {bigint})"
-    return f"""
-WITH v (endpoint_id, outcome, response_status, bucket, attempts, last_at) AS (VALUES {marks(count, row)})
-INSERT INTO delivery_counters ({_KEY}, attempts, last_at)
-SELECT endpoint_id, {bigint}, {bigint}, {bigint}, outcome, response_status, bucket, CAST(SUM(attempts) AS BIGINT),
-    MAX(last_at)
-FROM v GROUP BY endpoint_id, outcome, response_status, bucket ORDER BY endpoint_id, outcome, response_status, bucket
-ON CONFLICT ({_KEY}) DO UPDATE SET attempts = delivery_counters.attempts + excluded.attempts,
-    last_at = CASE WHEN delivery_counters.last_at > excluded.last_at THEN delivery_counters.last_at ELSE excluded.last_at END
+_FROM_ARRAYS: Final = """
+SELECT * FROM unnest(CAST(? AS TEXT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS TEXT[]),
+    CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]))
 """
 
 
+_ADD: Final = DialectSql(
+    lambda dialect: (
+        f"""
+INSERT INTO delivery_counters ({_KEY}, attempts, last_at)
+{_FROM_ARRAYS if dialect.is_postgres else f"VALUES ({marks(9)})"}
+ON CONFLICT ({_KEY}) DO UPDATE SET attempts = delivery_counters.attempts + excluded.attempts,
+    last_at = CASE WHEN delivery_counters.last_at > excluded.last_at THEN delivery_counters.last_at ELSE excluded.last_at END
+"""
+    )
+)
+"""Adds counts: one row of parameters for each on SQLite, and one row of arrays for all of them on PostgreSQL."""
 _OLDEST: Final = (
     "SELECT endpoint_id, start_at FROM delivery_counters WHERE span_ms = ? AND start_at < ? ORDER BY start_at LIMIT 1"
 )
@@ -99,16 +95,26 @@ def _add_counts(
     start_at: UnixMs,
     slot: int,
 ) -> None:
-    keys = sorted(counts, key=_columns)
-    for start in range(0, len(keys), LARGEST_CHUNK):
-        chunk = keys[start : start + LARGEST_CHUNK]
-        rows = [(*_columns(key), counts[key], last_at[key]) for key in chunk]
-        padding = [(*_columns(chunk[-1]), 0, 0)] * (len(padded_list(chunk)) - len(chunk))
-        connection.execute(_add(len(rows) + len(padding)), (*flat(rows + padding), span_ms, start_at, slot))
-
-
-def _columns(key: CountedAs) -> tuple[str, str, int, int]:
-    return key.endpoint_id, key.outcome, key.response_status, key.bucket
+    """Add counts. Their order keeps two transactions that share rows from waiting for each other in a cycle."""
+    rows = [
+        (
+            key.endpoint_id,
+            span_ms,
+            start_at,
+            slot,
+            key.outcome,
+            key.response_status,
+            key.bucket,
+            counts[key],
+            last_at[key],
+        )
+        for key in sorted(counts)
+    ]
+    if rows:
+        is_postgres = connection.dialect.is_postgres
+        connection.execute_many(
+            _ADD[connection.dialect], [[list(each) for each in zip(*rows, strict=True)]] if is_postgres else rows
+        )
 
 
 class CounterTables:

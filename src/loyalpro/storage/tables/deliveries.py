@@ -243,7 +243,7 @@ class DeliveryTables:
         order = ", ".join(self._customer_order())
         place = f"(SELECT {self._dialect.customer_event_order} FROM events WHERE id = ?)"
         return (
-            ("e.account_id = ?", account_id),
+            ("e.account_id || '' = ?", account_id),  # the index is that of the customer
             ("e.customer_id = ?", customer_id),
             (f"({order}) <= {place}", before_id and event_id_of(before_id)),
             (f"({order}) >= {place}", from_id and event_id_of(from_id)),
@@ -426,14 +426,17 @@ class DeliveryTables:
 
 
 def _walk(account_id: str, wanted: DeliveryFilter) -> Sequence[Condition]:
-    """The conditions of the index along which a search goes."""
+    """The conditions of the index along which a search goes.
+
+    With `|| ''` the account of the endpoint is only compared: PostgreSQL would go along the index of the account otherwise.
+    """
     if wanted.event_id is not None:
         first, last = delivery_id(wanted.event_id, ""), delivery_id(wanted.event_id, "~")
         return (("d.account_id = ?", account_id), ("d.id >= ?", first), ("d.id < ?", last))
     if wanted.status in _STORED_AS:
         return (("d.account_id = ?", account_id), _STORED_AS[wanted.status])
     if wanted.endpoint_id is not None:
-        return (("d.endpoint_id = ?", wanted.endpoint_id),)
+        return (("d.endpoint_id = ?", wanted.endpoint_id), ("d.account_id || '' = ?", account_id))
     return (("d.account_id = ?", account_id),)
 
 

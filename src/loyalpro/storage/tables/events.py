@@ -18,6 +18,8 @@ PAST_EVENTS = RowMapper(PastEvent, "events", codecs={"test": FLAG, "imported": F
 _EVENTS = RowMapper(Event, "events", codecs={"imported": FLAG})
 _INSERT = f"INSERT INTO events ({_EVENTS.columns()}, owed, test) VALUES ({marks(_EVENTS.width + 2)})"
 _SELECT = f"SELECT {_EVENTS.columns()} FROM events"
+_OWNED = "account_id || '' = ?"
+"""The account of events that are found by their customer: PostgreSQL would otherwise look for them among all of the account."""
 _HOLD = DialectSql(
     lambda dialect: f"SELECT {PAST_EVENTS.columns()} FROM events WHERE account_id = ? AND id = ? {dialect.for_share}"
 )
@@ -90,6 +92,62 @@ class EventTables:
         )
         rows = self._connection.execute(f"{_SELECT} {clause} ORDER BY {order} LIMIT ?", (*params, limit))
         return _EVENTS.records(rows)
+
+    def newest(
+        self,
+        account_id: str,
+        before_id: str | None,
+        limit: int,
+        most: int,
+        *,
+        event_type: str | None = None,
+        customer_id: str | None = None,
+    ) -> list[PastEvent]:
+        """Events in the reverse order of their commits, those before `before_id`, without samples. `most` are looked at."""
+        source, order, params = self._newest(account_id, before_id, most, customer_id)
+        clause, filters = where(("type = ?", event_type))
+        rows = self._connection.execute(
+            f"SELECT {PAST_EVENTS.columns()} FROM ({source}) AS looked_at {clause} ORDER BY {order} LIMIT ?",
+            (*params, *filters, limit),
+        )
+        return PAST_EVENTS.records(rows)
+
+    def newest_bound(self, account_id: str, before_id: str | None, most: int, *, customer_id: str | None) -> str | None:
+        """The oldest of the next `most` events before `before_id`; None when there are fewer."""
+        source, _, params = self._newest(account_id, before_id, most, customer_id)
+        [(oldest, count)] = self._connection.execute(f"SELECT MIN(id), COUNT(*) FROM ({source}) AS looked_at", params)
+        return oldest if count == most else None
+
+    def around(self, account_id: str, event_id: str, customer_id: str, most: int) -> list[PastEvent]:
+        """What preceded an event of a customer, and what followed it, at most so many of each, newest first."""
+        order = self._dialect.customer_event_order
+        place = f"(SELECT {order} FROM events WHERE id = ?)"
+        found: list[PastEvent] = []
+        for sign, direction in (("<", "DESC"), (">", "ASC")):
+            ordered = ", ".join(f"{column} {direction}" for column in order.split(", "))
+            rows = self._connection.execute(
+                f"SELECT {PAST_EVENTS.columns()} FROM events WHERE {_OWNED} AND customer_id = ?"
+                f" AND ({order}) {sign} {place} ORDER BY {ordered} LIMIT ?",
+                (account_id, customer_id, event_id, most),
+            )
+            found += PAST_EVENTS.records(rows)
+        return sorted(found, key=lambda each: each.sequence or 0, reverse=True)
+
+    def _newest(
+        self, account_id: str, before_id: str | None, most: int, customer_id: str | None
+    ) -> tuple[str, str, list[object]]:
+        """The newest events before one, without their bodies; their order, and the parameters."""
+        order = self._dialect.event_order if customer_id is None else self._dialect.customer_event_order
+        descending = ", ".join(f"{column} DESC" for column in order.split(", "))
+        clause, params = where(
+            ("account_id = ?" if customer_id is None else _OWNED, account_id),
+            ("customer_id = ?", customer_id),
+            "test = 0",
+            (f"({order}) < (SELECT {order} FROM events WHERE id = ?)", before_id),
+        )
+        columns = PAST_EVENTS.columns()
+        more = "" if customer_id is not None and order == "sequence" else f", {order}"
+        return f"SELECT {columns}{more} FROM events {clause} ORDER BY {descending} LIMIT ?", descending, [*params, most]
 
     def of_customer(
         self, account_id: str, customer_id: str, ids: tuple[str, str], limit: int, *, start: str = ""

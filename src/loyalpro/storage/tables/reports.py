@@ -4,7 +4,8 @@ from collections.abc import Collection
 from typing import Final
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.loyalty.entities import Customer, LedgerSums, LiabilityPage, Transaction
+from loyalpro.kernel.ids import Prefix, floor
+from loyalpro.loyalty.entities import Activity, Customer, LedgerSums, LiabilityPage, Transaction
 from loyalpro.loyalty.ledger import Entry
 from loyalpro.storage.connection import Connection
 from loyalpro.storage.sql import marks, padded_list, where
@@ -34,6 +35,18 @@ WHERE c.account_id = ? AND c.id > ? AND c.id <= ? AND l.customer_id = c.id AND l
 GROUP BY l.expires_at
 """
 _PAGE: Final = "SELECT id FROM customers WHERE account_id = ? AND id > ? ORDER BY id LIMIT ?"
+
+_COUNTED_PREFIXES: Final[tuple[Prefix, ...]] = ("cus", "txn", "red")
+_ACTIVITY: Final = (
+    " UNION ALL ".join(
+        f"SELECT {place}, COUNT(*), CAST(COALESCE(SUM(points), 0) AS BIGINT) FROM ("
+        f"SELECT {points} AS points FROM {table} WHERE account_id = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?) AS counted"
+        for place, (table, points) in enumerate(
+            (("customers", "0"), ("transactions", "points_earned"), ("redemptions", "points"))
+        )
+    )
+    + " ORDER BY 1"
+)
 
 
 class ReportTables:
@@ -68,6 +81,16 @@ class ReportTables:
         if after is not None:
             clause, params = f"{clause} AND (next_due_at, id) > (?, ?)", [*params, *after]
         return self._customers.select(account_id, f"{clause} ORDER BY next_due_at, id LIMIT ?", (*params, limit))
+
+    def activity(self, account_id: str, since: UnixMs, until: UnixMs, most: int) -> Activity:
+        """What happened from an instant up to another one, by the times of the ids."""
+        ranges = [
+            bound
+            for prefix in _COUNTED_PREFIXES
+            for bound in (account_id, floor(prefix, since), floor(prefix, until), most)
+        ]
+        [enrolled, bought, redeemed] = self._connection.execute(_ACTIVITY, ranges)
+        return Activity(int(enrolled[1]), int(bought[1]), int(bought[2]), int(redeemed[1]), int(redeemed[2]))
 
     def customers_after(self, account_id: str, tier_id: str | None, after_id: str, limit: int) -> list[Customer]:
         """The next active customers, oldest first."""

@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from loyalpro.kernel.errors import InvalidInput
 from loyalpro.web.answers import Page
 from loyalpro.web.auth import AccountId
 from loyalpro.web.fields import SearchText
@@ -28,9 +27,7 @@ class HitView(TypedDict):
 @router.get("", summary="Find an object by one text")
 async def find_objects(account_id: AccountId, services: ServicesDep, q: SearchText = None) -> Page[HitView]:
     """At most 20 objects: those that an exact value names first, then by the start of a name, then by the end of an id."""
-    if q is None:
-        raise InvalidInput("Send what to find as `q`.", code="missing_field", param="q")
-    hits = await services.runner.read(lambda unit: find(unit, Find(account_id, q)))
+    hits = await services.runner.read(lambda unit: find(unit, Find(account_id, q or "")))
     found: list[HitView] = [
         {
             "type": each.kind,

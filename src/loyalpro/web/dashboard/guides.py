@@ -25,7 +25,7 @@ _RECEIVERS: Final = f"{PATH}/verification#frameworks"
 _HEADING: Final = re.compile(r"^## (.+)$", re.MULTILINE)
 _DEEP: Final = re.compile(r"^#(#{2,4} )", re.MULTILINE)
 _FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-_LANGUAGES: Final = frozenset({"bash", "go", "http", "js", "json", "php", "python", "sh", "text"})
+_LANGUAGES: Final = frozenset({"bash", "go", "http", "javascript", "js", "json", "php", "python", "sh", "text"})
 _COMMENT: Final = re.compile(r"<!--.*?-->\n*", re.DOTALL)
 
 

@@ -21,6 +21,7 @@ class Place:
 
 
 PLACES: Final[Mapping[str, tuple[Place, ...]]] = {
+    "": (Place("Overview", "/", key="o"),),
     "Program": (
         Place("Customers", "/customers", "customers.see", "c"),
         Place("Transactions", "/transactions", "customers.see"),

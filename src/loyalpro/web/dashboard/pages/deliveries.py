@@ -21,6 +21,7 @@ from loyalpro.web.dashboard.masks import eyes_of
 from loyalpro.web.dashboard.render import fragment, page, redirect
 from loyalpro.web.dashboard.routes import PageRoute
 from loyalpro.web.dashboard.visits import Visit, Visitor
+from loyalpro.web.find import MOST_LOOKED_AT, TAIL_AGE_MS
 from loyalpro.web.services import ServicesDep
 from loyalpro.web.unit import Unit
 from loyalpro.webhooks.deliveries import ListDeliveries, cancel_deliveries, count_newer, retry_deliveries
@@ -278,7 +279,9 @@ def _path_of(unit: Unit, visitor: Visit, text: str) -> str | None:
         if text.startswith(f"{prefix}_"):
             return f"{LIST}?{urlencode({name: text})}"
     if len(text) >= _TAIL and text.isascii() and text.isalnum():
-        ids = deliveries_with_tail(unit, RecentTail(visitor.account_id, text, visitor.now - MS_PER_DAY, 5_000))
+        ids = deliveries_with_tail(
+            unit, RecentTail(visitor.account_id, text, visitor.now - TAIL_AGE_MS, MOST_LOOKED_AT)
+        )
         if len(ids) == 1:
             return f"{LIST}/{ids[0]}"
     return None
