@@ -96,6 +96,7 @@ def test_fields_of_fields_have_the_name_of_their_place() -> None:
         ("a.b", "1", "null"),
         ("c", None, "x"),
     ]
+    assert changed(entry({"after": {"a": {"b": {"c": 1}}}})) == [("a.b.c", None, "1")]
     assert changed(entry({"before": {"a": 1}, "after": {}})) == [("a", "1", None)]
     assert changed(entry({"customers": 3, "of": {"x": [1]}})) == [("customers", None, "3"), ("of.x", None, "[1]")]
     assert len(changed(entry({"text": "x" * 1_000}))[0][2] or "") == 301

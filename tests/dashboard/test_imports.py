@@ -40,7 +40,7 @@ def support(server: Server) -> Browser:
 def uploaded(browser: Browser, content: bytes = CUSTOMERS, kind: str = "customers") -> str:
     """The path of the columns of a file."""
     browser.open("/imports")
-    browser.upload("/imports/upload", "members.csv", content, kind=kind)
+    browser.upload("/imports", "members.csv", content, kind=kind)
     assert browser.status == 200, browser.text
     assert browser.path.startswith("/imports/files/job_"), browser.path
     return browser.path
@@ -120,7 +120,7 @@ def test_purchases_are_written_as_the_file_has_them(server: Server, support: Bro
 )
 def test_a_file_that_cannot_be_read_is_refused_at_its_field(support: Browser, content: bytes, words: str) -> None:
     support.open("/imports")
-    support.upload("/imports/upload", "f.csv", content, kind="balances")
+    support.upload("/imports", "f.csv", content, kind="balances")
     assert support.status == 422
     [error] = re.findall(r'id="file-error">(.*?)</p>', support.text, re.DOTALL)
     assert words in re.sub(r"<[^>]+>", "", error)
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read_is_refused_at_its_field(support: Browser, co
 
 def test_a_file_that_is_too_large_by_far_is_not_even_read(support: Browser) -> None:
     support.open("/imports")
-    support.upload("/imports/upload", "f.csv", b"x" * 1_400_000)
+    support.upload("/imports", "f.csv", b"x" * 1_400_000)
     assert support.status == 413
 
 

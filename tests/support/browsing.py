@@ -19,8 +19,8 @@ class Seen:
 
     @property
     def form(self) -> dict[str, str]:
-        """The hidden fields of the first form of the page."""
-        first = self.text.partition("<form")[2].partition("</form>")[0]
+        """The hidden fields of the first form that makes a change; the one that finds makes none."""
+        first = self.text.partition('method="post"')[2].partition("</form>")[0]
         fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', first)
         return {name: html.unescape(value) for name, value in fields}
 

@@ -231,7 +231,7 @@ def _columns(scene: Scene) -> str:
     browser.cookies["loyalpro"] = scene.token("owner")
     browser.open("/imports")
     rows = b"Number;E-mail;Name;Notes\nold-1;ann@example.com;Ann Lee;first\nold-2;bob@;Bob;\nold-3;cy@example.com;Cy;\n"
-    browser.upload("/imports/upload", "members.csv", rows, kind="customers")
+    browser.upload("/imports", "members.csv", rows, kind="customers")
     return f"{browser.path}?kind=customers"
 
 

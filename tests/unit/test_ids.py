@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loyalpro.kernel.clock import VirtualClock
-from loyalpro.kernel.ids import IdFactory, floor, instant_of, is_id
+from loyalpro.kernel.ids import IdFactory, floor, is_id, made_at
 
 
 @given(st.integers(), st.lists(st.sampled_from([0, 0, 0, 0.001, 5, -3]), max_size=40))
@@ -22,7 +22,7 @@ def test_ids_sort_in_the_order_they_were_made_even_when_the_clock_goes_back(seed
 
 @given(st.integers(0, 2**48 - 1))
 def test_an_id_tells_when_it_was_made(instant: int) -> None:
-    assert instant_of(floor("txn", instant)) == instant
+    assert made_at(floor("txn", instant)) == instant
 
 
 def test_threads_never_get_the_same_id() -> None:

@@ -121,14 +121,6 @@ def floor(prefix: Prefix, instant: UnixMs) -> str:
     return f"{prefix}_{_base32(instant << _RANDOM_BITS)}"
 
 
-def instant_of(id_: str) -> UnixMs:
-    """When an id was made that sorts by time, as ids of `IdFactory` do."""
-    number = 0
-    for character in id_.partition("_")[2]:
-        number = number * len(_ALPHABET) + _ALPHABET.index(character)
-    return number >> _RANDOM_BITS
-
-
 def is_id(prefix: Prefix, text: str) -> bool:
     """Whether `text` has the shape of an id with this prefix."""
     return text.startswith(f"{prefix}_") and _SHAPE.fullmatch(text) is not None

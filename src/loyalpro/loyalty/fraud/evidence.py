@@ -3,7 +3,7 @@
 from typing import Final, Literal
 
 from loyalpro.kernel.clock import UnixMs
-from loyalpro.kernel.ids import instant_of, is_id
+from loyalpro.kernel.ids import is_id, made_at
 from loyalpro.kernel.record import record
 from loyalpro.loyalty.fraud.cases import FraudCase
 from loyalpro.loyalty.fraud.ports import FraudUnit
@@ -40,7 +40,7 @@ class Evidence:
 
 def evidence_of(unit: FraudUnit, case: FraudCase) -> list[Evidence]:
     """The evidence of a case, oldest first. What was removed since then is left with its kind and its time."""
-    found = {each: Evidence(each, kind, instant_of(each)) for each in case.evidence if (kind := _kind(each))}
+    found = {each: Evidence(each, kind, made_at(each)) for each in case.evidence if (kind := _kind(each))}
     purchases = [each.id for each in found.values() if each.kind == "purchase"]
     redemptions = [each.id for each in found.values() if each.kind == "redemption"]
     for bought in unit.transactions.by_ids(case.account_id, purchases) if purchases else ():

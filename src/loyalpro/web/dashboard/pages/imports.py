@@ -78,7 +78,7 @@ async def show(
     )
 
 
-@router.post(f"{PATH}/upload", name="imports.upload")
+@router.post(PATH, name="imports.upload")
 async def upload(request: Request, visitor: Visitor, services: ServicesDep, form: SentForm) -> Response:
     """Keep a file, and lead to its columns."""
     sent: SentFile = request.state.files.get("file", SentFile("", b""))
