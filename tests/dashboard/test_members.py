@@ -52,7 +52,7 @@ def test_an_invitation_is_passed_on_and_used_once(server: Server, owner: Signed)
     assert path not in owner.browser.text
     bob = Browser(server)
     bob.open(path)
-    assert "You join Default as support." in bob.text
+    assert "You join Main as support." in bob.text
     bob.send(path, email="bob@example.com", name="Bob", password=PASSWORD, again="another")
     assert bob.status == 422
     assert 'value="bob@example.com"' in bob.text
