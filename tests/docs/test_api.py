@@ -12,7 +12,8 @@ from loyalpro.app import Application
 from loyalpro.settings import Settings
 from support.databases import Databases
 from support.receivers import Authority, Hit, RawServer, answer
-from support.server import Server
+from support.server import Answer, Server
+from support.waiting import until
 
 PAGE = REFERENCE / "api.md"
 ID = re.compile(r"\b[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26,36}\b")
@@ -94,11 +95,14 @@ def answered(server: Server, text: str) -> str:
     """Make the request of an `http` block; the response. A `GET` is repeated until its state is final."""
     line, _, body = text.partition("\n")
     method, target = line.split()
-    while True:
+
+    def call() -> Answer:
         found = server.call(method, target, body.strip().encode() or None)
         assert 200 <= found.status < 300, found.raw
-        if method != "GET" or is_final(found.json):
-            return found.raw.decode() or "null"
+        return found
+
+    found = until(call, lambda found: is_final(found.json), timeout_s=30) if method == "GET" else call()
+    return found.raw.decode() or "null"
 
 
 def is_final(view: dict[str, Any]) -> bool:
