@@ -72,6 +72,7 @@ def make_every_change(changes: Changes, server: Server) -> None:
     make("/v1/deliveries/{delivery_id}/cancel", "delivery.canceled", delivery_id=delivery)
     make("/v1/webhook_endpoints/{endpoint_id}", "webhook_endpoint.updated", "PATCH", {"description": "x"}, **one)
     make("/v1/events/{event_id}/resend", "event.resent", of=event, event_id=event)
+    make("/v1/webhook_endpoints/{endpoint_id}/replay/estimate", None, body={"since": EVER}, **one)
     replay = make("/v1/webhook_endpoints/{endpoint_id}/replay", "replay.started", body={"since": EVER}, **one)["id"]
     path = "/v1/webhook_endpoints/{endpoint_id}/replays/{replay_id}"
     server.until(path.format(**one, replay_id=replay), lambda found: found["status"] == "done")

@@ -339,10 +339,10 @@ def test_pending_deliveries_of_a_deleted_endpoint_are_shown_as_canceled_at_once_
     after(server, 1, "pending")
     assert server.call("DELETE", f"/v1/webhook_endpoints/{endpoint}").status == 204
     assert the_delivery(server)["status"] == "canceled"
-    assert [each["id"] for each in server.get("/v1/deliveries?status=canceled")["data"]]
     path = f"/v1/deliveries/{the_delivery(server)['id']}"
     stored = server.until(path, lambda each: each["finished_at"] is not None)
     assert stored["status"] == "canceled"
+    assert [each["id"] for each in server.get("/v1/deliveries?status=canceled")["data"]] == [stored["id"]]
     assert do(server, stored, "retry") == (409, "endpoint_deleted")
 
 

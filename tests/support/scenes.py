@@ -385,6 +385,7 @@ def _overview(scene: Scene) -> str:
 
 LOOKS: dict[str, Look] = {
     "first-run": Look("/first-run", None),  # before the first owner is there
+    "webhooks-empty": Look("/developers/webhooks"),
     "deliveries-empty": Look("/developers/deliveries"),
     "events-empty": Look("/developers/events"),
     "customers-empty": Look("/customers"),
@@ -408,7 +409,6 @@ LOOKS: dict[str, Look] = {
     "customers-found": Look(lambda scene: customer_of(scene) and "/customers?q=kim"),
     "customers-not-found": Look("/customers?q=nobody"),
     "overview-empty": Look("/"),
-    "webhooks-empty": Look("/developers/webhooks"),
     "add-endpoint": Look("/developers/webhooks/new?example=fraud.detected"),
     "endpoint": Look(endpoint_of),
     "set-up": Look(lambda scene: f"{endpoint_of(scene)}/set-up?framework=django"),
