@@ -22,6 +22,7 @@ ON_BOTH = {
     "reservations",
     "retier",
     "replays",
+    "counters",
     "disk_space",
     "churn",
     "key_uses",
