@@ -138,7 +138,8 @@ def test_without_a_fresh_proof_it_is_asked_for(server: Server, members: dict[Rol
 
 @pytest.fixture(scope="module")
 def owner_at_a_form(server: Server, members: dict[Role, Signed]) -> Browser:
-    return fresh(server, members["owner"])
+    """An owner of their own: a person has a number of web sessions at once, and the cases begin more of them."""
+    return fresh(server, new_member(server, "owner", "forms@example.com", members["owner"].account_id))
 
 
 @pytest.fixture
