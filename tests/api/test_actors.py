@@ -37,7 +37,7 @@ class Changes:
         self, path: str, action: str | None, method: str = "POST", body: Any = None, *, of: Any = None, **ids: str
     ) -> Any:
         """Make a change with the key whose turn it is. `action` and `of`: what the audit log should have, of which object."""
-        turn = len(self.calls) % 2
+        turn = len(self.noted) % 2
         answer = self._server.call(method, path.format(**ids), body, key=self._texts[turn])
         assert 200 <= answer.status < 300, answer.raw
         self.calls.add((method.lower(), path))

@@ -16,7 +16,7 @@ LIST = "/developers/events"
 
 @pytest.fixture(scope="module")
 def scene(databases: Databases) -> Iterator[Scene]:
-    with Server(databases.fresh("sqlite")) as running:
+    with Server(databases.fresh("sqlite"), sweep_interval=1) as running:
         yield Scene(running)
 
 

@@ -121,7 +121,7 @@ def test_the_same_way_without_scripts(chromium: Browser, scene: Scene, authority
         page.get_by_role("button", name="Check the URL").click()
         assert page.get_by_text("Webhooks are only sent over HTTPS. Put https:// in front.").is_visible()
         page.get_by_label("Endpoint URL").fill(receiver.url)
-        page.get_by_label("Name").fill("Plain")
+        page.get_by_role("textbox", name="Name").fill("Plain")
         page.get_by_label("Only these").check()
         tab.expect("422")
         page.get_by_role("button", name="Add Endpoint").click()
@@ -170,12 +170,12 @@ def test_settings_are_changed_and_an_error_keeps_the_input(chromium: Browser, sc
         path = endpoint_of(scene, "Settings", headers={"X-Team": "loyalty"})
         page = tab.open(f"{path}/settings")
         assert page.get_by_label("Headers").input_value().strip() == "X-Team: ********"
-        page.get_by_label("Name").fill("Renamed <b>")
+        page.get_by_role("textbox", name="Name").fill("Renamed <b>")
         page.get_by_label("At most this many").fill("-5")
         tab.expect("422")
         page.get_by_role("button", name="Save").click()
         assert page.get_by_text("A rate limit is a whole number from 1 to 10,000, or nothing.").is_visible()
-        assert page.get_by_label("Name").input_value() == "Renamed <b>"
+        assert page.get_by_role("textbox", name="Name").input_value() == "Renamed <b>"
         page.get_by_label("At most this many").fill("50")
         page.get_by_role("button", name="Save").click()
         page.wait_for_selector("text=The settings of Renamed <b> are saved.")

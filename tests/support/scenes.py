@@ -96,10 +96,10 @@ def endpoint_of(scene: Scene, name: str = "CRM", **fields: Any) -> str:
     return f"/developers/webhooks/{scene.ids[name]}"
 
 
-def _with_sample(scene: Scene) -> str:
-    """The page that shows a test event to an endpoint that nothing listens at."""
-    path = endpoint_of(scene)
-    sent = scene.server.post(f"/v1/webhook_endpoints/{scene.ids['CRM']}/test", {})
+def _with_sample(scene: Scene, name: str = "CRM") -> str:
+    """The page that shows a test event to a new endpoint that nothing listens at."""
+    path = endpoint_of(scene, name)
+    sent = scene.server.post(f"/v1/webhook_endpoints/{scene.ids[name]}/test", {})
     scene.server.until(f"/v1/deliveries/{sent['id']}", lambda found: found["last_outcome"] is not None)
     return f"{path}/set-up?test={sent['id']}"
 
@@ -212,7 +212,7 @@ def _with_case(scene: Scene) -> str:
     """A queue with an open case of many purchases."""
     server = scene.server
     if "case" not in scene.ids:
-        customer = server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-77"})["id"]
+        customer = server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-78"})["id"]
         for number in range(6):
             bought = {
                 "customer_id": customer,
@@ -281,21 +281,28 @@ def _erased(scene: Scene) -> str:
 
 
 def _deliveries(scene: Scene) -> str:
-    """The log with what was tried and what waits."""
-    endpoint_of(scene)
+    """The log with what was tried and what waits. Its endpoint is new: one that fails for long is tried rarely."""
     if "log" not in scene.ids:
+        name = "Log" if "CRM" in scene.ids else "CRM"
+        endpoint_of(scene, name)
+        scene.ids["log endpoint"] = scene.ids[name]
         scene.ids["log"] = scene.server.post("/v1/customers", {"name": "Ada Brandt", "external_id": "shop-9017"})["id"]
         sold = {"customer_id": scene.ids["log"], "amount": 5_600, "currency": "EUR", "external_id": "order-9017"}
         scene.server.post("/v1/transactions", sold)
-    path = f"/v1/deliveries?customer_id={scene.ids['log']}"
-    scene.server.until(path, lambda found: found["data"] and all(each["last_outcome"] for each in found["data"]))
+    scene.server.until(
+        _of_the_log(scene), lambda found: found["data"] and all(each["last_outcome"] for each in found["data"])
+    )
     return "/developers/deliveries"
+
+
+def _of_the_log(scene: Scene) -> str:
+    return f"/v1/deliveries?customer_id={scene.ids['log']}&endpoint_id={scene.ids['log endpoint']}"
 
 
 def delivery_of(scene: Scene, number: int, **columns: Any) -> str:
     """A delivery to an endpoint that is not there, whose attempt then says what the columns say."""
     _deliveries(scene)
-    found = scene.server.get(f"/v1/deliveries?customer_id={scene.ids['log']}")["data"][number]
+    found = scene.server.get(_of_the_log(scene))["data"][number]
     names = ", ".join(f"{name} = ?" for name in columns)
 
     def work(unit: UnitOfWork) -> None:
@@ -373,8 +380,8 @@ def reward_of(scene: Scene) -> str:
 
 def _overview(scene: Scene) -> str:
     """The first page of an account with an endpoint that fails, and with a customer who has points that expire soon."""
-    _with_sample(scene)
     if "overview" not in scene.ids:
+        _with_sample(scene, "Warehouse lights")
         server = scene.server
         scene.ids["overview"] = server.post("/v1/customers", {"external_id": "overview", "name": "Grace Okafor"})["id"]
         soon = rfc3339(server.application.clock.now_ms() + 5 * MS_PER_DAY)
@@ -420,7 +427,7 @@ LOOKS: dict[str, Look] = {
     "endpoint-delete": Look(lambda scene: f"{endpoint_of(scene)}/delete"),
     "deliveries": Look(_deliveries),
     "deliveries-viewer": Look(lambda scene: f"{_deliveries(scene)}?since=1h&customer={scene.ids['log']}", "viewer"),
-    "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['CRM']}"),
+    "deliveries-none": Look(lambda scene: f"{_deliveries(scene)}?outcome=gone&endpoint={scene.ids['log endpoint']}"),
     "delivery": Look(lambda scene: delivery_of(scene, 0, **REFUSED)),
     "events": Look(lambda scene: event_of(scene) and "/developers/events"),
     "events-none": Look(lambda scene: event_of(scene) and "/developers/events?type=churn.risk", "viewer"),

@@ -8,6 +8,7 @@ from typing import Final
 from markupsafe import Markup
 
 from loyalpro.kernel.clock import MS_PER_S, UnixMs
+from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.record import record
 from loyalpro.web.dashboard.formats import day_of, number
 from loyalpro.webhooks.health import Span, Step
@@ -143,7 +144,7 @@ def _rect(kind: str, x: float, y: float, width: float, height: float) -> Markup:
 def _labels(starts: Sequence[datetime], step: Step) -> list[str | None]:
     """What stands below the bars: at most eight times, at round hours, minutes or days; at a midnight the day."""
     if step == "day":
-        every = next(n for n in (*_STEPS_BETWEEN["day"], len(starts) or 1) if len(starts) / n <= _MOST_LABELS)
+        every = pull(n for n in (*_STEPS_BETWEEN["day"], len(starts) or 1) if len(starts) / n <= _MOST_LABELS)
         return [day_of(each.date()) if (len(starts) - 1 - n) % every == 0 else None for n, each in enumerate(starts)]
     every = next((n for n in _STEPS_BETWEEN[step] if len(starts) / n <= _MOST_LABELS), _STEPS_BETWEEN[step][-1])
     if step == "minute":

@@ -14,6 +14,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from loyalpro.kernel.iteration import pull
 from loyalpro.kernel.record import record
 from loyalpro.web.dashboard.highlight import highlight
 
@@ -172,7 +173,7 @@ class _Renderer(RendererHTML):
         return "<span>" if path is None else str(Markup('<a href="{}">').format(path))
 
     def link_close(self, tokens: Sequence[Token], idx: int, _options: Any, env: Any) -> str:
-        opened = next(each for each in reversed(tokens[:idx]) if each.type == "link_open")
+        opened = pull(each for each in reversed(tokens[:idx]) if each.type == "link_open")
         return "</span>" if target(env["source"], str(opened.attrs["href"])) is None else "</a>"
 
     def image(self, tokens: Sequence[Token], idx: int, *_: Any) -> str:

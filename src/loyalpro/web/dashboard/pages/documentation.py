@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from loyalpro.events.catalog import EVENT_TYPES, EventType
 from loyalpro.kernel.errors import NotFound
+from loyalpro.kernel.iteration import pull
 from loyalpro.web.dashboard.guides import GUIDES, PATH, Guide, api_guides, by_slug, event_text, markup, text_of
 from loyalpro.web.dashboard.highlight import highlight
 from loyalpro.web.dashboard.render import page
@@ -81,7 +82,7 @@ async def _receiver(visitor: Visit, services: Services, framework: str | None) -
     query = ListEndpoints(visitor.account_id, None, 1)
     found = await services.runner.read(lambda unit: list_endpoints(unit, query))
     endpoint = found[0].endpoint if found else None
-    chosen: Framework = next((each for each in FRAMEWORKS if each == framework), next(iter(FRAMEWORKS)))
+    chosen: Framework = next((each for each in FRAMEWORKS if each == framework), pull(iter(FRAMEWORKS)))
     receiver = snippet(chosen, endpoint.url if endpoint else _NO_ENDPOINT, endpoint.types if endpoint else [ALL_TYPES])
     return {
         "frameworks": FRAMEWORKS,

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from loyalpro.kernel.iteration import pull
 from loyalpro.web.dashboard.links import page_of
 from loyalpro.web.dashboard.masks import eyes_of
 from loyalpro.web.dashboard.render import page, redirect
@@ -26,7 +27,7 @@ async def show(request: Request, visitor: Visitor, services: ServicesDep, q: Tex
     query = Find(visitor.account_id, text, by_name=eyes.in_full)
     hits = await services.runner.read(lambda unit: find(unit, query)) if text else []
     pages = {each.id: page_of(request, each.id) for each in hits}
-    only = next(iter(pages.values())) if len(hits) == 1 else None if hits else page_of(request, text)
+    only = pull(iter(pages.values())) if len(hits) == 1 else None if hits else page_of(request, text)
     if only is not None:
         return redirect(request, only)
     return page(request, "find/find.html", title="Find", text=text, hits=hits, pages=pages, eyes=eyes)
