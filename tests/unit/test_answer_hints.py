@@ -1,5 +1,7 @@
 """What answers hint at."""
 
+import time
+
 import pytest
 
 from loyalpro.webhooks.answer_hints import MOST_READ_BYTES, hint_of
@@ -53,3 +55,19 @@ def test_an_answer_hints_at_nothing(name: str) -> None:
 
 def test_bytes_that_are_no_text_hint_at_nothing() -> None:
     assert hint_of(500, [], bytes(range(256))) is None
+
+
+def reading_s(body: bytes) -> float:
+    """The processor time that it takes to read a body, the least of some."""
+    found = []
+    for _ in range(5):
+        start_s = time.process_time()
+        hint_of(500, [], body)
+        found.append(time.process_time() - start_s)
+    return min(found)
+
+
+@pytest.mark.parametrize("unit", [b"<form", b"<form ", b"<input ", b"<title>"])
+def test_the_time_grows_with_the_body_and_not_with_its_square(unit: bytes) -> None:
+    body = (unit * MOST_READ_BYTES)[:MOST_READ_BYTES]
+    assert reading_s(body) < 3 * reading_s(body[: MOST_READ_BYTES // 2])

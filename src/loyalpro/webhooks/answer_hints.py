@@ -49,7 +49,10 @@ _PATTERNS: Final[Sequence[tuple[Callable[[Answer], bool], str]]] = (
         "It may have seen this event before; it should answer 200 then.",
     ),
     (
-        _mentions(r"<input[^>]+type=[\"']?password|<form[^>]+(?:login|log-in|sign-?in)|<title>[^<]*(?:sign|log) ?in"),
+        _mentions(  # bounded, so that a body of beginnings of tags is not searched to its end from each of them
+            r"<input[^>]{1,200}?type=[\"']?password|<form[^>]{1,200}?(?:login|log-in|sign-?in)"
+            r"|<title>[^<]{0,200}?(?:sign|log) ?in"
+        ),
         "Something in front of it may ask for a sign-in: exempt this path.",
     ),
     (
