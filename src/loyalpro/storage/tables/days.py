@@ -6,6 +6,7 @@ from typing import Final
 from loyalpro.loyalty.entities import DayTotals
 from loyalpro.loyalty.expiry import Day
 from loyalpro.storage.connection import Connection, Row
+from loyalpro.storage.dialect import DialectSql
 from loyalpro.storage.rows import RowMapper
 from loyalpro.storage.sql import flat, marks, padded_chunks
 
@@ -14,10 +15,19 @@ _COUNTED: Final = ("purchases", "spend", "points_qualifying", "refunds", "refund
 _ADD: Final = f"{_DAYS.insert} ON CONFLICT (customer_id, day) DO UPDATE SET " + ", ".join(
     f"{name} = customer_days.{name} + excluded.{name}" for name in _COUNTED
 )
-_SUMS_IN: Final = (
-    f"SELECT d.customer_id, MAX(w.column3), '', {', '.join(f'CAST(SUM(d.{name}) AS BIGINT)' for name in _COUNTED)}"
-    " FROM (VALUES {windows}) AS w CROSS JOIN customer_days d"
-    " WHERE d.customer_id = w.column1 AND d.day BETWEEN w.column2 AND w.column3 GROUP BY d.customer_id"
+_SUMS_OF_DAYS: Final = ", ".join(f"CAST(SUM(d.{name}) AS BIGINT)" for name in _COUNTED)
+# PostgreSQL goes from the windows to the days of each: otherwise it may read all days of all customers in their order, while
+# its statistics say that there are few.
+_SUMS_IN: Final = DialectSql(
+    lambda dialect: (
+        f"SELECT w.column1, w.column3, '', sums.* FROM (VALUES {{windows}}) AS w CROSS JOIN LATERAL"
+        f" (SELECT {_SUMS_OF_DAYS} FROM customer_days d"
+        " WHERE d.customer_id = w.column1 AND d.day BETWEEN w.column2 AND w.column3 HAVING COUNT(*) > 0) AS sums"
+        if dialect.is_postgres
+        else f"SELECT d.customer_id, MAX(w.column3), '', {_SUMS_OF_DAYS}"
+        " FROM (VALUES {windows}) AS w CROSS JOIN customer_days d"
+        " WHERE d.customer_id = w.column1 AND d.day BETWEEN w.column2 AND w.column3 GROUP BY d.customer_id"
+    )
 )
 _SUMS: Final = ", ".join(f"CAST(SUM({name}) AS BIGINT)" for name in _COUNTED)
 
@@ -49,11 +59,12 @@ class DayTables:
 
         Padding has no customer, because a sum would count the days of a repeated one twice.
         """
+        sql = _SUMS_IN[self._connection.dialect]
         rows: list[Row] = []
         for chunk in padded_chunks(list(windows.items())):
             keys: list[tuple[object, ...]] = [(id_, *window) for id_, window in dict(chunk).items()]
             keys += [(None, None, None)] * (len(chunk) - len(keys))
-            rows += self._connection.execute(_SUMS_IN.format(windows=marks(len(keys), "(?, ?, ?)")), flat(keys))
+            rows += self._connection.execute(sql.format(windows=marks(len(keys), "(?, ?, ?)")), flat(keys))
         return _DAYS.records(rows)
 
     def list_days(self, customer_id: str, first: Day, last: Day) -> list[DayTotals]:
