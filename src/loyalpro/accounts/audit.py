@@ -24,5 +24,5 @@ def list_audit(unit: AccountsUnit, query: ListAudit) -> list[AuditEntry]:
 
 
 def note_export(unit: AccountsUnit, account_id: str) -> None:
-    """Note that somebody takes the audit log as a file."""
+    """Record in the audit log that it was exported as a file."""
     unit.audit(account_id, "audit_log.exported", account_id)

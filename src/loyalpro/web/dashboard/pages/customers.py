@@ -1,4 +1,4 @@
-"""Program > Customers: one field to find somebody, and the ones that came last."""
+"""Program > Customers: a field to search by, and the customers that were enrolled last."""
 
 from typing import Annotated, Final
 
